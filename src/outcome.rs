@@ -1,9 +1,11 @@
-//! How a call went, in the four words that every policy understands.
+//! How a call went, in the few words that every policy understands, and who says so.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::{Reason, Rejection, WithRejection};
 
 /// How a call went.
-///
-/// A classifier says which; a policy counts it. `Cancelled` is what a policy records by itself when
-/// the caller dropped the call before it had a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -13,6 +15,155 @@ pub enum Outcome {
     Failure,
     /// The call says nothing about health (a bad request, say): it is as if it had not been made.
     Ignored,
-    /// The caller went away before there was a result.
+    /// The caller went away before there was a result. A policy records this by itself; a classifier
+    /// may say it of a result that means the same.
     Cancelled,
+}
+
+impl Outcome {
+    /// The outcome as one word for labels and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Ignored => "ignored",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a classifier says of a result: the outcome, whether it tells of overload, and how long
+/// whoever answered asked to be left alone (`Retry-After`), if it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    outcome: Outcome,
+    overload: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Verdict {
+    /// A verdict without a hint.
+    #[must_use]
+    #[inline]
+    pub const fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            overload: false,
+            retry_after: None,
+        }
+    }
+
+    /// The same, telling of overload: whoever was called had too much to do, and said so (429, 503,
+    /// `RESOURCE_EXHAUSTED`) or had no time left to say anything. An adaptive limit gives way to it; other
+    /// failures tell it nothing. A call that timed out tells of overload without a classifier's help.
+    #[must_use]
+    pub const fn with_overload(mut self, overload: bool) -> Self {
+        self.overload = overload;
+        self
+    }
+
+    /// The same, with the time that whoever answered asked to be left alone.
+    #[must_use]
+    pub const fn with_retry_after(mut self, after: Option<Duration>) -> Self {
+        self.retry_after = after;
+        self
+    }
+
+    /// How the call went.
+    #[must_use]
+    #[inline]
+    pub const fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Whether it tells of overload.
+    #[must_use]
+    #[inline]
+    pub const fn is_overload(&self) -> bool {
+        self.overload
+    }
+
+    /// How long whoever answered asked to be left alone.
+    #[must_use]
+    #[inline]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl From<Outcome> for Verdict {
+    #[inline]
+    fn from(outcome: Outcome) -> Self {
+        Self::new(outcome)
+    }
+}
+
+/// Says how a call went from its result.
+///
+/// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)), so that a classifier
+/// stays the same wherever in a stack its layer stands. Results that are a rejection of a call that
+/// was not sent are never shown to a classifier: they are [`Outcome::Ignored`].
+pub trait Classify<Res, Err> {
+    /// How it went.
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
+}
+
+/// The classifier that needs no configuration: a response is a success, an error is a failure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ErrorsFail;
+
+impl<Res, Err> Classify<Res, Err> for ErrorsFail {
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        match result {
+            Ok(_) => Outcome::Success.into(),
+            Err(_) => Outcome::Failure.into(),
+        }
+    }
+}
+
+/// A closure as a classifier. Made by the builders' `classify`.
+#[derive(Clone, Copy)]
+pub struct ClassifyFn<F>(pub(crate) F);
+
+impl<F> fmt::Debug for ClassifyFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClassifyFn(..)")
+    }
+}
+
+impl<Res, Err, V, F> Classify<Res, Err> for ClassifyFn<F>
+where
+    F: Fn(Result<&Res, &Err>) -> V,
+    V: Into<Verdict>,
+{
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        (self.0)(result).into()
+    }
+}
+
+/// Whether a result is the rejection of a call that never reached the service: it says nothing about the
+/// service, and it is a policy's decision that a retry must respect.
+#[inline]
+pub(crate) fn not_sent<Res, Err: WithRejection>(result: &Result<Res, Err>) -> bool {
+    rejected(result).is_some_and(Rejection::not_sent)
+}
+
+/// Whether a result is that of a call that was sent and timed out.
+#[inline]
+pub(crate) fn timed_out<Res, Err: WithRejection>(result: &Result<Res, Err>) -> bool {
+    rejected(result).is_some_and(|r| r.reason() == Reason::TimedOut)
+}
+
+#[inline]
+fn rejected<Res, Err: WithRejection>(result: &Result<Res, Err>) -> Option<&Rejection> {
+    result.as_ref().err().and_then(WithRejection::rejection)
 }

@@ -1,0 +1,270 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::places::Places;
+use super::service::Bulkhead;
+use crate::guarded::Inner;
+use crate::name::{Origin, origin};
+use crate::observe::{Events, Listeners, Observer};
+use crate::shared::Shared;
+use crate::{AtResponse, ConfigError};
+
+pub(crate) const LAYER: &str = "bulkhead";
+static UNNAMED: Origin = Origin::unnamed(LAYER);
+
+/// What a bulkhead shares between all its services.
+pub(crate) struct State<T> {
+    pub(crate) places: Places,
+    pub(crate) listeners: Listeners,
+    pub(crate) tracker: T,
+}
+
+/// A bulkhead that rejects at once when it is full.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rejecting;
+
+/// A bulkhead in whose queue a call may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Queued {
+    pub(crate) max_wait: Duration,
+}
+
+/// Limits how many calls are in flight: see the [module](crate::bulkhead).
+///
+/// Clones share the limit, and so do all services that they make.
+pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
+    shared: Shared<State<T>>,
+    mode: M,
+}
+
+impl BulkheadLayer {
+    /// At most so many calls in flight; one more is rejected at once.
+    ///
+    /// Every number means what it says: with 0 every call is rejected. To have a 0 that came from a
+    /// configuration file refused, use the [`builder`](Self::builder).
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        let state = State {
+            places: Places::new(limit, 0),
+            listeners: Listeners::new(&UNNAMED, None),
+            tracker: AtResponse::default(),
+        };
+        Self {
+            shared: Shared::new(state),
+            mode: Rejecting,
+        }
+    }
+
+    /// A bulkhead with more settings.
+    #[must_use]
+    pub fn builder() -> BulkheadBuilder {
+        BulkheadBuilder::tracked_by(AtResponse::default())
+    }
+}
+
+impl<M, T> BulkheadLayer<M, T> {
+    /// How many calls are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.shared.places.in_flight()
+    }
+
+    /// How many calls wait in the queue.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.shared.places.waiting()
+    }
+
+    /// How many calls may be in flight.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.shared.places.limit()
+    }
+
+    /// Subscribes to what the bulkhead decides.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.shared.listeners.subscribe()
+    }
+}
+
+impl<S, M: Clone, T> Layer<S> for BulkheadLayer<M, T> {
+    type Service = Bulkhead<S, M, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Bulkhead {
+            inner: Inner::new(inner),
+            shared: self.shared.clone(),
+            mode: self.mode.clone(),
+        }
+    }
+}
+
+impl<M: Clone, T> Clone for BulkheadLayer<M, T> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            mode: self.mode.clone(),
+        }
+    }
+}
+
+impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadLayer")
+            .field("name", &self.shared.listeners.origin().name())
+            .field("limit", &self.limit())
+            .field("in_flight", &self.in_flight())
+            .field("waiting", &self.waiting())
+            .field("mode", &self.mode)
+            .finish()
+    }
+}
+
+/// Builds a [`BulkheadLayer`].
+///
+/// ```
+/// use mainstay::BulkheadLayer;
+/// use std::time::Duration;
+///
+/// let layer = BulkheadLayer::builder()
+///     .name("payments")
+///     .limit(32)
+///     .queue(64, Duration::from_millis(50))
+///     .build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct BulkheadBuilder<M = Rejecting, T = AtResponse> {
+    name: Option<String>,
+    limit: u32,
+    queue: u32,
+    mode: M,
+    tracker: T,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl<T> BulkheadBuilder<Rejecting, T> {
+    /// With this judgement of responses, and this end of a call.
+    pub(crate) fn tracked_by(tracker: T) -> Self {
+        Self {
+            name: None,
+            // Tower, hyper and most database pools live well below it, and a process with the usual
+            // memory can afford it.
+            limit: 256,
+            queue: 0,
+            mode: Rejecting,
+            tracker,
+            observer: None,
+        }
+    }
+}
+
+impl<M, T> BulkheadBuilder<M, T> {
+    /// The name of this instance, in rejections and events; `default` if it is not set.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How many calls may be in flight: 1 to 2^32 - 1, 256 by default.
+    ///
+    /// A good limit is what the service behind it can work on at the same time, not what it survives:
+    /// its throughput times its latency (Little's law), and a half more for bursts.
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Lets so many calls wait for a place, each at most so long (which includes waiting for the inner service to
+    /// become ready). By default there is no queue.
+    ///
+    /// A waiting call is called on a clone of the inner service when its turn comes, so with a queue the inner service
+    /// must be `Clone`. Wait no longer than a fraction of what the caller waits for you: a
+    /// queue that is longer than that only makes work for callers who have left.
+    pub fn queue(self, calls: u32, max_wait: Duration) -> BulkheadBuilder<Queued, T> {
+        BulkheadBuilder {
+            name: self.name,
+            limit: self.limit,
+            queue: calls,
+            mode: Queued { max_wait },
+            tracker: self.tracker,
+            observer: self.observer,
+        }
+    }
+
+    /// Tells this observer what the bulkhead decides.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    fn finish(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
+        let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
+        if self.limit == 0 {
+            return Err(ConfigError::new(LAYER, "limit", 0, "must be at least 1"));
+        }
+        let state = State {
+            places: Places::new(self.limit, self.queue),
+            listeners: Listeners::new(origin, self.observer),
+            tracker: self.tracker,
+        };
+        Ok(BulkheadLayer {
+            shared: Shared::new(state),
+            mode: self.mode,
+        })
+    }
+}
+
+impl<T> BulkheadBuilder<Rejecting, T> {
+    /// The layer, or which setting is refused and why.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range.
+    pub fn build(self) -> Result<BulkheadLayer<Rejecting, T>, ConfigError> {
+        self.finish()
+    }
+}
+
+impl<T> BulkheadBuilder<Queued, T> {
+    /// The layer, or which setting is refused and why.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range: a queue must have room for at least one call and at most 2^20, and a wait must be
+    /// longer than nothing and at most an hour.
+    pub fn build(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
+        const LONGEST_QUEUE: u32 = 1 << 20;
+        const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+        if !(1..=LONGEST_QUEUE).contains(&self.queue) {
+            let rule = "must be from 1 to 1048576; without a queue, do not call `queue`";
+            return Err(ConfigError::new(LAYER, "queue.calls", self.queue, rule));
+        }
+        let wait = self.mode.max_wait;
+        if wait.is_zero() || wait > LONGEST_WAIT {
+            let rule = "must be longer than nothing and at most one hour";
+            return Err(ConfigError::new(
+                LAYER,
+                "queue.max_wait",
+                format_args!("{wait:?}"),
+                rule,
+            ));
+        }
+        self.finish()
+    }
+}
+
+impl<M: fmt::Debug, T> fmt::Debug for BulkheadBuilder<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadBuilder")
+            .field("name", &self.name)
+            .field("limit", &self.limit)
+            .field("queue", &self.queue)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! A call that may wait for its place.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::layer::{Queued, State};
+use super::places::{Number, Taken};
+use super::service::{Bulkhead, Place, Resolved, ResponseFuture};
+use crate::guarded::{Guarded, Ready};
+use crate::runtime::{Entry, Timer};
+use crate::shared::Held;
+use crate::track::Track;
+use crate::{Grown, Reason, WithRejection, context};
+
+impl<S, Req, T> Service<Req> for Bulkhead<S, Queued, T>
+where
+    S: Service<Req> + Clone,
+    S::Error: WithRejection,
+    T: Track<S::Response, Grown<S::Error>>,
+{
+    type Response = T::Response<Place<T>>;
+    type Error = Grown<S::Error>;
+    type Future = QueuedFuture<S, Req, T>;
+
+    /// While the bulkhead is full, it is ready to let a call wait (or to reject it) without asking the inner service.
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.shared.places.is_full() {
+            self.inner.will_reject(Reason::Full);
+            return Poll::Ready(Ok(()));
+        }
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let phase = match self.inner.take_ready() {
+            Ready::Yes if self.shared.places.try_take() => {
+                // Before the call, so that it is given back should the call panic.
+                let place = Place::new(self.shared.hold());
+                let call = Guarded::admitted(self.inner.service.call(request), place);
+                Phase::Calling { call }
+            }
+            // Ready or not, the service that is called in the end is a clone that is made ready then: one that
+            // waited here could keep something reserved that others need.
+            _ => Phase::Arriving {
+                waiting: Some(Waiting {
+                    state: Turn::new(self.shared.hold()),
+                    service: self.inner.service.clone(),
+                    request,
+                }),
+                until: context::earlier(
+                    Entry::new().now().checked_add(self.mode.max_wait),
+                    context::deadline(),
+                ),
+            },
+        };
+        QueuedFuture { phase }
+    }
+}
+
+/// A call and its turn, before it is called.
+struct Waiting<S, Req, T> {
+    // Dropped last: the request and the service are given up before the place is.
+    request: Req,
+    service: S,
+    state: Turn<T>,
+}
+
+/// A place in the queue or in the bulkhead, given back when it is dropped.
+struct Turn<T> {
+    state: Option<Held<State<T>>>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    New,
+    InQueue(Number),
+    HasPlace,
+}
+
+impl<T> Turn<T> {
+    fn new(state: Held<State<T>>) -> Self {
+        Self {
+            state: Some(state),
+            stage: Stage::New,
+        }
+    }
+
+    /// Ready with `true` when the call has a place, with `false` when there is not even room to wait.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(state) = &self.state else {
+            return Poll::Pending;
+        };
+        loop {
+            match self.stage {
+                Stage::New => match state.places.take_or_wait(cx.waker()) {
+                    Taken::Place => self.stage = Stage::HasPlace,
+                    Taken::Full => return Poll::Ready(false),
+                    Taken::Waiting(number) => {
+                        self.stage = Stage::InQueue(number);
+                        return Poll::Pending;
+                    }
+                },
+                Stage::InQueue(number) => match state.places.poll_handed(number, cx) {
+                    Poll::Ready(()) => self.stage = Stage::HasPlace,
+                    Poll::Pending => return Poll::Pending,
+                },
+                Stage::HasPlace => return Poll::Ready(true),
+            }
+        }
+    }
+
+    /// The place, for the call that now begins.
+    fn into_place(mut self) -> Option<Place<T>> {
+        self.stage = Stage::New;
+        self.state.take().map(Place::new)
+    }
+}
+
+impl<T> Drop for Turn<T> {
+    fn drop(&mut self) {
+        if let Some(state) = &self.state {
+            match self.stage {
+                Stage::New => {}
+                Stage::InQueue(number) => state.places.leave(number),
+                Stage::HasPlace => state.places.give_back(),
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The future of a call through a bulkhead with a queue.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct QueuedFuture<S, Req, T>
+    where
+        S: Service<Req>,
+    {
+        #[pin]
+        phase: Phase<S, Req, S::Future, T>,
+    }
+}
+
+pin_project! {
+    #[project = PhaseProj]
+    #[project_replace = PhaseOwned]
+    enum Phase<S, Req, F, T> {
+        /// It has not been polled yet, or was without having to wait.
+        Arriving {
+            waiting: Option<Waiting<S, Req, T>>,
+            until: Option<tokio::time::Instant>,
+        },
+        /// It waits for a place, or with a place for the inner service.
+        Waiting {
+            waiting: Option<Waiting<S, Req, T>>,
+            #[pin]
+            timer: Timer,
+        },
+        Calling {
+            #[pin]
+            call: ResponseFuture<F, T>,
+        },
+        Done,
+    }
+}
+
+/// How the wait ended.
+enum Ended<E> {
+    Admitted,
+    NotReady(E),
+    Rejected(Reason),
+}
+
+impl<S, Req, T> Future for QueuedFuture<S, Req, T>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+    T: Track<S::Response, Grown<S::Error>>,
+{
+    type Output = Resolved<S, Req, T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut phase = self.project().phase;
+        loop {
+            let (waiting, ended) = match phase.as_mut().project() {
+                PhaseProj::Calling { call } => return call.poll(cx),
+                PhaseProj::Done => return Poll::Pending,
+                PhaseProj::Arriving { waiting, until } => {
+                    let Some(held) = waiting else {
+                        return Poll::Pending;
+                    };
+                    match held.poll(cx) {
+                        Poll::Ready(ended) => (waiting.take(), ended),
+                        Poll::Pending => {
+                            let waiting = waiting.take();
+                            // No moment at all only where the clock has none so late.
+                            let until = until.unwrap_or_else(far_away);
+                            phase.set(Phase::Waiting {
+                                waiting,
+                                timer: Timer::at(until),
+                            });
+                            continue;
+                        }
+                    }
+                }
+                PhaseProj::Waiting { waiting, timer } => {
+                    let Some(held) = waiting else {
+                        return Poll::Pending;
+                    };
+                    match held.poll(cx) {
+                        Poll::Ready(ended) => (waiting.take(), ended),
+                        Poll::Pending => {
+                            std::task::ready!(timer.poll(cx));
+                            (waiting.take(), Ended::Rejected(Reason::QueueTimeout))
+                        }
+                    }
+                }
+            };
+            let Some(Waiting {
+                request,
+                mut service,
+                state: turn,
+            }) = waiting
+            else {
+                return Poll::Pending;
+            };
+            match ended {
+                Ended::Admitted => {
+                    let Some(place) = turn.into_place() else {
+                        return Poll::Pending;
+                    };
+                    let call = Guarded::admitted(service.call(request), place);
+                    phase.set(Phase::Calling { call });
+                }
+                Ended::NotReady(error) => {
+                    phase.set(Phase::Done);
+                    return Poll::Ready(Err(error.grow()));
+                }
+                Ended::Rejected(reason) => {
+                    let rejection = turn
+                        .state
+                        .as_ref()
+                        .map(|state| state.listeners.reject(reason, None));
+                    phase.set(Phase::Done);
+                    return match rejection {
+                        Some(rejection) => Poll::Ready(Err(S::Error::reject(rejection))),
+                        None => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+}
+
+impl<S, Req, T> Waiting<S, Req, T>
+where
+    S: Service<Req>,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<S::Error>> {
+        if !std::task::ready!(self.state.poll(cx)) {
+            return Poll::Ready(Ended::Rejected(Reason::Full));
+        }
+        self.service.poll_ready(cx).map(|ready| match ready {
+            Ok(()) => Ended::Admitted,
+            Err(error) => Ended::NotReady(error),
+        })
+    }
+}
+
+fn far_away() -> tokio::time::Instant {
+    crate::runtime::now() + Duration::from_secs(86_400)
+}
+
+impl<S: Service<Req>, Req, T> fmt::Debug for QueuedFuture<S, Req, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueuedFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! A circuit breaker: stops calling what is broken, and finds out by itself when it is well again.
+//!
+//! A caller that keeps calling something broken waits for nothing, fills itself with calls that cannot succeed, and
+//! keeps the other from getting up. A circuit breaker counts outcomes; when too many calls fail or are too slow, it
+//! *opens* and rejects calls at once. After a while it lets a few *probes* through (half-open), and they decide whether it
+//! closes.
+//!
+//! ```
+//! use mainstay::{CircuitBreakerLayer, Error, Reason, State};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::ConfigError> {
+//! let layer = CircuitBreakerLayer::builder()
+//!     .name("payments")
+//!     .consecutive_failures(3)
+//!     .build()?;
+//! let circuit = layer.handle();
+//! let mut payments = ServiceBuilder::new()
+//!     .layer(layer)
+//!     .service(service_fn(|()| async { Err::<(), _>(std::io::Error::other("broken")) }));
+//!
+//! for _ in 0..3 {
+//!     let error = payments.ready().await.unwrap().call(()).await.unwrap_err();
+//!     assert!(matches!(error, Error::Inner(_)));
+//! }
+//! assert_eq!(circuit.state(), State::Open);
+//!
+//! let error = payments.ready().await.unwrap().call(()).await.unwrap_err();
+//! let Error::Rejected(rejection) = error else { panic!() };
+//! assert_eq!(rejection.reason(), Reason::CircuitOpen);
+//! assert!(rejection.retry_after().is_some());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it rejects
+//!
+//! [`Reason::CircuitOpen`](crate::Reason::CircuitOpen), at once, from the call's future, with the time that is left until it lets a probe
+//! through. `poll_ready` is ready while the circuit is open, so the rejection is not delayed by what is behind it.
+//!
+//! # When it opens
+//!
+//! When any of its rules says so: the failure rate over a window (50 % of at least 20 calls within 10 seconds by default), the
+//! rate of slow calls, so many failures in a row. What a failure is, a classifier says: by default every error. A call that a policy
+//! further in refused (a full bulkhead, say) does not count; one that timed out does; so does a panic.
+//!
+//! # What a clone shares
+//!
+//! Everything: there is one circuit per layer value, for all services it makes, all clones, and the
+//! [handle](CircuitBreakerLayer::handle).
+//!
+//! # Cancellation
+//!
+//! A call that is dropped gives back its probe place. By default it counts as a failure if it had run for longer than the slow-call
+//! threshold (or a second, without one), because someone gave up waiting, and as nothing otherwise: see
+//! [`on_cancel`](CircuitBreakerBuilder::on_cancel). Until a call first waits its time does not run for this purpose.
+//!
+//! # Cost
+//!
+//! A closed circuit's success takes no lock: it bumps a counter that belongs to the thread. With a window of time (the default) the
+//! clock is read once a call, with a slow-call rule twice, with a window of calls not at all. Failures take a short lock. Rejections read
+//! the clock once. Nothing is allocated. No cost grows with the window.
+
+mod builder;
+mod circuit;
+mod handle;
+mod layer;
+mod service;
+
+pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, Snapshot, State, Transition};
+pub use crate::policy::window::Window;
+pub use builder::CircuitBreakerBuilder;
+pub use handle::{CircuitBreakerHandle, StateWatch};
+pub use layer::CircuitBreakerLayer;
+pub use service::{Admission, CircuitBreaker, ResponseFuture};

@@ -1,0 +1,234 @@
+//! What travels with a request: its correlation ID, its deadline and the number of the attempt.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::CorrelationId;
+use crate::runtime;
+use crate::scoped::{Scope, Scoped};
+
+// Three cells rather than one context: a layer that changes one of them pays for that one. The two that
+// are plain numbers need no destructor, which makes reaching them free.
+thread_local! {
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static ATTEMPT: Cell<u32> = const { Cell::new(0) };
+    static CORRELATION: RefCell<Option<CorrelationId>> = const { RefCell::new(None) };
+}
+
+/// What travels with a request through the program: its correlation ID, its deadline, and which
+/// attempt of a retried call this is.
+///
+/// A server layer puts it there, every layer and your own code can read it, client layers write it
+/// to the wire. It is the context of the *request*, not of the thread: it is there while the
+/// request's future is polled, wherever that happens. A new task starts without one, unless it is
+/// started with [`mainstay::spawn`](crate::spawn) or wrapped by [`Context::scope`].
+///
+/// ```
+/// use mainstay::Context;
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let context = Context::current()
+///     .with_correlation_id("order-4711".parse().unwrap())
+///     .with_timeout(Duration::from_secs(2));
+///
+/// context.scope(async {
+///     let context = Context::current();
+///     assert_eq!(context.correlation_id().unwrap().to_string(), "order-4711");
+///     assert!(context.remaining().unwrap() <= Duration::from_secs(2));
+/// }).await;
+/// # }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    correlation_id: Option<CorrelationId>,
+    deadline: Option<Instant>,
+    attempt: u32,
+}
+
+impl Context {
+    /// The context of the request that is being worked on; an empty one outside of any.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            correlation_id: correlation_id(),
+            deadline: deadline(),
+            attempt: attempt(),
+        }
+    }
+
+    /// The identifier that all log lines and calls of one request share.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&CorrelationId> {
+        self.correlation_id.as_ref()
+    }
+
+    /// What is left until the request's deadline: zero when it has passed, `None` when there is none.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(runtime::now()))
+    }
+
+    /// Which attempt this is of a call that may be retried: 1 for the first, 0 outside of a retry layer.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The same with this correlation ID.
+    #[must_use]
+    pub fn with_correlation_id(mut self, id: CorrelationId) -> Self {
+        self.correlation_id = Some(id);
+        self
+    }
+
+    /// The same with a deadline so far from now, unless it already has an earlier one.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.deadline = earlier(self.deadline, runtime::now().checked_add(timeout));
+        self
+    }
+
+    /// A future that is polled and dropped within this context.
+    pub fn scope<F: Future>(self, future: F) -> InContext<F> {
+        InContext::new(future, self)
+    }
+
+    /// Runs a closure within this context.
+    pub fn sync_scope<R>(&self, run: impl FnOnce() -> R) -> R {
+        let _entered = self.enter();
+        run()
+    }
+}
+
+impl Scope for Context {
+    type Entered<'a> = (DeadlineScope, AttemptScope, CorrelationScope);
+
+    fn enter(&self) -> Self::Entered<'_> {
+        (
+            DeadlineScope::enter(self.deadline),
+            AttemptScope::enter(self.attempt),
+            CorrelationScope::enter(self.correlation_id.clone()),
+        )
+    }
+}
+
+/// A future that runs within a [`Context`]: see [`Context::scope`].
+pub type InContext<F> = Scoped<F, Context>;
+
+/// [`tokio::spawn`], with the current [`Context`] carried into the new task.
+///
+/// ```
+/// # use mainstay::Context;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let context = Context::current().with_correlation_id("order-4711".parse().unwrap());
+/// context.scope(async {
+///     let id = mainstay::spawn(async { Context::current().correlation_id().cloned() });
+///     assert_eq!(id.await.unwrap().unwrap().to_string(), "order-4711");
+/// }).await;
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// Outside of a tokio runtime, as [`tokio::spawn`] does.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(Context::current().scope(future))
+}
+
+#[inline]
+pub(crate) fn deadline() -> Option<Instant> {
+    DEADLINE.with(Cell::get)
+}
+
+#[inline]
+pub(crate) fn attempt() -> u32 {
+    ATTEMPT.with(Cell::get)
+}
+
+pub(crate) fn correlation_id() -> Option<CorrelationId> {
+    // A thread that is being torn down has no context any more.
+    CORRELATION
+        .try_with(|id| id.borrow().clone())
+        .unwrap_or(None)
+}
+
+/// The earlier of two moments, where `None` is never.
+#[inline]
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, None) => a,
+        (None, b) => b,
+    }
+}
+
+/// While it lives, the current deadline is this one.
+#[derive(Debug)]
+pub struct DeadlineScope(Option<Instant>);
+
+impl DeadlineScope {
+    #[inline]
+    pub(crate) fn enter(deadline: Option<Instant>) -> Self {
+        Self(DEADLINE.with(|current| current.replace(deadline)))
+    }
+}
+
+impl Drop for DeadlineScope {
+    #[inline]
+    fn drop(&mut self) {
+        DEADLINE.with(|current| current.set(self.0));
+    }
+}
+
+/// While it lives, the current attempt is this one.
+#[derive(Debug)]
+pub struct AttemptScope(u32);
+
+impl AttemptScope {
+    #[inline]
+    pub(crate) fn enter(attempt: u32) -> Self {
+        Self(ATTEMPT.with(|current| current.replace(attempt)))
+    }
+}
+
+impl Drop for AttemptScope {
+    #[inline]
+    fn drop(&mut self) {
+        ATTEMPT.with(|current| current.set(self.0));
+    }
+}
+
+/// While it lives, the current correlation ID is this one.
+#[derive(Debug)]
+pub struct CorrelationScope(Option<CorrelationId>);
+
+impl CorrelationScope {
+    #[inline]
+    pub(crate) fn enter(id: Option<CorrelationId>) -> Self {
+        Self(
+            CORRELATION
+                .try_with(|current| current.replace(id))
+                .unwrap_or(None),
+        )
+    }
+}
+
+impl Drop for CorrelationScope {
+    #[inline]
+    fn drop(&mut self) {
+        let previous = self.0.take();
+        // The one that ends is dropped after the cell is free again.
+        drop(CORRELATION.try_with(|current| current.replace(previous)));
+    }
+}

@@ -1,0 +1,151 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::service::Correlation;
+use super::{Carry, CorrelationId};
+use crate::ConfigError;
+
+const LAYER: &str = "correlation";
+
+/// Where the identifier is looked for, in this order; it is written to the first.
+const DEFAULT_FIELDS: &[&str] = &["x-correlation-id", "x-request-id"];
+
+/// Reads the identifier from requests and writes it to responses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Server;
+
+/// Reads the identifier from requests; there is no response that could carry it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Consumer;
+
+/// Writes the identifier to requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Client;
+
+/// Propagates the correlation ID: see the [module](crate::correlation).
+#[derive(Clone)]
+pub struct CorrelationLayer<D = Server> {
+    pub(super) fields: Fields,
+    pub(super) trusts: bool,
+    direction: D,
+}
+
+impl CorrelationLayer {
+    /// For a server: reads the request, puts the ID into the context and on a span, writes the response.
+    #[must_use]
+    pub const fn server() -> Self {
+        Self::of(Server)
+    }
+
+    /// For a consumer of messages, or any service whose responses carry nothing: reads the request and puts the ID into the
+    /// context and on a span.
+    #[must_use]
+    pub const fn consumer() -> CorrelationLayer<Consumer> {
+        CorrelationLayer::of(Consumer)
+    }
+
+    /// For a client: writes the context's ID to the request. Outside of any request, where the context has none, the
+    /// request keeps the valid one it carries, or gets a new one.
+    #[must_use]
+    pub const fn client() -> CorrelationLayer<Client> {
+        CorrelationLayer::of(Client)
+    }
+}
+
+impl<D> CorrelationLayer<D> {
+    const fn of(direction: D) -> Self {
+        Self {
+            fields: Fields(None),
+            trusts: true,
+            direction,
+        }
+    }
+
+    /// Looks for the ID in these fields (headers), in this order, and writes it to the first. By default
+    /// `x-correlation-id`, then `x-request-id`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or more than 8, or a name is not 1 to 64 bytes of lower-case ASCII letters, digits and `-`, `_`, `.`.
+    pub fn fields<I, F>(mut self, fields: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator<Item = F>,
+        F: Into<String>,
+    {
+        let fields: Vec<String> = fields.into_iter().take(9).map(Into::into).collect();
+        if fields.is_empty() || fields.len() > 8 {
+            let rule = "must be 1 to 8 names";
+            return Err(ConfigError::new(LAYER, "fields", fields.len(), rule));
+        }
+        for field in &fields {
+            let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+            if !(1..=64).contains(&field.len()) || !field.bytes().all(plain) {
+                let shown: String = field.chars().take(64).collect();
+                let rule = "must be 1 to 64 bytes of lower-case ASCII letters, digits and - _ .";
+                let shown = format_args!("{shown:?}").to_string();
+                return Err(ConfigError::new(LAYER, "fields", shown, rule));
+            }
+        }
+        self.fields = Fields(Some(fields.into()));
+        Ok(self)
+    }
+
+    /// Never takes over an ID that came from outside: for the edge of a system, where callers are strangers.
+    #[must_use]
+    pub fn ignore_inbound(mut self) -> Self {
+        self.trusts = false;
+        self
+    }
+}
+
+impl<S, D: Clone> Layer<S> for CorrelationLayer<D> {
+    type Service = Correlation<S, D>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Correlation {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+impl<D: fmt::Debug> fmt::Debug for CorrelationLayer<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CorrelationLayer")
+            .field("direction", &self.direction)
+            .field("fields", &self.fields.iter().collect::<Vec<_>>())
+            .field("trusts", &self.trusts)
+            .finish()
+    }
+}
+
+/// The names of the fields; the default ones cost no reference count.
+#[derive(Clone)]
+pub(super) struct Fields(Option<Arc<[String]>>);
+
+impl Fields {
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        let (own, default) = match &self.0 {
+            Some(own) => (&**own, &[][..]),
+            None => (&[][..], DEFAULT_FIELDS),
+        };
+        own.iter()
+            .map(String::as_str)
+            .chain(default.iter().copied())
+    }
+
+    /// The first valid ID that the request carries.
+    pub(super) fn read(&self, carrier: &impl Carry) -> Option<CorrelationId> {
+        self.iter()
+            .filter_map(|field| carrier.get(field))
+            .find_map(|value| CorrelationId::try_from(value).ok())
+    }
+
+    pub(super) fn write(&self, carrier: &mut impl Carry, id: &CorrelationId) {
+        if let Some(field) = self.iter().next() {
+            carrier.set(field, id.encode(&mut [0; 36]));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Correlation IDs: one identifier for everything that happens because of one request.
+//!
+//! A request that fails five services further on leaves log lines in all of them, and nothing that ties them together. On the
+//! server side this layer reads the identifier that came with a request (or makes one), keeps it in the
+//! [`Context`](crate::Context), on a `tracing` span (feature `tracing`) and on the response; on the client side it writes it to
+//! the requests that are sent.
+//!
+//! It works on HTTP and gRPC requests (feature `http`), and on any request type that implements [`Carry`].
+//!
+//! ```
+//! use mainstay::{Carry, Context, CorrelationLayer};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! /// A message from a queue.
+//! #[derive(Default)]
+//! struct Message { headers: std::collections::BTreeMap<String, String>, order: u32 }
+//!
+//! impl Carry for Message {
+//!     fn get(&self, field: &str) -> Option<&[u8]> {
+//!         self.headers.get(field).map(|value| value.as_bytes())
+//!     }
+//!     fn set(&mut self, field: &str, value: &str) {
+//!         self.headers.insert(field.to_owned(), value.to_owned());
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let mut consumer = ServiceBuilder::new()
+//!     .layer(CorrelationLayer::consumer())
+//!     .service(service_fn(|_: Message| async {
+//!         Ok::<_, std::io::Error>(Context::current().correlation_id().unwrap().to_string())
+//!     }));
+//!
+//! let mut message = Message { order: 4711, ..Message::default() };
+//! message.set("x-correlation-id", "order-4711");
+//! let seen = consumer.ready().await.unwrap().call(message).await.unwrap();
+//! assert_eq!(seen, "order-4711");
+//! # }
+//! ```
+//!
+//! # What is accepted
+//!
+//! An inbound value is untrusted: 1 to 128 bytes of `[A-Za-z0-9._:/+=@-]`, given exactly once. Anything else is replaced by a new
+//! identifier and never echoed. New ones are UUIDs of version 7, which sort by time.
+//!
+//! # What it rejects
+//!
+//! Nothing; the error type stays as it is.
+//!
+//! # What a clone shares
+//!
+//! Only settings.
+//!
+//! # Cancellation
+//!
+//! Dropping the future drops the call, within the context.
+//!
+//! # Cost
+//!
+//! Finding and checking the field. Writing a header allocates; so does an inbound value that is not a UUID.
+
+mod layer;
+mod service;
+
+pub use crate::policy::correlation::{CorrelationId, InvalidCorrelationId};
+pub use layer::{Client, Consumer, CorrelationLayer, Server};
+pub use service::{Correlation, EchoFuture, InCorrelation, ResponseFuture};
+
+/// A request or a response that can carry fields of the context: headers, in most protocols.
+///
+/// Implement it for a request type of your own, a frame or a message, to have the context travel with it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot carry a correlation ID",
+    note = "`http::Request` and `http::Response` can, with mainstay's feature `http`; implement `mainstay::Carry` for a request type of your own",
+    note = "for requests that come without a response that could carry the ID back, use `CorrelationLayer::consumer()`"
+)]
+pub trait Carry {
+    /// The value of a field; `None` when it is missing, or given more than once.
+    fn get(&self, field: &str) -> Option<&[u8]>;
+
+    /// Sets a field to a value, replacing all it had.
+    ///
+    /// The field's name is lower-case ASCII, the value visible ASCII of at most 128 bytes.
+    fn set(&mut self, field: &str, value: &str);
+}

@@ -1,0 +1,226 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::layer::{Client, Consumer, CorrelationLayer, Fields, Server};
+use super::{Carry, CorrelationId};
+use crate::context::{self, CorrelationScope};
+use crate::runtime::stamp;
+use crate::scoped::{Scope, Scoped};
+
+/// A service behind a [`CorrelationLayer`](crate::CorrelationLayer).
+#[derive(Debug, Clone)]
+pub struct Correlation<S, D = Server> {
+    pub(super) inner: S,
+    pub(super) layer: CorrelationLayer<D>,
+}
+
+impl<S, D> Correlation<S, D> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, without the correlation ID.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// The ID that came with a request, or a new one, which the request is then given: what is inside must not see one that was
+    /// refused.
+    #[inline]
+    fn receive(&self, request: &mut impl Carry) -> InCorrelation {
+        let inbound = self
+            .layer
+            .trusts
+            .then(|| self.layer.fields.read(request))
+            .flatten();
+        let id = inbound.unwrap_or_else(|| {
+            let id = new_id();
+            self.layer.fields.write(request, &id);
+            id
+        });
+        InCorrelation::new(id)
+    }
+}
+
+#[cold]
+fn new_id() -> CorrelationId {
+    let (millis, random) = stamp();
+    CorrelationId::new(millis, random)
+}
+
+impl<S, Req> Service<Req> for Correlation<S, Server>
+where
+    S: Service<Req>,
+    S::Response: Carry,
+    Req: Carry,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = EchoFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let scope = self.receive(&mut request);
+        let entered = scope.enter();
+        let inner = self.inner.call(request);
+        drop(entered);
+        EchoFuture {
+            inner: Scoped::new(inner, scope),
+            fields: self.layer.fields.clone(),
+        }
+    }
+}
+
+impl<S, Req> Service<Req> for Correlation<S, Consumer>
+where
+    S: Service<Req>,
+    Req: Carry,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let scope = Some(self.receive(&mut request));
+        let entered = scope.enter();
+        let inner = self.inner.call(request);
+        drop(entered);
+        Scoped::new(inner, scope)
+    }
+}
+
+impl<S, Req> Service<Req> for Correlation<S, Client>
+where
+    S: Service<Req>,
+    Req: Carry,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let scope = match context::correlation_id() {
+            Some(id) => {
+                self.layer.fields.write(&mut request, &id);
+                None
+            }
+            None => Some(self.receive(&mut request)),
+        };
+        let entered = scope.enter();
+        let inner = self.inner.call(request);
+        drop(entered);
+        Scoped::new(inner, scope)
+    }
+}
+
+/// The future of a call within a correlation ID.
+pub type ResponseFuture<F> = Scoped<F, Option<InCorrelation>>;
+
+/// What is entered while a request is worked on: its ID in the context, and the span that carries it.
+pub struct InCorrelation {
+    id: CorrelationId,
+    #[cfg(feature = "tracing")]
+    span: tracing::Span,
+}
+
+impl InCorrelation {
+    #[inline]
+    fn new(id: CorrelationId) -> Self {
+        Self {
+            #[cfg(feature = "tracing")]
+            span: tracing::info_span!("request", correlation_id = %id),
+            id,
+        }
+    }
+}
+
+#[cfg(feature = "tracing")]
+type SpanEntered<'a> = tracing::span::Entered<'a>;
+#[cfg(not(feature = "tracing"))]
+type SpanEntered<'a> = std::marker::PhantomData<&'a ()>;
+
+impl Scope for InCorrelation {
+    type Entered<'a> = (CorrelationScope, SpanEntered<'a>);
+
+    #[inline]
+    fn enter(&self) -> Self::Entered<'_> {
+        let scope = CorrelationScope::enter(Some(self.id.clone()));
+        #[cfg(feature = "tracing")]
+        let span = self.span.enter();
+        #[cfg(not(feature = "tracing"))]
+        let span = std::marker::PhantomData;
+        (scope, span)
+    }
+}
+
+impl Scope for Option<InCorrelation> {
+    type Entered<'a> = Option<(CorrelationScope, SpanEntered<'a>)>;
+
+    #[inline]
+    fn enter(&self) -> Self::Entered<'_> {
+        self.as_ref().map(Scope::enter)
+    }
+}
+
+impl fmt::Debug for InCorrelation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InCorrelation").field(&self.id).finish()
+    }
+}
+
+pin_project! {
+    /// The future of a server's call, whose response carries the ID back.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct EchoFuture<F> {
+        #[pin]
+        inner: Scoped<F, InCorrelation>,
+        fields: Fields,
+    }
+}
+
+impl<F, Res, E> Future for EchoFuture<F>
+where
+    F: Future<Output = Result<Res, E>>,
+    Res: Carry,
+{
+    type Output = Result<Res, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let mut result = ready!(this.inner.as_mut().poll(cx));
+        if let Ok(response) = &mut result {
+            this.fields.write(response, &this.inner.scope().id);
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<F> fmt::Debug for EchoFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EchoFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,223 @@
+//! What the layers that admit or reject a call have in common: what is known of the inner service's
+//! readiness, and the future of a call that holds something.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::outcome::{not_sent, timed_out};
+use crate::track::{FAILED, Head, IGNORED, Settle, Track};
+use crate::{Reason, Rejection, WithRejection};
+
+/// The inner service of a layer that may reject.
+///
+/// A rejection is the answer to a call, never an error of readiness. So a layer that already knows that it
+/// will reject is ready without asking the inner service; and having said so, it rejects the call
+/// that follows, whatever has changed since, because the inner service may not be called unasked.
+pub(crate) struct Inner<S> {
+    pub(crate) service: S,
+    ready: Ready,
+}
+
+/// What the last `poll_ready` found.
+#[derive(Clone, Copy)]
+pub(crate) enum Ready {
+    /// The inner service is ready for one call.
+    Yes,
+    /// It is not (or was not asked), and a call is rejected for this reason.
+    No(Reason),
+}
+
+impl<S> Inner<S> {
+    pub(crate) const fn new(service: S) -> Self {
+        Self {
+            service,
+            ready: Ready::No(Reason::NotReady),
+        }
+    }
+
+    /// Asks the inner service.
+    #[inline]
+    pub(crate) fn poll_ready<Req>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), <S::Error as WithRejection>::Error>>
+    where
+        S: Service<Req>,
+        S::Error: WithRejection,
+    {
+        let polled = self.service.poll_ready(cx);
+        self.ready = match polled {
+            Poll::Ready(Ok(())) => Ready::Yes,
+            _ => Ready::No(Reason::NotReady),
+        };
+        polled.map_err(WithRejection::grow)
+    }
+
+    /// Is ready to reject the next call.
+    #[inline]
+    pub(crate) fn will_reject(&mut self, reason: Reason) {
+        self.ready = Ready::No(reason);
+    }
+
+    /// What was found, once: the next call needs a new `poll_ready`.
+    #[inline]
+    pub(crate) fn take_ready(&mut self) -> Ready {
+        std::mem::replace(&mut self.ready, Ready::No(Reason::NotReady))
+    }
+}
+
+impl<S: Clone> Clone for Inner<S> {
+    /// A clone is never ready: what the original reserved is its own.
+    fn clone(&self) -> Self {
+        Self::new(self.service.clone())
+    }
+}
+
+/// What a layer holds for a call, as the call's future sees it.
+///
+/// A guard begins *entered*: user code is running, and if the guard is dropped now, it has panicked. While the
+/// call waits, the guard is *suspended*: if it is dropped now, the caller went away. That tells a panic
+/// from a cancellation even where the unwinding has long been caught.
+pub trait Guard: Settle {
+    /// How the layer judges and tracks responses.
+    type Track;
+
+    /// How the layer judges and tracks responses.
+    fn tracker(&self) -> &Self::Track;
+
+    /// The inner future is about to be polled.
+    fn entered(&mut self);
+
+    /// The inner future returned, and the call waits.
+    fn suspended(&mut self);
+
+    /// The response is there: latency is taken now, even if the outcome is not known yet.
+    fn at_head(&mut self) {}
+}
+
+pin_project! {
+    /// A call that holds something of its layer until it is over, or was rejected at once.
+    #[project = GuardedProj]
+    #[must_use = "futures do nothing unless polled"]
+    pub enum Guarded<F, G> {
+        /// Admitted. The work is dropped before what it holds is given back.
+        Admitted {
+            #[pin]
+            inner: F,
+            guard: Option<G>,
+        },
+        /// Rejected.
+        Rejected {
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+impl<F, G> Guarded<F, G> {
+    #[inline]
+    pub(crate) fn admitted(inner: F, guard: G) -> Self {
+        Self::Admitted {
+            inner,
+            guard: Some(guard),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn rejected(rejection: Rejection) -> Self {
+        Self::Rejected {
+            rejection: Some(rejection),
+        }
+    }
+}
+
+/// What a guarded call resolves to.
+pub(crate) type Output<G, Res, E> = Result<
+    <<G as Guard>::Track as Track<Res, <E as WithRejection>::Error>>::Response<G>,
+    <E as WithRejection>::Error,
+>;
+
+impl<F, G, Res, E> Future for Guarded<F, G>
+where
+    F: Future<Output = Result<Res, E>>,
+    E: WithRejection,
+    G: Guard,
+    G::Track: Track<Res, E::Error>,
+{
+    type Output = Output<G, Res, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            GuardedProj::Admitted { inner, guard } => {
+                if let Some(guard) = guard {
+                    guard.entered();
+                }
+                let polled = inner.poll(cx);
+                match polled {
+                    Poll::Pending => {
+                        if let Some(guard) = guard {
+                            guard.suspended();
+                        }
+                        Poll::Pending
+                    }
+                    Poll::Ready(result) => match guard.take() {
+                        Some(guard) => Poll::Ready(finish(guard, result)),
+                        // Polled after completion, and the inner future allowed it.
+                        None => Poll::Pending,
+                    },
+                }
+            }
+            GuardedProj::Rejected { rejection } => match rejection.take() {
+                Some(rejection) => Poll::Ready(Err(E::reject(rejection))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+/// The result is there: judges it, and settles the call or passes the guard on with the response.
+#[inline]
+pub(crate) fn finish<G, Res, E>(mut guard: G, result: Result<Res, E>) -> Output<G, Res, E>
+where
+    E: WithRejection,
+    G: Guard,
+    G::Track: Track<Res, E::Error>,
+{
+    let result = result.map_err(WithRejection::grow);
+    if not_sent(&result) {
+        guard.settle(IGNORED);
+    } else {
+        match guard.tracker().head(result.as_ref()) {
+            Head::Final(verdict) => {
+                let overload = verdict.is_overload() || timed_out(&result);
+                guard.settle(verdict.with_overload(overload));
+            }
+            Head::Pending(pending) => match result {
+                Ok(response) => {
+                    guard.at_head();
+                    guard.suspended();
+                    return Ok(G::Track::attach(response, Some(pending), guard));
+                }
+                Err(error) => {
+                    guard.settle(FAILED);
+                    return Err(error);
+                }
+            },
+        }
+    }
+    result.map(|response| G::Track::attach(response, None, guard))
+}
+
+impl<F, G> fmt::Debug for Guarded<F, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Admitted { .. } => "Guarded::Admitted",
+            Self::Rejected { .. } => "Guarded::Rejected",
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! Load shedding: refusing early what could only be served late.
+//!
+//! A service that is given more than it can do does not do what it can: everything waits, every caller gives up, and
+//! all the work is for nothing. This layer refuses calls when the inner service is not ready, and when more
+//! calls are in flight than a [`Limit`](crate::Limit): a fixed one, or one that it finds by itself from the latency of the calls.
+//!
+//! ```
+//! use mainstay::{Limit, LoadShedLayer};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let mut service = ServiceBuilder::new()
+//!     .layer(LoadShedLayer::new(Limit::adaptive()))
+//!     .service(service_fn(|name: &'static str| async move {
+//!         Ok::<_, std::io::Error>(format!("hello, {name}"))
+//!     }));
+//!
+//! let answer = service.ready().await.unwrap().call("world").await;
+//! assert_eq!(answer.unwrap(), "hello, world");
+//! # }
+//! ```
+//!
+//! # What it rejects
+//!
+//! [`Reason::NotReady`](crate::Reason::NotReady) when the inner service is not ready: this layer is always ready, so no caller
+//! waits behind it. [`Reason::Shed`](crate::Reason::Shed) when the limit is reached.
+//!
+//! # How the limit moves
+//!
+//! The latency of a sample of the calls is gathered in windows, and at the end of each the limit may move by a step. Calls that time out, or
+//! whose [`Verdict`](crate::Verdict) tells of overload, count as dropped, once a window. Other failures say nothing about load: they are
+//! neither samples (a fast error would look like a fast service) nor drops. A call that is cancelled after it ran long counts as
+//! dropped, too: see [`on_cancel`](LoadShedBuilder::on_cancel).
+//!
+//! # What a clone shares
+//!
+//! Everything: the limit and the calls in flight belong to the layer value. An idle service holds nothing.
+//!
+//! # Cancellation
+//!
+//! A call that is dropped is no longer in flight.
+//!
+//! # Cost
+//!
+//! One compare-and-swap for a call that comes, one subtraction for one that goes, and for one call in many two readings of the
+//! clock and a short lock. Without a limit there is only the inner service's readiness. Nothing is allocated.
+
+mod layer;
+mod load;
+mod service;
+
+pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
+pub use service::{InFlight, LoadShed, ResponseFuture, Uncounted};

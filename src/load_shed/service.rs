@@ -1,0 +1,246 @@
+use std::fmt;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::layer::{Limited, OnReadiness, State};
+use super::load::Admitted;
+use crate::guarded::{Guard, Guarded, Inner, Ready};
+use crate::observe::EventKind;
+use crate::policy::breaker::OnCancel;
+use crate::runtime::{Entry, now};
+use crate::shared::Held;
+use crate::track::{CANCELLED, FAILED, Settle, Track};
+use crate::{AtResponse, Grown, Outcome, Reason, Verdict, WithRejection};
+
+/// A service behind a [`LoadShedLayer`](crate::LoadShedLayer).
+#[derive(Clone)]
+pub struct LoadShed<S, M = Limited> {
+    pub(super) inner: Inner<S>,
+    pub(super) mode: M,
+}
+
+impl<S, M> LoadShed<S, M> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner.service
+    }
+
+    /// The inner service, without load shedding.
+    pub fn into_inner(self) -> S {
+        self.inner.service
+    }
+
+    /// Always ready, or failed as the inner service has.
+    #[inline]
+    fn poll_inner<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Grown<S::Error>>>
+    where
+        S: Service<Req>,
+        S::Error: WithRejection,
+    {
+        match self.inner.poll_ready(cx) {
+            Poll::Pending => Poll::Ready(Ok(())),
+            ready => ready,
+        }
+    }
+}
+
+impl<S, Req, T> Service<Req> for LoadShed<S, Limited<T>>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+    T: Track<S::Response, Grown<S::Error>>,
+{
+    type Response = T::Response<InFlight<T>>;
+    type Error = Grown<S::Error>;
+    type Future = ResponseFuture<S::Future, InFlight<T>>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.mode.shared.load.is_full() {
+            self.inner.will_reject(Reason::Shed);
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_inner(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let shared = &mut self.mode.shared;
+        let reason = match self.inner.take_ready() {
+            Ready::Yes => match shared.load.try_admit() {
+                Some(admitted) => {
+                    let entry = (admitted == Admitted::Sample).then(Entry::new);
+                    let started = entry.as_ref().map(Entry::now);
+                    let in_flight = InFlight {
+                        state: shared.hold(),
+                        admitted,
+                        started,
+                        settled: false,
+                        entered: true,
+                    };
+                    return Guarded::admitted(self.inner.service.call(request), in_flight);
+                }
+                None => Reason::Shed,
+            },
+            Ready::No(reason) => reason,
+        };
+        Guarded::rejected(shared.listeners.reject(reason, None))
+    }
+}
+
+impl<S, Req> Service<Req> for LoadShed<S, OnReadiness>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+{
+    type Response = S::Response;
+    type Error = Grown<S::Error>;
+    type Future = ResponseFuture<S::Future, Uncounted>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.poll_inner(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        match self.inner.take_ready() {
+            Ready::Yes => Guarded::admitted(self.inner.service.call(request), Uncounted),
+            Ready::No(reason) => Guarded::rejected(self.mode.teller.reject(reason)),
+        }
+    }
+}
+
+/// The future of a call through a load shedder.
+pub type ResponseFuture<F, G = InFlight<AtResponse>> = Guarded<F, G>;
+
+/// A call in flight under a limit.
+pub struct InFlight<T> {
+    state: Held<State<T>>,
+    admitted: Admitted,
+    /// Known for samples from the start, for the others from when they first had to wait: that is all a
+    /// cancellation needs.
+    started: Option<Instant>,
+    settled: bool,
+    entered: bool,
+}
+
+impl<T> InFlight<T> {
+    /// The latency of a sample is taken, or a drop is noted.
+    #[cold]
+    fn report(&self, verdict: Verdict) {
+        let now = now();
+        let state = &*self.state;
+        let latency = self
+            .started
+            .map(|started| now.saturating_duration_since(started));
+        let dropped = verdict.is_overload()
+            || (verdict.outcome() == Outcome::Cancelled
+                && matches!((state.on_cancel, latency), (OnCancel::FailureAfter(limit), Some(ran)) if ran >= limit));
+        let now = state.epoch.at(now);
+        let moved = if dropped {
+            state.load.dropped(now)
+        } else if let (Admitted::Sample, Outcome::Success, Some(latency)) =
+            (self.admitted, verdict.outcome(), latency)
+        {
+            state.load.sample(now, latency)
+        } else {
+            None
+        };
+        if let Some((from, to)) = moved {
+            state
+                .listeners
+                .tell(|| EventKind::LimitChanged { from, to });
+        }
+    }
+}
+
+impl<T> Settle for InFlight<T> {
+    #[inline]
+    fn settle(&mut self, verdict: Verdict) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let tells = self.admitted == Admitted::Sample
+            || verdict.is_overload()
+            || verdict.outcome() == Outcome::Cancelled;
+        if tells && self.state.load.moves() {
+            self.report(verdict);
+        }
+        self.state.listeners.tell(|| EventKind::Settled {
+            outcome: verdict.outcome(),
+            latency: None,
+        });
+    }
+}
+
+impl<T> Guard for InFlight<T> {
+    type Track = T;
+
+    #[inline]
+    fn tracker(&self) -> &T {
+        &self.state.tracker
+    }
+
+    #[inline]
+    fn entered(&mut self) {
+        self.entered = true;
+    }
+
+    #[inline]
+    fn suspended(&mut self) {
+        self.entered = false;
+        if self.started.is_none() && self.state.load.moves() {
+            self.started = Some(now());
+        }
+    }
+}
+
+impl<T> Drop for InFlight<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.settle(if self.entered { FAILED } else { CANCELLED });
+        self.state.load.release();
+    }
+}
+
+/// What a call holds where only readiness sheds: nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Uncounted;
+
+impl Settle for Uncounted {
+    #[inline]
+    fn settle(&mut self, _: Verdict) {}
+}
+
+impl Guard for Uncounted {
+    type Track = AtResponse;
+
+    #[inline]
+    fn tracker(&self) -> &AtResponse {
+        &AtResponse(crate::ErrorsFail)
+    }
+
+    #[inline]
+    fn entered(&mut self) {}
+
+    #[inline]
+    fn suspended(&mut self) {}
+}
+
+impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadShed")
+            .field("inner", &self.inner.service)
+            .field("mode", &self.mode)
+            .finish()
+    }
+}
+
+impl<T> fmt::Debug for InFlight<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InFlight")
+    }
+}

@@ -1,0 +1,540 @@
+//! What breakers are known to get wrong, one test each.
+
+use super::*;
+use crate::policy::window::Window;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A breaker and a clock. Random numbers are all 0.5, which is the open time without jitter.
+struct Bench {
+    breaker: Breaker,
+    now: Duration,
+}
+
+impl Bench {
+    fn new(config: Config) -> Self {
+        assert_eq!(config.check(), Ok(()));
+        let now = SECOND * 100;
+        Self {
+            breaker: Breaker::new(config, now),
+            now,
+        }
+    }
+
+    /// A default breaker, just tripped: open for 5 seconds.
+    fn tripped() -> Self {
+        Self::tripped_with(Config::default())
+    }
+
+    fn tripped_with(config: Config) -> Self {
+        let mut bench = Self::new(config);
+        bench.trip();
+        bench
+    }
+
+    fn trip(&mut self) {
+        for _ in 0..20 {
+            self.call(Outcome::Failure);
+        }
+        assert_eq!(self.breaker.state(), State::Open);
+    }
+
+    fn admit(&mut self) -> Option<Ticket> {
+        match self.breaker.admit(self.now, 0.5).0 {
+            Decision::Admit(ticket) => Some(ticket),
+            Decision::Reject { .. } => None,
+        }
+    }
+
+    fn finish(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        elapsed: Duration,
+    ) -> Option<Transition> {
+        self.breaker
+            .record(self.now, ticket, outcome, elapsed, None, 0.5)
+    }
+
+    fn call(&mut self, outcome: Outcome) -> Option<Transition> {
+        let ticket = self.admit()?;
+        self.finish(ticket, outcome, Duration::ZERO)
+    }
+
+    fn retry_after(&mut self) -> Option<Duration> {
+        self.breaker.snapshot(self.now).retry_after
+    }
+}
+
+#[test]
+fn a_count_window_slides_after_ten_thousand_successes() {
+    let mut bench = Bench::new(Config {
+        window: Window::count(20),
+        ..Config::default()
+    });
+    for _ in 0..10_000 {
+        bench.call(Outcome::Success);
+    }
+    for _ in 0..9 {
+        assert_eq!(bench.call(Outcome::Failure), None);
+    }
+    let transition = bench.call(Outcome::Failure).expect("10 of 20");
+    assert_eq!(
+        (transition.to, transition.cause),
+        (State::Open, Cause::FailureRate)
+    );
+    assert_eq!((transition.calls, transition.failures), (20, 10));
+    assert_eq!(transition.open_for, Some(SECOND * 5));
+}
+
+#[test]
+fn two_hundred_hung_calls_cut_off_further_out_are_an_outage() {
+    let mut bench = Bench::new(Config::default());
+    let tickets: Vec<_> = (0..200).filter_map(|_| bench.admit()).collect();
+    assert_eq!(tickets.len(), 200);
+    bench.now += SECOND * 2;
+    for ticket in tickets {
+        bench.finish(ticket, Outcome::Cancelled, SECOND * 2);
+    }
+    assert_eq!(bench.breaker.state(), State::Open);
+}
+
+#[test]
+fn callers_that_leave_early_say_nothing() {
+    let mut bench = Bench::new(Config::default());
+    for _ in 0..200 {
+        let ticket = bench.admit().expect("closed");
+        bench.finish(ticket, Outcome::Cancelled, SECOND / 2);
+    }
+    assert_eq!(bench.breaker.snapshot(bench.now).calls, 0);
+}
+
+#[test]
+fn a_cancelled_call_counts_from_the_slow_call_threshold_unless_chosen_otherwise() {
+    let slow = Config {
+        slow_calls: Some((SECOND * 3, 0.5)),
+        ..Config::default()
+    };
+    let chosen = Config {
+        on_cancel: Some(OnCancel::FailureAfter(Duration::ZERO)),
+        ..slow
+    };
+    let never = Config {
+        on_cancel: Some(OnCancel::Ignore),
+        ..slow
+    };
+    for (config, after_two, after_three) in [(slow, 0, 1), (chosen, 1, 2), (never, 0, 0)] {
+        let mut bench = Bench::new(config);
+        for (elapsed, failures) in [(SECOND * 2, after_two), (SECOND * 3, after_three)] {
+            let ticket = bench.admit().expect("closed");
+            bench.finish(ticket, Outcome::Cancelled, elapsed);
+            assert_eq!(bench.breaker.snapshot(bench.now).failures, failures);
+        }
+    }
+}
+
+#[test]
+fn a_probes_result_does_not_age_out_of_the_window() {
+    let mut bench = Bench::tripped();
+    // Far more than the window and the life of a probe lie between any two of them.
+    for expected in [State::HalfOpen, State::Closed] {
+        bench.now += SECOND * 3_600;
+        bench.call(Outcome::Success);
+        assert_eq!(bench.breaker.state(), expected);
+    }
+}
+
+#[test]
+fn a_call_admitted_before_the_trip_decides_nothing_after_it() {
+    let mut bench = Bench::new(Config {
+        probes: 1,
+        ..Config::default()
+    });
+    let early: Vec<_> = (0..4).filter_map(|_| bench.admit()).collect();
+    bench.trip();
+    let epoch = bench.breaker.epoch();
+    assert_eq!(bench.finish(early[0], Outcome::Success, SECOND), None);
+    bench.now += SECOND * 5;
+    let probe = bench.admit().expect("a probe");
+    assert!(probe.is_probe());
+    assert_eq!(bench.finish(early[1], Outcome::Success, SECOND), None);
+    assert_eq!(bench.finish(early[2], Outcome::Failure, SECOND), None);
+    assert_eq!(bench.breaker.epoch(), epoch + 1);
+    bench.finish(probe, Outcome::Success, SECOND);
+    assert_eq!(bench.breaker.state(), State::Closed);
+    bench.finish(early[3], Outcome::Failure, SECOND);
+    assert_eq!(bench.breaker.snapshot(bench.now).calls, 0);
+}
+
+#[test]
+fn a_hung_probe_blocks_nobody_for_ever_and_its_late_result_counts_for_nothing() {
+    let mut bench = Bench::tripped();
+    bench.now += SECOND * 5;
+    let hung: Vec<_> = (0..3).filter_map(|_| bench.admit()).collect();
+    assert_eq!(bench.admit(), None, "all places are taken");
+    assert_eq!(bench.breaker.snapshot(bench.now).probes_in_flight, 3);
+    bench.now += SECOND * 10;
+    assert_eq!(bench.breaker.snapshot(bench.now).probes_in_flight, 0);
+    let (decision, transition) = bench.breaker.admit(bench.now, 0.5);
+    let transition = transition.expect("they failed");
+    assert_eq!(
+        (transition.to, transition.cause),
+        (State::Open, Cause::ProbeTimedOut)
+    );
+    let retry_after = Some(SECOND * 10);
+    assert_eq!(decision, Decision::Reject { retry_after });
+    for ticket in hung {
+        assert_eq!(bench.finish(ticket, Outcome::Success, SECOND * 10), None);
+    }
+    assert_eq!(bench.breaker.state(), State::Open);
+}
+
+#[test]
+fn a_late_probe_is_judged_once() {
+    let mut bench = Bench::tripped();
+    bench.now += SECOND * 5;
+    let hung = bench.admit().expect("a probe");
+    bench.now += SECOND * 10;
+    bench.call(Outcome::Success);
+    let seen = bench.breaker.snapshot(bench.now);
+    assert_eq!(
+        (seen.state, seen.calls, seen.failures),
+        (State::HalfOpen, 2, 1)
+    );
+    assert_eq!(bench.finish(hung, Outcome::Success, SECOND * 10), None);
+    assert_eq!(bench.breaker.snapshot(bench.now).calls, 2);
+    // 1 of 3 failed, which is less than half.
+    assert_eq!(
+        bench.call(Outcome::Success).expect("closed").to,
+        State::Closed
+    );
+}
+
+#[test]
+fn ignored_and_cancelled_probes_give_their_places_back() {
+    let mut bench = Bench::tripped();
+    bench.now += SECOND * 5;
+    for outcome in [Outcome::Ignored, Outcome::Cancelled].repeat(50) {
+        let ticket = bench.admit().expect("a place");
+        assert_eq!(bench.finish(ticket, outcome, SECOND / 2), None);
+    }
+    assert_eq!(bench.breaker.snapshot(bench.now).calls, 0);
+    bench.call(Outcome::Success);
+    assert_eq!(
+        bench.call(Outcome::Success).expect("closed").to,
+        State::Closed
+    );
+}
+
+#[test]
+fn probes_are_judged_as_soon_as_the_rest_cannot_matter() {
+    let mut bench = Bench::tripped();
+    bench.now += SECOND * 5;
+    assert_eq!(
+        bench.call(Outcome::Failure),
+        None,
+        "1 of 3 is less than half"
+    );
+    let transition = bench
+        .call(Outcome::Failure)
+        .expect("2 of 3, whatever the last one does");
+    assert_eq!(
+        (transition.to, transition.cause),
+        (State::Open, Cause::ProbesFailed)
+    );
+    assert_eq!((transition.calls, transition.failures), (2, 2));
+}
+
+#[test]
+fn no_more_probes_than_places_however_many_come() {
+    let mut bench = Bench::tripped();
+    bench.now += SECOND * 5;
+    assert_eq!((0..1_000).filter_map(|_| bench.admit()).count(), 3);
+}
+
+#[test]
+fn a_stepwise_recovery_lets_no_herd_through() {
+    let mut bench = Bench::tripped_with(Config {
+        recovery: Recovery::Stepwise {
+            steps: 3,
+            over: SECOND * 30,
+        },
+        ..Config::default()
+    });
+    bench.now += SECOND * 5;
+    bench.call(Outcome::Success);
+    assert_eq!(
+        bench.call(Outcome::Success).expect("well").to,
+        State::Recovering
+    );
+    for expected in [25, 50, 75] {
+        let admitted = (0..100).filter_map(|_| bench.admit()).count();
+        assert_eq!(admitted, expected);
+        bench.now += SECOND * 10;
+    }
+    let (decision, transition) = bench.breaker.admit(bench.now, 0.5);
+    assert!(matches!(decision, Decision::Admit(_)));
+    assert_eq!(transition.expect("over").cause, Cause::Recovered);
+}
+
+#[test]
+fn a_rule_that_trips_while_recovering_fails_the_recovery() {
+    let mut bench = Bench::tripped_with(Config {
+        recovery: Recovery::Stepwise {
+            steps: 1,
+            over: SECOND * 30,
+        },
+        ..Config::default()
+    });
+    bench.now += SECOND * 5;
+    bench.call(Outcome::Success);
+    bench.call(Outcome::Success);
+    let transition = (0..40)
+        .find_map(|_| bench.call(Outcome::Failure))
+        .expect("a trip");
+    assert_eq!(
+        (transition.from, transition.to),
+        (State::Recovering, State::Open)
+    );
+    assert_eq!(transition.open_for, Some(SECOND * 10));
+}
+
+#[test]
+fn a_tight_burst_hides_behind_no_average() {
+    let mut bench = Bench::new(Config {
+        consecutive_failures: Some(5),
+        ..Config::default()
+    });
+    for _ in 0..10_000 {
+        bench.call(Outcome::Success);
+    }
+    let trip = (0..5).filter_map(|_| bench.call(Outcome::Failure)).last();
+    assert_eq!(trip.expect("5 in a row").cause, Cause::ConsecutiveFailures);
+}
+
+#[test]
+fn slow_calls_trip_whether_they_fail_or_not() {
+    let mut bench = Bench::new(Config {
+        failure_rate: None,
+        slow_calls: Some((SECOND, 1.0)),
+        ..Config::default()
+    });
+    for n in 1..=20 {
+        let ticket = bench.admit().expect("closed");
+        let outcome = if n % 2 == 0 {
+            Outcome::Success
+        } else {
+            Outcome::Failure
+        };
+        let transition = bench.finish(ticket, outcome, SECOND + Duration::from_nanos(1));
+        assert_eq!(
+            transition.map(|t| t.cause),
+            (n == 20).then_some(Cause::SlowCallRate)
+        );
+    }
+}
+
+#[test]
+fn a_call_that_takes_exactly_the_threshold_is_not_slow() {
+    let mut bench = Bench::new(Config {
+        slow_calls: Some((SECOND, 0.5)),
+        ..Config::default()
+    });
+    let ticket = bench.admit().expect("closed");
+    bench.finish(ticket, Outcome::Success, SECOND);
+    assert_eq!(bench.breaker.snapshot(bench.now).slow_calls, 0);
+}
+
+#[test]
+fn a_success_that_lifts_the_total_to_the_minimum_can_trip() {
+    let mut bench = Bench::new(Config::default());
+    for _ in 0..10 {
+        bench.call(Outcome::Failure);
+    }
+    assert!(!bench.breaker.front().counts_free);
+    let trip = (0..10).filter_map(|_| bench.call(Outcome::Success)).last();
+    assert_eq!(trip.expect("10 of 20").cause, Cause::FailureRate);
+}
+
+#[test]
+fn a_success_after_older_ones_expired_can_trip() {
+    let mut bench = Bench::new(Config::default());
+    for _ in 0..30 {
+        bench.call(Outcome::Success);
+    }
+    bench.now += SECOND * 5;
+    for _ in 0..20 {
+        bench.call(Outcome::Failure);
+    }
+    assert!(
+        bench.breaker.front().counts_free,
+        "40 % until the bucket ends"
+    );
+    bench.now += SECOND * 5;
+    assert!(bench.now >= bench.breaker.front().bucket_ends);
+    assert_eq!(
+        bench.call(Outcome::Success).expect("20 of 21").to,
+        State::Open
+    );
+}
+
+#[test]
+fn a_few_early_failures_do_not_end_the_fast_path() {
+    let mut bench = Bench::new(Config::default());
+    for _ in 0..9 {
+        bench.call(Outcome::Failure);
+        assert!(
+            bench.breaker.front().counts_free,
+            "no success makes half of it failures"
+        );
+    }
+}
+
+#[test]
+fn the_open_time_grows_to_its_cap_and_starts_anew_after_a_close() {
+    let mut bench = Bench::tripped();
+    for expected in [5, 10, 20, 40, 60, 60] {
+        assert_eq!(bench.retry_after(), Some(SECOND * expected));
+        bench.now += SECOND * expected;
+        assert_eq!(bench.retry_after(), None);
+        bench.call(Outcome::Failure);
+        bench.call(Outcome::Failure);
+    }
+    bench.now += SECOND * 60;
+    bench.call(Outcome::Success);
+    bench.call(Outcome::Success);
+    bench.trip();
+    assert_eq!(bench.retry_after(), Some(SECOND * 5));
+}
+
+#[test]
+fn jitter_goes_both_ways_and_not_over_the_cap() {
+    let tripped = |open_for: Duration, random| {
+        let mut breaker = Breaker::new(
+            Config {
+                consecutive_failures: Some(1),
+                open_for,
+                ..Config::default()
+            },
+            SECOND,
+        );
+        let Decision::Admit(ticket) = breaker.admit(SECOND, 0.5).0 else {
+            panic!("closed");
+        };
+        let zero = Duration::ZERO;
+        let transition = breaker.record(SECOND, ticket, Outcome::Failure, zero, None, random);
+        transition
+            .and_then(|t| t.open_for)
+            .expect("open")
+            .as_millis()
+    };
+    assert_eq!(tripped(SECOND * 5, 0.0), 4_500);
+    assert_eq!(tripped(SECOND * 5, 1.0), 5_500);
+    assert_eq!(tripped(SECOND * 60, 1.0), 60_000);
+    for nonsense in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -3.0, 7.0] {
+        assert!((4_500..=5_500).contains(&tripped(SECOND * 5, nonsense)));
+    }
+}
+
+#[test]
+fn the_upstreams_own_hint_lengthens_the_open_time_up_to_the_cap() {
+    for (hint, expected) in [(1, 5), (30, 30), (1_000_000, 60)] {
+        let mut bench = Bench::new(Config::default());
+        for n in 0..20 {
+            let ticket = bench.admit().expect("closed");
+            // An early failure brings the hint, another one trips.
+            let ask = (n == 3).then_some(SECOND * hint);
+            let zero = Duration::ZERO;
+            bench
+                .breaker
+                .record(bench.now, ticket, Outcome::Failure, zero, ask, 0.5);
+        }
+        assert_eq!(bench.retry_after(), Some(SECOND * expected));
+    }
+}
+
+#[test]
+fn shadow_mode_goes_through_the_states_and_rejects_nothing() {
+    let mut bench = Bench::tripped_with(Config {
+        mode: Mode::Shadow,
+        ..Config::default()
+    });
+    let ticket = bench.admit().expect("let through");
+    assert!(ticket.would_reject());
+    for _ in 0..100 {
+        assert_eq!(bench.finish(ticket, Outcome::Success, SECOND), None);
+    }
+    bench.now += SECOND * 5;
+    let probes = (0..10)
+        .filter_map(|_| bench.admit())
+        .filter(|t| !t.would_reject())
+        .count();
+    assert_eq!(probes, 3);
+}
+
+#[test]
+fn off_counts_nothing_and_rejects_nothing() {
+    let mut bench = Bench::new(Config {
+        mode: Mode::Off,
+        ..Config::default()
+    });
+    for _ in 0..100 {
+        assert_eq!(bench.call(Outcome::Failure), None);
+    }
+    bench.breaker.credit(5);
+    bench.breaker.force_open(bench.now);
+    assert!(bench.admit().is_some());
+    assert_eq!(bench.breaker.snapshot(bench.now).calls, 0);
+}
+
+#[test]
+fn forced_states_last_until_the_reset() {
+    let mut bench = Bench::tripped();
+    assert_eq!(
+        bench.breaker.force_closed(bench.now).expect("forced").from,
+        State::Open
+    );
+    assert_eq!(bench.breaker.force_closed(bench.now), None);
+    for _ in 0..50 {
+        assert_eq!(bench.call(Outcome::Failure), None);
+    }
+    assert_eq!(bench.breaker.snapshot(bench.now).failures, 50);
+    bench.breaker.force_open(bench.now);
+    bench.now += SECOND * 1_000;
+    let decision = bench.breaker.admit(bench.now, 0.5).0;
+    assert_eq!(decision, Decision::Reject { retry_after: None });
+    let transition = bench.breaker.reset(bench.now).expect("reset");
+    assert_eq!(
+        (transition.to, transition.cause),
+        (State::Closed, Cause::Reset)
+    );
+    assert_eq!(
+        bench.breaker.reset(bench.now),
+        None,
+        "it was closed already"
+    );
+}
+
+#[test]
+fn a_reset_forgets_what_is_under_way_too() {
+    let mut bench = Bench::new(Config::default());
+    let ticket = bench.admit().expect("closed");
+    bench.breaker.reset(bench.now);
+    bench.finish(ticket, Outcome::Failure, SECOND);
+    assert_eq!(bench.breaker.snapshot(bench.now).calls, 0);
+}
+
+#[test]
+fn a_late_reading_of_the_clock_is_no_time_travel() {
+    let mut bench = Bench::tripped();
+    bench.now += SECOND * 5;
+    bench.admit().expect("a probe");
+    bench.now -= SECOND;
+    assert!(bench.admit().is_some_and(|ticket| ticket.is_probe()));
+}
+
+#[test]
+fn names_are_snake_case() {
+    assert_eq!(format!("{:>10}", State::HalfOpen), " half_open");
+    assert_eq!(Cause::ProbeTimedOut.to_string(), "probe_timed_out");
+}

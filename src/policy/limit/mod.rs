@@ -1,0 +1,204 @@
+//! The right number of calls at once is not known when a service is configured, and changes with every
+//! neighbour and deployment. An adaptive limit finds it from what it sees: calls that take longer than
+//! they used to are waiting somewhere, and calls that are dropped waited too long.
+//!
+//! The algorithms are those of Netflix's concurrency-limits: AIMD as in TCP, and Gradient2, which follows
+//! the ratio of long-term to short-term latency. Two things keep them honest. Samples are taken together
+//! in windows of time, so that a burst of failures is one piece of evidence and not many; and a limit that
+//! is not used does not grow, because nothing was learnt about it.
+
+mod aimd;
+mod gradient2;
+mod samples;
+
+use std::{fmt, time::Duration};
+
+use self::samples::{Sample, Samples};
+use self::{aimd::Aimd, gradient2::Gradient2};
+pub use self::{aimd::AimdBuilder, gradient2::Gradient2Builder};
+use crate::config::ConfigError;
+
+const COMPONENT: &str = "limit";
+const MAX_LIMIT: u32 = 1_000_000;
+// Netflix's.
+const DEFAULT_INITIAL: u32 = 20;
+const DEFAULT_MIN: u32 = 20;
+const DEFAULT_MAX: u32 = 200;
+
+/// How many calls may be under way at once: a fixed number, or one that adapts.
+///
+/// ```
+/// use mainstay::Limit;
+///
+/// let fixed = Limit::fixed(64);
+/// let adaptive = Limit::adaptive();
+/// let careful = Limit::aimd().initial(10).min(1).max(50).build()?;
+/// # let _ = (fixed, adaptive, careful);
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limit(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Fixed(u32),
+    Aimd(AimdBuilder),
+    Gradient2(Gradient2Builder),
+}
+
+impl Limit {
+    /// Always `limit`: 1 to 1 000 000.
+    #[must_use]
+    pub const fn fixed(limit: u32) -> Self {
+        Self(Kind::Fixed(limit))
+    }
+
+    /// One that adapts, with nothing to set: [`Limit::gradient2`] with its defaults.
+    #[must_use]
+    pub const fn adaptive() -> Self {
+        Self(Kind::Gradient2(Gradient2Builder::new()))
+    }
+
+    /// One that grows by one while it is used and shrinks by a tenth when calls are dropped or take too
+    /// long (additive increase, multiplicative decrease).
+    ///
+    /// It needs a time-out to tell it what too long is. Choose it where latency says little, because
+    /// calls differ too much.
+    #[must_use]
+    pub const fn aimd() -> AimdBuilder {
+        AimdBuilder::new()
+    }
+
+    /// One that follows the ratio of the usual latency to the present one.
+    ///
+    /// It needs no time-out, and reacts before calls are dropped.
+    #[must_use]
+    pub const fn gradient2() -> Gradient2Builder {
+        Gradient2Builder::new()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        match &self.0 {
+            Kind::Fixed(limit) => within("limit", *limit, 1, MAX_LIMIT),
+            Kind::Aimd(aimd) => aimd.check(),
+            Kind::Gradient2(gradient2) => gradient2.check(),
+        }
+    }
+
+    /// Whether the limit ever changes: if not, nobody needs to measure anything.
+    pub(crate) const fn is_adaptive(&self) -> bool {
+        !matches!(self.0, Kind::Fixed(_))
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self::adaptive()
+    }
+}
+
+/// A limit at work.
+#[derive(Debug, Clone)]
+pub(crate) struct Adaptive {
+    algorithm: Algorithm,
+    samples: Samples,
+}
+
+#[derive(Debug, Clone)]
+enum Algorithm {
+    Fixed(u32),
+    Aimd(Aimd),
+    Gradient2(Gradient2),
+}
+
+impl Adaptive {
+    pub(crate) fn new(limit: &Limit, now: Duration) -> Self {
+        Self {
+            algorithm: match limit.0 {
+                Kind::Fixed(limit) => Algorithm::Fixed(limit),
+                Kind::Aimd(config) => Algorithm::Aimd(Aimd::new(config)),
+                Kind::Gradient2(config) => Algorithm::Gradient2(Gradient2::new(config)),
+            },
+            samples: Samples::new(now),
+        }
+    }
+
+    /// How many calls may be under way at once now; at least 1.
+    pub(crate) fn limit(&self) -> u32 {
+        let limit = match &self.algorithm {
+            Algorithm::Fixed(limit) => *limit,
+            Algorithm::Aimd(aimd) => aimd.limit(),
+            Algorithm::Gradient2(gradient2) => gradient2.limit(),
+        };
+        limit.max(1)
+    }
+
+    /// Takes the latency of a call, which stands for `weight` calls. `in_flight` is how many were under
+    /// way when it ended, itself included. Whether the limit changed.
+    pub(crate) fn sample(
+        &mut self,
+        now: Duration,
+        rtt: Duration,
+        in_flight: u32,
+        weight: u32,
+    ) -> bool {
+        let sample = self.samples.add(now, Some(rtt), in_flight, weight);
+        self.update(sample)
+    }
+
+    /// Takes that a call was dropped: it timed out, or was refused for lack of room further in. Whether the
+    /// limit changed.
+    pub(crate) fn dropped(&mut self, now: Duration, in_flight: u32) -> bool {
+        let sample = self.samples.add(now, None, in_flight, 1);
+        self.update(sample)
+    }
+
+    fn update(&mut self, sample: Option<Sample>) -> bool {
+        let Some(sample) = sample else {
+            return false;
+        };
+        let before = self.limit();
+        match &mut self.algorithm {
+            Algorithm::Fixed(_) => {}
+            Algorithm::Aimd(aimd) => aimd.update(&sample),
+            Algorithm::Gradient2(gradient2) => gradient2.update(&sample),
+        }
+        self.limit() != before
+    }
+}
+
+fn refuse(field: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> ConfigError {
+    ConfigError::new(COMPONENT, field, value, rule)
+}
+
+fn within(field: &'static str, value: u32, least: u32, most: u32) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(refuse(
+        field,
+        value,
+        format!("must be from {least} to {most}"),
+    ))
+}
+
+/// The three numbers that every adaptive limit has.
+fn check_range(initial: u32, min: u32, max: u32) -> Result<(), ConfigError> {
+    within("max", max, 1, MAX_LIMIT)?;
+    within("min", min, 1, MAX_LIMIT)?;
+    if min > max {
+        return Err(refuse(
+            "min",
+            min,
+            format!("must not be more than max, which is {max}"),
+        ));
+    }
+    if !(min..=max).contains(&initial) {
+        let rule = format!("must be from min to max, which are {min} and {max}");
+        return Err(refuse("initial", initial, rule));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

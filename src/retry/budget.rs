@@ -1,0 +1,258 @@
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ConfigError;
+use crate::policy::budget::{Budget, BudgetConfig, Withdrawal};
+use crate::policy::throttle::{Throttle, ThrottleConfig};
+use crate::runtime::{Epoch, nanos};
+use crate::striped::Striped;
+
+/// What keeps retries from becoming the outage: how many there may be for the requests there are.
+///
+/// By default one retry for every five requests, and ten a second however few requests there are, remembered for ten seconds (the
+/// algorithm and its reserve are Finagle's `RetryBudget`; the arithmetic is exact). A retry is paid for before its wait begins, and paid back
+/// if it is never sent.
+///
+/// Clones are the same budget: give one to several layers to have them share it, for instance all clients of one upstream.
+///
+/// ```
+/// use mainstay::{RetryBudget, RetryLayer};
+///
+/// let budget = RetryBudget::builder().ratio(0.1).min_per_second(1).build()?;
+/// let reads = RetryLayer::builder().budget(budget.clone()).build()?;
+/// let writes = RetryLayer::builder().budget(budget).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct RetryBudget(Arc<Account>);
+
+struct Account {
+    epoch: Epoch,
+    /// What comes too often for a lock: requests, or successes. As many as are not yet in the book.
+    counted: Striped,
+    /// Until when what is counted belongs to the book's current page.
+    page_ends: AtomicU64,
+    book: Mutex<Book>,
+}
+
+struct Book {
+    kind: Kind,
+    /// How much of what was counted has been entered.
+    entered: u64,
+}
+
+enum Kind {
+    Budget(Budget),
+    Throttle(Throttle),
+}
+
+impl RetryBudget {
+    /// The default budget: one retry for five requests, at least ten a second, remembered for ten seconds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::of(&BudgetConfig::default())
+    }
+
+    /// A budget with other numbers.
+    pub fn builder() -> RetryBudgetBuilder {
+        RetryBudgetBuilder(BudgetConfig::default())
+    }
+
+    /// The retry throttling of gRPC (proposal A6): a bucket of `max_tokens` (1 to 1000) loses one token with each failure, gains
+    /// `token_ratio` (0.001 to 1000) with each success, and retries are sent only while it is more than half full.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range.
+    pub fn throttle(max_tokens: u32, token_ratio: f64) -> Result<Self, ConfigError> {
+        let config = ThrottleConfig {
+            max_tokens,
+            token_ratio,
+        };
+        config.check()?;
+        let kind = Kind::Throttle(Throttle::new(&config));
+        Ok(Self::with(Epoch::new(), kind, Duration::MAX))
+    }
+
+    fn of(config: &BudgetConfig) -> Self {
+        let epoch = Epoch::new();
+        let budget = Budget::new(config, epoch.elapsed());
+        let ends = budget.ends();
+        Self::with(epoch, Kind::Budget(budget), ends)
+    }
+
+    fn with(epoch: Epoch, kind: Kind, page_ends: Duration) -> Self {
+        Self(Arc::new(Account {
+            epoch,
+            counted: Striped::new(),
+            page_ends: AtomicU64::new(nanos(page_ends)),
+            book: Mutex::new(Book { kind, entered: 0 }),
+        }))
+    }
+
+    /// How many retries could be paid for now. For gRPC's throttling, where the next failure may end it, 1 or 0.
+    #[must_use]
+    pub fn balance(&self) -> u64 {
+        let (mut book, now) = self.0.open(None);
+        let balance = match &mut book.kind {
+            Kind::Budget(budget) => budget.balance(now),
+            Kind::Throttle(throttle) => throttle.may_retry().into(),
+        };
+        self.0.turn_page(&book);
+        balance
+    }
+
+    /// A request is sent for the first time.
+    #[inline]
+    pub(super) fn request(&self, now: Instant) {
+        let page_ends = self.0.page_ends.load(Ordering::Relaxed);
+        if page_ends != u64::MAX {
+            if nanos(self.0.epoch.at(now)) < page_ends {
+                self.0.counted.bump();
+            } else {
+                self.0.request_on_new_page(now);
+            }
+        }
+    }
+
+    /// An attempt succeeded.
+    #[inline]
+    pub(super) fn succeeded(&self) {
+        if self.0.page_ends.load(Ordering::Relaxed) == u64::MAX {
+            self.0.counted.bump();
+        }
+    }
+
+    /// An attempt failed in a way that calls for a retry.
+    pub(super) fn failed(&self) {
+        let (mut book, _) = self.0.open(None);
+        if let Kind::Throttle(throttle) = &mut book.kind {
+            throttle.failure();
+        }
+    }
+
+    /// Pays for a retry; what is returned pays it back when it is dropped unspent.
+    pub(super) fn withdraw(&self) -> Option<Payment> {
+        let (mut book, now) = self.0.open(None);
+        let paid = match &mut book.kind {
+            Kind::Budget(budget) => budget.try_withdraw(now).map(Some),
+            Kind::Throttle(throttle) => throttle.may_retry().then_some(None),
+        };
+        self.0.turn_page(&book);
+        drop(book);
+        paid.map(|withdrawal| Payment {
+            account: Arc::clone(&self.0),
+            withdrawal,
+        })
+    }
+}
+
+impl Account {
+    /// The book, with everything entered that was counted.
+    fn open(&self, now: Option<Instant>) -> (MutexGuard<'_, Book>, Duration) {
+        let now = now.map_or_else(|| self.epoch.elapsed(), |now| self.epoch.at(now));
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = self.counted.sum();
+        let news = counted.wrapping_sub(book.entered);
+        book.entered = counted;
+        match &mut book.kind {
+            Kind::Budget(budget) => budget.credit(news),
+            Kind::Throttle(throttle) => throttle.credit(news),
+        }
+        (book, now)
+    }
+
+    fn turn_page(&self, book: &Book) {
+        if let Kind::Budget(budget) = &book.kind {
+            self.page_ends
+                .store(nanos(budget.ends()).min(u64::MAX - 1), Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn request_on_new_page(&self, now: Instant) {
+        let (mut book, now) = self.open(Some(now));
+        if let Kind::Budget(budget) = &mut book.kind {
+            budget.deposit(now);
+        }
+        self.turn_page(&book);
+    }
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryBudget")
+            .field("balance", &self.balance())
+            .finish()
+    }
+}
+
+/// A retry that is paid for.
+pub(super) struct Payment {
+    account: Arc<Account>,
+    withdrawal: Option<Withdrawal>,
+}
+
+impl Payment {
+    /// The retry is sent.
+    pub(super) fn spend(mut self) {
+        self.withdrawal = None;
+    }
+}
+
+impl Drop for Payment {
+    fn drop(&mut self) {
+        if let Some(withdrawal) = self.withdrawal.take() {
+            let (mut book, now) = self.account.open(None);
+            if let Kind::Budget(budget) = &mut book.kind {
+                budget.refund(now, withdrawal);
+            }
+            self.account.turn_page(&book);
+        }
+    }
+}
+
+/// Builds a [`RetryBudget`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RetryBudgetBuilder(BudgetConfig);
+
+impl RetryBudgetBuilder {
+    /// Retries per request: 0, or 0.000 001 to 1000; 0.2 by default, so that an outage adds a fifth to the load.
+    pub fn ratio(mut self, ratio: f64) -> Self {
+        self.0.ratio = ratio;
+        self
+    }
+
+    /// Retries per second that are allowed however few requests there are: at most 1 000 000; 10 by default.
+    pub fn min_per_second(mut self, retries: u32) -> Self {
+        self.0.min_per_second = retries;
+        self
+    }
+
+    /// How long requests and retries are remembered: 100 ms to 24 hours, 10 seconds by default.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.0.ttl = ttl;
+        self
+    }
+
+    /// The budget, or which setting is refused and why.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range, or no retry would ever be allowed.
+    pub fn build(self) -> Result<RetryBudget, ConfigError> {
+        self.0.check()?;
+        Ok(RetryBudget::of(&self.0))
+    }
+}

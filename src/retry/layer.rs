@@ -1,0 +1,300 @@
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::budget::RetryBudget;
+use super::policy::{CloneWith, Decision, RetryErrors, RetryFn};
+use super::service::{Kit, Retry};
+use crate::ConfigError;
+use crate::name::{Origin, origin};
+use crate::observe::{Events, Listeners, Observer};
+use crate::policy::backoff::Backoff;
+use crate::shared::Shared;
+
+pub(crate) const LAYER: &str = "retry";
+static UNNAMED: Origin = Origin::unnamed(LAYER);
+
+/// What a retry layer shares between all its services.
+pub(crate) struct Core<P> {
+    pub(super) policy: P,
+    pub(super) settings: Settings,
+    pub(super) listeners: Listeners,
+}
+
+/// Everything but who decides and who listens.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) attempts: u32,
+    pub(super) backoff: Backoff,
+    pub(super) budget: Option<RetryBudget>,
+    pub(super) max_retry_after: Duration,
+    pub(super) max_ready_wait: Duration,
+}
+
+/// Tries again what failed: see the [module](crate::retry).
+///
+/// Clones share the budget, and so do all services that they make.
+pub struct RetryLayer<P = RetryErrors> {
+    core: Arc<Core<P>>,
+}
+
+impl RetryLayer {
+    /// Three attempts in all, for every error; exponential back-off from 50 ms to 2 s with full jitter; the default budget.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            core: Arc::new(Core {
+                policy: RetryErrors,
+                settings: Settings::default(),
+                listeners: Listeners::new(&UNNAMED, None),
+            }),
+        }
+    }
+
+    /// A retry layer with settings of your own.
+    pub fn builder() -> RetryBuilder {
+        RetryBuilder::by(RetryErrors)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            backoff: Backoff::default(),
+            budget: Some(RetryBudget::new()),
+            max_retry_after: Duration::from_secs(30),
+            max_ready_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+impl<P> RetryLayer<P> {
+    /// The budget, if there is one.
+    #[must_use]
+    pub fn budget(&self) -> Option<&RetryBudget> {
+        self.core.settings.budget.as_ref()
+    }
+
+    /// Subscribes to what the layer decides.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.core.listeners.subscribe()
+    }
+}
+
+impl Default for RetryLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Clone, P> Layer<S> for RetryLayer<P> {
+    type Service = Retry<S, P>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry {
+            kit: Shared::new(Kit {
+                core: Arc::clone(&self.core),
+                spare: Mutex::new(inner.clone()),
+            }),
+            inner,
+        }
+    }
+}
+
+impl<P> Clone for RetryLayer<P> {
+    fn clone(&self) -> Self {
+        Self {
+            core: Arc::clone(&self.core),
+        }
+    }
+}
+
+impl<P> fmt::Debug for RetryLayer<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryLayer")
+            .field("name", &self.core.listeners.origin().name())
+            .field("settings", &self.core.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`RetryLayer`].
+///
+/// ```
+/// use mainstay::{Backoff, RetryLayer};
+/// use std::time::Duration;
+///
+/// let layer = RetryLayer::builder()
+///     .name("payments")
+///     .attempts(4)
+///     .backoff(Backoff::exponential(Duration::from_millis(20)).cap(Duration::from_millis(500)))
+///     .retry_if(|_request: &String, result: Result<&u32, &mainstay::Error<std::io::Error>>| result.is_err())
+///     .build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RetryBuilder<P = RetryErrors> {
+    name: Option<String>,
+    settings: Settings,
+    policy: P,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl<P> RetryBuilder<P> {
+    pub(crate) fn by(policy: P) -> Self {
+        Self {
+            name: None,
+            settings: Settings::default(),
+            policy,
+            observer: None,
+        }
+    }
+
+    /// The name of this instance, in rejections and events; `default` if it is not set.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How many attempts there are in all, with the first: 1 to 100; 3 by default.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.settings.attempts = attempts;
+        self
+    }
+
+    /// How long to wait between two attempts; by default exponential from 50 ms to 2 s, with full jitter.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.backoff = backoff;
+        self
+    }
+
+    /// How many retries there may be for the requests there are; by default [`RetryBudget::new`], of this layer's own.
+    pub fn budget(mut self, budget: RetryBudget) -> Self {
+        self.settings.budget = Some(budget);
+        self
+    }
+
+    /// Retries without a budget. When everything fails, the load is then multiplied by the number of attempts.
+    pub fn without_budget(mut self) -> Self {
+        self.settings.budget = None;
+        self
+    }
+
+    /// The longest wait that is granted to a server that says when to come back (`Retry-After`); if it asks for more, the caller gets
+    /// the response now. At most an hour, 30 seconds by default.
+    pub fn max_retry_after(mut self, longest: Duration) -> Self {
+        self.settings.max_retry_after = longest;
+        self
+    }
+
+    /// How long to wait, when a retry is due, for the inner service to be ready: at most an hour, one second by default.
+    pub fn max_ready_wait(mut self, longest: Duration) -> Self {
+        self.settings.max_ready_wait = longest;
+        self
+    }
+
+    /// Retries where a closure of the request and the result says so.
+    pub fn retry_if<Req, Res, Err, F>(
+        self,
+        retry: F,
+    ) -> RetryBuilder<RetryFn<impl Fn(&Req, Result<&Res, &Err>, u32) -> Decision>>
+    where
+        F: Fn(&Req, Result<&Res, &Err>) -> bool,
+    {
+        self.decide(move |request: &Req, result: Result<&Res, &Err>, _| {
+            if retry(request, result) {
+                Decision::Retry
+            } else {
+                Decision::Return
+            }
+        })
+    }
+
+    /// Decides by a closure of the request, the result and the number of the attempt.
+    pub fn decide<Req, Res, Err, F>(self, decide: F) -> RetryBuilder<RetryFn<F>>
+    where
+        F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
+    {
+        self.policy(RetryFn(decide))
+    }
+
+    /// Decides by a closure, with another one that copies the request: for requests that are not `Clone`, or not always. One that
+    /// cannot be copied is sent once.
+    pub fn decide_cloning<Req, Res, Err, C, F>(
+        self,
+        clone: C,
+        decide: F,
+    ) -> RetryBuilder<CloneWith<C, F>>
+    where
+        C: Fn(&Req) -> Option<Req>,
+        F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
+    {
+        self.policy(CloneWith { clone, decide })
+    }
+
+    /// Decides by a [`RetryPolicy`] of your own.
+    pub fn policy<P2>(self, policy: P2) -> RetryBuilder<P2> {
+        RetryBuilder {
+            name: self.name,
+            settings: self.settings,
+            policy,
+            observer: self.observer,
+        }
+    }
+
+    /// Tells this observer what the layer decides.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// The layer, or which setting is refused and why.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range.
+    pub fn build(self) -> Result<RetryLayer<P>, ConfigError> {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
+        let settings = self.settings;
+        if !(1..=100).contains(&settings.attempts) {
+            let rule = "must be from 1 (no retry) to 100";
+            return Err(ConfigError::new(LAYER, "attempts", settings.attempts, rule));
+        }
+        settings.backoff.check()?;
+        for (field, value) in [
+            ("max_retry_after", settings.max_retry_after),
+            ("max_ready_wait", settings.max_ready_wait),
+        ] {
+            if value > LONGEST {
+                let shown = format_args!("{value:?}").to_string();
+                return Err(ConfigError::new(
+                    LAYER,
+                    field,
+                    shown,
+                    "must be at most one hour",
+                ));
+            }
+        }
+        Ok(RetryLayer {
+            core: Arc::new(Core {
+                policy: self.policy,
+                settings,
+                listeners: Listeners::new(origin, self.observer),
+            }),
+        })
+    }
+}
+
+impl<P> fmt::Debug for RetryBuilder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryBuilder")
+            .field("name", &self.name)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! Retry: tries again what may succeed the next time, and no more often than that helps.
+//!
+//! A call that fails for a passing reason is worth a second try. A thousand callers who all try three times make a
+//! small outage a large one. So a retry here waits (a growing, random time), is paid from a budget, stays within the
+//! request's deadline, and never repeats what a policy further in refused.
+//!
+//! ```
+//! use mainstay::{Backoff, RetryLayer};
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::ConfigError> {
+//! let calls = &AtomicU32::new(0);
+//! let mut service = ServiceBuilder::new()
+//!     .layer(RetryLayer::builder()
+//!         .attempts(3)
+//!         .backoff(Backoff::constant(Duration::from_millis(1)))
+//!         .build()?)
+//!     .service(service_fn(|()| async move {
+//!         match calls.fetch_add(1, Ordering::Relaxed) {
+//!             0 => Err(std::io::Error::other("not yet")),
+//!             _ => Ok("there"),
+//!         }
+//!     }));
+//!
+//! assert_eq!(service.ready().await.unwrap().call(()).await.unwrap(), "there");
+//! assert_eq!(calls.load(Ordering::Relaxed), 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is retried
+//!
+//! A [`RetryPolicy`] decides, from the request, the result and the number of the attempt. The default repeats every error,
+//! which is right for operations that may be repeated, and only for those. What a policy further in refused (an open circuit, a full
+//! bulkhead, shed load, a deadline that had passed) is never retried, and no policy is asked; an attempt that timed out may be.
+//!
+//! Before an attempt's response is given up, everything else has been decided: attempts are left, the delay is known (the server's
+//! own hint, or the back-off) and ends before the deadline, the budget pays. Only then is the response dropped, with the permit, the body and
+//! the connection it holds, and the wait begins. An error is kept while it waits: should the inner
+//! service not become ready again, that error is the answer.
+//!
+//! A request that cannot be cloned is sent once.
+//!
+//! # What it rejects
+//!
+//! Nothing by itself, with one exception: a response that was given up for a retry cannot be given back, so if the inner service is then not ready
+//! in time, the answer is [`Reason::NotReady`](crate::Reason::NotReady).
+//!
+//! # What a clone shares
+//!
+//! The budget and the settings, for all services of a layer and all clones. A [`RetryBudget`] can also be shared by several layers.
+//!
+//! # Cancellation
+//!
+//! A call that is dropped while it waits gives back what it had paid for the retry.
+//!
+//! # Cost
+//!
+//! A clone of the request, one reading of the clock (shared with the other layers of a stack) and a counter that belongs to the thread. The inner
+//! service is cloned only when there is something to retry.
+
+mod budget;
+mod future;
+mod layer;
+mod policy;
+mod service;
+
+pub use crate::policy::backoff::{Backoff, Jitter};
+pub use budget::{RetryBudget, RetryBudgetBuilder};
+pub use future::ResponseFuture;
+pub use layer::{RetryBuilder, RetryLayer};
+pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryPolicy};
+pub use service::Retry;

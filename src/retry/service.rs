@@ -1,0 +1,89 @@
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::future::ResponseFuture;
+use super::layer::Core;
+use super::policy::{RetryErrors, RetryPolicy};
+use crate::context::AttemptScope;
+use crate::runtime::Entry;
+use crate::shared::Shared;
+use crate::{Grown, WithRejection};
+
+/// A service behind a [`RetryLayer`](crate::RetryLayer).
+pub struct Retry<S, P = RetryErrors> {
+    pub(super) inner: S,
+    pub(super) kit: Shared<Kit<S, P>>,
+}
+
+/// What a call needs that may have to be repeated.
+pub(crate) struct Kit<S, P> {
+    pub(super) core: Arc<Core<P>>,
+    /// The inner service to clone when there is something to retry: cloning it for every call would cost every call
+    /// as much as the layers it consists of. It is never polled, so it keeps nothing reserved.
+    pub(super) spare: Mutex<S>,
+}
+
+impl<S, P> Retry<S, P> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, without retries.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, Req, P> Service<Req> for Retry<S, P>
+where
+    S: Service<Req> + Clone,
+    S::Error: WithRejection,
+    P: RetryPolicy<Req, S::Response, Grown<S::Error>>,
+{
+    type Response = S::Response;
+    type Error = Grown<S::Error>;
+    type Future = ResponseFuture<S, Req, P>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(WithRejection::grow)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let entry = Entry::new();
+        let core = &self.kit.core;
+        if let Some(budget) = &core.settings.budget {
+            budget.request(entry.now());
+        }
+        let copy = if core.settings.attempts > 1 {
+            core.policy.clone_request(&request)
+        } else {
+            None
+        };
+        let _scope = AttemptScope::enter(1);
+        ResponseFuture::new(self.inner.call(request), copy, self.kit.hold())
+    }
+}
+
+impl<S: Clone, P> Clone for Retry<S, P> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            kit: self.kit.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, P> fmt::Debug for Retry<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("inner", &self.inner)
+            .field("settings", &self.kit.core.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,155 @@
+//! The only module that reads the clock, draws random numbers and makes timers.
+//!
+//! The clock is tokio's, so that a paused test clock drives the whole crate.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use rand::RngExt as _;
+use tokio::task::coop::{Unconstrained, unconstrained};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The time now.
+#[inline]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+thread_local! {
+    static ENTRY: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// One reading of the clock, shared by all layers of a stack while a call descends through them.
+///
+/// The nested `call`s of a stack follow each other within a fraction of a microsecond, and a reading of the
+/// clock costs more than most layers do, so the outermost layer that needs the time reads it and those
+/// inside use the same. Only the way in is shared: work that is done between two layers on the way out
+/// would otherwise vanish from a measured latency.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    now: Instant,
+    outermost: bool,
+}
+
+impl Entry {
+    /// The time at which the current descent began. Keep it alive across the inner `call`.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        ENTRY.with(|entry| match entry.get() {
+            Some(now) => Self {
+                now,
+                outermost: false,
+            },
+            None => {
+                let now = now();
+                entry.set(Some(now));
+                Self {
+                    now,
+                    outermost: true,
+                }
+            }
+        })
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+}
+
+impl Drop for Entry {
+    #[inline]
+    fn drop(&mut self) {
+        if self.outermost {
+            ENTRY.with(|entry| entry.set(None));
+        }
+    }
+}
+
+/// The moment a layer was built: policies count their time from it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Epoch(Instant);
+
+impl Epoch {
+    pub(crate) fn new() -> Self {
+        Self(now())
+    }
+
+    /// The time since then. A moment before it (a clock of another runtime) is the beginning.
+    #[inline]
+    pub(crate) fn at(&self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.0)
+    }
+
+    #[inline]
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.at(now())
+    }
+}
+
+/// A duration in whole nanoseconds, for an atomic; more than 584 years is for ever.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    // Not `as_nanos`: its 128-bit product costs more than everything else on this path.
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+/// A random number in `[0, 1)`.
+pub(crate) fn random() -> f64 {
+    rand::rng().random()
+}
+
+/// Random bytes and the wall clock's milliseconds, for an identifier.
+pub(crate) fn stamp() -> (u64, [u8; 10]) {
+    let millis = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+    (millis, rand::rng().random())
+}
+
+/// The wall clock, for a date that came over the wire.
+#[cfg(feature = "http")]
+pub(crate) fn wall_clock() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+pin_project! {
+    /// A timer that fires even when the task has used up its cooperative budget: a busy inner future must not
+    /// starve the time limit that is there to end it.
+    pub(crate) struct Timer {
+        #[pin]
+        sleep: Unconstrained<Sleep>,
+    }
+}
+
+impl Timer {
+    /// Fires at this moment.
+    pub(crate) fn at(deadline: Instant) -> Self {
+        Self {
+            sleep: unconstrained(sleep_until(deadline)),
+        }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().sleep.poll(cx)
+    }
+}
+
+impl std::fmt::Debug for Timer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Timer")
+    }
+}

@@ -1,0 +1,85 @@
+//! A future around which something is entered whenever it runs: polled, and also dropped.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+/// Something that holds while a piece of code runs.
+pub trait Scope {
+    /// Leaves the scope when it is dropped.
+    type Entered<'a>
+    where
+        Self: 'a;
+
+    /// Enters the scope.
+    fn enter(&self) -> Self::Entered<'_>;
+}
+
+pin_project! {
+    /// A future that is polled and dropped within a scope.
+    pub struct Scoped<F, S>
+    where
+        S: Scope,
+    {
+        // `None` once it has completed, so that it is dropped within the scope then, too.
+        #[pin]
+        future: Option<F>,
+        scope: S,
+    }
+
+    impl<F, S> PinnedDrop for Scoped<F, S>
+    where
+        S: Scope,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.future.is_some() {
+                let _entered = this.scope.enter();
+                this.future.set(None);
+            }
+        }
+    }
+}
+
+impl<F, S: Scope> Scoped<F, S> {
+    #[inline]
+    pub(crate) fn new(future: F, scope: S) -> Self {
+        Self {
+            future: Some(future),
+            scope,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn scope(self: Pin<&mut Self>) -> &S {
+        self.project().scope
+    }
+}
+
+impl<F: Future, S: Scope> Future for Scoped<F, S> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        let _entered = this.scope.enter();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            // Polled after it completed: there is nothing to wait for.
+            return Poll::Pending;
+        };
+        let polled = future.poll(cx);
+        if polled.is_ready() {
+            this.future.set(None);
+        }
+        polled
+    }
+}
+
+impl<F, S: Scope> fmt::Debug for Scoped<F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scoped").finish_non_exhaustive()
+    }
+}

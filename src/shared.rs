@@ -1,0 +1,123 @@
+//! How a call reaches the state of its layer.
+//!
+//! Every clone of a layer and of its services shares one state, and a call needs it until its very end.
+//! An [`Arc`] cloned into each call would do, but all threads would then fight over one reference
+//! count, which costs more than any policy here. So a service that is called repeatedly gets a
+//! reference count of its own, a *lane*, and its calls count there: threads that each own a clone
+//! of a service share nothing but what the policy itself needs.
+//!
+//! A service that is cloned for a single call (as servers do) makes no lane: only the second call of
+//! the same clone does, the one allocation here.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The state of a layer, as a layer or a service holds it.
+pub(crate) struct Shared<T> {
+    lane: Arc<Arc<T>>,
+    calls: Calls,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    None,
+    One,
+    OwnLane,
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(state: T) -> Self {
+        Self {
+            lane: Arc::new(Arc::new(state)),
+            calls: Calls::None,
+        }
+    }
+
+    /// The state, as a call holds it.
+    #[inline]
+    pub(crate) fn hold(&mut self) -> Held<T> {
+        if self.calls != Calls::OwnLane {
+            self.settle_in();
+        }
+        Held(Arc::clone(&self.lane))
+    }
+
+    #[cold]
+    fn settle_in(&mut self) {
+        self.calls = match self.calls {
+            Calls::None => Calls::One,
+            Calls::One | Calls::OwnLane => {
+                self.lane = Arc::new(Arc::clone(&self.lane));
+                Calls::OwnLane
+            }
+        };
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self {
+            lane: Arc::clone(&self.lane),
+            calls: Calls::None,
+        }
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.lane
+    }
+}
+
+/// The state of a layer, as a call holds it.
+pub(crate) struct Held<T>(Arc<Arc<T>>);
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_clone_reaches_the_same_state() {
+        let layer = Shared::new(7);
+        let mut service = layer.clone();
+        let (first, second, third) = (service.hold(), service.hold(), service.hold());
+        let mut other = service.clone();
+        let fourth = other.hold();
+        for held in [&first, &second, &third, &fourth] {
+            assert!(std::ptr::eq::<i32>(&**held, &*layer));
+        }
+    }
+
+    #[test]
+    fn a_service_called_twice_counts_in_a_lane_of_its_own() {
+        let layer = Shared::new(());
+        let mut service = layer.clone();
+        assert!(Arc::ptr_eq(&service.hold().0, &layer.lane));
+        let lane = service.hold().0;
+        assert!(!Arc::ptr_eq(&lane, &layer.lane));
+        assert!(Arc::ptr_eq(&lane, &service.hold().0));
+    }
+
+    #[test]
+    fn the_state_lives_as_long_as_anyone_holds_it() {
+        let mut service = Shared::new(Arc::new(()));
+        let state = Arc::downgrade(&*service);
+        let (first, second) = (service.hold(), service.hold());
+        drop((service, first));
+        assert!(state.upgrade().is_some());
+        drop(second);
+        assert!(state.upgrade().is_none());
+    }
+}

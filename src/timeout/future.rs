@@ -1,0 +1,125 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::context::{self, DeadlineScope, earlier};
+use crate::observe::Teller;
+use crate::runtime::Timer;
+use crate::scoped::{Scope, Scoped};
+use crate::{Reason, Rejection, WithRejection};
+
+/// Everything inside knows the deadline.
+#[derive(Clone, Copy)]
+struct Until(Option<Instant>);
+
+impl Scope for Until {
+    type Entered<'a> = DeadlineScope;
+
+    #[inline]
+    fn enter(&self) -> DeadlineScope {
+        // A deadline that is set where the future is polled but was not where it was called (behind a buffer, say)
+        // holds as well.
+        DeadlineScope::enter(earlier(self.0, context::deadline()))
+    }
+}
+
+pin_project! {
+    /// The future of a call with a time limit.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        Calling {
+            #[pin]
+            inner: Scoped<F, Until>,
+            deadline: Option<Instant>,
+            #[pin]
+            timer: Option<Timer>,
+            teller: Teller,
+        },
+        Rejected {
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    #[inline]
+    pub(super) fn new(inner: F, deadline: Option<Instant>, teller: Teller) -> Self {
+        Self {
+            state: State::Calling {
+                inner: Scoped::new(inner, Until(deadline)),
+                deadline,
+                timer: None,
+                teller,
+            },
+        }
+    }
+
+    pub(super) fn rejected(rejection: Rejection) -> Self {
+        Self {
+            state: State::Rejected {
+                rejection: Some(rejection),
+            },
+        }
+    }
+}
+
+impl<F, Res, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Res, E>>,
+    E: WithRejection,
+{
+    type Output = Result<Res, E::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        let rejection = match state.as_mut().project() {
+            StateProj::Calling {
+                inner,
+                deadline,
+                mut timer,
+                teller,
+            } => {
+                // The answer first: one that is there when the time is over is given.
+                if let Poll::Ready(result) = inner.poll(cx) {
+                    return Poll::Ready(result.map_err(WithRejection::grow));
+                }
+                if timer.is_none() {
+                    let Some(deadline) = earlier(*deadline, context::deadline()) else {
+                        return Poll::Pending;
+                    };
+                    timer.set(Some(Timer::at(deadline)));
+                }
+                if let Some(timer) = timer.as_pin_mut() {
+                    ready!(timer.poll(cx));
+                }
+                teller.reject(Reason::TimedOut)
+            }
+            StateProj::Rejected { rejection } => match rejection.take() {
+                Some(rejection) => rejection,
+                None => return Poll::Pending,
+            },
+        };
+        // The call is dropped now, not when the caller gets round to it.
+        state.set(State::Rejected { rejection: None });
+        Poll::Ready(Err(E::reject(rejection)))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! A time limit on a call, and the deadline that follows from it.
+//!
+//! A call without a limit takes as long as whoever answers it likes, and holds memory, a connection and a caller
+//! for as long. This layer ends it; and it tells everything inside, through the [`Context`](crate::Context),
+//! until when there is any point in trying, so that a retry does not sleep past it and the next service can be
+//! told.
+//!
+//! ```
+//! use mainstay::{Error, Reason, TimeoutLayer};
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let mut service = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Duration::from_millis(5)))
+//!     .service(service_fn(|()| async {
+//!         std::future::pending::<()>().await;
+//!         Ok::<_, std::io::Error>(())
+//!     }));
+//!
+//! let error = service.ready().await.unwrap().call(()).await.unwrap_err();
+//! let Error::Rejected(rejection) = error else { panic!() };
+//! assert_eq!(rejection.reason(), Reason::TimedOut);
+//! # }
+//! ```
+//!
+//! # What it rejects
+//!
+//! [`Reason::TimedOut`](crate::Reason::TimedOut) when the time is over and the call is not; the call is dropped then.
+//! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed) when the request's deadline (the context's) had passed before:
+//! the inner service is not called. The time runs from `call`, not from the first poll, and ends at the response: what a
+//! response streams afterwards is not limited. Waiting for readiness is not limited either.
+//!
+//! # What a clone shares
+//!
+//! Nothing that changes: the settings only.
+//!
+//! # Cancellation
+//!
+//! Dropping the future drops the call.
+//!
+//! # Cost
+//!
+//! One reading of the clock, shared with the other layers of a stack. The timer is made when the call first has to wait: a call that
+//! is ready at once has none. Nothing is allocated.
+
+mod future;
+mod layer;
+mod service;
+
+pub use future::ResponseFuture;
+pub use layer::{Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
+pub use service::Timeout;

@@ -1,0 +1,84 @@
+//! When a call is over: at its response, or only at the end of what the response carries.
+//!
+//! A layer holds something for every call: a place in a bulkhead, a probe of a circuit breaker, a
+//! sample of a limit. For most protocols the call ends with the response. For HTTP and gRPC the
+//! outcome can stand in the trailers, and the work goes on until the body has been read. The layers
+//! know no protocol, so they ask a [`Track`].
+
+use crate::{Classify, Outcome, Verdict};
+
+/// What a layer holds for one call.
+///
+/// Two events end it, and they are not the same: [`settle`](Settle::settle) says how the call went;
+/// dropping gives back what was held. A guard that is dropped unsettled counts as cancelled.
+pub trait Settle {
+    /// Says how the call went. Only the first verdict counts.
+    fn settle(&mut self, verdict: Verdict);
+}
+
+/// What can be said of a call when its result arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head<P> {
+    /// How it went is known.
+    Final(Verdict),
+    /// It depends on what follows; `P` is what must be remembered until then.
+    Pending(P),
+}
+
+/// How the responses of a service are judged, and how long a call lasts.
+///
+/// [`AtResponse`] is the default and leaves the response type alone.
+pub trait Track<Res, Err> {
+    /// What must be remembered of a head that does not decide.
+    type Pending;
+
+    /// The response with the guard attached to it.
+    type Response<G: Settle>;
+
+    /// Judges a result as it arrives. An error is always final: `Pending` for one counts as a failure.
+    fn head(&self, result: Result<&Res, &Err>) -> Head<Self::Pending>;
+
+    /// Attaches the guard to the response, so that it is settled (if `pending`) and dropped when the
+    /// call is over.
+    fn attach<G: Settle>(
+        response: Res,
+        pending: Option<Self::Pending>,
+        guard: G,
+    ) -> Self::Response<G>;
+}
+
+/// A call is over when its response is there, and a [`Classify`] says how it went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AtResponse<C = crate::ErrorsFail>(pub(crate) C);
+
+impl<C> AtResponse<C> {
+    /// Judges responses and errors by this classifier.
+    #[must_use]
+    pub const fn new(classifier: C) -> Self {
+        Self(classifier)
+    }
+}
+
+impl<C, Res, Err> Track<Res, Err> for AtResponse<C>
+where
+    C: Classify<Res, Err>,
+{
+    type Pending = std::convert::Infallible;
+    type Response<G: Settle> = Res;
+
+    #[inline]
+    fn head(&self, result: Result<&Res, &Err>) -> Head<Self::Pending> {
+        Head::Final(self.0.classify(result))
+    }
+
+    #[inline]
+    fn attach<G: Settle>(response: Res, _: Option<Self::Pending>, guard: G) -> Res {
+        drop(guard);
+        response
+    }
+}
+
+/// The verdict on a call that ended in a way no head can tell.
+pub(crate) const FAILED: Verdict = Verdict::new(Outcome::Failure);
+pub(crate) const CANCELLED: Verdict = Verdict::new(Outcome::Cancelled);
+pub(crate) const IGNORED: Verdict = Verdict::new(Outcome::Ignored);
