@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! Every number has a range, checked before anything starts: a run takes a minute, and finding out at its end that an
-//! option made no sense is a minute too late.
+//! Every number has a range, checked before anything starts: a run takes a minute, and finding out
+//! at its end that an option made no sense is a minute too late.
 
 use std::{
     fs,
@@ -11,10 +11,11 @@ use std::{
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
 
-/// Runs the same outage against the same gateway twice, without mainstay and with it, and shows the difference.
+/// Runs the same outage against the same gateway twice, without mainstay and with it, and shows the
+/// difference.
 ///
-/// A real upstream turns slow, then broken, then refuses connections, then recovers. A real gateway calls it. An
-/// open-loop load of real HTTP requests calls the gateway.
+/// A real upstream turns slow, then broken, then refuses connections, then recovers. A real gateway
+/// calls it. An open-loop load of real HTTP requests calls the gateway.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "outage")]
 pub(crate) struct Args {
@@ -51,7 +52,9 @@ impl Args {
     pub(crate) fn from_command_line() -> Self {
         let args = Self::parse();
         if let Err(why) = args.check() {
-            Self::command().error(ErrorKind::ValueValidation, why).exit();
+            Self::command()
+                .error(ErrorKind::ValueValidation, why)
+                .exit();
         }
         args
     }
@@ -70,17 +73,22 @@ impl Args {
 
     /// The rules that need more than one option, or the file system.
     fn check(&self) -> Result<(), String> {
-        // Otherwise calls of the slow phase would still hang when the upstream is taken down, and count as failed
-        // because of a phase that is not theirs.
+        // Otherwise calls of the slow phase would still hang when the upstream is taken down, and
+        // count as failed because of a phase that is not theirs.
         if self.slow_seconds >= self.phase_seconds {
             return Err(format!(
-                "invalid value '{}' for '--slow-seconds <SECONDS>': must be less than '--phase-seconds', which is '{}'",
+                "invalid value '{}' for '--slow-seconds <SECONDS>': \
+                 must be less than '--phase-seconds', which is '{}'",
                 self.slow_seconds, self.phase_seconds,
             ));
         }
         if let Some(path) = self.svg() {
-            writable(path)
-                .map_err(|why| format!("invalid value '{}' for '--svg <PATH>': {why}", path.display()))?;
+            writable(path).map_err(|why| {
+                format!(
+                    "invalid value '{}' for '--svg <PATH>': {why}",
+                    path.display()
+                )
+            })?;
         }
         Ok(())
     }
@@ -94,7 +102,8 @@ fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
         .ok_or_else(|| format!("must be a number from {least} to {most}"))
 }
 
-/// Whether a file can be written there, found out by opening it. What is in it already stays as it is for now.
+/// Whether a file can be written there, found out by opening it. What is in it already stays as it
+/// is for now.
 fn writable(path: &Path) -> Result<(), String> {
     let existed = path.exists();
     fs::OpenOptions::new()
@@ -135,12 +144,26 @@ mod tests {
     #[test]
     fn a_bad_number_is_refused_with_option_value_and_rule() {
         for option in ["--rate", "--phase-seconds", "--slow-seconds"] {
-            for value in ["0", "-1", "NaN", "-NaN", "inf", "-inf", "1e300", "1e-300", "", "many", "18446744073709551616"]
-            {
+            for value in [
+                "0",
+                "-1",
+                "NaN",
+                "-NaN",
+                "inf",
+                "-inf",
+                "1e300",
+                "1e-300",
+                "",
+                "many",
+                "18446744073709551616",
+            ] {
                 let why = refusal(&["--no-svg", option, value]);
                 assert!(why.contains(option), "{why}");
                 assert!(value.is_empty() || why.contains(value), "{why}");
-                assert!(why.contains("from") || why.contains("a value is required"), "{why}");
+                assert!(
+                    why.contains("from") || why.contains("a value is required"),
+                    "{why}"
+                );
             }
         }
     }
@@ -148,7 +171,10 @@ mod tests {
     #[test]
     fn options_that_contradict_each_other_are_refused() {
         let why = refusal(&["--no-svg", "--phase-seconds", "2", "--slow-seconds", "2"]);
-        assert!(why.contains("--slow-seconds") && why.contains("--phase-seconds"), "{why}");
+        assert!(
+            why.contains("--slow-seconds") && why.contains("--phase-seconds"),
+            "{why}"
+        );
         let why = refusal(&["--no-svg", "--svg", "a.svg"]);
         assert!(why.contains("--no-svg") && why.contains("--svg"), "{why}");
     }

@@ -1,4 +1,5 @@
-//! The gateway's wiring that is the same in both runs: what it calls the upstream with, and how it is measured.
+//! The gateway's wiring that is the same in both runs: what it calls the upstream with, and how it
+//! is measured.
 
 use std::{
     io,
@@ -24,8 +25,8 @@ use crate::{
     server::{Port, Server},
 };
 
-/// The whole protection of the gateway without mainstay: a generous time-out on the client, such as is really deployed.
-/// Long enough for the slowest answers, and so long that it helps nobody.
+/// The whole protection of the gateway without mainstay: a generous time-out on the client, such as
+/// is really deployed. Long enough for the slowest answers, and so long that it helps nobody.
 pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the gateway reaches the upstream. Both runs get the same.
@@ -43,22 +44,34 @@ impl Backend {
             // A proxy in the environment is not meant for loopback.
             .no_proxy()
             .build()?;
-        let wire = Counted { inner: client, meter: Arc::clone(meter) };
+        let wire = Counted {
+            inner: client,
+            meter: Arc::clone(meter),
+        };
         Ok(Self { wire, url })
     }
 }
 
 /// Starts the gateway, with its calls in flight counted outside of everything else.
 pub(crate) async fn serve(port: Port, router: Router, meter: Arc<Meter>) -> io::Result<Server> {
-    port.serve("gateway", router.layer(from_fn_with_state(meter, count_in_flight))).await
+    port.serve(
+        "gateway",
+        router.layer(from_fn_with_state(meter, count_in_flight)),
+    )
+    .await
 }
 
-async fn count_in_flight(State(meter): State<Arc<Meter>>, request: Request, next: Next) -> Response {
+async fn count_in_flight(
+    State(meter): State<Arc<Meter>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let _in_flight = InFlight::enter(&meter);
     next.run(request).await
 }
 
-/// What is counted in the gateway, phase by phase. A phase here is the one at the moment of counting.
+/// What is counted in the gateway, phase by phase. A phase here is the one at the moment of
+/// counting.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     phase: AtomicUsize,
@@ -68,7 +81,8 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// What is counted from now on belongs to `phase`. What is already in flight is in flight there too.
+    /// What is counted from now on belongs to `phase`. What is already in flight is in flight there
+    /// too.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase.index(), Ordering::SeqCst);
         self.peak_in_flight[phase.index()].fetch_max(self.in_flight(), Ordering::SeqCst);
@@ -104,10 +118,11 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Counts what is really sent towards the upstream: right around the client, below anything that could hold it back.
+/// Counts what is really sent towards the upstream: right around the client, below anything that
+/// could hold it back.
 ///
-/// It is counted here and not in the upstream because a connect that is refused is a call the gateway made too, and
-/// there is nobody to count it at the other end.
+/// It is counted here and not in the upstream because a connect that is refused is a call the
+/// gateway made too, and there is nobody to count it at the other end.
 #[derive(Clone, Debug)]
 pub(crate) struct Counted<S> {
     inner: S,

@@ -4,10 +4,17 @@
 //! cargo run --release --example outage
 //! ```
 //!
-//! An upstream service is healthy, turns slow, then fails fast, then refuses connections, then recovers. A gateway calls
-//! it. Users call the gateway, at a steady rate and whatever became of the calls before. All of it is real: three parties
-//! that speak HTTP over loopback, on ports of the system's choice. Nothing is staged either: upstream, load and
-//! measurement are the same code in both runs, and all that differs is in `stack.rs`.
+//! An upstream service is healthy, turns slow, then fails fast, then refuses connections, then
+//! recovers. A gateway calls it. Users call the gateway, at a steady rate and whatever became of
+//! the calls before. All of it is real: three parties that speak HTTP over loopback, on ports of
+//! the system's choice. Nothing is staged either: upstream, load and measurement are the same code
+//! in both runs, and all that differs is in `stack.rs`.
+//!
+//! What the stack cannot do is make an upstream answer that does not. While it is unwell, callers
+//! get a 503 in a millisecond, with the time to come back at, where they would otherwise have
+//! waited and mostly got nothing better. What the stack saves is everything else: the gateway,
+//! which does not fill up with waiting calls, the upstream, which is not kept down by calls that it
+//! cannot serve, and the time of those who wait.
 //!
 //! - `upstream.rs`, `server.rs`: the upstream, and how it is killed and brought back;
 //! - `gateway.rs`, `stack.rs`: the gateway, measured, and what protects it;
@@ -56,17 +63,17 @@ async fn outage(args: &Args) -> Result<(), BoxError> {
         println!("{}", report::text(&without, &with));
     }
     if let Some(path) = args.svg() {
-        plot::write(path, args, &without, &with)?;
+        plot::write(path, args.phase(), &without, &with)?;
         eprintln!("wrote {}", path.display());
     }
     Ok(())
 }
 
-/// Makes sure that this process may open as many sockets as calls can pile up, and says so now if it may not: later it
-/// would look like an outage of its own.
+/// Makes sure that this process may open as many sockets as calls can pile up, and says so now if
+/// it may not: later it would look like an outage of its own.
 ///
-/// A call in flight is two connections, and both ends of each are in this process. Without a stack all calls of
-/// `--slow-seconds` are in flight at once.
+/// A call in flight is two connections, and both ends of each are in this process. Without a stack
+/// all calls of `--slow-seconds` are in flight at once.
 fn allow_sockets(args: &Args) -> Result<(), BoxError> {
     const SPARE: u64 = 200;
     let in_flight = (args.rate * args.slow().as_secs_f64()).ceil() as u64;
@@ -74,7 +81,8 @@ fn allow_sockets(args: &Args) -> Result<(), BoxError> {
     let may = rlimit::increase_nofile_limit(need)?;
     if may < need {
         return Err(format!(
-            "this run opens up to {need} sockets and the system allows {may} (`ulimit -n`); try a lower --rate",
+            "this run opens up to {need} sockets and the system allows {may} (`ulimit -n`); \
+             try a lower --rate",
         )
         .into());
     }

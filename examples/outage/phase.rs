@@ -9,7 +9,8 @@ use tokio::time::Instant;
 pub(crate) enum Phase {
     /// Answers 200 in two or three milliseconds.
     Healthy,
-    /// Still answers 200, but takes seconds: a full queue, a bad query plan, a long garbage collection.
+    /// Still answers 200, but takes seconds: a full queue, a bad query plan, a long garbage
+    /// collection.
     Slow,
     /// Answers 500 or 503 at once.
     Broken,
@@ -21,8 +22,13 @@ pub(crate) enum Phase {
 
 impl Phase {
     pub(crate) const COUNT: usize = 5;
-    pub(crate) const ALL: [Self; Self::COUNT] =
-        [Self::Healthy, Self::Slow, Self::Broken, Self::Refused, Self::Recovery];
+    pub(crate) const ALL: [Self; Self::COUNT] = [
+        Self::Healthy,
+        Self::Slow,
+        Self::Broken,
+        Self::Refused,
+        Self::Recovery,
+    ];
     /// The phases in which calling the upstream is a waste.
     pub(crate) const BAD: [Self; 3] = [Self::Slow, Self::Broken, Self::Refused];
 
@@ -44,8 +50,8 @@ impl Phase {
 
 /// When the run began and how long each phase lasts.
 ///
-/// The driver that breaks the upstream and the load that calls it run side by side and share nothing but this, so that
-/// neither can hold up the other.
+/// The driver that breaks the upstream and the load that calls it run side by side and share
+/// nothing but this, so that neither can hold up the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeline {
     start: Instant,

@@ -25,14 +25,25 @@ pub(crate) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    pub(crate) fn new(stack: Stack, timeline: Timeline, meter: &'a Arc<Meter>, tally: &'a Arc<Tally>) -> Self {
-        Self { stack, timeline, meter, tally }
+    pub(crate) fn new(
+        stack: Stack,
+        timeline: Timeline,
+        meter: &'a Arc<Meter>,
+        tally: &'a Arc<Tally>,
+    ) -> Self {
+        Self {
+            stack,
+            timeline,
+            meter,
+            tally,
+        }
     }
 
     /// Shows `phase` until it ends.
     pub(crate) async fn show(&self, phase: Phase) {
         let length = self.timeline.phase_length();
-        let style = ProgressStyle::with_template("{prefix} {bar:30} {msg}").expect("the template is valid");
+        let style =
+            ProgressStyle::with_template("{prefix} {bar:30} {msg}").expect("the template is valid");
         let bar = ProgressBar::new(millis(length))
             .with_style(style.progress_chars("=> "))
             .with_prefix(format!("{:8} {:9}", self.stack.name(), phase.name()));
@@ -52,7 +63,10 @@ impl<'a> Progress<'a> {
 
     fn state(&self, phase: Phase) -> String {
         let (ok, done) = self.tally.read(phase);
-        format!("{ok:4} of {done:4} answers good, {:4} in flight", self.meter.in_flight())
+        format!(
+            "{ok:4} of {done:4} answers good, {:4} in flight",
+            self.meter.in_flight()
+        )
     }
 }
 

@@ -14,7 +14,10 @@ pub(crate) fn json(without: &Run, with: &Run) -> serde_json::Result<String> {
         with: &'a Summary,
         without: &'a Summary,
     }
-    serde_json::to_string(&Report { with: &with.summary, without: &without.summary })
+    serde_json::to_string(&Report {
+        with: &with.summary,
+        without: &without.summary,
+    })
 }
 
 /// A table per run, and what changed between them.
@@ -23,10 +26,18 @@ pub(crate) fn text(without: &Run, with: &Run) -> String {
     for run in [without, with] {
         let Run { stack, summary, .. } = run;
         let back = match summary.recovered_after_s {
-            Some(after) => format!("All calls succeed again {after:.1} s after the upstream came back."),
+            Some(after) => {
+                format!("All calls succeed again {after:.1} s after the upstream came back.")
+            }
             None => "Calls still failed when the run ended.".to_owned(),
         };
-        writeln!(text, "\n{} the stack\n{}\n{back}", stack.title(), table(summary)).expect("a string takes anything");
+        writeln!(
+            text,
+            "\n{} the stack\n{}\n{back}",
+            stack.title(),
+            table(summary)
+        )
+        .expect("a string takes anything");
     }
     text + &comparison(&without.summary, &with.summary)
 }
@@ -64,7 +75,10 @@ fn comparison(without: &Summary, with: &Summary) -> String {
     let (wasted, still_wasted) = (without.wasted_calls(), with.wasted_calls());
     let change = match wasted {
         0 => String::new(),
-        _ => format!(" ({:+.0} %)", (still_wasted as f64 / wasted as f64 - 1.0) * 100.0),
+        _ => format!(
+            " ({:+.0} %)",
+            (still_wasted as f64 / wasted as f64 - 1.0) * 100.0
+        ),
     };
     format!(
         "\nFrom without to with:\n\
@@ -84,7 +98,11 @@ fn percent(rate: f64) -> String {
 }
 
 fn latency(ms: f64) -> String {
-    if ms < 1000.0 { format!("{ms:.1} ms") } else { format!("{:.2} s", ms / 1e3) }
+    if ms < 1000.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{:.2} s", ms / 1e3)
+    }
 }
 
 #[cfg(test)]

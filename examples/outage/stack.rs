@@ -72,5 +72,9 @@ async fn forward(response: reqwest::Response) -> Response {
 }
 
 fn failed(error: &reqwest::Error) -> StatusCode {
-    if error.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY }
+    if error.is_timeout() {
+        StatusCode::GATEWAY_TIMEOUT
+    } else {
+        StatusCode::BAD_GATEWAY
+    }
 }

@@ -41,7 +41,8 @@ impl Tally {
 
     /// Calls that succeeded, and calls that are over, of those that were due in `phase`.
     pub(crate) fn read(&self, phase: Phase) -> (usize, usize) {
-        let read = |counts: &[AtomicUsize; Phase::COUNT]| counts[phase.index()].load(Ordering::Relaxed);
+        let read =
+            |counts: &[AtomicUsize; Phase::COUNT]| counts[phase.index()].load(Ordering::Relaxed);
         let ok = read(&self.ok);
         (ok, read(&self.done).max(ok))
     }
@@ -72,7 +73,8 @@ impl Summary {
         let recovery = timeline.begin(Phase::Recovery) - timeline.start();
         Self {
             phases: Phase::ALL.map(|phase| PhaseSummary::new(phase, calls, meter)),
-            recovered_after_s: recovered_after(calls, recovery).map(|after| rounded(after.as_secs_f64())),
+            recovered_after_s: recovered_after(calls, recovery)
+                .map(|after| rounded(after.as_secs_f64())),
         }
     }
 
@@ -82,12 +84,19 @@ impl Summary {
 
     /// Calls sent to the upstream while that was a waste.
     pub(crate) fn wasted_calls(&self) -> usize {
-        Phase::BAD.iter().map(|&phase| self.phase(phase).upstream_calls).sum()
+        Phase::BAD
+            .iter()
+            .map(|&phase| self.phase(phase).upstream_calls)
+            .sum()
     }
 
     /// The most calls in flight at any time.
     pub(crate) fn peak_in_flight(&self) -> usize {
-        self.phases.iter().map(|phase| phase.peak_in_flight).max().unwrap_or_default()
+        self.phases
+            .iter()
+            .map(|phase| phase.peak_in_flight)
+            .max()
+            .unwrap_or_default()
     }
 }
 
@@ -108,20 +117,26 @@ impl PhaseSummary {
     }
 }
 
-/// How long after the upstream came back the service was back: from the start of the recovery phase until the first call
-/// was due from which on every call succeeds. `None` when the last call of the run failed.
+/// How long after the upstream came back the service was back: from the start of the recovery phase
+/// until the first call was due from which on every call succeeds. `None` when the last call of the
+/// run failed.
 fn recovered_after(calls: &[Call], recovery: Duration) -> Option<Duration> {
-    let first_good = match calls.iter().rposition(|call| !call.ok) {
-        Some(last_bad) => calls.get(last_bad + 1)?,
-        None => return Some(Duration::ZERO),
-    };
-    Some(first_good.offset.saturating_sub(recovery))
+    match calls.iter().rposition(|call| !call.ok) {
+        Some(last_bad) if calls[last_bad].phase == Phase::Recovery => {
+            Some(calls.get(last_bad + 1)?.offset - recovery)
+        }
+        _ => Some(Duration::ZERO),
+    }
 }
 
-/// The least value that is not exceeded by a part `q` of all, which must be sorted. Exact: a run is a few thousand calls.
+/// The least value that is not exceeded by a part `q` of all, which must be sorted. Exact: a run is
+/// a few thousand calls.
 pub(crate) fn quantile(sorted: &[Duration], q: f64) -> Duration {
     let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
 }
 
 pub(crate) fn milliseconds(latency: Duration) -> f64 {
@@ -142,9 +157,14 @@ fn by_name<S: Serializer>(phases: &[PhaseSummary; Phase::COUNT], to: S) -> Resul
 mod tests {
     use super::*;
 
+    /// A call a second, the first two of them before the upstream is back.
     fn calls(ok: &[bool]) -> Vec<Call> {
         let call = |(second, &ok)| Call {
-            phase: Phase::Recovery,
+            phase: if second < 2 {
+                Phase::Refused
+            } else {
+                Phase::Recovery
+            },
             offset: Duration::from_secs(second),
             latency: Duration::ZERO,
             ok,
@@ -163,12 +183,12 @@ mod tests {
 
     #[test]
     fn recovered_when_nothing_fails_any_more() {
-        let second = Duration::from_secs;
-        assert_eq!(recovered_after(&calls(&[true, false, false, true, true]), second(2)), Some(second(1)));
-        assert_eq!(recovered_after(&calls(&[true, false, true, false, true]), second(2)), Some(second(2)));
-        assert_eq!(recovered_after(&calls(&[true, false, true, true, true]), second(2)), Some(second(0)));
-        assert_eq!(recovered_after(&calls(&[false, true, true, true]), second(2)), Some(second(0)));
-        assert_eq!(recovered_after(&calls(&[true, true, true]), second(2)), Some(second(0)));
-        assert_eq!(recovered_after(&calls(&[true, true, false]), second(2)), None);
+        let after = |ok: &[bool]| recovered_after(&calls(ok), Duration::from_secs(2));
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(after(&[true, false, false, true, true]), seconds(1));
+        assert_eq!(after(&[true, false, true, false, true]), seconds(2));
+        assert_eq!(after(&[false, false, true, true, true]), seconds(0));
+        assert_eq!(after(&[true, true, true]), seconds(0));
+        assert_eq!(after(&[true, true, true, false]), None);
     }
 }

@@ -17,10 +17,11 @@ use crate::{
     server::{Port, Server},
 };
 
-/// What a healthy answer takes.
-const HEALTHY: Duration = Duration::from_millis(2);
-/// How much longer an answer may take than the least, as a part of it.
-const JITTER: f64 = 0.4;
+/// What a healthy answer takes. The timer rounds up to whole milliseconds, so it comes to two or
+/// three.
+const HEALTHY: Duration = Duration::from_millis(1);
+/// How much longer an answer may take.
+const JITTER: Duration = Duration::from_millis(1);
 
 /// A real HTTP server whose health the run decides.
 #[derive(Debug)]
@@ -44,7 +45,11 @@ impl Upstream {
         let port = Port::any()?;
         Ok(Self {
             address: port.address(),
-            behaviour: Arc::new(Behaviour { slow, phase: AtomicUsize::new(0), broken: AtomicUsize::new(0) }),
+            behaviour: Arc::new(Behaviour {
+                slow,
+                phase: AtomicUsize::new(0),
+                broken: AtomicUsize::new(0),
+            }),
             process: Process::Down(port),
         })
     }
@@ -53,14 +58,19 @@ impl Upstream {
         self.address
     }
 
-    /// Behaves as `phase` says for every request that arrives from now on. What is under way takes its time, unless the
-    /// process dies under it.
+    /// Behaves as `phase` says for every request that arrives from now on. What is under way takes
+    /// its time, unless the process dies under it.
     pub(crate) async fn enter(&mut self, phase: Phase) -> io::Result<()> {
         self.behaviour.phase.store(phase.index(), Ordering::Relaxed);
-        self.process = match (std::mem::replace(&mut self.process, Process::Changing), phase) {
+        self.process = match (
+            std::mem::replace(&mut self.process, Process::Changing),
+            phase,
+        ) {
             (Process::Up(server), Phase::Refused) => Process::Down(server.kill().await?),
             (Process::Down(port), phase) if phase != Phase::Refused => {
-                let router = Router::new().route("/", get(answer)).with_state(Arc::clone(&self.behaviour));
+                let router = Router::new()
+                    .route("/", get(answer))
+                    .with_state(Arc::clone(&self.behaviour));
                 Process::Up(port.serve("upstream", router).await?)
             }
             (unchanged, _) => unchanged,
@@ -90,8 +100,6 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>) -> (StatusCode, &'stati
             };
         }
     };
-    // Of a slow answer only as much as keeps it within its phase: the jitter is absolute, not a part of seconds.
-    let jitter = HEALTHY.mul_f64(rand::random_range(0.0..JITTER));
-    tokio::time::sleep(takes + jitter).await;
+    tokio::time::sleep(takes + JITTER.mul_f64(rand::random())).await;
     (StatusCode::OK, "fine")
 }
