@@ -118,8 +118,8 @@ impl PhaseSummary {
 }
 
 /// How long after the upstream came back the service was back: from the start of the recovery phase
-/// until the first call was due from which on every call succeeds. `None` when the last call of the
-/// run failed.
+/// until the first call was due from which on every call succeeds. Zero when no call of that phase
+/// failed, `None` when the last one did.
 fn recovered_after(calls: &[Call], recovery: Duration) -> Option<Duration> {
     match calls.iter().rposition(|call| !call.ok) {
         Some(last_bad) if calls[last_bad].phase == Phase::Recovery => {
