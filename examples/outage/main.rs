@@ -10,11 +10,11 @@
 //! the system's choice. Nothing is staged either: upstream, load and measurement are the same code
 //! in both runs, and all that differs is in `stack.rs`.
 //!
-//! What the stack cannot do is make an upstream answer that does not. While it is unwell, callers
-//! get a 503 in a millisecond, with the time to come back at, where they would otherwise have
-//! waited and mostly got nothing better. What the stack saves is everything else: the gateway,
-//! which does not fill up with waiting calls, the upstream, which is not kept down by calls that it
-//! cannot serve, and the time of those who wait.
+//! What the stack cannot do is make an unwell upstream answer. It gives up, early and on purpose:
+//! in the slow phase callers get a 503 in a millisecond, with the time to come back at, in place of
+//! an answer after seconds, and so the success rate of that phase is *lower* with the stack. What it
+//! saves is everything else: the gateway does not fill up with waiting calls, and the upstream is
+//! not kept down by calls that it cannot serve.
 //!
 //! - `upstream.rs`, `server.rs`: the upstream, and how it is killed and brought back;
 //! - `gateway.rs`, `stack.rs`: the gateway, measured, and what protects it;
