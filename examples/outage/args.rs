@@ -1,0 +1,189 @@
+//! The command line.
+//!
+//! Every number has a range, checked before anything starts: a run takes a minute, and finding out
+//! at its end that an option made no sense is a minute too late.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+
+/// Runs the same outage against the same gateway twice, without mainstay and with it, and shows the
+/// difference.
+///
+/// A real upstream turns slow, then broken, then refuses connections, then recovers. A real gateway
+/// calls it. An open-loop load of real HTTP requests calls the gateway.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "outage")]
+pub(crate) struct Args {
+    /// Requests started per second, whether or not earlier ones have finished
+    #[arg(long, value_name = "PER_SECOND", default_value = "150", allow_hyphen_values = true,
+          value_parser = |text: &str| number(text, 10.0, 1000.0))]
+    pub(crate) rate: f64,
+
+    /// Length of each of the five phases, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_hyphen_values = true,
+          value_parser = |text: &str| number(text, 1.0, 60.0))]
+    phase_seconds: f64,
+
+    /// How long the upstream takes to answer in its slow phase, in seconds; less than a phase
+    #[arg(long, value_name = "SECONDS", default_value = "3", allow_hyphen_values = true,
+          value_parser = |text: &str| number(text, 0.5, 9.0))]
+    slow_seconds: f64,
+
+    /// Where to write the plot
+    #[arg(long, value_name = "PATH", default_value = "outage.svg")]
+    svg: PathBuf,
+
+    /// Write no plot
+    #[arg(long, conflicts_with = "svg")]
+    no_svg: bool,
+
+    /// Print one JSON object on standard output, and nothing else there
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Args {
+    /// Reads the command line; on a mistake says which one and exits with 2.
+    pub(crate) fn from_command_line() -> Self {
+        let args = Self::parse();
+        if let Err(why) = args.check() {
+            Self::command()
+                .error(ErrorKind::ValueValidation, why)
+                .exit();
+        }
+        args
+    }
+
+    pub(crate) fn phase(&self) -> Duration {
+        Duration::from_secs_f64(self.phase_seconds)
+    }
+
+    pub(crate) fn slow(&self) -> Duration {
+        Duration::from_secs_f64(self.slow_seconds)
+    }
+
+    pub(crate) fn svg(&self) -> Option<&Path> {
+        (!self.no_svg).then_some(self.svg.as_path())
+    }
+
+    /// The rules that need more than one option, or the file system.
+    fn check(&self) -> Result<(), String> {
+        // Otherwise calls of the slow phase would still hang when the upstream is taken down, and
+        // count as failed because of a phase that is not theirs.
+        if self.slow_seconds >= self.phase_seconds {
+            return Err(format!(
+                "invalid value '{}' for '--slow-seconds <SECONDS>': \
+                 must be less than '--phase-seconds', which is '{}'",
+                self.slow_seconds, self.phase_seconds,
+            ));
+        }
+        if let Some(path) = self.svg() {
+            writable(path).map_err(|why| {
+                format!(
+                    "invalid value '{}' for '--svg <PATH>': {why}",
+                    path.display()
+                )
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// A number from `least` to `most`. `NaN` is in no range.
+fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| format!("must be a number from {least} to {most}"))
+}
+
+/// Whether a file can be written there, found out by opening it. What is in it already stays as it
+/// is for now.
+fn writable(path: &Path) -> Result<(), String> {
+    let existed = path.exists();
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| format!("must be a file that can be written ({error})"))?;
+    if !existed {
+        // Best effort: an empty file left behind harms nobody.
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(line: &[&str]) -> String {
+        let line = ["outage"].iter().chain(line);
+        match Args::try_parse_from(line) {
+            Err(error) => {
+                assert_eq!(error.exit_code(), 2);
+                error.to_string()
+            }
+            Ok(args) => args.check().expect_err("this command line makes no sense"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let args = Args::try_parse_from(["outage", "--no-svg"]).expect("no option is required");
+        assert_eq!(args.check(), Ok(()));
+        assert_eq!(args.svg(), None);
+    }
+
+    #[test]
+    fn a_bad_number_is_refused_with_option_value_and_rule() {
+        for option in ["--rate", "--phase-seconds", "--slow-seconds"] {
+            for value in [
+                "0",
+                "-1",
+                "NaN",
+                "-NaN",
+                "inf",
+                "-inf",
+                "1e300",
+                "1e-300",
+                "",
+                "many",
+                "18446744073709551616",
+            ] {
+                let why = refusal(&["--no-svg", option, value]);
+                assert!(why.contains(option), "{why}");
+                assert!(value.is_empty() || why.contains(value), "{why}");
+                assert!(
+                    why.contains("from") || why.contains("a value is required"),
+                    "{why}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        let why = refusal(&["--no-svg", "--phase-seconds", "2", "--slow-seconds", "2"]);
+        assert!(
+            why.contains("--slow-seconds") && why.contains("--phase-seconds"),
+            "{why}"
+        );
+        let why = refusal(&["--no-svg", "--svg", "a.svg"]);
+        assert!(why.contains("--no-svg") && why.contains("--svg"), "{why}");
+    }
+
+    #[test]
+    fn a_plot_that_cannot_be_written_is_refused_before_the_run() {
+        for path in ["/no/such/folder/outage.svg", ".", ""] {
+            let why = refusal(&["--svg", path]);
+            assert!(why.contains("--svg"), "{why}");
+        }
+    }
+}
