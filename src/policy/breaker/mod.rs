@@ -100,6 +100,11 @@ impl Breaker {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Decides about a call. At most one change of state comes with it.
     pub(crate) fn admit(&mut self, now: Duration, random: f64) -> (Decision, Option<Transition>) {
         let now = self.pass(now);

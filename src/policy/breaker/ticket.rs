@@ -39,6 +39,11 @@ impl Ticket {
         self.epoch
     }
 
+    #[cfg(test)]
+    pub(crate) const fn is_probe(&self) -> bool {
+        matches!(self.kind, Kind::Probe(_))
+    }
+
     pub(crate) const fn would_reject(&self) -> bool {
         matches!(self.kind, Kind::WouldReject)
     }
