@@ -208,5 +208,4 @@ fn refuse(field: &'static str, value: impl fmt::Display, rule: impl Into<String>
 }
 
 #[cfg(test)]
-#[path = "backoff_tests.rs"]
 mod tests;

@@ -148,5 +148,4 @@ impl fmt::Display for InvalidCorrelationId {
 impl error::Error for InvalidCorrelationId {}
 
 #[cfg(test)]
-#[path = "correlation_tests.rs"]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::super::{LONGEST, SHORTEST, window::Window};
+use super::super::{LONGEST, SHORTEST, scale, unit, window::Window};
 use crate::config::ConfigError;
 
 const COMPONENT: &str = "circuit_breaker";
@@ -142,6 +142,18 @@ impl Config {
         self.mode != Mode::Off && matches!(rule, OnCancel::FailureAfter(after) if !after.is_zero())
     }
 
+    /// The base, longer for each failed recovery in a row; the cap holds after the jitter.
+    pub(super) fn open_time(&self, failed_recoveries: u32, random: f64) -> Duration {
+        let exponent = i32::try_from(failed_recoveries).unwrap_or(i32::MAX);
+        let grown = scale(
+            self.open_for,
+            self.open_factor.powi(exponent),
+            self.open_max,
+        );
+        let jitter = self.jitter * (2.0 * unit(random) - 1.0);
+        scale(grown, 1.0 + jitter, self.open_max)
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.check_rules()?;
         self.check_open()?;
@@ -251,5 +263,4 @@ fn lasting(
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

@@ -3,11 +3,14 @@
 //! probes whether the trouble is over (Nygard, "Release It!").
 //!
 //! ```text
-//!            a rule trips               open time over            probes well
-//!   Closed ----------------> Open ----------------------> HalfOpen ----------> Recovering (stepwise only)
-//!      ^                      ^  ^-- probes bad or late -----'  |                  |      |
-//!      |                      '------------------- a rule trips +------------------'      |
-//!      '--------------------------------------------------------+-------------------------'
+//! Closed     -> Open        a rule trips
+//! Open       -> HalfOpen    the open time is over, and a call comes to be the first probe
+//! HalfOpen   -> Open        the probes are bad, or do not come back
+//! HalfOpen   -> Closed      the probes are well
+//! HalfOpen   -> Recovering  the same, where the recovery is stepwise
+//! Recovering -> Open        a rule trips
+//! Recovering -> Closed      the last step is over
+//! any        -> ForcedOpen, ForcedClosed, Closed    by hand
 //! ```
 //!
 //! One sequential state machine: whoever shares it puts a lock around it, and [`Breaker::front`] says
@@ -38,10 +41,7 @@ use self::{
     rules::{Rules, Verdict},
     ticket::Kind,
 };
-use super::{
-    scale, unit,
-    window::{Counts, Samples},
-};
+use super::window::{Counts, Samples};
 use crate::outcome::Outcome;
 
 /// The state, and what only that state needs.
@@ -301,7 +301,12 @@ impl Breaker {
     }
 
     fn open(&mut self, cause: Cause, random: f64) -> Transition {
-        let open_for = self.open_time(random);
+        // What the upstream asked for lengthens it, but not over the cap either.
+        let asked = self.asked_until.saturating_sub(self.now);
+        let open_for = self
+            .config
+            .open_time(self.failed_recoveries, random)
+            .max(asked.min(self.config.open_max));
         let until = self.now.saturating_add(open_for);
         self.opened = self.opened.saturating_add(1);
         let transition = self.enter(Phase::Open { until }, cause);
@@ -309,23 +314,6 @@ impl Breaker {
             open_for: Some(open_for),
             ..transition
         }
-    }
-
-    /// The base, longer for each failed recovery in a row and for what the upstream asked; the cap holds
-    /// after the jitter.
-    fn open_time(&self, random: f64) -> Duration {
-        let Config {
-            open_for,
-            open_factor,
-            open_max,
-            jitter,
-            ..
-        } = self.config;
-        let exponent = i32::try_from(self.failed_recoveries).unwrap_or(i32::MAX);
-        let grown = scale(open_for, open_factor.powi(exponent), open_max);
-        let jittered = scale(grown, 1.0 + jitter * (2.0 * unit(random) - 1.0), open_max);
-        let asked = self.asked_until.saturating_sub(self.now).min(open_max);
-        jittered.max(asked)
     }
 
     /// Every change of state comes through here: a new epoch, with nothing counted.
