@@ -93,8 +93,13 @@ pub trait Guard: Settle {
     /// The inner future is about to be polled.
     fn entered(&mut self);
 
-    /// The inner future returned, and the call waits.
-    fn suspended(&mut self);
+    /// User code returned.
+    fn returned(&mut self);
+
+    /// User code returned, and the call waits.
+    fn suspended(&mut self) {
+        self.returned();
+    }
 
     /// The response is there: latency is taken now, even if the outcome is not known yet.
     fn at_head(&mut self) {}
@@ -119,8 +124,13 @@ pin_project! {
 }
 
 impl<F, G> Guarded<F, G> {
+    /// The inner `call` has returned this future.
     #[inline]
-    pub(crate) fn admitted(inner: F, guard: G) -> Self {
+    pub(crate) fn admitted(inner: F, mut guard: G) -> Self
+    where
+        G: Guard,
+    {
+        guard.returned();
         Self::Admitted {
             inner,
             guard: Some(guard),
@@ -200,7 +210,7 @@ where
             Head::Pending(pending) => match result {
                 Ok(response) => {
                     guard.at_head();
-                    guard.suspended();
+                    guard.returned();
                     return Ok(G::Track::attach(response, Some(pending), guard));
                 }
                 Err(error) => {

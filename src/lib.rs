@@ -1,4 +1,68 @@
-//! Resilience for any tower stack.
+//! Resilience for any tower stack: circuit breaker, retry with back-off, bulkhead, timeout, load shedding and
+//! correlation IDs, as composable layers.
+//!
+//! ```
+//! use mainstay::{BulkheadLayer, CircuitBreakerLayer, Error, RetryLayer, TimeoutLayer};
+//! use std::time::Duration;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let mut quotes = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Duration::from_secs(1))) // for all attempts together
+//!     .layer(RetryLayer::new())
+//!     .layer(CircuitBreakerLayer::new())
+//!     .layer(BulkheadLayer::new(32))
+//!     .layer(TimeoutLayer::new(Duration::from_millis(200))) // for each attempt
+//!     .service(service_fn(|symbol: &'static str| async move {
+//!         Ok::<_, std::io::Error>(format!("{symbol}: 42"))
+//!     }));
+//!
+//! match quotes.ready().await.unwrap().call("ACME").await {
+//!     Ok(quote) => assert_eq!(quote, "ACME: 42"),
+//!     Err(Error::Inner(error)) => println!("the service failed: {error}"),
+//!     Err(Error::Rejected(rejection)) => println!("not let through: {rejection}"),
+//! }
+//! # }
+//! ```
+//!
+//! # The layers
+//!
+//! | layer | what it is for |
+//! |---|---|
+//! | [`CircuitBreakerLayer`] | stops calling what is broken, and finds out when it is well again |
+//! | [`RetryLayer`] | tries again what may succeed the next time, within a budget and a deadline |
+//! | [`BulkheadLayer`] | bounds the calls in flight, with a bounded queue if you ask for one |
+//! | [`TimeoutLayer`] | bounds the time of a call, and tells everything inside until when |
+//! | [`LoadShedLayer`] | refuses early what could only be served late |
+//! | [`CorrelationLayer`] | one identifier for everything that happens because of one request |
+#![cfg_attr(
+    feature = "http",
+    doc = "| [`RespondLayer`] | turns rejections into HTTP and gRPC responses |"
+)]
+//!
+//! All of their state belongs to the layer value: clones of a layer, and all services that it makes, share
+//! one limit, one circuit and one budget. An idle service holds none of it.
+//!
+//! # Errors
+//!
+//! A layer that rejects a call answers it with a [`Rejection`]: which layer, which instance, why, and when to try again. The error type of a
+//! stack grows once to carry one, however many layers there are, and stays typed: see [`WithRejection`].
+//!
+//! # The context
+//!
+//! Correlation ID, deadline and attempt number travel with a request as its [`Context`]. Layers read and narrow it, [`spawn`] carries it into a
+//! new task, client layers write it to the wire.
+//!
+//! # Tests
+//!
+//! All time is tokio's. Under `#[tokio::test(start_paused = true)]` (feature `test-util` of tokio) a circuit's open time, a back-off or
+//! a time-out pass without waiting.
+//!
+//! # Features
+//!
+//! None is on by default; the six layers are always there. `http`, `axum`, `hyper`, `reqwest`, `tonic` and `tracing` each bring in one
+//! dependency; `full` is all of them.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod config;
@@ -32,7 +96,7 @@ pub use circuit_breaker::{
 };
 pub use config::ConfigError;
 pub use context::{Context, InContext, spawn};
-pub use correlation::{Carry, CorrelationId, CorrelationLayer};
+pub use correlation::{Carry, CorrelationId, CorrelationLayer, InvalidCorrelationId};
 pub use error::{BoxError, Error, Grown, Plain, WithRejection};
 pub use load_shed::LoadShedLayer;
 pub use observe::{Event, EventKind, Events, Observer, RetryRefused};
@@ -42,3 +106,8 @@ pub use rejection::{Reason, Rejection};
 pub use retry::{Backoff, Decision, Jitter, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};
 pub use timeout::TimeoutLayer;
 pub use track::{AtResponse, Head, Settle, Track};
+
+/// The README's examples, compiled.
+#[cfg(all(doctest, feature = "full"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

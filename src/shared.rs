@@ -14,9 +14,13 @@ use std::sync::Arc;
 
 /// The state of a layer, as a layer or a service holds it.
 pub(crate) struct Shared<T> {
-    lane: Arc<Arc<T>>,
+    lane: Arc<Lane<T>>,
     calls: Calls,
 }
+
+/// On cache lines of its own: two lanes side by side would be fought over like one.
+#[repr(align(128))]
+struct Lane<T>(Arc<T>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Calls {
@@ -28,7 +32,7 @@ enum Calls {
 impl<T> Shared<T> {
     pub(crate) fn new(state: T) -> Self {
         Self {
-            lane: Arc::new(Arc::new(state)),
+            lane: Arc::new(Lane(Arc::new(state))),
             calls: Calls::None,
         }
     }
@@ -47,7 +51,7 @@ impl<T> Shared<T> {
         self.calls = match self.calls {
             Calls::None => Calls::One,
             Calls::One | Calls::OwnLane => {
-                self.lane = Arc::new(Arc::clone(&self.lane));
+                self.lane = Arc::new(Lane(Arc::clone(&self.lane.0)));
                 Calls::OwnLane
             }
         };
@@ -68,19 +72,19 @@ impl<T> Deref for Shared<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        &self.lane
+        &self.lane.0
     }
 }
 
 /// The state of a layer, as a call holds it.
-pub(crate) struct Held<T>(Arc<Arc<T>>);
+pub(crate) struct Held<T>(Arc<Lane<T>>);
 
 impl<T> Deref for Held<T> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
-        &self.0
+        &self.0.0
     }
 }
 
@@ -113,7 +117,7 @@ mod tests {
     #[test]
     fn the_state_lives_as_long_as_anyone_holds_it() {
         let mut service = Shared::new(Arc::new(()));
-        let state = Arc::downgrade(&*service);
+        let state = Arc::downgrade(&service);
         let (first, second) = (service.hold(), service.hold());
         drop((service, first));
         assert!(state.upgrade().is_some());

@@ -109,7 +109,7 @@ impl<T> Guard for Place<T> {
     }
 
     #[inline]
-    fn suspended(&mut self) {
+    fn returned(&mut self) {
         self.entered = false;
     }
 }

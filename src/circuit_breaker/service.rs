@@ -122,8 +122,13 @@ impl<T> Guard for Admission<T> {
     }
 
     #[inline]
-    fn suspended(&mut self) {
+    fn returned(&mut self) {
         self.entered = false;
+    }
+
+    #[inline]
+    fn suspended(&mut self) {
+        self.returned();
         if self.started.is_none() && self.state.circuit.times_cancelled {
             self.started = Some(now());
         }

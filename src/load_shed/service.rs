@@ -190,8 +190,13 @@ impl<T> Guard for InFlight<T> {
     }
 
     #[inline]
-    fn suspended(&mut self) {
+    fn returned(&mut self) {
         self.entered = false;
+    }
+
+    #[inline]
+    fn suspended(&mut self) {
+        self.returned();
         if self.started.is_none() && self.state.load.moves() {
             self.started = Some(now());
         }
@@ -227,7 +232,7 @@ impl Guard for Uncounted {
     fn entered(&mut self) {}
 
     #[inline]
-    fn suspended(&mut self) {}
+    fn returned(&mut self) {}
 }
 
 impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
