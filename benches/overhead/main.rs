@@ -1,0 +1,89 @@
+//! What the layers cost: nanoseconds and allocations a call, next to what others offer for the same purpose.
+//!
+//! ```sh
+//! cargo bench --bench overhead
+//! cargo bench --bench overhead -- --json
+//! ```
+//!
+//! Run by `cargo test`, it makes a few calls of each case only, to see that they do what they should.
+
+mod cases;
+mod measure;
+mod peers;
+mod report;
+mod services;
+mod threads;
+
+use clap::Parser;
+
+use crate::report::Report;
+
+/// Measures what a call through each layer costs.
+#[derive(Parser)]
+#[command(name = "overhead")]
+struct Args {
+    /// Print one JSON object instead of tables.
+    #[arg(long)]
+    json: bool,
+
+    /// How many times all cases are measured.
+    #[arg(long, value_name = "ROUNDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+
+    /// Measure only the cases whose name contains this, and their peers.
+    filter: Option<String>,
+
+    /// Given by `cargo bench`, and not by `cargo test`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let args = Args::parse();
+    let smoke = !args.bench;
+    let rounds = if smoke { 2 } else { args.rounds as usize };
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime needs nothing that could be missing");
+    // Entered, not run: the loops must not use up the cooperative budget of a task.
+    let _entered = runtime.enter();
+
+    let mut cases = cases::all();
+    if let Some(filter) = &args.filter {
+        retain(&mut cases, filter);
+    }
+    let scaled = if args.filter.is_none() {
+        threads::run(rounds, smoke, runtime.handle())
+    } else {
+        Vec::new()
+    };
+    let report = Report {
+        cases: measure::run(cases, rounds, smoke),
+        scaled,
+    };
+    if args.json {
+        println!("{}", report.json());
+    } else {
+        report.print(rounds);
+    }
+    if smoke {
+        eprintln!(
+            "A smoke run: these figures mean nothing. For real ones: cargo bench --bench overhead"
+        );
+    }
+}
+
+fn retain(cases: &mut Vec<cases::Case>, filter: &str) {
+    let peers: Vec<_> = cases
+        .iter()
+        .filter(|case| case.name.contains(filter))
+        .filter_map(|case| case.peer)
+        .collect();
+    cases.retain(|case| case.name.contains(filter) || peers.contains(&case.name));
+    if cases.is_empty() {
+        let message = format!("no case has a name that contains {filter:?}");
+        clap::Error::raw(clap::error::ErrorKind::InvalidValue, message + "\n").exit();
+    }
+}

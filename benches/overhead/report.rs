@@ -1,0 +1,224 @@
+//! What was measured, for people and for programs.
+
+use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use serde_json::{Map, Value, json};
+
+use crate::measure::{Measured, paired, quantile};
+use crate::threads::Scaled;
+
+/// The ratios by the names they are known by, and the cases they are of.
+const RATIOS: &[(&str, &str)] = &[
+    ("circuit_breaker/tower_resilience", "circuit_breaker"),
+    (
+        "circuit_breaker_default/tower_resilience_time",
+        "circuit_breaker_default",
+    ),
+    (
+        "circuit_breaker_slow/tower_resilience_slow",
+        "circuit_breaker_slow",
+    ),
+    (
+        "circuit_breaker_open/tower_resilience_open",
+        "circuit_breaker_open",
+    ),
+    (
+        "circuit_breaker_100k_full/empty",
+        "circuit_breaker_100k_full",
+    ),
+    ("bulkhead/tower", "bulkhead"),
+    ("bulkhead_full/tower", "bulkhead_full"),
+    ("timeout/tower", "timeout"),
+    ("load_shed/tower", "load_shed"),
+    ("load_shed_fixed/tower", "load_shed_fixed"),
+    ("retry/tower", "retry"),
+    ("six_layers/tower_three", "six_layers"),
+    ("six_layers_yields/tower_three_yields", "six_layers_yields"),
+];
+
+/// The most that a ratio may be.
+const AT_MOST: &[(&str, f64)] = &[
+    ("circuit_breaker/tower_resilience", 1.0 / 6.0),
+    ("bulkhead/tower", 1.0),
+    ("timeout/tower", 1.0),
+    ("six_layers/tower_three", 1.6),
+];
+/// tower's load shedder does next to nothing, so that a ratio to it says little.
+const LOAD_SHED_NS: f64 = 3.0;
+
+/// Everything that was measured.
+pub(crate) struct Report {
+    pub(crate) cases: Vec<Measured>,
+    pub(crate) scaled: Vec<Scaled>,
+}
+
+impl Report {
+    fn case(&self, name: &str) -> Option<&Measured> {
+        self.cases.iter().find(|case| case.name == name)
+    }
+
+    /// The ratio of a case to its peer in each round, and by how much more it takes, in nanoseconds.
+    fn to_peer(&self, case: &Measured) -> Option<(Vec<f64>, f64)> {
+        let peer = self.case(case.peer?)?;
+        let ratios = paired(case, peer).map(|(ours, peer)| ours / peer).collect();
+        let more: Vec<f64> = paired(case, peer).map(|(ours, peer)| ours - peer).collect();
+        Some((ratios, quantile(&more, 0.5)))
+    }
+
+    fn ratios(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
+        let to_peers = RATIOS.iter().filter_map(|&(ratio, case)| {
+            let (ratios, _) = self.to_peer(self.case(case)?)?;
+            Some((ratio, quantile(&ratios, 0.5)))
+        });
+        let scaled = self
+            .scaled
+            .iter()
+            .map(|scaled| (scaled.name, scaled.ratio()));
+        to_peers.chain(scaled)
+    }
+
+    /// One object on one line.
+    pub(crate) fn json(&self) -> Value {
+        let cases: Vec<_> = self
+            .cases
+            .iter()
+            .map(|case| json!({"name": case.name, "ns": round(case.ns()), "allocs": case.allocs}))
+            .collect();
+        let ratios: Map<_, _> = self
+            .ratios()
+            .map(|(name, ratio)| (name.to_owned(), round(ratio).into()))
+            .collect();
+        json!({"cases": cases, "ratios": ratios})
+    }
+
+    pub(crate) fn print(&self, rounds: usize) {
+        println!(
+            "One call (poll_ready, call, poll until it is ready; no-op waker) of a service that is ready at once.\n\
+             Median of {rounds} rounds in turn; 10 % and 90 % of the rounds took less than the spread's ends.\n"
+        );
+        println!("{}\n", self.table());
+        println!(
+            "Two threads on two cores, each with a clone of one service: calls a second over one thread's.\n"
+        );
+        println!("{}\n", self.scaling());
+        println!("{}", self.targets());
+    }
+
+    fn table(&self) -> Table {
+        let mut table = table(&[
+            "case",
+            "ns/call",
+            "spread",
+            "allocs/call",
+            "peer",
+            "ratio",
+            "spread",
+        ]);
+        for case in &self.cases {
+            let (peer, ratio, spread) = match (case.peer, self.to_peer(case)) {
+                (Some(peer), Some((ratios, _))) => (
+                    peer,
+                    format!("{:.2}", quantile(&ratios, 0.5)),
+                    spread(&ratios, 2),
+                ),
+                _ => ("", String::new(), String::new()),
+            };
+            table.add_row([
+                case.name,
+                &format!("{:.1}", case.ns()),
+                &spread_of(case),
+                &case.allocs.to_string(),
+                peer,
+                &ratio,
+                &spread,
+            ]);
+        }
+        right(table, &[1, 2, 3, 5, 6])
+    }
+
+    fn scaling(&self) -> Table {
+        let mut table = table(&["two threads over one", "ratio", "spread"]);
+        for scaled in &self.scaled {
+            let ratio = format!("{:.2}", scaled.ratio());
+            table.add_row([scaled.name, &ratio, &spread(&scaled.rounds, 2)]);
+        }
+        right(table, &[1, 2])
+    }
+
+    fn targets(&self) -> Table {
+        let mut table = table(&["target", "measured", ""]);
+        let mut row = |target: String, measured: String, met: bool| {
+            table.add_row([
+                target,
+                measured,
+                if met { "met" } else { "MISSED" }.to_owned(),
+            ]);
+        };
+        for (name, ratio) in self.ratios() {
+            if let Some((_, most)) = AT_MOST.iter().find(|(of, _)| *of == name) {
+                row(
+                    format!("{name} at most {most:.2}"),
+                    format!("{ratio:.2}"),
+                    ratio <= *most,
+                );
+            } else if name == "breaker_two_threads/one" {
+                row(
+                    format!("{name} more than 1"),
+                    format!("{ratio:.2}"),
+                    ratio > 1.0,
+                );
+            }
+        }
+        if let Some((_, more)) = self.case("load_shed").and_then(|case| self.to_peer(case)) {
+            let target = format!("load_shed at most {LOAD_SHED_NS} ns more than tower's");
+            row(target, format!("{more:.1} ns"), more <= LOAD_SHED_NS);
+        }
+        let allocating: Vec<_> = self
+            .cases
+            .iter()
+            .filter(|case| case.allocs > 0.0 && !case.name.starts_with("tower"))
+            .map(|case| case.name)
+            .collect();
+        let none = allocating.is_empty();
+        let measured = if none {
+            "none".to_owned()
+        } else {
+            allocating.join(", ")
+        };
+        row(
+            "our calls and rejections do not allocate".to_owned(),
+            measured,
+            none,
+        );
+        table
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    table.set_header(header.to_vec());
+    table
+}
+
+fn right(mut table: Table, columns: &[usize]) -> Table {
+    for &column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn spread_of(case: &Measured) -> String {
+    spread(&case.rounds, 1)
+}
+
+fn spread(values: &[f64], digits: usize) -> String {
+    let (low, high) = (quantile(values, 0.1), quantile(values, 0.9));
+    format!("{low:.digits$} .. {high:.digits$}")
+}
+
+/// Three digits after the point: more would be noise.
+fn round(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
