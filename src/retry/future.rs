@@ -46,7 +46,7 @@ pin_project! {
         // To send again; `None` where the request cannot be copied.
         copy: Option<Req>,
         attempt: u32,
-        delay: Option<Duration>,
+        steps: Steps,
         deadline: Option<Instant>,
         kit: Held<Kit<S, P>>,
     }
@@ -92,7 +92,7 @@ where
             },
             copy,
             attempt: 1,
-            delay: None,
+            steps: Steps::default(),
             deadline: context::deadline(),
             kit,
         }
@@ -120,7 +120,7 @@ where
                             let deadline = earlier(*this.deadline, context::deadline());
                             let attempt = *this.attempt;
                             this.kit
-                                .after(request, &result, attempt, *this.delay, deadline)
+                                .after(request, &result, attempt, *this.steps, deadline)
                         }
                         _ => After::Return,
                     };
@@ -133,7 +133,7 @@ where
                         this.phase.set(Phase::Done);
                         return Poll::Ready(result);
                     };
-                    *this.delay = next.previous;
+                    *this.steps = next.steps;
                     // Sets the response free, with all it holds, and the finished call.
                     this.phase.set(Phase::Sleeping {
                         timer: Timer::at(next.at),
@@ -204,6 +204,13 @@ where
     }
 }
 
+/// How far the back-off has got.
+#[derive(Debug, Clone, Copy, Default)]
+struct Steps {
+    taken: u32,
+    previous: Option<Duration>,
+}
+
 /// What follows an attempt.
 enum After {
     /// Its result is the answer.
@@ -217,8 +224,7 @@ enum After {
 struct Next {
     at: Instant,
     delay: Duration,
-    /// The delay that the back-off after this one starts from.
-    previous: Option<Duration>,
+    steps: Steps,
     payment: Option<Payment>,
 }
 
@@ -229,7 +235,7 @@ impl<S, P> Kit<S, P> {
         request: &Req,
         result: &Result<Res, E>,
         attempt: u32,
-        previous: Option<Duration>,
+        steps: Steps,
         deadline: Option<Instant>,
     ) -> After
     where
@@ -237,8 +243,8 @@ impl<S, P> Kit<S, P> {
     {
         match self.core.policy.decide(request, result.as_ref(), attempt) {
             Decision::Return => After::Return,
-            Decision::Retry => self.prepare(attempt, previous, None, deadline),
-            Decision::RetryAfter(hint) => self.prepare(attempt, previous, Some(hint), deadline),
+            Decision::Retry => self.prepare(attempt, steps, None, deadline),
+            Decision::RetryAfter(hint) => self.prepare(attempt, steps, Some(hint), deadline),
         }
     }
 
@@ -246,7 +252,7 @@ impl<S, P> Kit<S, P> {
     fn prepare(
         &self,
         attempt: u32,
-        previous: Option<Duration>,
+        steps: Steps,
         hint: Option<Duration>,
         deadline: Option<Instant>,
     ) -> After {
@@ -254,7 +260,7 @@ impl<S, P> Kit<S, P> {
         if let Some(budget) = &settings.budget {
             budget.failed();
         }
-        match settings.next(attempt, previous, hint, deadline) {
+        match settings.next(attempt, steps, hint, deadline) {
             Ok(next) => {
                 let (attempt, delay) = (attempt + 1, next.delay);
                 listeners.tell(|| EventKind::Retrying { attempt, delay });
@@ -273,7 +279,7 @@ impl Settings {
     fn next(
         &self,
         attempt: u32,
-        previous: Option<Duration>,
+        steps: Steps,
         hint: Option<Duration>,
         deadline: Option<Instant>,
     ) -> Result<Next, RetryRefused> {
@@ -285,7 +291,8 @@ impl Settings {
         }
         let delay = hint.unwrap_or_else(|| {
             let random = runtime::random();
-            self.backoff.delay(attempt, previous, random)
+            let step = steps.taken.saturating_add(1);
+            self.backoff.delay(step, steps.previous, random)
         });
         let at = runtime::now().checked_add(delay);
         let at = at.filter(|&at| deadline.is_none_or(|deadline| at < deadline));
@@ -298,7 +305,13 @@ impl Settings {
             at,
             delay,
             // After a server's own hint the back-off starts anew.
-            previous: hint.is_none().then_some(delay),
+            steps: match hint {
+                Some(_) => Steps::default(),
+                None => Steps {
+                    taken: steps.taken.saturating_add(1),
+                    previous: Some(delay),
+                },
+            },
             payment,
         })
     }
