@@ -1,6 +1,7 @@
 //! Resilience for any tower stack.
 #![forbid(unsafe_code)]
 
+mod chain;
 mod config;
 mod context;
 mod error;
@@ -19,9 +20,15 @@ mod track;
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod correlation;
-#[cfg(feature = "tonic")]
+#[cfg(feature = "http")]
 pub mod grpc;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "hyper")]
+mod hyper;
 pub mod load_shed;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 pub mod retry;
 pub mod timeout;
 
@@ -32,7 +39,7 @@ pub use circuit_breaker::{
 };
 pub use config::ConfigError;
 pub use context::{Context, InContext, spawn};
-pub use correlation::{Carry, CorrelationId, CorrelationLayer};
+pub use correlation::{Carry, CorrelationId, CorrelationLayer, InvalidCorrelationId};
 pub use error::{BoxError, Error, Grown, Plain, WithRejection};
 pub use load_shed::LoadShedLayer;
 pub use observe::{Event, EventKind, Events, Observer, RetryRefused};
