@@ -29,6 +29,8 @@ mod hyper;
 pub mod load_shed;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+#[cfg(feature = "http")]
+pub mod respond;
 pub mod retry;
 pub mod timeout;
 
@@ -46,6 +48,8 @@ pub use observe::{Event, EventKind, Events, Observer, RetryRefused};
 pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
 pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
 pub use rejection::{Reason, Rejection};
+#[cfg(feature = "http")]
+pub use respond::RespondLayer;
 pub use retry::{Backoff, Decision, Jitter, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};
 pub use timeout::TimeoutLayer;
 pub use track::{AtResponse, Head, Settle, Track};
