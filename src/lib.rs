@@ -65,6 +65,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod chain;
 mod config;
 mod context;
 mod error;
@@ -83,9 +84,17 @@ mod track;
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod correlation;
-#[cfg(feature = "tonic")]
+#[cfg(feature = "http")]
 pub mod grpc;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "hyper")]
+mod hyper;
 pub mod load_shed;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
+#[cfg(feature = "http")]
+pub mod respond;
 pub mod retry;
 pub mod timeout;
 
@@ -103,6 +112,8 @@ pub use observe::{Event, EventKind, Events, Observer, RetryRefused};
 pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
 pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
 pub use rejection::{Reason, Rejection};
+#[cfg(feature = "http")]
+pub use respond::RespondLayer;
 pub use retry::{Backoff, Decision, Jitter, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};
 pub use timeout::TimeoutLayer;
 pub use track::{AtResponse, Head, Settle, Track};

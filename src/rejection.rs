@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use crate::chain::find;
 use crate::name::{Origin, origin_lossy};
 
 /// Why a policy rejected a call.
@@ -159,14 +160,7 @@ impl Rejection {
     /// Finds the rejection behind any error, by walking its [`source`](StdError::source) chain.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(rejection) = error.downcast_ref() {
-                return Some(rejection);
-            }
-            next = error.source();
-        }
-        None
+        find(error)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::name::origin;
 use crate::observe::{Listeners, Observer};
 use crate::policy::breaker::{Config, Mode, OnCancel, Recovery};
 use crate::policy::window::Window;
-use crate::{AtResponse, Classify, ClassifyFn, ConfigError, Verdict};
+use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
 
 /// Builds a [`CircuitBreakerLayer`].
 ///
@@ -172,14 +172,11 @@ impl<T> CircuitBreakerBuilder<T> {
         F: Fn(Result<&Res, &Err>) -> V,
         V: Into<Verdict>,
     {
-        self.classifier::<Res, Err, _>(ClassifyFn(classify))
+        self.classifier(ClassifyFn(classify))
     }
 
-    /// Judges results by a [`Classify`] of your own.
-    pub fn classifier<Res, Err, C>(self, classifier: C) -> CircuitBreakerBuilder<AtResponse<C>>
-    where
-        C: Classify<Res, Err>,
-    {
+    /// Judges results by a [`Classify`](crate::Classify) of your own.
+    pub fn classifier<C>(self, classifier: C) -> CircuitBreakerBuilder<AtResponse<C>> {
         CircuitBreakerBuilder {
             name: self.name,
             config: self.config,

@@ -1,20 +1,67 @@
-//! gRPC, on the types of the `http` crate and (feature `tonic`) of tonic.
+//! gRPC: what its codes mean to the layers, over the `http` crate's types and (feature `tonic`) with tonic's status as the error.
+//!
+//! A gRPC call that failed is, to anyone who looks only at the response, an HTTP 200. A circuit breaker that does not know the codes stays closed for
+//! ever; a client that gets a rejection as anything but a status sees `UNKNOWN` or a broken stream.
+//!
+//! ```no_run
+//! # #[cfg(feature = "tonic")]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use mainstay::{CorrelationLayer, TimeoutLayer, grpc};
+//! use std::time::Duration;
+//! use tonic::transport::Endpoint;
+//! use tower::ServiceBuilder;
+//!
+//! let users = ServiceBuilder::new()
+//!     .layer(CorrelationLayer::client())
+//!     .layer(TimeoutLayer::new(Duration::from_secs(1)))
+//!     .layer(grpc::circuit_breaker().name("users").build()?)
+//!     .service(Endpoint::from_static("http://[::1]:50051").connect_lazy());
+//! // let mut client = UsersClient::new(users);
+//! # let _ = users;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is here
+//!
+//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. They read the head of a response: see
+//!   [`GrpcClassifier`] for what that leaves out.
+//! - On the server's side [`RespondLayer`](crate::RespondLayer) turns rejections into statuses by itself.
+//!
+//! # What a client sees of a rejection
+//!
+//! | the reason | the code |
+//! |---|---|
+//! | `CircuitOpen`, `NotReady` | `UNAVAILABLE` |
+//! | `Full`, `QueueTimeout`, `Shed` | `RESOURCE_EXHAUSTED` |
+//! | `TimedOut`, `DeadlinePassed` | `DEADLINE_EXCEEDED` |
+//!
+//! With `grpc-retry-pushback-ms` where a time is known. On the client's side, too: with the feature `tonic` the error of a stack around a
+//! `Channel` is `tonic::Status`, and a [`Rejection`](crate::Rejection) has a status among its sources, so that the stub finds the code also behind
+//! tower's `Buffer` or a `BoxError`.
+//!
+//! # What it rejects
+//!
+//! Nothing by itself: see the layers. So also for what a clone shares, and for cancellation.
+//!
+//! # Cost
+//!
+//! One look-up in the headers of the response.
 
-use std::sync::OnceLock;
+mod classify;
+mod code;
+mod errors;
+mod layers;
+mod pushback;
+mod retry;
+#[cfg(feature = "tonic")]
+mod status;
 
-use tonic::Status;
+pub use classify::GrpcClassifier;
+pub use code::Code;
+pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
+pub use retry::GrpcRetry;
 
-use crate::Reason;
-
-/// A status of the reason's code, to be found in a rejection's chain of sources.
-pub(crate) fn status_of(reason: Reason) -> &'static Status {
-    static STATUSES: [OnceLock<Status>; 3] = [const { OnceLock::new() }; 3];
-    let (slot, make): (_, fn(&str) -> Status) = match reason {
-        Reason::CircuitOpen | Reason::NotReady => (0, |text| Status::unavailable(text)),
-        Reason::Full | Reason::QueueTimeout | Reason::Shed => {
-            (1, |text| Status::resource_exhausted(text))
-        }
-        Reason::TimedOut | Reason::DeadlinePassed => (2, |text| Status::deadline_exceeded(text)),
-    };
-    STATUSES[slot].get_or_init(|| make(reason.describe()))
-}
+pub(crate) use pushback::{PUSHBACK, millis};
+#[cfg(feature = "tonic")]
+pub(crate) use status::status_of;

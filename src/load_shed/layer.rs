@@ -12,7 +12,7 @@ use crate::policy::breaker::OnCancel;
 use crate::policy::limit::Limit;
 use crate::runtime::Epoch;
 use crate::shared::Shared;
-use crate::{AtResponse, Classify, ClassifyFn, ConfigError, Verdict};
+use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
 
 pub(crate) const LAYER: &str = "load_shed";
 static UNNAMED: Origin = Origin::unnamed(LAYER);
@@ -215,14 +215,11 @@ impl<T> LoadShedBuilder<T> {
         F: Fn(Result<&Res, &Err>) -> V,
         V: Into<Verdict>,
     {
-        self.classifier::<Res, Err, _>(ClassifyFn(classify))
+        self.classifier(ClassifyFn(classify))
     }
 
-    /// Judges results by a [`Classify`] of your own.
-    pub fn classifier<Res, Err, C>(self, classifier: C) -> LoadShedBuilder<AtResponse<C>>
-    where
-        C: Classify<Res, Err>,
-    {
+    /// Judges results by a [`Classify`](crate::Classify) of your own.
+    pub fn classifier<C>(self, classifier: C) -> LoadShedBuilder<AtResponse<C>> {
         LoadShedBuilder {
             name: self.name,
             limit: self.limit,

@@ -1,0 +1,195 @@
+use super::code::Code;
+use super::errors::{Cause, cause};
+use super::pushback;
+use crate::http::{HttpResponse, ResponseHead};
+use crate::{Classify, Outcome, Verdict, WithRejection};
+
+/// How gRPC says how a call went.
+///
+/// | the code | the outcome |
+/// |---|---|
+/// | `UNKNOWN`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` | a failure |
+/// | `CANCELLED` | cancelled |
+/// | any other (`OK`, `NOT_FOUND`, `INVALID_ARGUMENT`, `UNIMPLEMENTED`, ...) | a success: the server does what it should |
+///
+/// The code is that of `grpc-status` in the head of the response, and where there is none, the one that stands for an HTTP status other than
+/// 200. `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and `DEADLINE_EXCEEDED` tell of overload; `grpc-retry-pushback-ms` is the hint that a
+/// circuit breaker may stay open for.
+///
+/// An error is judged by its code if it is, or wraps, a `tonic::Status` (feature `tonic`), and is a failure otherwise. So is a time limit
+/// of tonic's own or a connection that was lost, which tonic calls `CANCELLED`, though nobody cancelled anything.
+///
+/// # The head only
+///
+/// A server that fails before it has sent anything says so in the head, as servers do for most errors and every rejection. One that fails
+/// later says so in the trailers. In this release a 200 without `grpc-status` in the head is a success; a later release reads on to
+/// the trailers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GrpcClassifier;
+
+impl<Res, Err> Classify<Res, Err> for GrpcClassifier
+where
+    Res: HttpResponse,
+    Err: WithRejection + 'static,
+{
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        match result {
+            Ok(response) => judge(&ResponseHead::of(response)),
+            Err(error) => match cause(error) {
+                Cause::Code(code) => verdict(code),
+                Cause::TimedOut => Verdict::new(Outcome::Failure).with_overload(true),
+                Cause::Transport => Outcome::Failure.into(),
+            },
+        }
+    }
+}
+
+#[inline]
+fn judge(head: &ResponseHead<'_>) -> Verdict {
+    let code = Code::of_head(head.status(), head.headers());
+    if code == Code::Ok {
+        return Outcome::Success.into();
+    }
+    let verdict = verdict(code);
+    if verdict.outcome() != Outcome::Failure {
+        return verdict;
+    }
+    // A proxy knows nothing of gRPC's hint, and says it as HTTP does.
+    let hint = pushback::hint(head.headers()).or_else(|| head.retry_after());
+    verdict.with_retry_after(hint)
+}
+
+fn verdict(code: Code) -> Verdict {
+    let outcome = match code {
+        Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => Outcome::Failure,
+        Code::Cancelled => Outcome::Cancelled,
+        _ => Outcome::Success,
+    };
+    Verdict::new(outcome).with_overload(matches!(
+        code,
+        Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Error, Reason, Rejection};
+    use std::io;
+    use std::time::Duration;
+
+    fn head(status: u16, headers: &[(&str, &str)]) -> Verdict {
+        let mut response = http::Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let response = response.body(()).unwrap();
+        GrpcClassifier.classify(Ok::<_, &Error<io::Error>>(&response))
+    }
+
+    #[test]
+    fn the_code_in_the_head_decides() {
+        for (code, outcome, overload) in [
+            ("0", Outcome::Success, false),
+            ("1", Outcome::Cancelled, false),
+            ("2", Outcome::Failure, false),
+            ("3", Outcome::Success, false),
+            ("4", Outcome::Failure, true),
+            ("5", Outcome::Success, false),
+            ("8", Outcome::Failure, true),
+            ("10", Outcome::Success, false),
+            ("12", Outcome::Success, false),
+            ("13", Outcome::Failure, false),
+            ("14", Outcome::Failure, true),
+            ("15", Outcome::Failure, false),
+            ("16", Outcome::Success, false),
+            ("whatever", Outcome::Failure, false),
+        ] {
+            let expected = Verdict::new(outcome).with_overload(overload);
+            assert_eq!(head(200, &[("grpc-status", code)]), expected, "{code}");
+        }
+        assert_eq!(head(200, &[]), Outcome::Success.into());
+    }
+
+    #[test]
+    fn an_http_status_stands_for_a_code_where_there_is_none() {
+        for (status, outcome, overload) in [
+            (400, Outcome::Failure, false),
+            (401, Outcome::Success, false),
+            (403, Outcome::Success, false),
+            (404, Outcome::Success, false),
+            (429, Outcome::Failure, true),
+            (500, Outcome::Failure, false),
+            (502, Outcome::Failure, true),
+            (503, Outcome::Failure, true),
+            (504, Outcome::Failure, true),
+        ] {
+            let expected = Verdict::new(outcome).with_overload(overload);
+            assert_eq!(head(status, &[]), expected, "{status}");
+        }
+        let verdict = head(503, &[("grpc-status", "5")]);
+        assert_eq!(verdict, Outcome::Success.into());
+    }
+
+    #[test]
+    fn the_servers_hint() {
+        let hint = |headers: &[_]| head(503, headers).retry_after();
+        let pushback = ("grpc-retry-pushback-ms", "250");
+        assert_eq!(hint(&[pushback]), Some(Duration::from_millis(250)));
+        assert_eq!(hint(&[("retry-after", "2")]), Some(Duration::from_secs(2)));
+        assert_eq!(hint(&[("grpc-retry-pushback-ms", "-1")]), None);
+        let fine = head(200, &[("grpc-status", "5"), pushback]);
+        assert_eq!(fine.retry_after(), None);
+    }
+
+    #[test]
+    fn hostile_details_are_not_looked_at() {
+        let verdict = head(
+            200,
+            &[("grpc-status", "14"), ("grpc-status-details-bin", "%%%")],
+        );
+        assert_eq!(verdict.outcome(), Outcome::Failure);
+    }
+
+    fn error<E: WithRejection + 'static>(error: E) -> Verdict {
+        GrpcClassifier.classify(Err::<&http::Response<()>, _>(&error))
+    }
+
+    #[test]
+    fn errors_without_a_code_are_failures() {
+        let inner = Error::Inner(io::Error::other("reset"));
+        assert_eq!(error(inner), Outcome::Failure.into());
+        let rejection = Rejection::new("timeout", "users", Reason::TimedOut);
+        let late: Error<io::Error> = Error::Rejected(rejection);
+        let expected = Verdict::new(Outcome::Failure).with_overload(true);
+        assert_eq!(error(late), expected);
+    }
+
+    #[cfg(feature = "tonic")]
+    #[test]
+    fn a_status_as_the_error_is_judged_by_its_code() {
+        use crate::BoxError;
+        use tonic::Status;
+
+        assert_eq!(error(Status::not_found("")), Outcome::Success.into());
+        assert_eq!(error(Status::cancelled("")), Outcome::Cancelled.into());
+        let expected = Verdict::new(Outcome::Failure).with_overload(true);
+        assert_eq!(error(Status::unavailable("")), expected);
+        let boxed: BoxError = Status::unavailable("").into();
+        assert_eq!(error(boxed), expected);
+        let boxed: BoxError = Box::new(Error::Inner(Status::not_found("")));
+        assert_eq!(error(boxed), Outcome::Success.into());
+
+        let mut lost = Status::cancelled("connection closed");
+        lost.set_source(std::sync::Arc::new(io::Error::other("connection closed")));
+        assert_eq!(error(lost), Outcome::Failure.into());
+        let boxed: BoxError = Box::new(tonic::TimeoutExpired(()));
+        assert_eq!(error(boxed), expected);
+    }
+}

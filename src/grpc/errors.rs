@@ -1,0 +1,25 @@
+//! The code behind an error of a gRPC client.
+
+use super::code::Code;
+use crate::WithRejection;
+
+/// What an error comes from.
+pub(super) enum Cause {
+    /// A code says it.
+    Code(Code),
+    /// A time limit that is not this crate's.
+    #[cfg_attr(not(feature = "tonic"), allow(dead_code))]
+    TimedOut,
+    /// There is no code: the call did not come to an end.
+    Transport,
+}
+
+pub(super) fn cause<E: WithRejection + 'static>(error: &E) -> Cause {
+    if let Some(rejection) = error.rejection() {
+        return Cause::Code(Code::of_reason(rejection.reason()));
+    }
+    #[cfg(feature = "tonic")]
+    return super::status::cause(error);
+    #[cfg(not(feature = "tonic"))]
+    Cause::Transport
+}

@@ -1,0 +1,171 @@
+use super::code::Code;
+use super::errors::{Cause, cause};
+use super::pushback::{self, Pushback};
+use crate::http::{CopyRequest, HttpResponse};
+use crate::{Decision, RetryPolicy, WithRejection};
+
+/// How gRPC calls are retried.
+///
+/// A call is retried when its code is `UNAVAILABLE` (the head's, or the error's), which a server gives for what it has not begun, and when the
+/// transport fails. Further codes are for you to add: nobody but you knows which methods may be repeated.
+///
+/// `grpc-retry-pushback-ms` is met exactly; a negative or unreadable one forbids the retry.
+///
+/// ```
+/// use mainstay::grpc::{self, Code, GrpcRetry};
+///
+/// let layer = grpc::retry()
+///     .policy(GrpcRetry::new().also_code(Code::ResourceExhausted))
+///     .build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+///
+/// # With tonic
+///
+/// The request of a tonic stub has a body that streams and cannot be copied, so **in this release a call from a stub is sent once**, whatever
+/// the policy says. A later release keeps small messages for a replay, with the same policy. Until then a call can be retried around the stub,
+/// where the message still is one: a `service_fn` over the message, behind a [`RetryLayer`](crate::RetryLayer).
+/// Requests whose body can be copied ([`CopyBody`](crate::http::CopyBody)) are retried now.
+#[derive(Debug, Clone)]
+pub struct GrpcRetry {
+    codes: Vec<Code>,
+}
+
+impl GrpcRetry {
+    /// Retries after `UNAVAILABLE`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            codes: vec![Code::Unavailable],
+        }
+    }
+
+    /// Retries after these codes, and no others. `tonic::Code`s will do as well.
+    #[must_use]
+    pub fn codes<C: Into<Code>>(mut self, codes: impl IntoIterator<Item = C>) -> Self {
+        self.codes = codes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Retries after this code, too.
+    #[must_use]
+    pub fn also_code(mut self, code: impl Into<Code>) -> Self {
+        self.codes.push(code.into());
+        self
+    }
+}
+
+impl Default for GrpcRetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for GrpcRetry
+where
+    Req: CopyRequest,
+    Res: HttpResponse,
+    Err: WithRejection + 'static,
+{
+    fn clone_request(&self, request: &Req) -> Option<Req> {
+        request.copy()
+    }
+
+    fn decide(&self, _: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
+        let code = match result {
+            Ok(response) => Code::of_head(response.status(), response.headers()),
+            Err(error) => match cause(error) {
+                Cause::Code(code) => code,
+                Cause::TimedOut => Code::DeadlineExceeded,
+                Cause::Transport => Code::Unavailable,
+            },
+        };
+        if !self.codes.contains(&code) {
+            return Decision::Return;
+        }
+        let pushback = result
+            .ok()
+            .and_then(|response| pushback::read(response.headers()));
+        match pushback {
+            None => Decision::Retry,
+            Some(Pushback::After(after)) => Decision::RetryAfter(after),
+            Some(Pushback::Never) => Decision::Return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Error, Reason, Rejection};
+    use std::io;
+    use std::time::Duration;
+
+    type Req = http::Request<bytes::Bytes>;
+    type Res = http::Response<()>;
+    type Err = Error<io::Error>;
+
+    fn decide(policy: &GrpcRetry, headers: &[(&str, &str)]) -> Decision {
+        let mut response = http::Response::builder();
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let response: Res = response.body(()).unwrap();
+        let request = Req::default();
+        RetryPolicy::<Req, Res, Err>::decide(policy, &request, Ok(&response), 1)
+    }
+
+    #[test]
+    fn codes() {
+        let policy = GrpcRetry::new();
+        assert_eq!(decide(&policy, &[("grpc-status", "14")]), Decision::Retry);
+        for code in ["0", "1", "2", "4", "8", "13", "99"] {
+            let decision = decide(&policy, &[("grpc-status", code)]);
+            assert_eq!(decision, Decision::Return, "{code}");
+        }
+        assert_eq!(decide(&policy, &[]), Decision::Return);
+        let also = policy.clone().also_code(Code::Aborted);
+        assert_eq!(decide(&also, &[("grpc-status", "10")]), Decision::Retry);
+        let only = policy.codes([Code::Aborted]);
+        assert_eq!(decide(&only, &[("grpc-status", "14")]), Decision::Return);
+    }
+
+    #[test]
+    fn the_server_says_when_or_never() {
+        let policy = GrpcRetry::new();
+        let with = |pushback| {
+            let status = ("grpc-status", "14");
+            decide(&policy, &[status, ("grpc-retry-pushback-ms", pushback)])
+        };
+        let delay = Duration::from_millis(40);
+        assert_eq!(with("40"), Decision::RetryAfter(delay));
+        assert_eq!(with("-1"), Decision::Return);
+        assert_eq!(with("soon"), Decision::Return);
+    }
+
+    #[test]
+    fn errors() {
+        let decide = |policy: &GrpcRetry, error: Err| {
+            let request = Req::default();
+            RetryPolicy::<Req, Res, Err>::decide(policy, &request, Err(&error), 1)
+        };
+        let policy = GrpcRetry::new();
+        let reset = || Error::Inner(io::Error::other("reset"));
+        assert_eq!(decide(&policy, reset()), Decision::Retry);
+        let late = || Error::Rejected(Rejection::new("timeout", "users", Reason::TimedOut));
+        assert_eq!(decide(&policy, late()), Decision::Return);
+        let also = policy.also_code(Code::DeadlineExceeded);
+        assert_eq!(decide(&also, late()), Decision::Retry);
+    }
+
+    #[cfg(feature = "tonic")]
+    #[test]
+    fn a_request_of_tonics_is_not_copied() {
+        use http_body_util::Full;
+        let body = tonic::body::Body::new(Full::new(bytes::Bytes::from_static(b"x")));
+        let request = http::Request::new(body);
+        let policy = GrpcRetry::new();
+        let copy = RetryPolicy::<_, Res, tonic::Status>::clone_request(&policy, &request);
+        assert!(copy.is_none());
+    }
+}

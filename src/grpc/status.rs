@@ -1,0 +1,169 @@
+//! tonic's status as the error of a stack: it carries a rejection as its source.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::sync::{Arc, LazyLock};
+
+use tonic::metadata::MetadataValue;
+use tonic::{Status, TimeoutExpired};
+
+use super::code::Code;
+use super::errors::Cause;
+use super::pushback::{PUSHBACK, millis};
+use crate::chain::find;
+use crate::{BoxError, Reason, Rejection, WithRejection};
+
+impl WithRejection for Status {
+    type Error = Self;
+
+    #[inline]
+    fn grow(self) -> Self {
+        self
+    }
+
+    #[cold]
+    fn reject(rejection: Rejection) -> Self {
+        let code = Code::of_reason(rejection.reason()).into();
+        let mut status = Self::new(code, rejection.to_string());
+        if let Some(after) = rejection.retry_after() {
+            let after = MetadataValue::from(millis(after));
+            status.metadata_mut().insert(PUSHBACK, after);
+        }
+        status.set_source(Arc::new(rejection));
+        status
+    }
+
+    fn rejection(&self) -> Option<&Rejection> {
+        self.source().and_then(Rejection::find)
+    }
+}
+
+impl WithRejection for tonic::transport::Error {
+    type Error = Status;
+
+    fn grow(self) -> Status {
+        // tonic has a time limit of its own (`Endpoint::timeout`) and calls what it ends cancelled.
+        let late = find::<TimeoutExpired>(&self).is_some();
+        let status = Status::from_error(Box::new(self));
+        if !late {
+            return status;
+        }
+        let mut exceeded = Status::deadline_exceeded(status.message());
+        exceeded.set_source(Arc::new(status));
+        exceeded
+    }
+
+    fn reject(rejection: Rejection) -> Status {
+        Status::reject(rejection)
+    }
+
+    fn rejection(&self) -> Option<&Rejection> {
+        Rejection::find(self)
+    }
+}
+
+/// A status of the reason's code, to be found in a rejection's chain of sources.
+pub(crate) fn status_of(reason: Reason) -> &'static Status {
+    macro_rules! statuses {
+        ($($reason:ident),*) => {
+            match reason {
+                $(Reason::$reason => {
+                    static STATUS: LazyLock<Status> = LazyLock::new(|| make(Reason::$reason));
+                    &STATUS
+                })*
+            }
+        };
+    }
+    statuses!(
+        CircuitOpen,
+        Full,
+        QueueTimeout,
+        Shed,
+        NotReady,
+        TimedOut,
+        DeadlinePassed
+    )
+}
+
+fn make(reason: Reason) -> Status {
+    Status::new(Code::of_reason(reason).into(), reason.describe())
+}
+
+/// What an error that is no rejection comes from.
+pub(super) fn cause<E: 'static>(error: &E) -> Cause {
+    let any: &dyn Any = error;
+    let error: &(dyn StdError + 'static) = if let Some(status) = any.downcast_ref::<Status>() {
+        status
+    } else if let Some(boxed) = any.downcast_ref::<BoxError>() {
+        &**boxed
+    } else {
+        return Cause::Transport;
+    };
+    if find::<TimeoutExpired>(error).is_some() {
+        return Cause::TimedOut;
+    }
+    match find::<Status>(error) {
+        // tonic also says "cancelled" of a connection that was lost, and keeps what happened as the source.
+        Some(status) if status.code() == tonic::Code::Cancelled && status.source().is_some() => {
+            Cause::Transport
+        }
+        Some(status) => Cause::Code(status.code().into()),
+        None => Cause::Transport,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tonic::Code::{DeadlineExceeded, ResourceExhausted, Unavailable};
+
+    const REASONS: [(Reason, tonic::Code); 7] = [
+        (Reason::CircuitOpen, Unavailable),
+        (Reason::NotReady, Unavailable),
+        (Reason::Full, ResourceExhausted),
+        (Reason::QueueTimeout, ResourceExhausted),
+        (Reason::Shed, ResourceExhausted),
+        (Reason::TimedOut, DeadlineExceeded),
+        (Reason::DeadlinePassed, DeadlineExceeded),
+    ];
+
+    #[test]
+    fn every_reason_has_its_own_status() {
+        for (reason, code) in REASONS {
+            let status = status_of(reason);
+            assert_eq!(status.code(), code);
+            assert_eq!(status.message(), reason.describe());
+            assert!(std::ptr::eq(status, status_of(reason)));
+        }
+    }
+
+    #[test]
+    fn a_status_carries_the_rejection() {
+        for (reason, code) in REASONS {
+            let rejection = Rejection::new("bulkhead", "users", reason)
+                .with_retry_after(Duration::from_micros(1_500));
+            let status = Status::reject(rejection.clone());
+            assert_eq!(status.code(), code);
+            assert_eq!(status.message(), rejection.to_string());
+            assert_eq!(status.rejection(), Some(&rejection));
+            let pushback = status.metadata().get(PUSHBACK).unwrap();
+            assert_eq!(pushback.to_str().unwrap(), "2");
+        }
+        assert_eq!(Status::unavailable("").rejection(), None);
+        let status = Status::reject(Rejection::new("bulkhead", "users", Reason::Full));
+        assert!(status.metadata().get(PUSHBACK).is_none());
+    }
+
+    #[test]
+    fn the_code_is_found_behind_any_box() {
+        for (reason, code) in REASONS {
+            let rejection = Rejection::new("bulkhead", "users", reason);
+            let error = crate::Error::<std::io::Error>::Rejected(rejection.clone());
+            let boxed: BoxError = Box::new(std::io::Error::other(error));
+            let status = Status::from_error(boxed);
+            assert_eq!(status.code(), code);
+            assert_eq!(status.rejection(), Some(&rejection));
+        }
+    }
+}

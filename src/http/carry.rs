@@ -1,0 +1,108 @@
+//! The context in HTTP headers.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::Carry;
+
+/// The header that is written unless another is asked for: a name that need not be made anew for each request.
+static DEFAULT: HeaderName = HeaderName::from_static("x-correlation-id");
+
+impl Carry for HeaderMap {
+    /// The value of a header; `None` when it is missing, or given more than once: nobody can say which one is meant.
+    fn get(&self, field: &str) -> Option<&[u8]> {
+        let mut values = self.get_all(field).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => Some(value.as_bytes()),
+            _ => None,
+        }
+    }
+
+    fn set(&mut self, field: &str, value: &str) {
+        let name = if field == DEFAULT {
+            Ok(DEFAULT.clone())
+        } else {
+            HeaderName::from_bytes(field.as_bytes())
+        };
+        // What cannot be a header is left out: a request without its name in a log is better than no request.
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            // Fails only for a map of 32 768 headers, which then goes without.
+            let _ = self.try_insert(name, value);
+        }
+    }
+}
+
+impl<B> Carry for http::Request<B> {
+    fn get(&self, field: &str) -> Option<&[u8]> {
+        Carry::get(self.headers(), field)
+    }
+
+    fn set(&mut self, field: &str, value: &str) {
+        self.headers_mut().set(field, value);
+    }
+}
+
+impl<B> Carry for http::Response<B> {
+    fn get(&self, field: &str) -> Option<&[u8]> {
+        Carry::get(self.headers(), field)
+    }
+
+    fn set(&mut self, field: &str, value: &str) {
+        self.headers_mut().set(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_given_twice_is_none() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Carry::get(&headers, "x-correlation-id"), None);
+        headers.append("x-correlation-id", HeaderValue::from_static("a"));
+        assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b"a"[..]));
+        headers.append("x-correlation-id", HeaderValue::from_static("a"));
+        assert_eq!(Carry::get(&headers, "x-correlation-id"), None);
+    }
+
+    #[test]
+    fn bytes_come_as_they_are() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-request-id", HeaderValue::from_bytes(b"\xff\t").unwrap());
+        assert_eq!(Carry::get(&headers, "x-request-id"), Some(&b"\xff\t"[..]));
+    }
+
+    #[test]
+    fn setting_replaces_all_and_refuses_quietly() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-correlation-id", HeaderValue::from_static("a"));
+        headers.append("x-correlation-id", HeaderValue::from_static("b"));
+        headers.set("x-correlation-id", "c");
+        assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b"c"[..]));
+        headers.set("x-trace.id", "d");
+        assert_eq!(Carry::get(&headers, "x-trace.id"), Some(&b"d"[..]));
+
+        headers.set("not a name", "x");
+        headers.set("", "x");
+        headers.set("x-correlation-id", "two\nlines");
+        assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b"c"[..]));
+        assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn a_full_map_is_left_alone() {
+        let mut headers = HeaderMap::new();
+        let mut number = 0;
+        while headers
+            .try_append(
+                HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap(),
+                HeaderValue::from_static(""),
+            )
+            .is_ok()
+        {
+            number += 1;
+        }
+        headers.set("x-correlation-id", "a");
+        assert_eq!(Carry::get(&headers, "x-correlation-id"), None);
+    }
+}

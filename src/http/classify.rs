@@ -1,0 +1,210 @@
+use std::fmt;
+
+use http::StatusCode;
+
+use super::head::{HttpResponse, ResponseHead};
+use crate::{Classify, Outcome, Verdict};
+
+/// How HTTP says how a call went.
+///
+/// | the result | the outcome |
+/// |---|---|
+/// | 500 to 599, 429 | a failure |
+/// | any other response, 4xx too: the server does what it should | a success |
+/// | an error | a failure |
+///
+/// 429 and 503 tell of overload, and their `Retry-After` (seconds or a date) is the hint that a circuit breaker may stay open for. What a
+/// layer further in refused is never shown to a classifier.
+///
+/// It reads the head of a response only: a body that breaks off later still counts as a success.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HttpClassifier;
+
+impl<Res: HttpResponse, Err> Classify<Res, Err> for HttpClassifier {
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        match result {
+            Ok(response) => judge(&ResponseHead::of(response)),
+            Err(_) => Outcome::Failure.into(),
+        }
+    }
+}
+
+#[inline]
+fn judge(head: &ResponseHead<'_>) -> Verdict {
+    let status = head.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return failed(head);
+    }
+    Outcome::Success.into()
+}
+
+#[cold]
+fn failed(head: &ResponseHead<'_>) -> Verdict {
+    Verdict::new(Outcome::Failure)
+        .with_overload(overloaded(head.status()))
+        .with_retry_after(head.retry_after())
+}
+
+fn overloaded(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    )
+}
+
+/// A closure over the head of a response as a classifier. Made by [`classify`].
+#[derive(Clone, Copy)]
+pub struct ClassifyHead<F>(F);
+
+/// Judges responses by a closure over their head, which returns an [`Outcome`] or a [`Verdict`]; an error is a failure.
+///
+/// An [`Outcome`] is completed by what the head says by itself: that a 429 or a 503 tells of overload, and its `Retry-After`. A `Verdict`
+/// is taken as it is.
+///
+/// ```
+/// use mainstay::{Outcome, http};
+///
+/// let layer = http::circuit_breaker()
+///     .classify_head(|head| {
+///         if head.status().is_server_error() { Outcome::Failure } else { Outcome::Success }
+///     })
+///     .build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+///
+/// The same as a [`Classify`] to pass on:
+///
+/// ```
+/// use mainstay::{CircuitBreakerLayer, Outcome, http};
+///
+/// let classifier = http::classify(|head| match head.status().as_u16() {
+///     401 => Outcome::Ignored,
+///     500.. => Outcome::Failure,
+///     _ => Outcome::Success,
+/// });
+/// let layer = CircuitBreakerLayer::builder().classifier(classifier).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+pub fn classify<F, V>(classify: F) -> ClassifyHead<F>
+where
+    F: Fn(&ResponseHead<'_>) -> V,
+    V: HeadVerdict,
+{
+    ClassifyHead(classify)
+}
+
+/// What a closure over a head may return: an [`Outcome`] or a [`Verdict`].
+pub trait HeadVerdict: sealed::Sealed {
+    #[doc(hidden)]
+    fn complete(self, head: &ResponseHead<'_>) -> Verdict;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for crate::Outcome {}
+    impl Sealed for crate::Verdict {}
+}
+
+impl HeadVerdict for Outcome {
+    fn complete(self, head: &ResponseHead<'_>) -> Verdict {
+        match self {
+            Self::Failure => failed(head),
+            other => other.into(),
+        }
+    }
+}
+
+impl HeadVerdict for Verdict {
+    fn complete(self, _: &ResponseHead<'_>) -> Verdict {
+        self
+    }
+}
+
+impl<F, V, Res, Err> Classify<Res, Err> for ClassifyHead<F>
+where
+    F: Fn(&ResponseHead<'_>) -> V,
+    V: HeadVerdict,
+    Res: HttpResponse,
+{
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        match result {
+            Ok(response) => {
+                let head = ResponseHead::of(response);
+                (self.0)(&head).complete(&head)
+            }
+            Err(_) => Outcome::Failure.into(),
+        }
+    }
+}
+
+impl<F> fmt::Debug for ClassifyHead<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClassifyHead(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn response(status: u16) -> http::Response<()> {
+        http::Response::builder()
+            .status(status)
+            .header("retry-after", "3")
+            .body(())
+            .unwrap()
+    }
+
+    fn verdict(status: u16) -> Verdict {
+        let response = response(status);
+        HttpClassifier.classify(Ok::<_, &()>(&response))
+    }
+
+    #[test]
+    fn statuses() {
+        for status in [100, 200, 204, 301, 400, 404, 408, 499] {
+            assert_eq!(verdict(status), Outcome::Success.into(), "{status}");
+        }
+        for status in [500, 501, 502, 504, 599] {
+            assert_eq!(verdict(status), Outcome::Failure.into(), "{status}");
+        }
+        for status in [429, 503] {
+            let expected = Verdict::new(Outcome::Failure)
+                .with_overload(true)
+                .with_retry_after(Some(Duration::from_secs(3)));
+            assert_eq!(verdict(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn errors_are_failures() {
+        let result: Result<&http::Response<()>, &str> = Err("broken");
+        let verdict = HttpClassifier.classify(result.as_ref().map(|ok| *ok));
+        assert_eq!(verdict, Outcome::Failure.into());
+        let closure = classify(|_| Outcome::Success);
+        let verdict = closure.classify(result.as_ref().map(|ok| *ok));
+        assert_eq!(verdict, Outcome::Failure.into());
+    }
+
+    #[test]
+    fn an_outcome_is_completed_and_a_verdict_is_not() {
+        let closure = classify(|head| {
+            if head.headers().contains_key("retry-after") {
+                Outcome::Failure
+            } else {
+                Outcome::Success
+            }
+        });
+        let busy = response(503);
+        let verdict = closure.classify(Ok::<_, &()>(&busy));
+        assert!(verdict.is_overload());
+        assert_eq!(verdict.retry_after(), Some(Duration::from_secs(3)));
+
+        let closure = classify(|_| Verdict::new(Outcome::Failure));
+        let verdict = closure.classify(Ok::<_, &()>(&busy));
+        assert_eq!(verdict, Outcome::Failure.into());
+    }
+}

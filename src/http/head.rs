@@ -1,0 +1,109 @@
+//! What the adapters read of a request and of a response, whichever library they come from.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode};
+
+use super::retry_after;
+
+/// A request of HTTP: what a policy reads of it.
+///
+/// `http::Request` is one, and so is `reqwest::Request` (feature `reqwest`).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP request",
+    note = "`http::Request` is one, and `reqwest::Request` with mainstay's feature `reqwest`; implement `mainstay::http::HttpRequest` for a request type of your own"
+)]
+pub trait HttpRequest {
+    /// The method.
+    fn method(&self) -> &Method;
+
+    /// The headers.
+    fn headers(&self) -> &HeaderMap;
+}
+
+/// A response of HTTP: what a classifier or a policy reads of it.
+///
+/// `http::Response` is one, and so is `reqwest::Response` (feature `reqwest`).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an HTTP response",
+    note = "`http::Response` is one, and `reqwest::Response` with mainstay's feature `reqwest`; implement `mainstay::http::HttpResponse` for a response type of your own"
+)]
+pub trait HttpResponse {
+    /// The status.
+    fn status(&self) -> StatusCode;
+
+    /// The headers.
+    fn headers(&self) -> &HeaderMap;
+}
+
+impl<B> HttpRequest for http::Request<B> {
+    #[inline]
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    #[inline]
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+}
+
+impl<B> HttpResponse for http::Response<B> {
+    #[inline]
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    #[inline]
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+}
+
+/// The head of a response, as a closure sees it.
+///
+/// One concrete type for the responses of all libraries, so that `|head| head.status() == 500` needs no annotation.
+#[derive(Clone, Copy)]
+pub struct ResponseHead<'a> {
+    status: StatusCode,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> ResponseHead<'a> {
+    #[inline]
+    pub(crate) fn of(response: &'a impl HttpResponse) -> Self {
+        Self {
+            status: response.status(),
+            headers: response.headers(),
+        }
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// How long the server asks to be left alone: `Retry-After`, in seconds or as a date, on a 429 or a 503. A date in the past
+    /// is zero.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after::read(self.status, self.headers)
+    }
+}
+
+impl fmt::Debug for ResponseHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the headers: they may hold secrets, and this may end up in a log.
+        f.debug_struct("ResponseHead")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! Where layers for HTTP begin. A later release may follow a response to the end of its body behind the same names.
+
+use super::classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
+use super::head::ResponseHead;
+use super::retry::HttpRetry;
+use crate::AtResponse;
+use crate::bulkhead::{BulkheadBuilder, Rejecting};
+use crate::circuit_breaker::CircuitBreakerBuilder;
+use crate::load_shed::LoadShedBuilder;
+use crate::retry::RetryBuilder;
+
+const TRACKER: AtResponse<HttpClassifier> = AtResponse::new(HttpClassifier);
+
+/// A circuit breaker that knows HTTP: 5xx and 429 are failures, and `Retry-After` keeps it open for as long.
+///
+/// ```
+/// let layer = mainstay::http::circuit_breaker().name("payments").build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+pub fn circuit_breaker() -> CircuitBreakerBuilder<AtResponse<HttpClassifier>> {
+    CircuitBreakerBuilder::tracked_by(TRACKER)
+}
+
+/// A load shedder that knows HTTP: its limit gives way to a 429 or a 503, and takes no fast 500 for a fast service.
+///
+/// ```
+/// let layer = mainstay::http::load_shed().name("orders").build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+pub fn load_shed() -> LoadShedBuilder<AtResponse<HttpClassifier>> {
+    LoadShedBuilder::tracked_by(TRACKER)
+}
+
+/// A bulkhead that knows HTTP: what it tells of its calls is what became of them.
+///
+/// ```
+/// let layer = mainstay::http::bulkhead().name("orders").limit(64).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+pub fn bulkhead() -> BulkheadBuilder<Rejecting, AtResponse<HttpClassifier>> {
+    BulkheadBuilder::tracked_by(TRACKER)
+}
+
+/// Retries that know HTTP: see [`HttpRetry`].
+///
+/// ```
+/// let layer = mainstay::http::retry().name("payments").attempts(4).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+pub fn retry() -> RetryBuilder<HttpRetry> {
+    RetryBuilder::by(HttpRetry::new())
+}
+
+impl CircuitBreakerBuilder<AtResponse<HttpClassifier>> {
+    /// Judges responses by a closure over their head; an error is a failure. See [`classify`].
+    ///
+    /// ```
+    /// use mainstay::{Outcome, http};
+    ///
+    /// let layer = http::circuit_breaker()
+    ///     .classify_head(|head| match head.status().as_u16() {
+    ///         429 => Outcome::Ignored,
+    ///         500.. => Outcome::Failure,
+    ///         _ => Outcome::Success,
+    ///     })
+    ///     .build()?;
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    pub fn classify_head<F, V>(self, judge: F) -> CircuitBreakerBuilder<AtResponse<ClassifyHead<F>>>
+    where
+        F: Fn(&ResponseHead<'_>) -> V,
+        V: HeadVerdict,
+    {
+        self.classifier(classify(judge))
+    }
+}
+
+impl LoadShedBuilder<AtResponse<HttpClassifier>> {
+    /// Judges responses by a closure over their head; an error is a failure. See [`classify`].
+    pub fn classify_head<F, V>(self, judge: F) -> LoadShedBuilder<AtResponse<ClassifyHead<F>>>
+    where
+        F: Fn(&ResponseHead<'_>) -> V,
+        V: HeadVerdict,
+    {
+        self.classifier(classify(judge))
+    }
+}

@@ -1,0 +1,227 @@
+use std::any::Any;
+use std::fmt;
+
+use http::{Method, StatusCode};
+
+use super::copy::CopyRequest;
+use super::head::{HttpRequest, HttpResponse, ResponseHead};
+use crate::{Decision, RetryPolicy};
+
+/// A request with this header may be repeated whatever its method: the server knows it again.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// How HTTP requests are retried.
+///
+/// A request is retried if it may be repeated: its method is idempotent (GET, HEAD, OPTIONS, TRACE, PUT, DELETE), or it has an
+/// `Idempotency-Key`. Any other is sent once, and costs nothing. So is one whose body cannot be copied: see [`CopyBody`](super::CopyBody).
+///
+/// It is retried after the statuses 408, 425, 429, 502, 503 and 504, after errors of the transport, and after an attempt that timed out. A
+/// `Retry-After` on a 429 or a 503 is met exactly. 500 is not in the list, because what broke a server once usually does so again:
+///
+/// ```
+/// use http::StatusCode;
+/// use mainstay::http::HttpRetry;
+///
+/// let layer = mainstay::http::retry()
+///     .policy(HttpRetry::new().also_status(StatusCode::INTERNAL_SERVER_ERROR))
+///     .build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct HttpRetry {
+    statuses: Vec<StatusCode>,
+    methods: Vec<Method>,
+}
+
+impl HttpRetry {
+    /// The statuses and methods that are given above.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            statuses: vec![
+                StatusCode::REQUEST_TIMEOUT,
+                StatusCode::TOO_EARLY,
+                StatusCode::TOO_MANY_REQUESTS,
+                StatusCode::BAD_GATEWAY,
+                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::GATEWAY_TIMEOUT,
+            ],
+            methods: Vec::new(),
+        }
+    }
+
+    /// Retries after these statuses, and no others.
+    #[must_use]
+    pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.statuses = statuses.into_iter().collect();
+        self
+    }
+
+    /// Retries after this status, too.
+    #[must_use]
+    pub fn also_status(mut self, status: StatusCode) -> Self {
+        self.statuses.push(status);
+        self
+    }
+
+    /// Retries requests of this method, too, without an `Idempotency-Key`: for a server whose POST, say, does no harm when it is
+    /// done twice.
+    #[must_use]
+    pub fn also_method(mut self, method: Method) -> Self {
+        self.methods.push(method);
+        self
+    }
+
+    fn may_repeat(&self, request: &impl HttpRequest) -> bool {
+        let method = request.method();
+        method.is_idempotent()
+            || self.methods.contains(method)
+            || request
+                .headers()
+                .get(IDEMPOTENCY_KEY)
+                .is_some_and(|key| !key.as_bytes().trim_ascii().is_empty())
+    }
+}
+
+impl Default for HttpRetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for HttpRetry
+where
+    Req: HttpRequest + CopyRequest,
+    Res: HttpResponse,
+    Err: 'static,
+{
+    fn clone_request(&self, request: &Req) -> Option<Req> {
+        if self.may_repeat(request) {
+            request.copy()
+        } else {
+            None
+        }
+    }
+
+    fn decide(&self, _: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
+        match result {
+            Ok(response) if self.statuses.contains(&response.status()) => {
+                match ResponseHead::of(response).retry_after() {
+                    Some(after) => Decision::RetryAfter(after),
+                    None => Decision::Retry,
+                }
+            }
+            Ok(_) => Decision::Return,
+            Err(error) if is_final(error) => Decision::Return,
+            Err(_) => Decision::Retry,
+        }
+    }
+}
+
+/// Whether an error says that the request, or what was made of the response, is at fault: another attempt goes the same way.
+fn is_final<E: 'static>(error: &E) -> bool {
+    let error: &dyn Any = error;
+    #[cfg(feature = "reqwest")]
+    if crate::reqwest::is_final(error) {
+        return true;
+    }
+    #[cfg(feature = "hyper")]
+    if crate::hyper::is_final(error) {
+        return true;
+    }
+    let _ = error;
+    false
+}
+
+impl fmt::Debug for HttpRetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRetry")
+            .field("statuses", &self.statuses)
+            .field("also_methods", &self.methods)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use std::io;
+    use std::time::Duration;
+
+    type Req = http::Request<&'static str>;
+    type Res = http::Response<()>;
+    type Err = Error<io::Error>;
+
+    fn copies(policy: &HttpRetry, method: &str, key: Option<&str>) -> bool {
+        let mut request = http::Request::builder().method(method);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request: Req = request.body("").unwrap();
+        RetryPolicy::<Req, Res, Err>::clone_request(policy, &request).is_some()
+    }
+
+    #[test]
+    fn only_what_may_be_repeated_is_copied() {
+        let policy = HttpRetry::new();
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+            assert!(copies(&policy, method, None), "{method}");
+        }
+        for method in ["POST", "PATCH", "CONNECT", "PURGE"] {
+            assert!(!copies(&policy, method, None), "{method}");
+            assert!(!copies(&policy, method, Some("")), "{method}");
+            assert!(copies(&policy, method, Some("4711")), "{method}");
+        }
+        let policy = HttpRetry::new().also_method(Method::POST);
+        assert!(copies(&policy, "POST", None));
+        assert!(!copies(&policy, "PATCH", None));
+    }
+
+    fn decide(policy: &HttpRetry, status: u16, after: Option<&str>) -> Decision {
+        let mut response = http::Response::builder().status(status);
+        if let Some(after) = after {
+            response = response.header("retry-after", after);
+        }
+        let response: Res = response.body(()).unwrap();
+        let request = Req::new("");
+        RetryPolicy::<Req, Res, Err>::decide(policy, &request, Ok(&response), 1)
+    }
+
+    #[test]
+    fn statuses() {
+        let policy = HttpRetry::new();
+        for status in [408, 425, 429, 502, 503, 504] {
+            assert_eq!(decide(&policy, status, None), Decision::Retry, "{status}");
+        }
+        for status in [200, 301, 400, 404, 409, 500, 501, 505] {
+            assert_eq!(decide(&policy, status, None), Decision::Return, "{status}");
+        }
+        let also = policy
+            .clone()
+            .also_status(StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(decide(&also, 500, None), Decision::Retry);
+        let only = policy.statuses([StatusCode::BAD_GATEWAY]);
+        assert_eq!(decide(&only, 503, None), Decision::Return);
+    }
+
+    #[test]
+    fn the_servers_hint_is_met_where_it_means_one() {
+        let policy = HttpRetry::new();
+        let two = Decision::RetryAfter(Duration::from_secs(2));
+        assert_eq!(decide(&policy, 429, Some("2")), two);
+        assert_eq!(decide(&policy, 503, Some("2")), two);
+        assert_eq!(decide(&policy, 502, Some("2")), Decision::Retry);
+        assert_eq!(decide(&policy, 503, Some("soon")), Decision::Retry);
+        assert_eq!(decide(&policy, 301, Some("2")), Decision::Return);
+    }
+
+    #[test]
+    fn errors_of_the_transport_are_retried() {
+        let error = Error::Inner(io::Error::other("reset"));
+        let request = Req::new("");
+        let policy = HttpRetry::new();
+        let decision = RetryPolicy::<Req, Res, Err>::decide(&policy, &request, Err(&error), 1);
+        assert_eq!(decision, Decision::Retry);
+    }
+}

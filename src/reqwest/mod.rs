@@ -1,0 +1,122 @@
+//! reqwest: its client as the innermost service of a stack, and its request builder sent through one.
+//!
+//! reqwest's client is a tower service, so every layer can stand in front of it; but its `RequestBuilder` knows only the bare client, and building
+//! requests by hand to get them through a stack is no fun. [`SendThrough`] is the missing step.
+//!
+//! ```no_run
+//! use mainstay::reqwest::SendThrough;
+//! use mainstay::{BoxError, CorrelationLayer, TimeoutLayer, http};
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//!
+//! # async fn example(url: &str, order: String) -> Result<(), BoxError> {
+//! let client = reqwest::Client::new();
+//! let payments = ServiceBuilder::new()
+//!     .layer(CorrelationLayer::client())
+//!     .layer(http::retry().name("payments").build()?)
+//!     .layer(http::circuit_breaker().name("payments").build()?)
+//!     .layer(TimeoutLayer::new(Duration::from_secs(2)))
+//!     .service(client.clone());
+//!
+//! let receipt = client.post(url).body(order).send_through(&payments).await?.text().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! `reqwest::Error` grows into [`mainstay::Error<reqwest::Error>`](crate::Error). With a `BoxError` stack, [`Rejection::find`](crate::Rejection::find)
+//! finds a rejection.
+//!
+//! # What is retried
+//!
+//! What [`HttpRetry`](crate::http::HttpRetry) says. A request whose body is a stream cannot be copied and is sent once. Errors that would be the same again
+//! (a request that cannot be built, too many redirects, a response that cannot be read) are not retried.
+//!
+//! # What it rejects, what a clone shares
+//!
+//! Nothing by itself. `send_through` calls a clone of the stack, which shares what the layers share: everything that counts.
+//!
+//! # Cancellation
+//!
+//! Dropping the future of `send_through` drops the call.
+//!
+//! # Cost
+//!
+//! One clone of the stack per request.
+
+mod send;
+
+use std::any::Any;
+
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::{Request, Response};
+
+use crate::chain::find;
+use crate::http::{CopyRequest, HttpRequest, HttpResponse};
+use crate::{BoxError, Carry, Error, Plain};
+
+pub use send::{SendFuture, SendThrough};
+
+impl Plain for reqwest::Error {}
+
+impl Carry for Request {
+    fn get(&self, field: &str) -> Option<&[u8]> {
+        Carry::get(self.headers(), field)
+    }
+
+    fn set(&mut self, field: &str, value: &str) {
+        self.headers_mut().set(field, value);
+    }
+}
+
+impl Carry for Response {
+    fn get(&self, field: &str) -> Option<&[u8]> {
+        Carry::get(self.headers(), field)
+    }
+
+    fn set(&mut self, field: &str, value: &str) {
+        self.headers_mut().set(field, value);
+    }
+}
+
+impl HttpRequest for Request {
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+}
+
+impl HttpResponse for Response {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+}
+
+impl CopyRequest for Request {
+    fn copy(&self) -> Option<Self> {
+        self.try_clone()
+    }
+}
+
+/// Whether the request or the reading of the response is at fault, so that another attempt would go the same way.
+pub(crate) fn is_final(error: &dyn Any) -> bool {
+    let error = if let Some(Error::Inner(error)) = error.downcast_ref::<Error<reqwest::Error>>() {
+        error
+    } else if let Some(boxed) = error.downcast_ref::<BoxError>() {
+        let Some(error) = find::<reqwest::Error>(&**boxed) else {
+            return false;
+        };
+        error
+    } else {
+        return false;
+    };
+    error.is_builder() || error.is_redirect() || error.is_decode()
+}

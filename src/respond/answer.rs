@@ -1,0 +1,179 @@
+//! A rejection as a response: HTTP's problem details, or a gRPC status.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::body::MakeBody;
+use crate::grpc::{Code, PUSHBACK, millis};
+use crate::http::retry_after::seconds;
+use crate::{Reason, Rejection};
+
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+static GRPC_PUSHBACK: HeaderName = HeaderName::from_static(PUSHBACK);
+
+/// What a rejection looks like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) full: StatusCode,
+    pub(super) names: bool,
+}
+
+/// What kind of answer a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Http,
+    /// gRPC, or gRPC-Web, with the content type that the answer has: the request's own, but only if it is a known one.
+    Grpc(&'static str),
+}
+
+/// The most specific first.
+const GRPC: [&str; 8] = [
+    "application/grpc-web-text+proto",
+    "application/grpc-web-text",
+    "application/grpc-web+proto",
+    "application/grpc-web+json",
+    "application/grpc-web",
+    "application/grpc+proto",
+    "application/grpc+json",
+    "application/grpc",
+];
+
+impl Dialect {
+    #[inline]
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        match headers.get(CONTENT_TYPE) {
+            Some(value) => Self::of_content_type(value.as_bytes()),
+            None => Self::Http,
+        }
+    }
+
+    fn of_content_type(value: &[u8]) -> Self {
+        let begins = |with: &str| {
+            value
+                .get(..with.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+        };
+        if !begins("application/grpc") {
+            return Self::Http;
+        }
+        let known = GRPC.iter().find(|known| {
+            begins(known) && matches!(value.get(known.len()), None | Some(b'+' | b';' | b' '))
+        });
+        known.map_or(Self::Http, |known| Self::Grpc(known))
+    }
+}
+
+/// The answer to a rejection. It also carries the [`Rejection`] itself in its extensions, for what stands further out.
+#[cold]
+pub(super) fn answer<ResB, B: MakeBody<ResB>>(
+    rejection: Rejection,
+    dialect: Dialect,
+    look: Look,
+    body: &B,
+) -> Response<ResB> {
+    let mut response = match dialect {
+        Dialect::Http => http(&rejection, look, body),
+        Dialect::Grpc(content_type) => grpc(&rejection, look, content_type, body),
+    };
+    response.extensions_mut().insert(rejection);
+    response
+}
+
+fn http<ResB, B: MakeBody<ResB>>(rejection: &Rejection, look: Look, body: &B) -> Response<ResB> {
+    let status = status(rejection.reason(), look);
+    let json = if B::SPEAKS {
+        problem(rejection, status, look).into()
+    } else {
+        Bytes::new()
+    };
+    let mut response = Response::new(body.make(json));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if B::SPEAKS {
+        let problem = HeaderValue::from_static("application/problem+json");
+        headers.insert(CONTENT_TYPE, problem);
+    }
+    if let Some(after) = rejection.retry_after() {
+        headers.insert(RETRY_AFTER, seconds(after).into());
+    }
+    response
+}
+
+fn status(reason: Reason, look: Look) -> StatusCode {
+    match reason {
+        Reason::Full | Reason::QueueTimeout => look.full,
+        Reason::CircuitOpen | Reason::Shed | Reason::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::TimedOut | Reason::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// Problem details. Nothing in it needs to be escaped: the words are this crate's, and names are letters, digits and `. _ : / -`.
+fn problem(rejection: &Rejection, status: StatusCode, look: Look) -> String {
+    let reason = rejection.reason();
+    let mut json = format!(
+        r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{}","reason":"{}""#,
+        status.canonical_reason().unwrap_or_default(),
+        status.as_u16(),
+        reason.describe(),
+        reason.as_str(),
+    );
+    if look.names {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            json,
+            r#","layer":"{}","name":"{}""#,
+            rejection.layer(),
+            rejection.name(),
+        );
+    }
+    json.push('}');
+    json
+}
+
+/// A response of trailers only: nothing else is understood by every gRPC client as what it is.
+fn grpc<ResB, B: MakeBody<ResB>>(
+    rejection: &Rejection,
+    look: Look,
+    content_type: &'static str,
+    body: &B,
+) -> Response<ResB> {
+    let mut response = Response::new(body.make(Bytes::new()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let code = Code::of_reason(rejection.reason());
+    headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
+    let message = if look.names {
+        percent_encoded(&rejection.to_string())
+    } else {
+        percent_encoded(rejection.reason().describe())
+    };
+    if let Ok(message) = HeaderValue::try_from(message) {
+        headers.insert(GRPC_MESSAGE.clone(), message);
+    }
+    if let Some(after) = rejection.retry_after() {
+        headers.insert(GRPC_PUSHBACK.clone(), millis(after).into());
+    }
+    response
+}
+
+/// As gRPC's specification says: printable ASCII but for `%` as it is, anything else byte by byte.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+use super::super::body::{EmptyBody, KnownBody};
+use super::*;
+use std::time::Duration;
+
+const LOOK: Look = Look {
+    full: StatusCode::SERVICE_UNAVAILABLE,
+    names: false,
+};
+
+fn rejection(reason: Reason) -> Rejection {
+    Rejection::new("bulkhead", "payments/eu", reason)
+}
+
+#[test]
+fn every_reason_has_a_status_and_valid_problem_details() {
+    for (reason, status, code) in [
+        (Reason::CircuitOpen, 503, "14"),
+        (Reason::NotReady, 503, "14"),
+        (Reason::Full, 503, "8"),
+        (Reason::QueueTimeout, 503, "8"),
+        (Reason::Shed, 503, "8"),
+        (Reason::TimedOut, 504, "4"),
+        (Reason::DeadlinePassed, 504, "4"),
+    ] {
+        let response: Response<String> = answer(rejection(reason), Dialect::Http, LOOK, &KnownBody);
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        let json: serde_json::Value = serde_json::from_str(response.body()).unwrap();
+        assert_eq!(json["type"], "about:blank");
+        assert_eq!(json["status"], status);
+        assert_eq!(json["title"], response.status().canonical_reason().unwrap());
+        assert_eq!(json["reason"], reason.as_str());
+        assert_eq!(json["detail"], reason.describe());
+        assert!(json.get("name").is_none() && json.get("layer").is_none());
+        assert!(!response.body().contains("payments"));
+        let carried = response.extensions().get::<Rejection>();
+        assert_eq!(carried, Some(&rejection(reason)));
+
+        let dialect = Dialect::Grpc("application/grpc");
+        let response: Response<String> = answer(rejection(reason), dialect, LOOK, &KnownBody);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], code);
+        assert_eq!(response.headers()["grpc-message"], reason.describe());
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/grpc");
+        assert_eq!(response.body(), "");
+    }
+}
+
+#[test]
+fn full_may_be_a_429_and_names_may_be_shown() {
+    let look = Look {
+        full: StatusCode::TOO_MANY_REQUESTS,
+        names: true,
+    };
+    for reason in [Reason::Full, Reason::QueueTimeout] {
+        let response: Response<String> = answer(rejection(reason), Dialect::Http, look, &KnownBody);
+        assert_eq!(response.status(), 429);
+        let json: serde_json::Value = serde_json::from_str(response.body()).unwrap();
+        assert_eq!(json["layer"], "bulkhead");
+        assert_eq!(json["name"], "payments/eu");
+    }
+    let shed = rejection(Reason::Shed);
+    let response: Response<String> = answer(shed.clone(), Dialect::Http, look, &KnownBody);
+    assert_eq!(response.status(), 503);
+    let dialect = Dialect::Grpc("application/grpc");
+    let response: Response<String> = answer(shed.clone(), dialect, look, &KnownBody);
+    assert_eq!(response.headers()["grpc-message"], shed.to_string());
+}
+
+#[test]
+fn the_time_is_told_where_it_is_known() {
+    let late = rejection(Reason::CircuitOpen).with_retry_after(Duration::from_micros(1_200_300));
+    let response: Response<String> = answer(late.clone(), Dialect::Http, LOOK, &KnownBody);
+    assert_eq!(response.headers()["retry-after"], "2");
+    let dialect = Dialect::Grpc("application/grpc");
+    let response: Response<String> = answer(late, dialect, LOOK, &KnownBody);
+    assert_eq!(response.headers()["grpc-retry-pushback-ms"], "1201");
+    assert!(!response.headers().contains_key("retry-after"));
+
+    let unknown = rejection(Reason::CircuitOpen);
+    let response: Response<String> = answer(unknown, Dialect::Http, LOOK, &KnownBody);
+    assert!(!response.headers().contains_key("retry-after"));
+}
+
+#[test]
+fn an_empty_body_is_not_called_json() {
+    let response: Response<String> =
+        answer(rejection(Reason::Full), Dialect::Http, LOOK, &EmptyBody);
+    assert_eq!(response.body(), "");
+    assert!(!response.headers().contains_key(CONTENT_TYPE));
+}
+
+#[test]
+fn content_types() {
+    for (value, expected) in [
+        ("application/grpc", Some("application/grpc")),
+        ("Application/GRPC", Some("application/grpc")),
+        ("application/grpc+proto", Some("application/grpc+proto")),
+        ("application/grpc+thrift", Some("application/grpc")),
+        ("application/grpc;charset=x", Some("application/grpc")),
+        ("application/grpc-web", Some("application/grpc-web")),
+        (
+            "application/grpc-web+proto",
+            Some("application/grpc-web+proto"),
+        ),
+        (
+            "application/grpc-web-text",
+            Some("application/grpc-web-text"),
+        ),
+        ("application/grpcfoo", None),
+        ("application/grpc-foo", None),
+        ("application/json", None),
+        ("text/application/grpc", None),
+        ("", None),
+    ] {
+        let expected = expected.map_or(Dialect::Http, Dialect::Grpc);
+        assert_eq!(
+            Dialect::of_content_type(value.as_bytes()),
+            expected,
+            "{value}"
+        );
+    }
+    assert_eq!(Dialect::of(&HeaderMap::new()), Dialect::Http);
+}
+
+#[test]
+fn a_message_is_percent_encoded() {
+    assert_eq!(percent_encoded("100 % `plain` ~"), "100 %25 `plain` ~");
+    assert_eq!(percent_encoded("a\nb\u{e9}\u{7f}"), "a%0Ab%C3%A9%7F");
+}

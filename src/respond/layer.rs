@@ -1,0 +1,151 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tower_layer::Layer;
+
+use super::answer::Look;
+use super::body::{BodyWith, EmptyBody, KnownBody};
+use super::errors::{MapErrorWith, Mapping, RejectionsOnly};
+use super::service::Respond;
+
+/// Turns rejections into responses: see the [module](crate::respond).
+#[derive(Clone)]
+pub struct RespondLayer<M = RejectionsOnly, B = KnownBody> {
+    pub(super) look: Look,
+    pub(super) map: M,
+    pub(super) body: B,
+}
+
+impl RespondLayer {
+    /// For a stack in which only rejections can go wrong, with a known body.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            look: Look {
+                full: StatusCode::SERVICE_UNAVAILABLE,
+                names: false,
+            },
+            map: RejectionsOnly,
+            body: KnownBody,
+        }
+    }
+}
+
+impl<M, B> RespondLayer<M, B> {
+    /// With which status a full bulkhead (or a wait in its queue that was too long) is answered over HTTP: 503 by default.
+    ///
+    /// 429 is right where the limit is the caller's own: it has sent too much. 503 is right where it is everyone's.
+    #[must_use]
+    pub fn full_as(mut self, status: StatusCode) -> Self {
+        self.look.full = status;
+        self
+    }
+
+    /// Tells the caller which layer rejected and the name of its instance: in the problem details as `layer` and `name`, in gRPC in
+    /// the message. For services whose callers are your own.
+    #[must_use]
+    pub fn show_names(mut self) -> Self {
+        self.look.names = true;
+        self
+    }
+
+    /// Answers errors that are no rejection by a closure of the error: for stacks whose error is a [`mainstay::Error<E>`](crate::Error)
+    /// (the closure gets the `E`), a [`BoxError`](crate::BoxError) or a `tonic::Status` (the closure gets what holds no rejection).
+    ///
+    /// ```
+    /// use http::{Request, Response, StatusCode};
+    /// use mainstay::{BulkheadLayer, RespondLayer};
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let mut service = ServiceBuilder::new()
+    ///     .layer(RespondLayer::new().map_error(|error: std::io::Error| {
+    ///         let mut response = Response::new(error.to_string());
+    ///         *response.status_mut() = StatusCode::BAD_GATEWAY;
+    ///         response
+    ///     }))
+    ///     .layer(BulkheadLayer::new(8))
+    ///     .service(service_fn(|_: Request<()>| async {
+    ///         Err::<Response<String>, _>(std::io::Error::other("upstream is gone"))
+    ///     }));
+    ///
+    /// let response = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
+    /// assert_eq!(response.status(), 502);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn map_error<E, ResB, F>(self, answer: F) -> RespondLayer<MapErrorWith<F, E>, B>
+    where
+        F: Fn(E) -> Response<ResB>,
+    {
+        RespondLayer {
+            look: self.look,
+            map: MapErrorWith::new(answer),
+            body: self.body,
+        }
+    }
+
+    /// Makes the body of an answer by a closure of its bytes, for body types that are not known. In gRPC there are no bytes, and what the
+    /// closure makes of them must be a body that is at its end at once.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use mainstay::RespondLayer;
+    ///
+    /// struct MyBody(Option<Bytes>);
+    ///
+    /// let layer = RespondLayer::new().body_with(|json: Bytes| MyBody(Some(json)));
+    /// ```
+    #[must_use]
+    pub fn body_with<ResB, F>(self, make: F) -> RespondLayer<M, BodyWith<F>>
+    where
+        F: Fn(Bytes) -> ResB,
+    {
+        RespondLayer {
+            look: self.look,
+            map: self.map,
+            body: BodyWith(Arc::new(make)),
+        }
+    }
+
+    /// Answers without a body, for body types that are [`Default`].
+    #[must_use]
+    pub fn empty_body(self) -> RespondLayer<M, EmptyBody> {
+        RespondLayer {
+            look: self.look,
+            map: self.map,
+            body: EmptyBody,
+        }
+    }
+}
+
+impl Default for RespondLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S, M, B> Layer<S> for RespondLayer<M, B>
+where
+    M: Mapping + Clone,
+    B: Clone,
+{
+    type Service = Respond<S, M, B>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Respond::new(inner, self.clone())
+    }
+}
+
+impl<M: fmt::Debug, B: fmt::Debug> fmt::Debug for RespondLayer<M, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RespondLayer")
+            .field("full_as", &self.look.full)
+            .field("show_names", &self.look.names)
+            .field("map_error", &self.map)
+            .field("body", &self.body)
+            .finish()
+    }
+}
