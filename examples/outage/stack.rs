@@ -1,5 +1,7 @@
 //! The one difference between the two runs.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     extract::State,
@@ -7,10 +9,18 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use mainstay::{
+    BulkheadLayer, CorrelationLayer, Error, Limit, LoadShedLayer, RespondLayer, TimeoutLayer,
+};
 use reqwest::Method;
-use tower::{BoxError, ServiceExt};
+use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use crate::gateway::Backend;
+
+/// What an attempt may take: a hundred times what the upstream takes when it is well.
+const ATTEMPT: Duration = Duration::from_millis(250);
+/// What a call may take with all its attempts.
+const TOTAL: Duration = Duration::from_millis(500);
 
 /// Which gateway to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +65,55 @@ fn without(backend: Backend) -> Router {
     Router::new().route("/", get(handler)).with_state(backend)
 }
 
-/// The same handler in a stack on either side of it.
+/// The same handler, with a stack on either side of it.
 fn with(backend: Backend) -> Result<Router, BoxError> {
-    Ok(without(backend))
+    let upstream = ServiceBuilder::new()
+        .layer(CorrelationLayer::client())
+        .layer(TimeoutLayer::new(TOTAL))
+        .layer(mainstay::http::retry().name("upstream").build()?)
+        .layer(
+            mainstay::http::circuit_breaker()
+                .name("upstream")
+                .consecutive_failures(5)
+                .open_for(Duration::from_millis(500))
+                .open_max(Duration::from_secs(2))
+                .probes(1)
+                .build()?,
+        )
+        .layer(
+            BulkheadLayer::builder()
+                .name("upstream")
+                .limit(64)
+                .build()?,
+        )
+        .layer(TimeoutLayer::new(ATTEMPT))
+        .service(backend.wire);
+    let url = backend.url;
+    let handler = move || {
+        let (upstream, request) = (
+            upstream.clone(),
+            reqwest::Request::new(Method::GET, url.clone()),
+        );
+        async move {
+            match upstream.oneshot(request).await {
+                Ok(response) => forward(response).await,
+                Err(Error::Rejected(rejection)) => rejection.into_response(),
+                Err(Error::Inner(error)) => failed(&error).into_response(),
+            }
+        }
+    };
+    let layers = ServiceBuilder::new()
+        .layer(CorrelationLayer::server())
+        .layer(RespondLayer::new())
+        .layer(LoadShedLayer::new(Limit::adaptive()))
+        .layer(TimeoutLayer::new(TOTAL * 2))
+        .layer(
+            BulkheadLayer::builder()
+                .name("gateway")
+                .limit(256)
+                .build()?,
+        );
+    Ok(Router::new().route("/", get(handler)).layer(layers))
 }
 
 /// What the upstream answered; a failure of the upstream's is a bad gateway to the caller.

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+#[cfg(feature = "axum")]
+use super::body::KnownBody;
 use super::body::MakeBody;
 use crate::grpc::{Code, PUSHBACK, millis};
 use crate::http::retry_after::seconds;
@@ -20,6 +22,13 @@ static GRPC_PUSHBACK: HeaderName = HeaderName::from_static(PUSHBACK);
 pub(super) struct Look {
     pub(super) full: StatusCode,
     pub(super) names: bool,
+}
+
+impl Look {
+    pub(super) const DEFAULT: Self = Self {
+        full: StatusCode::SERVICE_UNAVAILABLE,
+        names: false,
+    };
 }
 
 /// What kind of answer a request asks for.
@@ -81,6 +90,15 @@ pub(super) fn answer<ResB, B: MakeBody<ResB>>(
     };
     response.extensions_mut().insert(rejection);
     response
+}
+
+/// The answer to a rejection where there is no request to ask for its dialect.
+#[cfg(feature = "axum")]
+pub(crate) fn answer_http<ResB>(rejection: Rejection) -> Response<ResB>
+where
+    KnownBody: MakeBody<ResB>,
+{
+    answer(rejection, Dialect::Http, Look::DEFAULT, &KnownBody)
 }
 
 fn http<ResB, B: MakeBody<ResB>>(rejection: &Rejection, look: Look, body: &B) -> Response<ResB> {

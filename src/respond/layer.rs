@@ -23,10 +23,7 @@ impl RespondLayer {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            look: Look {
-                full: StatusCode::SERVICE_UNAVAILABLE,
-                names: false,
-            },
+            look: Look::DEFAULT,
             map: RejectionsOnly,
             body: KnownBody,
         }

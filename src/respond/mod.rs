@@ -66,6 +66,8 @@ mod errors;
 mod layer;
 mod service;
 
+#[cfg(feature = "axum")]
+pub(crate) use answer::answer_http;
 pub use body::{BodyWith, EmptyBody, KnownBody, MakeBody, RejectionBody};
 pub use errors::{MapError, MapErrorWith, Mapping, MayBeRejection, OnlyRejection, RejectionsOnly};
 pub use layer::RespondLayer;
