@@ -1,0 +1,107 @@
+//! The layers whose making takes more than a line.
+
+use std::time::Duration;
+
+use mainstay::bulkhead::Queued;
+use mainstay::correlation::Server;
+use mainstay::{
+    Backoff, BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Jitter, Limit, LoadShedLayer,
+    OnCancel, RetryLayer, State, TimeoutLayer,
+};
+use tokio::time::advance;
+use tower::layer::util::Stack;
+use tower::{Layer, Service, ServiceExt as _};
+
+use crate::hand::poll;
+use crate::probe::{End, Plan, Probe};
+use crate::subject::Subject;
+
+pub(crate) fn queued() -> BulkheadLayer<Queued> {
+    BulkheadLayer::builder()
+        .limit(2)
+        .queue(8, Duration::from_secs(10))
+        .build()
+        .unwrap()
+}
+
+/// It measures and adapts like any other, and has nowhere to go.
+pub(crate) fn adaptive() -> LoadShedLayer {
+    let limit = Limit::gradient2().initial(2).min(2).max(2);
+    LoadShedLayer::new(limit.build().unwrap())
+}
+
+fn retry_layer() -> RetryLayer {
+    RetryLayer::builder()
+        .attempts(2)
+        .backoff(Backoff::constant(Duration::from_millis(100)).jitter(Jitter::None))
+        .build()
+        .unwrap()
+}
+
+/// What it shares is the budget: a call that failed has spent a retry.
+pub(crate) fn retry() -> Subject<RetryLayer> {
+    let layer = retry_layer();
+    let all = layer.budget().unwrap().balance();
+    Subject::new(layer)
+        .retries()
+        .counts(move |layer| all - layer.budget().unwrap().balance())
+}
+
+/// A circuit that has been open: now it has three places, for its probes.
+pub(crate) async fn half_open() -> Subject<CircuitBreakerLayer> {
+    let layer = CircuitBreakerLayer::builder()
+        .without_failure_rate()
+        .consecutive_failures(3)
+        .open_for(Duration::from_millis(1))
+        .jitter(0.0)
+        .probes(3)
+        .probe_life(Duration::from_secs(86_400))
+        .on_cancel(OnCancel::Ignore)
+        .build()
+        .unwrap();
+    let probe = Probe::new();
+    let log = probe.log();
+    log.plan([Plan::after(0, End::Fault); 3]);
+    for _ in 0..3 {
+        let failed = layer.layer(probe.clone()).oneshot(log.message(0)).await;
+        assert!(failed.is_err());
+    }
+    assert_eq!(layer.state(), State::Open);
+    advance(Duration::from_millis(1)).await;
+    log.plan([Plan::after(0, End::Never)]);
+    let mut service = layer.layer(probe);
+    let mut call = Box::pin(service.ready().await.unwrap().call(log.message(0)));
+    assert!(poll(call.as_mut()).is_pending());
+    drop(call);
+    assert_eq!(layer.state(), State::HalfOpen);
+    Subject::new(layer)
+        .holds(3, |layer| layer.handle().snapshot().probes_in_flight as u32)
+        .unknowing()
+        .rejects_unready()
+        .counts(|layer| layer.handle().snapshot().failures)
+        .counts_panics()
+}
+
+type Six = Stack<
+    BulkheadLayer,
+    Stack<
+        CircuitBreakerLayer,
+        Stack<RetryLayer, Stack<LoadShedLayer, Stack<TimeoutLayer, CorrelationLayer<Server>>>>,
+    >,
+>;
+
+/// All six, in the order in which they make sense.
+pub(crate) fn stack() -> Subject<Six> {
+    let shed = LoadShedLayer::new(Limit::fixed(4));
+    let bulkhead = BulkheadLayer::new(2);
+    let outermost = CorrelationLayer::server();
+    let layer = Stack::new(TimeoutLayer::new(Duration::from_secs(30)), outermost);
+    let layer = Stack::new(shed.clone(), layer);
+    let layer = Stack::new(retry_layer(), layer);
+    let layer = Stack::new(CircuitBreakerLayer::new(), layer);
+    let layer = Stack::new(bulkhead.clone(), layer);
+    Subject::new(layer)
+        .holds(2, move |_| shed.in_flight() + bulkhead.in_flight())
+        .sheds()
+        .retries()
+}

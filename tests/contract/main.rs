@@ -1,0 +1,106 @@
+//! The contract that every layer of the core keeps, one table of layers long. A new layer is one more line in it.
+//!
+//! A line names the layer, says how it calls the inner service (`once`: at once; `later`: perhaps after a wait;
+//! `again`: perhaps more than once), and makes it. What else the contract must know of a layer (that it holds places, that it
+//! rejects what is not ready, ...), the line says, too: see [`subject::Subject`].
+//!
+//! Behind every layer stands the same [`probe::Probe`], and [`world::Run`] drives a call through it by hand.
+
+// Ten stacks of six layers are sixty types deep.
+#![recursion_limit = "256"]
+
+use std::time::Duration;
+
+use mainstay::{
+    BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Limit, LoadShedLayer, TimeoutLayer,
+};
+
+mod composition;
+mod context;
+mod ends;
+mod hand;
+mod layers;
+mod probe;
+mod readiness;
+mod results;
+mod sharing;
+mod subject;
+mod time;
+mod types;
+mod wakeups;
+mod world;
+
+use layers::{half_open, retry, stack};
+use subject::Subject;
+
+macro_rules! contract {
+    ($($name:ident ($calls:ident): $subject:expr;)*) => {$(
+        mod $name {
+            use super::*;
+
+            clauses! { $subject,
+                readiness::readiness_is_that_of_the_inner_service,
+                readiness::a_known_rejection_does_not_wait_and_stands,
+                readiness::a_late_rejection_comes_from_the_call,
+                readiness::readiness_is_for_one_call_and_not_for_clones,
+                readiness::readiness_holds_nothing,
+                sharing::all_services_of_a_layer_are_one,
+                ends::cancelled_at_every_poll_it_gives_everything_back,
+                ends::what_waits_is_dropped_before_its_place,
+                ends::a_panic_gives_everything_back_and_counts,
+                ends::polled_after_its_end_it_does_not_panic,
+                wakeups::a_call_is_woken_by_events_alone,
+                wakeups::all_who_wait_are_served,
+                results::answers_and_faults_pass_through,
+                results::rejections_are_found,
+                results::a_boxed_error_is_not_boxed_again,
+                time::any_deadline_is_a_deadline,
+                context::the_context_is_seen_everywhere_inside,
+                context::the_attempt_is_seen_everywhere_inside,
+                composition::it_works_inside_a_buffer,
+                composition::it_works_around_a_buffer,
+                composition::it_can_be_left_out,
+                types::what_is_inside_decides_what_can_be_shared,
+                types::it_works_around_a_box,
+            }
+            crate::types::types!($calls, $subject);
+        }
+    )*};
+}
+
+macro_rules! clauses {
+    ($subject:expr, $($module:ident::$clause:ident,)*) => {$(
+        #[tokio::test(start_paused = true)]
+        async fn $clause() {
+            crate::$module::$clause(async || $subject).await;
+        }
+    )*};
+}
+
+contract! {
+    circuit_breaker (once): Subject::new(CircuitBreakerLayer::new())
+        .rejects_unready()
+        .counts(|layer| layer.handle().snapshot().failures)
+        .counts_panics()
+        .shuts(|layer, on| if on { layer.handle().force_open() } else { layer.handle().reset() });
+    circuit_breaker_half_open (once): half_open().await;
+    retry (again): retry();
+    bulkhead (once): Subject::new(BulkheadLayer::new(2))
+        .holds(2, BulkheadLayer::in_flight)
+        .rejects_unready();
+    bulkhead_queued (later): Subject::new(layers::queued())
+        .holds(2, |layer| layer.in_flight() + layer.waiting())
+        .queues();
+    timeout (once): Subject::new(TimeoutLayer::new(Duration::from_secs(30)));
+    load_shed_fixed (once): Subject::new(LoadShedLayer::new(Limit::fixed(2)))
+        .holds(2, LoadShedLayer::in_flight)
+        .sheds();
+    load_shed_adaptive (once): Subject::new(layers::adaptive())
+        .holds(2, LoadShedLayer::in_flight)
+        .sheds();
+    load_shed_on_readiness (once): Subject::new(LoadShedLayer::on_readiness()).sheds();
+    correlation_server (once): Subject::new(CorrelationLayer::server());
+    correlation_consumer (once): Subject::new(CorrelationLayer::consumer());
+    correlation_client (once): Subject::new(CorrelationLayer::client());
+    stack (again): stack();
+}
