@@ -76,6 +76,7 @@ mod name;
 mod observe;
 mod outcome;
 mod policy;
+mod pool;
 mod rejection;
 mod runtime;
 mod scoped;

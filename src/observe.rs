@@ -1,9 +1,8 @@
 //! What the layers tell: facts, to whoever listens. Nobody here can steer a layer.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -132,74 +131,121 @@ impl Teller {
     #[cold]
     pub(crate) fn reject(&self, reason: Reason) -> Rejection {
         match &self.listeners {
-            Some(listeners) => listeners.reject(reason, None),
+            Some(listeners) => listeners.reject(self.origin, reason, None),
             None => Rejection::by(self.origin, reason),
         }
     }
 }
 
 /// Those who listen to one layer.
+///
+/// They may live in a place that is used again (see [`pool`](crate::pool)). What a call tells is stamped, so that nobody hears of
+/// a call that was made before their layer moved in.
 pub(crate) struct Listeners {
-    origin: &'static Origin,
     /// Whether there is anyone: the one thing that is read when nobody listens.
     any: AtomicBool,
-    observer: Option<Arc<dyn Observer>>,
-    subscribers: Mutex<Option<broadcast::Sender<Event>>>,
+    audience: Mutex<Audience>,
 }
 
+#[derive(Default)]
+struct Audience {
+    origin: Option<&'static Origin>,
+    since: u64,
+    observer: Option<Arc<dyn Observer>>,
+    subscribers: Option<broadcast::Sender<Event>>,
+}
+
+/// The stamp of what is told by someone who holds the layer.
+pub(crate) const NOW: u64 = u64::MAX;
+
 impl Listeners {
-    pub(crate) fn new(origin: &'static Origin, observer: Option<Arc<dyn Observer>>) -> Self {
+    pub(crate) fn vacant() -> Self {
         Self {
-            origin,
-            any: AtomicBool::new(observer.is_some()),
-            observer,
-            subscribers: Mutex::new(None),
+            any: AtomicBool::new(false),
+            audience: Mutex::default(),
         }
     }
 
-    pub(crate) fn origin(&self) -> &'static Origin {
-        self.origin
+    pub(crate) fn new(origin: &'static Origin, observer: Option<Arc<dyn Observer>>) -> Self {
+        let listeners = Self::vacant();
+        listeners.move_in(0, origin, observer);
+        listeners
+    }
+
+    /// From now on they are those of another layer, whose calls are stamped `since` or later.
+    pub(crate) fn move_in(
+        &self,
+        since: u64,
+        origin: &'static Origin,
+        observer: Option<Arc<dyn Observer>>,
+    ) {
+        self.any.store(observer.is_some(), Ordering::Relaxed);
+        let before = std::mem::replace(
+            &mut *self.lock(),
+            Audience {
+                origin: Some(origin),
+                since,
+                observer,
+                subscribers: None,
+            },
+        );
+        drop(before);
+    }
+
+    /// Their layer is gone; subscriptions end.
+    pub(crate) fn move_out(&self) {
+        self.any.store(false, Ordering::Relaxed);
+        let before = std::mem::take(&mut *self.lock());
+        drop(before);
     }
 
     /// Tells everyone. What is told is only made when someone listens.
     #[inline]
-    pub(crate) fn tell(&self, kind: impl FnOnce() -> EventKind) {
+    pub(crate) fn tell(&self, stamp: u64, kind: impl FnOnce() -> EventKind) {
         if self.any.load(Ordering::Relaxed) {
-            self.tell_all(kind());
+            self.tell_all(stamp, kind());
         }
     }
 
     /// Makes a rejection, and tells of it.
     #[cold]
-    pub(crate) fn reject(&self, reason: Reason, retry_after: Option<Duration>) -> Rejection {
-        let mut rejection = Rejection::by(self.origin, reason);
+    pub(crate) fn reject(
+        &self,
+        origin: &'static Origin,
+        reason: Reason,
+        retry_after: Option<Duration>,
+    ) -> Rejection {
+        let mut rejection = Rejection::by(origin, reason);
         if let Some(after) = retry_after {
             rejection = rejection.with_retry_after(after);
         }
-        self.tell(|| EventKind::Rejected(rejection.clone()));
+        self.tell(NOW, || EventKind::Rejected(rejection.clone()));
         rejection
     }
 
     #[cold]
-    fn tell_all(&self, kind: EventKind) {
-        let event = Event {
-            origin: self.origin,
-            kind,
+    fn tell_all(&self, stamp: u64, kind: EventKind) {
+        let audience = self.lock();
+        let (Some(origin), true) = (audience.origin, stamp >= audience.since) else {
+            return;
         };
-        if let Some(observer) = &self.observer {
+        let (observer, subscribers) = (audience.observer.clone(), audience.subscribers.clone());
+        drop(audience);
+        let event = Event { origin, kind };
+        if let Some(observer) = observer {
             // An observer is a guest: whatever it does, the call goes on.
             let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(&event)));
         }
-        let sender = self.lock().clone();
-        if let Some(sender) = sender {
+        if let Some(subscribers) = subscribers {
             // Fails only when nobody is subscribed any more.
-            let _ = sender.send(event);
+            let _ = subscribers.send(event);
         }
     }
 
     pub(crate) fn subscribe(&self) -> Events {
         let receiver = self
             .lock()
+            .subscribers
             .get_or_insert_with(|| broadcast::channel(BACKLOG).0)
             .subscribe();
         self.any.store(true, Ordering::Relaxed);
@@ -209,19 +255,8 @@ impl Listeners {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<broadcast::Sender<Event>>> {
-        self.subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Listeners {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listeners")
-            .field("origin", self.origin)
-            .field("any", &self.any)
-            .finish_non_exhaustive()
+    fn lock(&self) -> MutexGuard<'_, Audience> {
+        self.audience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

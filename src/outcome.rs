@@ -1,6 +1,7 @@
 //! How a call went, in the few words that every policy understands, and who says so.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{Reason, Rejection, WithRejection};
@@ -129,8 +130,17 @@ impl<Res, Err> Classify<Res, Err> for ErrorsFail {
     }
 }
 
+impl<C, Res, Err> Classify<Res, Err> for Arc<C>
+where
+    C: Classify<Res, Err> + ?Sized,
+{
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        (**self).classify(result)
+    }
+}
+
 /// A closure as a classifier. Made by the builders' `classify`.
-#[derive(Clone, Copy)]
 pub struct ClassifyFn<F>(pub(crate) F);
 
 impl<F> fmt::Debug for ClassifyFn<F> {

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -59,6 +60,12 @@ impl Entry {
     pub(crate) fn now(&self) -> Instant {
         self.now
     }
+
+    /// The time at which the current descent began, if anyone further out asked for it.
+    #[inline]
+    pub(crate) fn peek() -> Option<Instant> {
+        ENTRY.with(Cell::get)
+    }
 }
 
 impl Drop for Entry {
@@ -70,25 +77,22 @@ impl Drop for Entry {
     }
 }
 
-/// The moment a layer was built: policies count their time from it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Epoch(Instant);
+/// The time since the beginning, from which all policies count.
+///
+/// The beginning is when this was first asked, by the system's own clock: a paused test clock starts at the system's time and only
+/// ever runs ahead of it, so no clock of any runtime is before the beginning.
+#[inline]
+pub(crate) fn at(instant: Instant) -> Duration {
+    static BEGINNING: OnceLock<Instant> = OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "explained above")]
+    let beginning = BEGINNING.get_or_init(|| std::time::Instant::now().into());
+    instant.saturating_duration_since(*beginning)
+}
 
-impl Epoch {
-    pub(crate) fn new() -> Self {
-        Self(now())
-    }
-
-    /// The time since then. A moment before it (a clock of another runtime) is the beginning.
-    #[inline]
-    pub(crate) fn at(&self, instant: Instant) -> Duration {
-        instant.saturating_duration_since(self.0)
-    }
-
-    #[inline]
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.at(now())
-    }
+/// The time now, since the beginning.
+#[inline]
+pub(crate) fn elapsed() -> Duration {
+    at(now())
 }
 
 /// A duration in whole nanoseconds, for an atomic; more than 584 years is for ever.

@@ -4,22 +4,23 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::places::Places;
+use super::places::{MOST_CALLS, MOST_WAITERS, Places};
 use super::service::Bulkhead;
 use crate::guarded::Inner;
 use crate::name::{Origin, origin};
-use crate::observe::{Events, Listeners, Observer};
-use crate::shared::Shared;
+use crate::observe::{Events, Observer};
+use crate::pool::Home;
 use crate::{AtResponse, ConfigError};
 
 pub(crate) const LAYER: &str = "bulkhead";
 static UNNAMED: Origin = Origin::unnamed(LAYER);
 
-/// What a bulkhead shares between all its services.
-pub(crate) struct State<T> {
-    pub(crate) places: Places,
-    pub(crate) listeners: Listeners,
-    pub(crate) tracker: T,
+/// What a bulkhead is made of.
+pub(crate) struct Settings {
+    pub(super) limit: u32,
+    pub(super) queue: u32,
+    pub(super) origin: &'static Origin,
+    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 /// A bulkhead that rejects at once when it is full.
@@ -35,27 +36,28 @@ pub struct Queued {
 /// Limits how many calls are in flight: see the [module](crate::bulkhead).
 ///
 /// Clones share the limit, and so do all services that they make.
+#[derive(Clone)]
 pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
-    shared: Shared<State<T>>,
+    places: Home<Places>,
+    origin: &'static Origin,
     mode: M,
+    tracker: T,
 }
 
 impl BulkheadLayer {
     /// At most so many calls in flight; one more is rejected at once.
     ///
-    /// Every number means what it says: with 0 every call is rejected. To have a 0 that came from a
-    /// configuration file refused, use the [`builder`](Self::builder).
+    /// Every number means what it says: with 0 every call is rejected; more than 16 777 215 is no different from that. To have a
+    /// 0 that came from a configuration file refused, use the [`builder`](Self::builder).
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        let state = State {
-            places: Places::new(limit, 0),
-            listeners: Listeners::new(&UNNAMED, None),
-            tracker: AtResponse::default(),
+        let settings = Settings {
+            limit,
+            queue: 0,
+            origin: &UNNAMED,
+            observer: None,
         };
-        Self {
-            shared: Shared::new(state),
-            mode: Rejecting,
-        }
+        Self::of(settings, Rejecting, AtResponse::default())
     }
 
     /// A bulkhead with more settings.
@@ -66,48 +68,50 @@ impl BulkheadLayer {
 }
 
 impl<M, T> BulkheadLayer<M, T> {
+    fn of(settings: Settings, mode: M, tracker: T) -> Self {
+        Self {
+            origin: settings.origin,
+            places: Home::new(settings),
+            mode,
+            tracker,
+        }
+    }
+
     /// How many calls are in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.shared.places.in_flight()
+        self.places.in_flight()
     }
 
     /// How many calls wait in the queue.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.shared.places.waiting()
+        self.places.waiting()
     }
 
     /// How many calls may be in flight.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.shared.places.limit()
+        self.places.limit()
     }
 
     /// Subscribes to what the bulkhead decides.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.shared.listeners.subscribe()
+        self.places.listeners.subscribe()
     }
 }
 
-impl<S, M: Clone, T> Layer<S> for BulkheadLayer<M, T> {
+impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
     type Service = Bulkhead<S, M, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Bulkhead {
             inner: Inner::new(inner),
-            shared: self.shared.clone(),
+            places: self.places.clone(),
+            origin: self.origin,
             mode: self.mode.clone(),
-        }
-    }
-}
-
-impl<M: Clone, T> Clone for BulkheadLayer<M, T> {
-    fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
-            mode: self.mode.clone(),
+            tracker: self.tracker.clone(),
         }
     }
 }
@@ -115,7 +119,7 @@ impl<M: Clone, T> Clone for BulkheadLayer<M, T> {
 impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadLayer")
-            .field("name", &self.shared.listeners.origin().name())
+            .field("name", &self.origin.name())
             .field("limit", &self.limit())
             .field("in_flight", &self.in_flight())
             .field("waiting", &self.waiting())
@@ -170,7 +174,7 @@ impl<M, T> BulkheadBuilder<M, T> {
         self
     }
 
-    /// How many calls may be in flight: 1 to 2^32 - 1, 256 by default.
+    /// How many calls may be in flight: 1 to 16 777 215, 256 by default.
     ///
     /// A good limit is what the service behind it can work on at the same time, not what it survives:
     /// its throughput times its latency (Little's law), and a half more for bursts.
@@ -204,18 +208,17 @@ impl<M, T> BulkheadBuilder<M, T> {
 
     fn finish(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
-        if self.limit == 0 {
-            return Err(ConfigError::new(LAYER, "limit", 0, "must be at least 1"));
+        if !(1..=MOST_CALLS).contains(&self.limit) {
+            let rule = "must be from 1 to 16777215";
+            return Err(ConfigError::new(LAYER, "limit", self.limit, rule));
         }
-        let state = State {
-            places: Places::new(self.limit, self.queue),
-            listeners: Listeners::new(origin, self.observer),
-            tracker: self.tracker,
+        let settings = Settings {
+            limit: self.limit,
+            queue: self.queue,
+            origin,
+            observer: self.observer,
         };
-        Ok(BulkheadLayer {
-            shared: Shared::new(state),
-            mode: self.mode,
-        })
+        Ok(BulkheadLayer::of(settings, self.mode, self.tracker))
     }
 }
 
@@ -235,13 +238,12 @@ impl<T> BulkheadBuilder<Queued, T> {
     ///
     /// # Errors
     ///
-    /// When a value is out of its range: a queue must have room for at least one call and at most 2^20, and a wait must be
+    /// When a value is out of its range: a queue must have room for at least one call and at most 1 048 575, and a wait must be
     /// longer than nothing and at most an hour.
     pub fn build(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
-        const LONGEST_QUEUE: u32 = 1 << 20;
         const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-        if !(1..=LONGEST_QUEUE).contains(&self.queue) {
-            let rule = "must be from 1 to 1048576; without a queue, do not call `queue`";
+        if !(1..=MOST_WAITERS).contains(&self.queue) {
+            let rule = "must be from 1 to 1048575; without a queue, do not call `queue`";
             return Err(ConfigError::new(LAYER, "queue.calls", self.queue, rule));
         }
         let wait = self.mode.max_wait;

@@ -4,23 +4,47 @@
 //! are one atomic operation each and the queue is never touched. While somebody waits, a place that becomes
 //! free is not free at all: it is handed to the first in the queue, so the count of calls in flight
 //! stays where it is and a newcomer cannot slip in.
+//!
+//! The word also holds the generation, which tells the places of one bulkhead from those of the one that lived here before.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// One call in flight, in the lower half of the word.
+use super::layer::Settings;
+use crate::observe::Listeners;
+use crate::pool::{Pool, Resident};
+
+/// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
-/// One call waiting, in the upper half.
-const WAITER: u64 = 1 << 32;
+/// One call waiting, in the next 20.
+const WAITER: u64 = 1 << 24;
+/// One generation, in the highest 20.
+const GENERATION: u64 = 1 << 44;
+
+/// The most calls that can be counted in flight, and waiting.
+pub(crate) const MOST_CALLS: u32 = (1 << 24) - 1;
+pub(crate) const MOST_WAITERS: u32 = (1 << 20) - 1;
+const LAST_GENERATION: u32 = (1 << 20) - 1;
 
 pub(crate) struct Places {
-    /// Waiting calls above, calls in flight below.
+    /// The generation, how many calls wait, and how many are in flight.
     word: AtomicU64,
-    limit: u32,
-    queue_limit: u32,
+    limit: AtomicU32,
+    queue_limit: AtomicU32,
     queue: Mutex<Queue>,
+    pub(crate) listeners: Listeners,
+}
+
+/// The generation that a place belongs to; whoever holds a place shows it when giving the place back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Generation(u32);
+
+impl Generation {
+    pub(crate) fn stamp(self) -> u64 {
+        self.0.into()
+    }
 }
 
 /// Who waits, in the order of arrival. Whoever is not in it any more has been handed a place.
@@ -36,34 +60,67 @@ pub(crate) struct Number(u64);
 /// What a call got that is willing to wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    Place,
+    Place(Generation),
     Waiting(Number),
     Full,
 }
 
 const fn in_flight(word: u64) -> u32 {
-    (word & 0xffff_ffff) as u32
+    (word & (WAITER - 1)) as u32
 }
 
 const fn waiting(word: u64) -> u32 {
-    (word >> 32) as u32
+    ((word & (GENERATION - 1)) >> 24) as u32
 }
 
-impl Places {
-    pub(crate) fn new(limit: u32, queue_limit: u32) -> Self {
+const fn generation(word: u64) -> Generation {
+    Generation((word >> 44) as u32)
+}
+
+impl Resident for Places {
+    type Settings = Settings;
+
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Places> = Pool::new();
+        &POOL
+    }
+
+    fn vacant() -> Self {
         Self {
             word: AtomicU64::new(0),
-            limit,
-            queue_limit,
+            limit: AtomicU32::new(0),
+            queue_limit: AtomicU32::new(0),
             queue: Mutex::new(Queue {
                 next: 0,
                 waiting: BTreeMap::new(),
             }),
+            listeners: Listeners::vacant(),
         }
     }
 
-    pub(crate) fn limit(&self) -> u32 {
+    fn move_in(&self, settings: Settings) {
         self.limit
+            .store(settings.limit.min(MOST_CALLS), Ordering::Relaxed);
+        self.queue_limit
+            .store(settings.queue.min(MOST_WAITERS), Ordering::Relaxed);
+        let since = generation(self.word.load(Ordering::Relaxed)).stamp();
+        self.listeners
+            .move_in(since, settings.origin, settings.observer);
+    }
+
+    /// Nobody waits: a call that does keeps the bulkhead.
+    fn move_out(&self) -> bool {
+        self.listeners.move_out();
+        let Generation(old) = generation(self.word.load(Ordering::Relaxed));
+        let new = u64::from(old.saturating_add(1)) * GENERATION;
+        self.word.store(new, Ordering::Release);
+        old < LAST_GENERATION - 1
+    }
+}
+
+impl Places {
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
@@ -76,17 +133,18 @@ impl Places {
 
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        in_flight(self.word.load(Ordering::Relaxed)) >= self.limit
+        self.in_flight() >= self.limit()
     }
 
     /// Takes a place if one is free.
     #[inline]
-    pub(crate) fn try_take(&self) -> bool {
+    pub(crate) fn try_take(&self) -> Option<Generation> {
+        let limit = self.limit();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             // A place is never free while somebody waits for it, so the waiters need no look here.
-            if in_flight(word) >= self.limit {
-                return false;
+            if in_flight(word) >= limit {
+                return None;
             }
             // Taking first and giving back when it was one too many would reject others for nothing.
             match self.word.compare_exchange_weak(
@@ -95,7 +153,7 @@ impl Places {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return true,
+                Ok(_) => return Some(generation(word)),
                 Err(current) => word = current,
             }
         }
@@ -107,9 +165,9 @@ impl Places {
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let (next, taken) = if in_flight(word) < self.limit {
-                (word + CALL, Taken::Place)
-            } else if waiting(word) < self.queue_limit {
+            let (next, taken) = if in_flight(word) < self.limit() {
+                (word + CALL, Taken::Place(generation(word)))
+            } else if waiting(word) < self.queue_limit.load(Ordering::Relaxed) {
                 (word + WAITER, Taken::Waiting(Number(queue.next)))
             } else {
                 return Taken::Full;
@@ -131,10 +189,10 @@ impl Places {
         }
     }
 
-    /// Whether the waiting call has been handed a place; if not, it will be woken by this waker.
-    pub(crate) fn poll_handed(&self, number: Number, cx: &mut Context<'_>) -> Poll<()> {
+    /// The place that the waiting call has been handed; if none, it will be woken by this waker.
+    pub(crate) fn poll_handed(&self, number: Number, cx: &mut Context<'_>) -> Poll<Generation> {
         match self.lock().waiting.get_mut(&number.0) {
-            None => Poll::Ready(()),
+            None => Poll::Ready(generation(self.word.load(Ordering::Relaxed))),
             Some(waker) => {
                 waker.clone_from(cx.waker());
                 Poll::Pending
@@ -151,15 +209,18 @@ impl Places {
         }
         drop(queue);
         if waker.is_none() {
-            self.give_back();
+            self.give_back(generation(self.word.load(Ordering::Relaxed)));
         }
     }
 
-    /// Gives a place back: to the first who waits, or else to whoever comes.
+    /// Gives a place back: to the first who waits, or else to whoever comes. The place of an earlier generation is gone already.
     #[inline]
-    pub(crate) fn give_back(&self) {
+    pub(crate) fn give_back(&self, held: Generation) {
         let mut word = self.word.load(Ordering::Relaxed);
         while waiting(word) == 0 {
+            if generation(word) != held {
+                return;
+            }
             match self.word.compare_exchange_weak(
                 word,
                 word.saturating_sub(CALL),
@@ -170,23 +231,24 @@ impl Places {
                 Err(current) => word = current,
             }
         }
-        self.hand_over();
+        self.hand_over(held);
     }
 
     #[cold]
-    fn hand_over(&self) {
+    fn hand_over(&self, held: Generation) {
         let mut queue = self.lock();
-        let first = queue.waiting.pop_first();
-        // Waiters are only counted and discounted under the lock, so this is all of them.
-        if first.is_some() {
-            self.word.fetch_sub(WAITER, Ordering::AcqRel);
-        } else {
-            self.word.fetch_sub(CALL, Ordering::Release);
+        if generation(self.word.load(Ordering::Relaxed)) != held {
+            return;
         }
+        let Some((_, waker)) = queue.waiting.pop_first() else {
+            // Whoever waited has left meanwhile.
+            drop(queue);
+            return self.give_back(held);
+        };
+        // The place stays taken, by the one who waited.
+        self.word.fetch_sub(WAITER, Ordering::AcqRel);
         drop(queue);
-        if let Some((_, waker)) = first {
-            waker.wake();
-        }
+        waker.wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -195,56 +257,4 @@ impl Places {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_freed_place_goes_to_the_first_in_the_queue_and_not_to_a_newcomer() {
-        let places = Places::new(1, 2);
-        assert!(places.try_take());
-        let waker = Waker::noop();
-        let Taken::Waiting(first) = places.take_or_wait(waker) else {
-            panic!()
-        };
-        let Taken::Waiting(second) = places.take_or_wait(waker) else {
-            panic!()
-        };
-        assert_eq!(places.take_or_wait(waker), Taken::Full);
-        places.give_back();
-        assert!(!places.try_take());
-        let cx = &mut Context::from_waker(waker);
-        assert!(places.poll_handed(first, cx).is_ready());
-        assert!(places.poll_handed(second, cx).is_pending());
-        // The one that was handed a place goes away without using it.
-        places.leave(first);
-        assert!(places.poll_handed(second, cx).is_ready());
-        assert_eq!((places.in_flight(), places.waiting()), (1, 0));
-        places.give_back();
-        assert_eq!((places.in_flight(), places.waiting()), (0, 0));
-    }
-
-    #[test]
-    fn threads_never_exceed_the_limit_and_leave_nothing_behind() {
-        use std::sync::atomic::AtomicU32;
-        let places = Places::new(3, 0);
-        let (now, most) = (AtomicU32::new(0), AtomicU32::new(0));
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..20_000 {
-                        if places.try_take() {
-                            most.fetch_max(
-                                now.fetch_add(1, Ordering::SeqCst) + 1,
-                                Ordering::SeqCst,
-                            );
-                            now.fetch_sub(1, Ordering::SeqCst);
-                            places.give_back();
-                        }
-                    }
-                });
-            }
-        });
-        assert!(most.into_inner() <= 3);
-        assert_eq!(places.in_flight(), 0);
-    }
-}
+mod tests;

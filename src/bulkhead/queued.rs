@@ -3,18 +3,19 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::layer::{Queued, State};
-use super::places::{Number, Taken};
+use super::layer::Queued;
+use super::places::{Generation, Number, Places, Taken};
 use super::service::{Bulkhead, Place, Resolved, ResponseFuture};
 use crate::guarded::{Guarded, Ready};
+use crate::name::Origin;
+use crate::pool::Home;
 use crate::runtime::{Entry, Timer};
-use crate::shared::Held;
 use crate::track::Track;
 use crate::{Grown, Reason, WithRejection, context};
 
@@ -22,7 +23,7 @@ impl<S, Req, T> Service<Req> for Bulkhead<S, Queued, T>
 where
     S: Service<Req> + Clone,
     S::Error: WithRejection,
-    T: Track<S::Response, Grown<S::Error>>,
+    T: Track<S::Response, Grown<S::Error>> + Clone,
 {
     type Response = T::Response<Place<T>>;
     type Error = Grown<S::Error>;
@@ -31,7 +32,7 @@ where
     /// While the bulkhead is full, it is ready to let a call wait (or to reject it) without asking the inner service.
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.shared.places.is_full() {
+        if self.places.is_full() {
             self.inner.will_reject(Reason::Full);
             return Poll::Ready(Ok(()));
         }
@@ -40,20 +41,29 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let phase = match self.inner.take_ready() {
-            Ready::Yes if self.shared.places.try_take() => {
+        let taken = match self.inner.take_ready() {
+            Ready::Yes => self.places.try_take(),
+            Ready::No(_) => None,
+        };
+        let phase = match taken {
+            Some(generation) => {
                 // Before the call, so that it is given back should the call panic.
-                let place = Place::new(self.shared.hold());
+                let place = Place::new(self.places.state(), generation, self.tracker.clone());
                 let call = Guarded::admitted(self.inner.service.call(request), place);
                 Phase::Calling { call }
             }
             // Ready or not, the service that is called in the end is a clone that is made ready then: one that
             // waited here could keep something reserved that others need.
-            _ => Phase::Arriving {
+            None => Phase::Arriving {
                 waiting: Some(Waiting {
-                    state: Turn::new(self.shared.hold()),
-                    service: self.inner.service.clone(),
                     request,
+                    service: self.inner.service.clone(),
+                    tracker: self.tracker.clone(),
+                    turn: Turn {
+                        places: self.places.clone(),
+                        origin: self.origin,
+                        stage: Stage::New,
+                    },
                 }),
                 until: context::earlier(
                     Entry::new().now().checked_add(self.mode.max_wait),
@@ -67,15 +77,17 @@ where
 
 /// A call and its turn, before it is called.
 struct Waiting<S, Req, T> {
-    // Dropped last: the request and the service are given up before the place is.
+    // The turn comes last: the request and the service are given up before the place is.
     request: Req,
     service: S,
-    state: Turn<T>,
+    tracker: T,
+    turn: Turn,
 }
 
-/// A place in the queue or in the bulkhead, given back when it is dropped.
-struct Turn<T> {
-    state: Option<Held<State<T>>>,
+/// A place in the queue or in the bulkhead, given back when it is dropped. Whoever waits keeps the bulkhead alive.
+struct Turn {
+    places: Home<Places>,
+    origin: &'static Origin,
     stage: Stage,
 }
 
@@ -83,56 +95,44 @@ struct Turn<T> {
 enum Stage {
     New,
     InQueue(Number),
-    HasPlace,
+    HasPlace(Generation),
 }
 
-impl<T> Turn<T> {
-    fn new(state: Held<State<T>>) -> Self {
-        Self {
-            state: Some(state),
-            stage: Stage::New,
-        }
-    }
-
-    /// Ready with `true` when the call has a place, with `false` when there is not even room to wait.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let Some(state) = &self.state else {
-            return Poll::Pending;
-        };
+impl Turn {
+    /// Ready with the place, or with `None` when there is not even room to wait.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Generation>> {
         loop {
             match self.stage {
-                Stage::New => match state.places.take_or_wait(cx.waker()) {
-                    Taken::Place => self.stage = Stage::HasPlace,
-                    Taken::Full => return Poll::Ready(false),
+                Stage::New => match self.places.take_or_wait(cx.waker()) {
+                    Taken::Place(generation) => self.stage = Stage::HasPlace(generation),
+                    Taken::Full => return Poll::Ready(None),
                     Taken::Waiting(number) => {
                         self.stage = Stage::InQueue(number);
                         return Poll::Pending;
                     }
                 },
-                Stage::InQueue(number) => match state.places.poll_handed(number, cx) {
-                    Poll::Ready(()) => self.stage = Stage::HasPlace,
-                    Poll::Pending => return Poll::Pending,
-                },
-                Stage::HasPlace => return Poll::Ready(true),
+                Stage::InQueue(number) => {
+                    let generation = ready!(self.places.poll_handed(number, cx));
+                    self.stage = Stage::HasPlace(generation);
+                }
+                Stage::HasPlace(generation) => return Poll::Ready(Some(generation)),
             }
         }
     }
 
     /// The place, for the call that now begins.
-    fn into_place(mut self) -> Option<Place<T>> {
+    fn into_place<T>(mut self, generation: Generation, tracker: T) -> Place<T> {
         self.stage = Stage::New;
-        self.state.take().map(Place::new)
+        Place::new(self.places.state(), generation, tracker)
     }
 }
 
-impl<T> Drop for Turn<T> {
+impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(state) = &self.state {
-            match self.stage {
-                Stage::New => {}
-                Stage::InQueue(number) => state.places.leave(number),
-                Stage::HasPlace => state.places.give_back(),
-            }
+        match self.stage {
+            Stage::New => {}
+            Stage::InQueue(number) => self.places.leave(number),
+            Stage::HasPlace(generation) => self.places.give_back(generation),
         }
     }
 }
@@ -174,7 +174,7 @@ pin_project! {
 
 /// How the wait ended.
 enum Ended<E> {
-    Admitted,
+    Admitted(Generation),
     NotReady(E),
     Rejected(Reason),
 }
@@ -218,7 +218,7 @@ where
                     match held.poll(cx) {
                         Poll::Ready(ended) => (waiting.take(), ended),
                         Poll::Pending => {
-                            std::task::ready!(timer.poll(cx));
+                            ready!(timer.poll(cx));
                             (waiting.take(), Ended::Rejected(Reason::QueueTimeout))
                         }
                     }
@@ -227,35 +227,30 @@ where
             let Some(Waiting {
                 request,
                 mut service,
-                state: turn,
+                tracker,
+                turn,
             }) = waiting
             else {
                 return Poll::Pending;
             };
-            match ended {
-                Ended::Admitted => {
-                    let Some(place) = turn.into_place() else {
-                        return Poll::Pending;
-                    };
+            let error = match ended {
+                Ended::Admitted(generation) => {
+                    let place = turn.into_place(generation, tracker);
                     let call = Guarded::admitted(service.call(request), place);
                     phase.set(Phase::Calling { call });
+                    continue;
                 }
-                Ended::NotReady(error) => {
-                    phase.set(Phase::Done);
-                    return Poll::Ready(Err(error.grow()));
-                }
+                Ended::NotReady(error) => error.grow(),
                 Ended::Rejected(reason) => {
-                    let rejection = turn
-                        .state
-                        .as_ref()
-                        .map(|state| state.listeners.reject(reason, None));
-                    phase.set(Phase::Done);
-                    return match rejection {
-                        Some(rejection) => Poll::Ready(Err(S::Error::reject(rejection))),
-                        None => Poll::Pending,
-                    };
+                    let listeners = &turn.places.listeners;
+                    S::Error::reject(listeners.reject(turn.origin, reason, None))
                 }
-            }
+            };
+            phase.set(Phase::Done);
+            // The place comes last: whoever gets it must not find the request still there.
+            drop((request, service));
+            drop(turn);
+            return Poll::Ready(Err(error));
         }
     }
 }
@@ -265,11 +260,11 @@ where
     S: Service<Req>,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<S::Error>> {
-        if !std::task::ready!(self.state.poll(cx)) {
+        let Some(generation) = ready!(self.turn.poll(cx)) else {
             return Poll::Ready(Ended::Rejected(Reason::Full));
-        }
+        };
         self.service.poll_ready(cx).map(|ready| match ready {
-            Ok(()) => Ended::Admitted,
+            Ok(()) => Ended::Admitted(generation),
             Err(error) => Ended::NotReady(error),
         })
     }

@@ -3,18 +3,23 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::layer::{Rejecting, State};
+use super::layer::Rejecting;
+use super::places::{Generation, Places};
 use crate::guarded::{Guard, Guarded, Inner, Output, Ready};
+use crate::name::Origin;
 use crate::observe::EventKind;
-use crate::shared::{Held, Shared};
+use crate::pool::Home;
 use crate::track::{CANCELLED, FAILED, Settle, Track};
 use crate::{AtResponse, Grown, Reason, Verdict, WithRejection};
 
 /// A service behind a [`BulkheadLayer`](crate::BulkheadLayer).
+#[derive(Clone)]
 pub struct Bulkhead<S, M = Rejecting, T = AtResponse> {
     pub(super) inner: Inner<S>,
-    pub(super) shared: Shared<State<T>>,
+    pub(super) places: Home<Places>,
+    pub(super) origin: &'static Origin,
     pub(super) mode: M,
+    pub(super) tracker: T,
 }
 
 impl<S, M, T> Bulkhead<S, M, T> {
@@ -33,7 +38,7 @@ impl<S, Req, T> Service<Req> for Bulkhead<S, Rejecting, T>
 where
     S: Service<Req>,
     S::Error: WithRejection,
-    T: Track<S::Response, Grown<S::Error>>,
+    T: Track<S::Response, Grown<S::Error>> + Clone,
 {
     type Response = T::Response<Place<T>>;
     type Error = Grown<S::Error>;
@@ -41,7 +46,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.shared.places.is_full() {
+        if self.places.is_full() {
             self.inner.will_reject(Reason::Full);
             return Poll::Ready(Ok(()));
         }
@@ -51,14 +56,17 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let reason = match self.inner.take_ready() {
-            Ready::Yes if self.shared.places.try_take() => {
-                let place = Place::new(self.shared.hold());
-                return Guarded::admitted(self.inner.service.call(request), place);
-            }
-            Ready::Yes => Reason::Full,
+            Ready::Yes => match self.places.try_take() {
+                Some(generation) => {
+                    let places = self.places.state();
+                    let place = Place::new(places, generation, self.tracker.clone());
+                    return Guarded::admitted(self.inner.service.call(request), place);
+                }
+                None => Reason::Full,
+            },
             Ready::No(reason) => reason,
         };
-        Guarded::rejected(self.shared.listeners.reject(reason, None))
+        Guarded::rejected(self.places.listeners.reject(self.origin, reason, None))
     }
 }
 
@@ -67,16 +75,20 @@ pub type ResponseFuture<F, T = AtResponse> = Guarded<F, Place<T>>;
 
 /// A place in a bulkhead, held by a call until it is over.
 pub struct Place<T> {
-    state: Held<State<T>>,
+    places: &'static Places,
+    generation: Generation,
+    tracker: T,
     settled: bool,
     entered: bool,
 }
 
 impl<T> Place<T> {
     #[inline]
-    pub(super) fn new(state: Held<State<T>>) -> Self {
+    pub(super) fn new(places: &'static Places, generation: Generation, tracker: T) -> Self {
         Self {
-            state,
+            places,
+            generation,
+            tracker,
             settled: false,
             entered: true,
         }
@@ -87,7 +99,8 @@ impl<T> Settle for Place<T> {
     #[inline]
     fn settle(&mut self, verdict: Verdict) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.state.listeners.tell(|| EventKind::Settled {
+            let stamp = self.generation.stamp();
+            self.places.listeners.tell(stamp, || EventKind::Settled {
                 outcome: verdict.outcome(),
                 latency: None,
             });
@@ -100,7 +113,7 @@ impl<T> Guard for Place<T> {
 
     #[inline]
     fn tracker(&self) -> &T {
-        &self.state.tracker
+        &self.tracker
     }
 
     #[inline]
@@ -118,17 +131,7 @@ impl<T> Drop for Place<T> {
     #[inline]
     fn drop(&mut self) {
         self.settle(if self.entered { FAILED } else { CANCELLED });
-        self.state.places.give_back();
-    }
-}
-
-impl<S: Clone, M: Clone, T> Clone for Bulkhead<S, M, T> {
-    fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            shared: self.shared.clone(),
-            mode: self.mode.clone(),
-        }
+        self.places.give_back(self.generation);
     }
 }
 

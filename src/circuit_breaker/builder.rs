@@ -2,10 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::circuit::Circuit;
+use super::circuit::Settings;
 use super::layer::{CircuitBreakerLayer, LAYER, UNNAMED};
 use crate::name::origin;
-use crate::observe::{Listeners, Observer};
+use crate::observe::Observer;
 use crate::policy::breaker::{Config, Mode, OnCancel, Recovery};
 use crate::policy::window::Window;
 use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
@@ -167,7 +167,7 @@ impl<T> CircuitBreakerBuilder<T> {
     pub fn classify<Res, Err, V, F>(
         self,
         classify: F,
-    ) -> CircuitBreakerBuilder<AtResponse<ClassifyFn<F>>>
+    ) -> CircuitBreakerBuilder<AtResponse<Arc<ClassifyFn<F>>>>
     where
         F: Fn(Result<&Res, &Err>) -> V,
         V: Into<Verdict>,
@@ -176,11 +176,11 @@ impl<T> CircuitBreakerBuilder<T> {
     }
 
     /// Judges results by a [`Classify`](crate::Classify) of your own.
-    pub fn classifier<C>(self, classifier: C) -> CircuitBreakerBuilder<AtResponse<C>> {
+    pub fn classifier<C>(self, classifier: C) -> CircuitBreakerBuilder<AtResponse<Arc<C>>> {
         CircuitBreakerBuilder {
             name: self.name,
             config: self.config,
-            tracker: AtResponse(classifier),
+            tracker: AtResponse(Arc::new(classifier)),
             observer: self.observer,
         }
     }
@@ -199,9 +199,12 @@ impl<T> CircuitBreakerBuilder<T> {
     pub fn build(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
         self.config.check()?;
-        let listeners = Listeners::new(origin, self.observer);
-        let circuit = Circuit::new(self.config, listeners);
-        Ok(CircuitBreakerLayer::of(circuit, self.tracker))
+        let settings = Settings {
+            config: self.config,
+            origin,
+            observer: self.observer,
+        };
+        Ok(CircuitBreakerLayer::of(settings, self.tracker))
     }
 }
 

@@ -5,18 +5,20 @@
 //! the lock brings the machine up to date first: all successes counted since are credited to it. The machine says for how
 //! long that is exact (see `Breaker::front`): as long as no success can trip a rule, and until the current bucket of a window of time ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::observe::{EventKind, Listeners};
+use crate::name::Origin;
+use crate::observe::{EventKind, Listeners, NOW, Observer};
 use crate::policy::breaker::{
     Breaker, Config, Decision, Front, Mode, Snapshot, State, Ticket, Transition,
 };
-use crate::runtime::{self, Epoch, nanos, random};
+use crate::pool::{Pool, Resident};
+use crate::runtime::{self, at, elapsed, nanos, random};
 use crate::striped::Striped;
 use crate::{Outcome, Verdict};
 
@@ -29,51 +31,108 @@ const COUNTS: u64 = 1 << 2;
 const IN_BUCKETS: u64 = 1 << 3;
 const FLAGS: u32 = 4;
 
+/// Nobody asks how slow a call is.
+const NEVER_SLOW: u64 = u64::MAX;
+
 pub(crate) struct Circuit {
     /// The epoch and the flags.
     gate: AtomicU64,
     bucket_ends: AtomicU64,
     open_until: AtomicU64,
+    /// Calls longer than so many nanoseconds are slow.
+    slow: AtomicU64,
+    times_cancelled: AtomicBool,
+    pub(crate) listeners: Listeners,
     /// Plain successes, of all epochs.
     successes: Striped,
     machine: Mutex<Machine>,
-    state: watch::Sender<State>,
-    /// Calls longer than this are slow; `None` where nobody asks.
-    pub(crate) slow: Option<Duration>,
-    pub(crate) times_cancelled: bool,
-    pub(crate) epoch: Epoch,
-    pub(crate) listeners: Listeners,
 }
 
 struct Machine {
     breaker: Breaker,
     /// How many of the counted successes the breaker knows of, or never will.
     credited: u64,
+    state: watch::Sender<State>,
 }
 
-impl Circuit {
-    pub(crate) fn new(config: Config, listeners: Listeners) -> Self {
-        let epoch = Epoch::new();
-        let slow = config.slow_calls.map(|(threshold, _)| threshold);
-        let times_cancelled = config.times_cancelled();
-        let breaker = Breaker::new(config, epoch.elapsed());
-        let circuit = Self {
+/// What a circuit is made of.
+pub(crate) struct Settings {
+    pub(super) config: Config,
+    pub(super) origin: &'static Origin,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Resident for Circuit {
+    type Settings = Settings;
+
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Circuit> = Pool::new();
+        &POOL
+    }
+
+    fn vacant() -> Self {
+        let breaker = Breaker::new(Config::default(), elapsed());
+        Self {
             gate: AtomicU64::new(0),
             bucket_ends: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
+            slow: AtomicU64::new(NEVER_SLOW),
+            times_cancelled: AtomicBool::new(false),
+            listeners: Listeners::vacant(),
             successes: Striped::new(),
-            state: watch::Sender::new(breaker.state()),
-            slow,
-            times_cancelled,
-            epoch,
-            listeners,
             machine: Mutex::new(Machine {
-                breaker,
                 credited: 0,
+                state: watch::Sender::new(breaker.state()),
+                breaker,
             }),
+        }
+    }
+
+    fn move_in(&self, settings: Settings) {
+        let config = settings.config;
+        let slow = config
+            .slow_calls
+            .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
+        self.slow.store(slow, Ordering::Relaxed);
+        self.times_cancelled
+            .store(config.times_cancelled(), Ordering::Relaxed);
+        let mut machine = self.lock();
+        let breaker = Breaker::new(config, elapsed()).following(&machine.breaker);
+        let front = breaker.front();
+        *machine = Machine {
+            credited: self.successes.sum(),
+            // The watchers of the last circuit see the end of it.
+            state: watch::Sender::new(breaker.state()),
+            breaker,
         };
-        circuit.with(|_, _| ((), None));
-        circuit
+        self.listeners
+            .move_in(front.epoch, settings.origin, settings.observer);
+        self.publish(&front);
+    }
+
+    /// The next circuit's epochs follow this one's, so that no outcome of this one's calls counts there.
+    fn move_out(&self) -> bool {
+        self.listeners.move_out();
+        let mut machine = self.lock();
+        let nobody = Breaker::new(Config::default(), elapsed()).following(&machine.breaker);
+        self.gate
+            .store(nobody.front().epoch << FLAGS, Ordering::Release);
+        machine.state = watch::Sender::new(nobody.state());
+        machine.breaker = nobody;
+        true
+    }
+}
+
+impl Circuit {
+    /// Whether the time of calls is asked for from their beginning.
+    #[inline]
+    pub(crate) fn times(&self) -> bool {
+        self.slow.load(Ordering::Relaxed) != NEVER_SLOW
+    }
+
+    #[inline]
+    pub(crate) fn times_cancelled(&self) -> bool {
+        self.times_cancelled.load(Ordering::Relaxed)
     }
 
     /// Whether a call would be rejected now: known without the lock, and so not of every state.
@@ -87,7 +146,7 @@ impl Circuit {
         match self.open_until.load(Ordering::Relaxed) {
             u64::MAX => None,
             until => {
-                let left = until.saturating_sub(nanos(self.epoch.elapsed()));
+                let left = until.saturating_sub(nanos(elapsed()));
                 Some(Duration::from_nanos(left))
             }
         }
@@ -121,56 +180,32 @@ impl Circuit {
         self.with(|breaker, now| breaker.admit(now, random()))
     }
 
-    /// Counts a call's outcome. `started` is known where its time is asked for, `ended` where its head came
-    /// before its outcome.
+    /// Counts a call's outcome.
     ///
     /// Between the look at the gate and the count of a success the state may change. Then the success was before the change,
     /// and is not credited to the next state; unless the thread stood still right there for as long as it took to close
     /// again, and then it is one success too many among the first of the new window.
     #[inline]
-    pub(crate) fn record(
-        &self,
-        ticket: Ticket,
-        verdict: Verdict,
-        started: Option<Instant>,
-        ended: Option<Instant>,
-    ) {
+    pub(crate) fn record(&self, ticket: Ticket, verdict: Verdict, time: Time) {
         let gate = self.gate.load(Ordering::Acquire);
-        let timed = self.slow.is_some() || gate & IN_BUCKETS != 0;
-        let now = timed.then(runtime::now);
-        let slow = match (self.slow, started, ended.or(now)) {
-            (Some(slow), Some(started), Some(ended)) => {
-                ended.saturating_duration_since(started) > slow
-            }
-            _ => false,
-        };
-        let exact = gate & COUNTS != 0
+        let counts = gate & COUNTS != 0
             && gate >> FLAGS == ticket.epoch()
-            && (gate & IN_BUCKETS == 0
-                || now.is_some_and(|now| {
-                    nanos(self.epoch.at(now)) < self.bucket_ends.load(Ordering::Relaxed)
-                }));
-        if exact && !slow && verdict.outcome() == Outcome::Success {
-            self.successes.bump();
-        } else {
-            self.tell(ticket, verdict, started, ended);
+            && verdict.outcome() == Outcome::Success;
+        if counts {
+            let slow = self.slow.load(Ordering::Relaxed);
+            let fast = slow == NEVER_SLOW || nanos(time.ran()) <= slow;
+            let exact = gate & IN_BUCKETS == 0
+                || nanos(at(time.now())) < self.bucket_ends.load(Ordering::Relaxed);
+            if fast && exact {
+                self.successes.bump();
+                return;
+            }
         }
+        self.tell(ticket, verdict, time.ran());
     }
 
     #[cold]
-    fn tell(
-        &self,
-        ticket: Ticket,
-        verdict: Verdict,
-        started: Option<Instant>,
-        ended: Option<Instant>,
-    ) {
-        let ran = started
-            .map(|started| {
-                let ended = ended.unwrap_or_else(runtime::now);
-                ended.saturating_duration_since(started)
-            })
-            .unwrap_or_default();
+    fn tell(&self, ticket: Ticket, verdict: Verdict, ran: Duration) {
         self.with(|breaker, now| {
             let (outcome, hint) = (verdict.outcome(), verdict.retry_after());
             (
@@ -201,13 +236,13 @@ impl Circuit {
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
-        self.state.subscribe()
+        self.lock().state.subscribe()
     }
 
     /// Does something with the machine when it is up to date, says what may be done without it from then on, and tells of
     /// a change of state when the lock is free again.
     fn with<R>(&self, act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>)) -> R {
-        let now = self.epoch.elapsed();
+        let now = elapsed();
         let mut machine = self.lock();
         let counted = self.successes.sum();
         let news = counted.wrapping_sub(machine.credited);
@@ -254,15 +289,54 @@ impl Circuit {
 
     #[cold]
     fn announce(&self, transition: Transition) {
-        self.state.send_if_modified(|state| {
+        let sender = self.lock().state.clone();
+        sender.send_if_modified(|state| {
             // What it is now: of two changes that are announced at once, the later one wins.
             let current = self.lock().breaker.state();
             std::mem::replace(state, current) != current
         });
-        self.listeners.tell(|| EventKind::Transition(transition));
+        self.listeners
+            .tell(NOW, || EventKind::Transition(transition));
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What is known of the time of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Time {
+    /// Nothing.
+    Unknown,
+    /// It began then, and did not have to wait: it is still then, as far as windows go.
+    AtOnce(Instant),
+    /// It began then.
+    Since(Instant),
+    /// It took so long until its head was there.
+    Took(Duration),
+}
+
+impl Time {
+    /// How long the call ran.
+    pub(crate) fn ran(self) -> Duration {
+        match self {
+            Self::Unknown => Duration::ZERO,
+            Self::AtOnce(started) | Self::Since(started) => {
+                runtime::now().saturating_duration_since(started)
+            }
+            Self::Took(ran) => ran,
+        }
+    }
+
+    #[inline]
+    fn now(self) -> Instant {
+        match self {
+            Self::AtOnce(started) => started,
+            _ => runtime::now(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,12 @@
 use std::fmt;
-use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::circuit::Circuit;
+use crate::name::Origin;
 use crate::observe::Events;
 use crate::policy::breaker::{Snapshot, State};
+use crate::pool::Home;
 
 /// Looks at a circuit and steers it, from anywhere: an admin endpoint, a health check, a test.
 ///
@@ -24,24 +25,25 @@ use crate::policy::breaker::{Snapshot, State};
 /// ```
 #[derive(Clone)]
 pub struct CircuitBreakerHandle {
-    circuit: Arc<Circuit>,
+    circuit: Home<Circuit>,
+    origin: &'static Origin,
 }
 
 impl CircuitBreakerHandle {
-    pub(super) fn new(circuit: Arc<Circuit>) -> Self {
-        Self { circuit }
+    pub(super) fn new(circuit: Home<Circuit>, origin: &'static Origin) -> Self {
+        Self { circuit, origin }
     }
 
     /// The name of the instance.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.circuit.listeners.origin().name()
+        self.origin.name()
     }
 
     /// The state now. An open circuit stays open until a call comes after its time.
     #[must_use]
     pub fn state(&self) -> State {
-        self.circuit.state()
+        self.circuit.state().state()
     }
 
     /// The state, the counts in the window, and what follows from them.

@@ -1,34 +1,28 @@
 use std::fmt;
-use std::sync::Arc;
 
 use tower_layer::Layer;
 
 use super::builder::CircuitBreakerBuilder;
-use super::circuit::Circuit;
+use super::circuit::{Circuit, Settings};
 use super::handle::CircuitBreakerHandle;
 use super::service::CircuitBreaker;
 use crate::AtResponse;
 use crate::guarded::Inner;
 use crate::name::Origin;
-use crate::observe::Listeners;
-use crate::policy::breaker::{Config, State as CircuitState};
-use crate::shared::Shared;
+use crate::policy::breaker::{Config, State};
+use crate::pool::Home;
 
 pub(crate) const LAYER: &str = "circuit_breaker";
 pub(super) static UNNAMED: Origin = Origin::unnamed(LAYER);
 
-/// What a circuit breaker shares between all its services.
-pub(crate) struct State<T> {
-    /// Apart, because a handle knows nothing of the type of the tracker.
-    pub(crate) circuit: Arc<Circuit>,
-    pub(crate) tracker: T,
-}
-
 /// Stops calls to what is broken: see the [module](crate::circuit_breaker).
 ///
 /// Clones share the circuit, and so do all services that they make.
+#[derive(Clone)]
 pub struct CircuitBreakerLayer<T = AtResponse> {
-    shared: Shared<State<T>>,
+    circuit: Home<Circuit>,
+    origin: &'static Origin,
+    tracker: T,
 }
 
 impl CircuitBreakerLayer {
@@ -36,8 +30,12 @@ impl CircuitBreakerLayer {
     /// seconds (longer, up to a minute, if it is still broken then), and closes when 3 probes say so.
     #[must_use]
     pub fn new() -> Self {
-        let circuit = Circuit::new(Config::default(), Listeners::new(&UNNAMED, None));
-        Self::of(circuit, AtResponse::default())
+        let settings = Settings {
+            config: Config::default(),
+            origin: &UNNAMED,
+            observer: None,
+        };
+        Self::of(settings, AtResponse::default())
     }
 
     /// A circuit breaker with settings of your own.
@@ -47,25 +45,24 @@ impl CircuitBreakerLayer {
 }
 
 impl<T> CircuitBreakerLayer<T> {
-    pub(super) fn of(circuit: Circuit, tracker: T) -> Self {
+    pub(super) fn of(settings: Settings, tracker: T) -> Self {
         Self {
-            shared: Shared::new(State {
-                circuit: Arc::new(circuit),
-                tracker,
-            }),
+            origin: settings.origin,
+            circuit: Home::new(settings),
+            tracker,
         }
     }
 
     /// A handle to look at the circuit and to steer it.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(Arc::clone(&self.shared.circuit))
+        CircuitBreakerHandle::new(self.circuit.clone(), self.origin)
     }
 
     /// The state of the circuit.
     #[must_use]
-    pub fn state(&self) -> CircuitState {
-        self.shared.circuit.state()
+    pub fn state(&self) -> State {
+        self.circuit.state().state()
     }
 }
 
@@ -75,21 +72,15 @@ impl Default for CircuitBreakerLayer {
     }
 }
 
-impl<S, T> Layer<S> for CircuitBreakerLayer<T> {
+impl<S, T: Clone> Layer<S> for CircuitBreakerLayer<T> {
     type Service = CircuitBreaker<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
         CircuitBreaker {
             inner: Inner::new(inner),
-            shared: self.shared.clone(),
-        }
-    }
-}
-
-impl<T> Clone for CircuitBreakerLayer<T> {
-    fn clone(&self) -> Self {
-        Self {
-            shared: self.shared.clone(),
+            circuit: self.circuit.clone(),
+            origin: self.origin,
+            tracker: self.tracker.clone(),
         }
     }
 }
@@ -97,7 +88,7 @@ impl<T> Clone for CircuitBreakerLayer<T> {
 impl<T> fmt::Debug for CircuitBreakerLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
-            .field("name", &self.shared.circuit.listeners.origin().name())
+            .field("name", &self.origin.name())
             .field("state", &self.state())
             .finish()
     }

@@ -1,22 +1,25 @@
 use std::fmt;
 use std::task::{Context, Poll};
 
-use tokio::time::Instant;
 use tower_service::Service;
 
-use super::layer::State;
+use super::circuit::{Circuit, Time};
 use crate::guarded::{Guard, Guarded, Inner, Ready};
+use crate::name::Origin;
 use crate::observe::EventKind;
 use crate::policy::breaker::{Decision, Ticket};
+use crate::pool::Home;
 use crate::runtime::{Entry, now};
-use crate::shared::{Held, Shared};
 use crate::track::{CANCELLED, FAILED, Settle, Track};
 use crate::{AtResponse, Grown, Reason, Verdict, WithRejection};
 
 /// A service behind a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
+#[derive(Clone)]
 pub struct CircuitBreaker<S, T = AtResponse> {
     pub(super) inner: Inner<S>,
-    pub(super) shared: Shared<State<T>>,
+    pub(super) circuit: Home<Circuit>,
+    pub(super) origin: &'static Origin,
+    pub(super) tracker: T,
 }
 
 impl<S, T> CircuitBreaker<S, T> {
@@ -35,7 +38,7 @@ impl<S, Req, T> Service<Req> for CircuitBreaker<S, T>
 where
     S: Service<Req>,
     S::Error: WithRejection,
-    T: Track<S::Response, Grown<S::Error>>,
+    T: Track<S::Response, Grown<S::Error>> + Clone,
 {
     type Response = T::Response<Admission<T>>;
     type Error = Grown<S::Error>;
@@ -43,7 +46,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.shared.circuit.rejects() {
+        if self.circuit.rejects() {
             self.inner.will_reject(Reason::CircuitOpen);
             return Poll::Ready(Ok(()));
         }
@@ -52,26 +55,29 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let circuit = &self.shared.circuit;
+        let circuit = self.circuit.state();
         let (reason, retry_after) = match self.inner.take_ready() {
             Ready::Yes => match circuit.admit() {
                 Decision::Admit(ticket) => {
-                    let entry = circuit.slow.is_some().then(Entry::new);
+                    let entry = circuit.times().then(Entry::new);
+                    // Where nobody needs the time, it is taken for nothing if somebody further out has read the clock.
                     let admission = Admission {
-                        started: entry.as_ref().map(Entry::now),
-                        state: self.shared.hold(),
+                        time: Entry::peek().map_or(Time::Unknown, Time::AtOnce),
+                        circuit,
+                        tracker: self.tracker.clone(),
                         ticket,
-                        ended: None,
                         settled: false,
                         entered: true,
                     };
-                    return Guarded::admitted(self.inner.service.call(request), admission);
+                    let call = self.inner.service.call(request);
+                    drop(entry);
+                    return Guarded::admitted(call, admission);
                 }
                 Decision::Reject { retry_after } => (Reason::CircuitOpen, retry_after),
             },
             Ready::No(reason) => (reason, circuit.retry_after()),
         };
-        Guarded::rejected(circuit.listeners.reject(reason, retry_after))
+        Guarded::rejected(circuit.listeners.reject(self.origin, reason, retry_after))
     }
 }
 
@@ -80,13 +86,10 @@ pub type ResponseFuture<F, T = AtResponse> = Guarded<F, Admission<T>>;
 
 /// A call that a circuit breaker has let through, until its outcome is known.
 pub struct Admission<T> {
-    state: Held<State<T>>,
+    circuit: &'static Circuit,
+    tracker: T,
     ticket: Ticket,
-    /// Known from the start where a slow-call rule asks for it; else from when the call first had to wait,
-    /// which is all that a cancellation asks for.
-    started: Option<Instant>,
-    /// When the head came of a response whose outcome was not known then.
-    ended: Option<Instant>,
+    time: Time,
     settled: bool,
     entered: bool,
 }
@@ -97,14 +100,17 @@ impl<T> Settle for Admission<T> {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let circuit = &self.state.circuit;
-        circuit.record(self.ticket, verdict, self.started, self.ended);
-        circuit.listeners.tell(|| EventKind::Settled {
-            outcome: verdict.outcome(),
-            latency: self
-                .started
-                .map(|started| self.ended.unwrap_or_else(now).duration_since(started)),
-        });
+        let (circuit, time) = (self.circuit, self.time);
+        circuit.record(self.ticket, verdict, time);
+        circuit
+            .listeners
+            .tell(self.ticket.epoch(), || EventKind::Settled {
+                outcome: verdict.outcome(),
+                latency: match time {
+                    Time::Unknown => None,
+                    known => Some(known.ran()),
+                },
+            });
     }
 }
 
@@ -113,7 +119,7 @@ impl<T> Guard for Admission<T> {
 
     #[inline]
     fn tracker(&self) -> &T {
-        &self.state.tracker
+        &self.tracker
     }
 
     #[inline]
@@ -129,13 +135,18 @@ impl<T> Guard for Admission<T> {
     #[inline]
     fn suspended(&mut self) {
         self.returned();
-        if self.started.is_none() && self.state.circuit.times_cancelled {
-            self.started = Some(now());
-        }
+        self.time = match self.time {
+            Time::AtOnce(started) => Time::Since(started),
+            Time::Unknown if self.circuit.times_cancelled() => Time::Since(now()),
+            known => known,
+        };
     }
 
     fn at_head(&mut self) {
-        self.ended = Some(now());
+        self.time = match self.time {
+            Time::Unknown => Time::Unknown,
+            known => Time::Took(known.ran()),
+        };
     }
 }
 
@@ -148,20 +159,11 @@ impl<T> Drop for Admission<T> {
     }
 }
 
-impl<S: Clone, T> Clone for CircuitBreaker<S, T> {
-    fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            shared: self.shared.clone(),
-        }
-    }
-}
-
 impl<S: fmt::Debug, T> fmt::Debug for CircuitBreaker<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
             .field("inner", &self.inner.service)
-            .field("circuit", self.shared.circuit.listeners.origin())
+            .field("circuit", self.origin)
             .finish()
     }
 }

@@ -1,5 +1,7 @@
 //! Where layers for HTTP begin. A later release may follow a response to the end of its body behind the same names.
 
+use std::sync::Arc;
+
 use super::classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 use super::head::ResponseHead;
 use super::retry::HttpRetry;
@@ -66,7 +68,10 @@ impl CircuitBreakerBuilder<AtResponse<HttpClassifier>> {
     ///     .build()?;
     /// # Ok::<_, mainstay::ConfigError>(())
     /// ```
-    pub fn classify_head<F, V>(self, judge: F) -> CircuitBreakerBuilder<AtResponse<ClassifyHead<F>>>
+    pub fn classify_head<F, V>(
+        self,
+        judge: F,
+    ) -> CircuitBreakerBuilder<AtResponse<Arc<ClassifyHead<F>>>>
     where
         F: Fn(&ResponseHead<'_>) -> V,
         V: HeadVerdict,
@@ -77,7 +82,7 @@ impl CircuitBreakerBuilder<AtResponse<HttpClassifier>> {
 
 impl LoadShedBuilder<AtResponse<HttpClassifier>> {
     /// Judges responses by a closure over their head; an error is a failure. See [`classify`].
-    pub fn classify_head<F, V>(self, judge: F) -> LoadShedBuilder<AtResponse<ClassifyHead<F>>>
+    pub fn classify_head<F, V>(self, judge: F) -> LoadShedBuilder<AtResponse<Arc<ClassifyHead<F>>>>
     where
         F: Fn(&ResponseHead<'_>) -> V,
         V: HeadVerdict,

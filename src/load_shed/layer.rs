@@ -7,47 +7,37 @@ use super::load::Load;
 use super::service::LoadShed;
 use crate::guarded::Inner;
 use crate::name::{Origin, origin};
-use crate::observe::{Events, Listeners, Observer, Teller};
+use crate::observe::{Events, Observer, Teller};
 use crate::policy::breaker::OnCancel;
 use crate::policy::limit::Limit;
-use crate::runtime::Epoch;
-use crate::shared::Shared;
+use crate::pool::Home;
 use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
 
 pub(crate) const LAYER: &str = "load_shed";
 static UNNAMED: Origin = Origin::unnamed(LAYER);
 
-/// What a load shedder shares between all its services.
-pub(crate) struct State<T> {
-    pub(crate) load: Load,
-    pub(crate) epoch: Epoch,
-    pub(crate) on_cancel: OnCancel,
-    pub(crate) listeners: Listeners,
-    pub(crate) tracker: T,
-}
-
-impl<T> State<T> {
-    fn new(limit: &Limit, on_cancel: OnCancel, listeners: Listeners, tracker: T) -> Self {
-        let epoch = Epoch::new();
-        Self {
-            load: Load::new(limit, epoch.elapsed()),
-            epoch,
-            on_cancel,
-            listeners,
-            tracker,
-        }
-    }
+/// What a load shedder with a limit is made of.
+pub(crate) struct Settings {
+    pub(super) limit: Limit,
+    pub(super) on_cancel: OnCancel,
+    pub(super) origin: &'static Origin,
+    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
 /// Sheds what is over a limit of calls in flight, and what comes when the inner service is not ready.
+#[derive(Clone)]
 pub struct Limited<T = AtResponse> {
-    pub(super) shared: Shared<State<T>>,
+    pub(super) load: Home<Load>,
+    pub(super) origin: &'static Origin,
+    pub(super) tracker: T,
 }
 
-impl<T> Clone for Limited<T> {
-    fn clone(&self) -> Self {
+impl<T> Limited<T> {
+    fn new(settings: Settings, tracker: T) -> Self {
         Self {
-            shared: self.shared.clone(),
+            origin: settings.origin,
+            load: Home::new(settings),
+            tracker,
         }
     }
 }
@@ -67,9 +57,9 @@ impl fmt::Debug for OnReadiness {
 impl<T> fmt::Debug for Limited<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limited")
-            .field("name", &self.shared.listeners.origin().name())
-            .field("limit", &self.shared.load.limit())
-            .field("in_flight", &self.shared.load.in_flight())
+            .field("name", &self.origin.name())
+            .field("limit", &self.load.limit())
+            .field("in_flight", &self.load.in_flight())
             .finish()
     }
 }
@@ -86,13 +76,14 @@ impl LoadShedLayer {
     /// Sheds when the inner service is not ready, and when the limit is reached.
     #[must_use]
     pub fn new(limit: Limit) -> Self {
-        let listeners = Listeners::new(&UNNAMED, None);
-        let tracker = AtResponse::default();
-        let state = State::new(&limit, OnCancel::default(), listeners, tracker);
+        let settings = Settings {
+            limit,
+            on_cancel: OnCancel::default(),
+            origin: &UNNAMED,
+            observer: None,
+        };
         Self {
-            mode: Limited {
-                shared: Shared::new(state),
-            },
+            mode: Limited::new(settings, AtResponse::default()),
         }
     }
 
@@ -131,19 +122,19 @@ impl<T> LoadShedLayer<Limited<T>> {
     /// How many calls are in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.mode.shared.load.in_flight()
+        self.mode.load.in_flight()
     }
 
     /// How many calls may be in flight at the moment.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.mode.shared.load.limit()
+        self.mode.load.limit()
     }
 
     /// Subscribes to what the load shedder decides.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.mode.shared.listeners.subscribe()
+        self.mode.load.listeners.subscribe()
     }
 }
 
@@ -210,7 +201,10 @@ impl<T> LoadShedBuilder<T> {
     }
 
     /// Judges results by a closure.
-    pub fn classify<Res, Err, V, F>(self, classify: F) -> LoadShedBuilder<AtResponse<ClassifyFn<F>>>
+    pub fn classify<Res, Err, V, F>(
+        self,
+        classify: F,
+    ) -> LoadShedBuilder<AtResponse<Arc<ClassifyFn<F>>>>
     where
         F: Fn(Result<&Res, &Err>) -> V,
         V: Into<Verdict>,
@@ -219,12 +213,12 @@ impl<T> LoadShedBuilder<T> {
     }
 
     /// Judges results by a [`Classify`](crate::Classify) of your own.
-    pub fn classifier<C>(self, classifier: C) -> LoadShedBuilder<AtResponse<C>> {
+    pub fn classifier<C>(self, classifier: C) -> LoadShedBuilder<AtResponse<Arc<C>>> {
         LoadShedBuilder {
             name: self.name,
             limit: self.limit,
             on_cancel: self.on_cancel,
-            tracker: AtResponse(classifier),
+            tracker: AtResponse(Arc::new(classifier)),
             observer: self.observer,
         }
     }
@@ -244,12 +238,14 @@ impl<T> LoadShedBuilder<T> {
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
         self.limit.check()?;
         self.on_cancel.check(LAYER)?;
-        let listeners = Listeners::new(origin, self.observer);
-        let state = State::new(&self.limit, self.on_cancel, listeners, self.tracker);
+        let settings = Settings {
+            limit: self.limit,
+            on_cancel: self.on_cancel,
+            origin,
+            observer: self.observer,
+        };
         Ok(LoadShedLayer {
-            mode: Limited {
-                shared: Shared::new(state),
-            },
+            mode: Limited::new(settings, self.tracker),
         })
     }
 }

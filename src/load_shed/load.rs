@@ -1,14 +1,26 @@
 //! The calls in flight under a limit that moves.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::layer::Settings;
+use crate::observe::Listeners;
+use crate::policy::breaker::OnCancel;
 use crate::policy::limit::{Adaptive, Limit};
+use crate::pool::{Pool, Resident};
+use crate::runtime::{elapsed, nanos};
 
-/// One call in flight, in the lower half of the word; one admission, in the upper half.
+/// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
-const ADMISSION: u64 = 1 << 32;
+/// One admission, in the next 20, where the count wraps.
+const ADMISSION: u64 = 1 << 24;
+/// One generation, in the highest 20: it tells the calls of one load shedder from those of the one that lived here before.
+const GENERATION: u64 = 1 << 44;
+
+const MOST_CALLS: u32 = (1 << 24) - 1;
+const ADMISSIONS: u32 = (1 << 20) - 1;
+const LAST_GENERATION: u32 = (1 << 20) - 1;
 
 /// How many samples a window should have: enough for a steady average, few enough to cost nothing.
 const SAMPLES: u32 = 64;
@@ -16,47 +28,101 @@ const SAMPLES: u32 = 64;
 const SPARSEST: u32 = 256;
 
 pub(crate) struct Load {
-    /// How many calls were ever admitted (above, wrapping) and are in flight (below). The number of an
+    /// The generation, how many calls were ever admitted, and how many are in flight. The number of an
     /// admission decides whether the call is a sample, which makes sampling free.
     word: AtomicU64,
     limit: AtomicU32,
+    moves: AtomicBool,
     /// A power of two less one: a call is a sample when its number has none of these bits.
     skip: AtomicU32,
-    moving: Option<Mutex<Moving>>,
+    /// A cancelled call that ran longer than so many nanoseconds was dropped.
+    patience: AtomicU64,
+    moving: Mutex<Moving>,
+    pub(crate) listeners: Listeners,
 }
 
 struct Moving {
     limit: Adaptive,
-    /// The number of the newest admission, and when it was, as the limit last changed its mind.
+    /// The number of the newest admission, and when it was, as the sampling was last thought over.
     counted: u32,
     since: Duration,
 }
 
 /// How a call was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admitted {
+pub(crate) struct Admitted {
     /// Its latency is wanted.
-    Sample,
-    Plain,
+    pub(crate) sample: bool,
+    generation: u32,
 }
 
-impl Load {
-    pub(crate) fn new(limit: &Limit, now: Duration) -> Self {
-        let adaptive = Adaptive::new(limit, now);
+impl Admitted {
+    pub(crate) fn stamp(self) -> u64 {
+        self.generation.into()
+    }
+}
+
+impl Resident for Load {
+    type Settings = Settings;
+
+    fn pool() -> &'static Pool<Self> {
+        static POOL: Pool<Load> = Pool::new();
+        &POOL
+    }
+
+    fn vacant() -> Self {
+        let fixed = Limit::fixed(0);
         Self {
             word: AtomicU64::new(0),
-            limit: AtomicU32::new(adaptive.limit()),
+            limit: AtomicU32::new(0),
+            moves: AtomicBool::new(false),
             skip: AtomicU32::new(0),
-            moving: limit.is_adaptive().then(|| {
-                Mutex::new(Moving {
-                    limit: adaptive,
-                    counted: 0,
-                    since: now,
-                })
-            }),
+            patience: AtomicU64::new(0),
+            moving: Mutex::new(Moving::new(&fixed, 0)),
+            listeners: Listeners::vacant(),
         }
     }
 
+    fn move_in(&self, settings: Settings) {
+        let word = self.word.load(Ordering::Relaxed);
+        let moving = Moving::new(&settings.limit, number(word));
+        self.limit
+            .store(moving.limit.limit().min(MOST_CALLS), Ordering::Relaxed);
+        self.moves
+            .store(settings.limit.is_adaptive(), Ordering::Relaxed);
+        self.skip.store(0, Ordering::Relaxed);
+        let patience = match settings.on_cancel {
+            OnCancel::Ignore => u64::MAX,
+            OnCancel::FailureAfter(after) => nanos(after),
+        };
+        self.patience.store(patience, Ordering::Relaxed);
+        *self.lock() = moving;
+        let since = generation(word).into();
+        self.listeners
+            .move_in(since, settings.origin, settings.observer);
+    }
+
+    fn move_out(&self) -> bool {
+        self.listeners.move_out();
+        let old = generation(self.word.load(Ordering::Relaxed));
+        let new = u64::from(old.saturating_add(1)) * GENERATION;
+        self.word.store(new, Ordering::Release);
+        old < LAST_GENERATION - 1
+    }
+}
+
+impl Moving {
+    fn new(limit: &Limit, counted: u32) -> Self {
+        let since = elapsed();
+        Self {
+            limit: Adaptive::new(limit, since),
+            counted,
+            since,
+        }
+    }
+}
+
+impl Load {
     #[inline]
     pub(crate) fn limit(&self) -> u32 {
         self.limit.load(Ordering::Relaxed)
@@ -74,7 +140,13 @@ impl Load {
 
     #[inline]
     pub(crate) fn moves(&self) -> bool {
-        self.moving.is_some()
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    /// Whether a cancelled call that ran so long was dropped.
+    pub(crate) fn gave_up_after(&self, ran: Duration) -> bool {
+        let patience = self.patience.load(Ordering::Relaxed);
+        patience != u64::MAX && nanos(ran) >= patience
     }
 
     #[inline]
@@ -85,18 +157,21 @@ impl Load {
             if in_flight(word) >= limit {
                 return None;
             }
-            let next = word.wrapping_add(ADMISSION + CALL);
+            let next = if number(word) == ADMISSIONS {
+                // The count begins again, and must not run over into the generation.
+                word - u64::from(ADMISSIONS) * ADMISSION + CALL
+            } else {
+                word + ADMISSION + CALL
+            };
             match self
                 .word
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
             {
                 Ok(_) => {
-                    let sample =
-                        self.moves() && number(next) & self.skip.load(Ordering::Relaxed) == 0;
-                    return Some(if sample {
-                        Admitted::Sample
-                    } else {
-                        Admitted::Plain
+                    let skip = self.skip.load(Ordering::Relaxed);
+                    return Some(Admitted {
+                        sample: self.moves() && number(next) & skip == 0,
+                        generation: generation(next),
                     });
                 }
                 Err(current) => word = current,
@@ -104,51 +179,74 @@ impl Load {
         }
     }
 
+    /// The call is no longer in flight. One of an earlier generation has not been for long.
     #[inline]
-    pub(crate) fn release(&self) {
-        self.word.fetch_sub(CALL, Ordering::Release);
+    pub(crate) fn release(&self, admitted: Admitted) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while generation(word) == admitted.generation {
+            match self.word.compare_exchange_weak(
+                word,
+                word.saturating_sub(CALL),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(current) => word = current,
+            }
+        }
     }
 
     /// Takes the latency of a sample; the old and the new limit if that moved it.
     #[cold]
-    pub(crate) fn sample(&self, now: Duration, latency: Duration) -> Option<(u32, u32)> {
+    pub(crate) fn sample(
+        &self,
+        admitted: Admitted,
+        now: Duration,
+        latency: Duration,
+    ) -> Option<(u32, u32)> {
         let weight = self.skip.load(Ordering::Relaxed).saturating_add(1);
-        self.adjust(now, |limit, in_flight| {
+        self.adjust(admitted, now, |limit, in_flight| {
             limit.sample(now, latency, in_flight, weight)
         })
     }
 
     /// Takes note of a call that was dropped for overload.
     #[cold]
-    pub(crate) fn dropped(&self, now: Duration) -> Option<(u32, u32)> {
-        self.adjust(now, |limit, in_flight| limit.dropped(now, in_flight))
+    pub(crate) fn dropped(&self, admitted: Admitted, now: Duration) -> Option<(u32, u32)> {
+        self.adjust(admitted, now, |limit, in_flight| {
+            limit.dropped(now, in_flight)
+        })
     }
 
     fn adjust(
         &self,
+        admitted: Admitted,
         now: Duration,
         take: impl FnOnce(&mut Adaptive, u32) -> bool,
     ) -> Option<(u32, u32)> {
-        let mut moving = self
-            .moving
-            .as_ref()?
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut moving = self.lock();
         let word = self.word.load(Ordering::Relaxed);
+        if !self.moves() || generation(word) != admitted.generation {
+            return None;
+        }
         let from = moving.limit.limit();
         let changed = take(&mut moving.limit, in_flight(word));
         let to = moving.limit.limit();
         self.adapt_sampling(&mut moving, now, number(word));
         if changed {
-            self.limit.store(to, Ordering::Relaxed);
+            self.limit.store(to.min(MOST_CALLS), Ordering::Relaxed);
         }
         (from != to).then_some((from, to))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Moving> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Once a second, chooses how many calls to skip from how many there were.
     fn adapt_sampling(&self, moving: &mut Moving, now: Duration, number: u32) {
         if now.saturating_sub(moving.since) >= Duration::from_secs(1) {
-            let calls = number.wrapping_sub(moving.counted);
+            let calls = number.wrapping_sub(moving.counted) & ADMISSIONS;
             let every = (calls / SAMPLES).clamp(1, SPARSEST);
             // Rounded down to a power of two: rather a few samples too many.
             self.skip.store((1 << every.ilog2()) - 1, Ordering::Relaxed);
@@ -159,9 +257,63 @@ impl Load {
 }
 
 const fn in_flight(word: u64) -> u32 {
-    (word & 0xffff_ffff) as u32
+    (word & (ADMISSION - 1)) as u32
 }
 
 const fn number(word: u64) -> u32 {
-    (word >> 32) as u32
+    ((word & (GENERATION - 1)) >> 24) as u32
+}
+
+const fn generation(word: u64) -> u32 {
+    (word >> 44) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Origin;
+
+    static ORIGIN: Origin = Origin::unnamed("load_shed");
+
+    fn settings(limit: Limit) -> Settings {
+        Settings {
+            limit,
+            on_cancel: OnCancel::default(),
+            origin: &ORIGIN,
+            observer: None,
+        }
+    }
+
+    #[test]
+    fn the_count_of_admissions_begins_again_and_touches_nothing_else() {
+        let load = Load::vacant();
+        load.move_in(settings(Limit::fixed(2)));
+        let stays = load.try_admit().unwrap();
+        for _ in 0..ADMISSIONS + 10 {
+            let admitted = load.try_admit().unwrap();
+            assert_eq!(admitted.stamp(), stays.stamp());
+            load.release(admitted);
+        }
+        assert_eq!(load.in_flight(), 1);
+        load.release(stays);
+        assert_eq!(load.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_call_of_an_earlier_tenant_changes_nothing() {
+        let load = Load::vacant();
+        load.move_in(settings(Limit::adaptive()));
+        let old = load.try_admit().unwrap();
+        assert!(load.move_out());
+        load.move_in(settings(Limit::adaptive()));
+        let new = load.try_admit().unwrap();
+        for _ in 0..1_000 {
+            let now = elapsed() + Duration::from_secs(3600);
+            assert_eq!(load.dropped(old, now), None);
+        }
+        load.release(old);
+        assert_eq!(load.in_flight(), 1);
+        load.release(new);
+        assert_eq!(load.in_flight(), 0);
+    }
 }

@@ -4,13 +4,11 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::layer::{Limited, OnReadiness, State};
-use super::load::Admitted;
+use super::layer::{Limited, OnReadiness};
+use super::load::{Admitted, Load};
 use crate::guarded::{Guard, Guarded, Inner, Ready};
 use crate::observe::EventKind;
-use crate::policy::breaker::OnCancel;
-use crate::runtime::{Entry, now};
-use crate::shared::Held;
+use crate::runtime::{Entry, at, now};
 use crate::track::{CANCELLED, FAILED, Settle, Track};
 use crate::{AtResponse, Grown, Outcome, Reason, Verdict, WithRejection};
 
@@ -50,7 +48,7 @@ impl<S, Req, T> Service<Req> for LoadShed<S, Limited<T>>
 where
     S: Service<Req>,
     S::Error: WithRejection,
-    T: Track<S::Response, Grown<S::Error>>,
+    T: Track<S::Response, Grown<S::Error>> + Clone,
 {
     type Response = T::Response<InFlight<T>>;
     type Error = Grown<S::Error>;
@@ -58,7 +56,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.mode.shared.load.is_full() {
+        if self.mode.load.is_full() {
             self.inner.will_reject(Reason::Shed);
             return Poll::Ready(Ok(()));
         }
@@ -67,16 +65,16 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let shared = &mut self.mode.shared;
+        let mode = &self.mode;
         let reason = match self.inner.take_ready() {
-            Ready::Yes => match shared.load.try_admit() {
+            Ready::Yes => match mode.load.try_admit() {
                 Some(admitted) => {
-                    let entry = (admitted == Admitted::Sample).then(Entry::new);
-                    let started = entry.as_ref().map(Entry::now);
+                    let entry = admitted.sample.then(Entry::new);
                     let in_flight = InFlight {
-                        state: shared.hold(),
+                        load: mode.load.state(),
+                        tracker: mode.tracker.clone(),
                         admitted,
-                        started,
+                        started: entry.as_ref().map(Entry::now),
                         settled: false,
                         entered: true,
                     };
@@ -86,7 +84,7 @@ where
             },
             Ready::No(reason) => reason,
         };
-        Guarded::rejected(shared.listeners.reject(reason, None))
+        Guarded::rejected(mode.load.listeners.reject(mode.origin, reason, None))
     }
 }
 
@@ -118,7 +116,8 @@ pub type ResponseFuture<F, G = InFlight<AtResponse>> = Guarded<F, G>;
 
 /// A call in flight under a limit.
 pub struct InFlight<T> {
-    state: Held<State<T>>,
+    load: &'static Load,
+    tracker: T,
     admitted: Admitted,
     /// Known for samples from the start, for the others from when they first had to wait: that is all a
     /// cancellation needs.
@@ -131,28 +130,25 @@ impl<T> InFlight<T> {
     /// The latency of a sample is taken, or a drop is noted.
     #[cold]
     fn report(&self, verdict: Verdict) {
+        let (load, outcome) = (self.load, verdict.outcome());
         let now = now();
-        let state = &*self.state;
         let latency = self
             .started
             .map(|started| now.saturating_duration_since(started));
-        let dropped = verdict.is_overload()
-            || (verdict.outcome() == Outcome::Cancelled
-                && matches!((state.on_cancel, latency), (OnCancel::FailureAfter(limit), Some(ran)) if ran >= limit));
-        let now = state.epoch.at(now);
-        let moved = if dropped {
-            state.load.dropped(now)
-        } else if let (Admitted::Sample, Outcome::Success, Some(latency)) =
-            (self.admitted, verdict.outcome(), latency)
-        {
-            state.load.sample(now, latency)
-        } else {
-            None
+        let gave_up = outcome == Outcome::Cancelled
+            && latency.is_some_and(|latency| load.gave_up_after(latency));
+        let now = at(now);
+        let moved = match latency {
+            _ if verdict.is_overload() || gave_up => load.dropped(self.admitted, now),
+            Some(latency) if self.admitted.sample && outcome == Outcome::Success => {
+                load.sample(self.admitted, now, latency)
+            }
+            _ => None,
         };
         if let Some((from, to)) = moved {
-            state
-                .listeners
-                .tell(|| EventKind::LimitChanged { from, to });
+            let stamp = self.admitted.stamp();
+            load.listeners
+                .tell(stamp, || EventKind::LimitChanged { from, to });
         }
     }
 }
@@ -163,13 +159,14 @@ impl<T> Settle for InFlight<T> {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        let tells = self.admitted == Admitted::Sample
+        let tells = self.admitted.sample
             || verdict.is_overload()
             || verdict.outcome() == Outcome::Cancelled;
-        if tells && self.state.load.moves() {
+        if tells && self.load.moves() {
             self.report(verdict);
         }
-        self.state.listeners.tell(|| EventKind::Settled {
+        let stamp = self.admitted.stamp();
+        self.load.listeners.tell(stamp, || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
         });
@@ -181,7 +178,7 @@ impl<T> Guard for InFlight<T> {
 
     #[inline]
     fn tracker(&self) -> &T {
-        &self.state.tracker
+        &self.tracker
     }
 
     #[inline]
@@ -197,7 +194,7 @@ impl<T> Guard for InFlight<T> {
     #[inline]
     fn suspended(&mut self) {
         self.returned();
-        if self.started.is_none() && self.state.load.moves() {
+        if self.started.is_none() && self.load.moves() {
             self.started = Some(now());
         }
     }
@@ -207,7 +204,7 @@ impl<T> Drop for InFlight<T> {
     #[inline]
     fn drop(&mut self) {
         self.settle(if self.entered { FAILED } else { CANCELLED });
-        self.state.load.release();
+        self.load.release(self.admitted);
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::ConfigError;
 use crate::policy::budget::{Budget, BudgetConfig, Withdrawal};
 use crate::policy::throttle::{Throttle, ThrottleConfig};
-use crate::runtime::{Epoch, nanos};
+use crate::runtime::{at, elapsed, nanos};
 use crate::striped::Striped;
 
 /// What keeps retries from becoming the outage: how many there may be for the requests there are.
@@ -31,7 +31,6 @@ use crate::striped::Striped;
 pub struct RetryBudget(Arc<Account>);
 
 struct Account {
-    epoch: Epoch,
     /// What comes too often for a lock: requests, or successes. As many as are not yet in the book.
     counted: Striped,
     /// Until when what is counted belongs to the book's current page.
@@ -75,19 +74,17 @@ impl RetryBudget {
         };
         config.check()?;
         let kind = Kind::Throttle(Throttle::new(&config));
-        Ok(Self::with(Epoch::new(), kind, Duration::MAX))
+        Ok(Self::with(kind, Duration::MAX))
     }
 
     fn of(config: &BudgetConfig) -> Self {
-        let epoch = Epoch::new();
-        let budget = Budget::new(config, epoch.elapsed());
+        let budget = Budget::new(config, elapsed());
         let ends = budget.ends();
-        Self::with(epoch, Kind::Budget(budget), ends)
+        Self::with(Kind::Budget(budget), ends)
     }
 
-    fn with(epoch: Epoch, kind: Kind, page_ends: Duration) -> Self {
+    fn with(kind: Kind, page_ends: Duration) -> Self {
         Self(Arc::new(Account {
-            epoch,
             counted: Striped::new(),
             page_ends: AtomicU64::new(nanos(page_ends)),
             book: Mutex::new(Book { kind, entered: 0 }),
@@ -111,7 +108,7 @@ impl RetryBudget {
     pub(super) fn request(&self, now: Instant) {
         let page_ends = self.0.page_ends.load(Ordering::Relaxed);
         if page_ends != u64::MAX {
-            if nanos(self.0.epoch.at(now)) < page_ends {
+            if nanos(at(now)) < page_ends {
                 self.0.counted.bump();
             } else {
                 self.0.request_on_new_page(now);
@@ -154,7 +151,7 @@ impl RetryBudget {
 impl Account {
     /// The book, with everything entered that was counted.
     fn open(&self, now: Option<Instant>) -> (MutexGuard<'_, Book>, Duration) {
-        let now = now.map_or_else(|| self.epoch.elapsed(), |now| self.epoch.at(now));
+        let now = now.map_or_else(elapsed, at);
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = self.counted.sum();
         let news = counted.wrapping_sub(book.entered);

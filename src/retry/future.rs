@@ -14,7 +14,7 @@ use super::layer::Settings;
 use super::policy::{Decision, RetryPolicy};
 use super::service::Kit;
 use crate::context::{self, AttemptScope, earlier};
-use crate::observe::{EventKind, RetryRefused};
+use crate::observe::{EventKind, NOW, RetryRefused};
 use crate::outcome::not_sent;
 use crate::runtime::{self, Timer};
 use crate::scoped::{Scope, Scoped};
@@ -192,9 +192,10 @@ where
                         ready!(timer.poll(cx));
                         let error = error.take();
                         this.phase.set(Phase::Done);
-                        let listeners = &this.kit.core.listeners;
                         return Poll::Ready(Err(error.unwrap_or_else(|| {
-                            S::Error::reject(listeners.reject(Reason::NotReady, None))
+                            let core = &this.kit.core;
+                            let reason = Reason::NotReady;
+                            S::Error::reject(core.listeners.reject(core.origin, reason, None))
                         })));
                     }
                 },
@@ -263,11 +264,11 @@ impl<S, P> Kit<S, P> {
         match settings.next(attempt, steps, hint, deadline) {
             Ok(next) => {
                 let (attempt, delay) = (attempt + 1, next.delay);
-                listeners.tell(|| EventKind::Retrying { attempt, delay });
+                listeners.tell(NOW, || EventKind::Retrying { attempt, delay });
                 After::Retry(next)
             }
             Err(why) => {
-                listeners.tell(|| EventKind::RetryRefused(why));
+                listeners.tell(NOW, || EventKind::RetryRefused(why));
                 After::Refused
             }
         }

@@ -20,6 +20,7 @@ static UNNAMED: Origin = Origin::unnamed(LAYER);
 pub(crate) struct Core<P> {
     pub(super) policy: P,
     pub(super) settings: Settings,
+    pub(super) origin: &'static Origin,
     pub(super) listeners: Listeners,
 }
 
@@ -48,6 +49,7 @@ impl RetryLayer {
             core: Arc::new(Core {
                 policy: RetryErrors,
                 settings: Settings::default(),
+                origin: &UNNAMED,
                 listeners: Listeners::new(&UNNAMED, None),
             }),
         }
@@ -116,7 +118,7 @@ impl<P> Clone for RetryLayer<P> {
 impl<P> fmt::Debug for RetryLayer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryLayer")
-            .field("name", &self.core.listeners.origin().name())
+            .field("name", &self.core.origin.name())
             .field("settings", &self.core.settings)
             .finish_non_exhaustive()
     }
@@ -284,6 +286,7 @@ impl<P> RetryBuilder<P> {
             core: Arc::new(Core {
                 policy: self.policy,
                 settings,
+                origin,
                 listeners: Listeners::new(origin, self.observer),
             }),
         })

@@ -1,0 +1,69 @@
+use super::*;
+
+static ORIGIN: Origin = Origin::unnamed("circuit_breaker");
+
+fn settings() -> Settings {
+    Settings {
+        config: Config {
+            consecutive_failures: Some(1),
+            ..Config::default()
+        },
+        origin: &ORIGIN,
+        observer: None,
+    }
+}
+
+fn admitted(circuit: &Circuit) -> Ticket {
+    match circuit.admit() {
+        Decision::Admit(ticket) => ticket,
+        Decision::Reject { .. } => panic!("rejected"),
+    }
+}
+
+#[test]
+fn an_outcome_of_an_earlier_tenants_call_counts_for_nobody() {
+    let circuit = Circuit::vacant();
+    circuit.move_in(settings());
+    let (old, watcher) = (admitted(&circuit), circuit.watch());
+    assert!(circuit.move_out());
+    circuit.move_in(settings());
+    for outcome in [Outcome::Failure, Outcome::Success] {
+        circuit.record(old, outcome.into(), Time::Unknown);
+    }
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.state, snapshot.calls), (State::Closed, 0));
+    // And who watched the earlier circuit sees its end, not the next one.
+    assert!(watcher.has_changed().is_err());
+    circuit.record(admitted(&circuit), Outcome::Failure.into(), Time::Unknown);
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[test]
+fn nothing_is_lost_between_threads() {
+    let circuit = Circuit::vacant();
+    circuit.move_in(Settings {
+        config: Config {
+            failure_rate: Some(1.0),
+            window: crate::Window::count(1_000_000),
+            ..Config::default()
+        },
+        origin: &ORIGIN,
+        observer: None,
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..20_000 {
+                    let outcome = if n % 10 == 0 {
+                        Outcome::Failure
+                    } else {
+                        Outcome::Success
+                    };
+                    circuit.record(admitted(&circuit), outcome.into(), Time::Unknown);
+                }
+            });
+        }
+    });
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.calls, snapshot.failures), (80_000, 8_000));
+}
