@@ -308,7 +308,7 @@ async fn a_stub_sees_the_code_through_the_layers() {
         .layer(grpc::retry().build().unwrap())
         .layer(breaker)
         .layer(bulkhead)
-        .layer(TimeoutLayer::new(Duration::from_millis(200)))
+        .layer(TimeoutLayer::new(Duration::from_secs(10)))
         .service(channel(address));
     let mut client = UsersClient::new(stack);
 
@@ -329,7 +329,9 @@ async fn a_stub_sees_the_code_through_the_layers() {
     let status = client.get(named("nobody")).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
 
-    let status = client.get(named("never")).await.unwrap_err();
+    let hurry = Context::current().with_timeout(Duration::from_millis(50));
+    let call = hurry.scope(client.get(named("never")));
+    let status = within("the deadline", call).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(Rejection::find(&status).unwrap().reason(), Reason::TimedOut);
 
