@@ -167,3 +167,7 @@ impl<F, M: Mapping, B> fmt::Debug for ResponseFuture<F, M, B> {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;
