@@ -100,7 +100,8 @@ fn calibrate(case: &mut Case) -> u64 {
     case.most
 }
 
-/// The counter of allocations looks away, so that it costs those who allocate as little as can be.
+/// The counter of allocations looks away, so that it costs those who allocate as little as can be. It cannot be left out of
+/// a program that also counts.
 fn time(work: &mut Work, calls: u64) -> Duration {
     let mut took = Duration::ZERO;
     allocation_counter::opt_out(|| {

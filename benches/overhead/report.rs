@@ -93,7 +93,8 @@ impl Report {
     pub(crate) fn print(&self, rounds: usize) {
         println!(
             "One call (poll_ready, call, poll until it is ready; no-op waker) of a service that is ready at once.\n\
-             Median of {rounds} rounds in turn; 10 % and 90 % of the rounds took less than the spread's ends.\n"
+             Median of {rounds} rounds in turn; 10 % and 90 % of the rounds took less than the spread's ends.\n\
+             Counting makes every allocation about 3 ns slower: 4 to 5 % of what tower_resilience takes.\n"
         );
         println!("{}\n", self.table());
         println!(
