@@ -25,14 +25,13 @@ pub(crate) async fn the_context_is_seen_everywhere_inside<L: Core>(
                 .with_correlation_id("outer-4711".parse().unwrap())
                 .with_timeout(DEADLINE);
             let mut run = Run::new(&make, scenario).await.within(outer.clone());
-            let before = run.world.log.contexts().len();
             if let Some(end) = last {
                 run = run.ending(Plan::after(1, end));
             }
             let mut run = run.begin();
             run.finish().await;
             run.drop_call();
-            for (place, seen) in &run.world.log.contexts()[before..] {
+            for (place, seen) in run.world.log.contexts(ID) {
                 assert_eq!(seen.correlation_id(), outer.correlation_id(), "in {place}");
                 assert_eq!(seen.remaining(), outer.remaining(), "in {place}");
             }
@@ -68,7 +67,7 @@ pub(crate) async fn the_attempt_is_seen_everywhere_inside<L: Core>(
     }
     assert_eq!(outcome, Some(Outcome::Answer(ID)));
     drop(call);
-    let seen = world.log.contexts();
+    let seen = world.log.contexts(ID);
     let of = |wanted| {
         let there = seen.iter().filter(move |(place, _)| *place == wanted);
         there

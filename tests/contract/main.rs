@@ -46,6 +46,7 @@ macro_rules! contract {
                 readiness::readiness_holds_nothing,
                 sharing::all_services_of_a_layer_are_one,
                 ends::cancelled_at_every_poll_it_gives_everything_back,
+                ends::a_call_cancelled_soon_is_not_a_failure,
                 ends::what_waits_is_dropped_before_its_place,
                 ends::a_panic_gives_everything_back_and_counts,
                 ends::polled_after_its_end_it_does_not_panic,

@@ -147,7 +147,7 @@ struct State {
     numbers: u64,
     waiting: BTreeMap<u64, Waker>,
     seen: Seen,
-    contexts: Vec<(&'static str, Context)>,
+    contexts: Vec<(u32, &'static str, Context)>,
     gauge: Option<Gauge>,
 }
 
@@ -216,9 +216,11 @@ impl Log {
         self.lock().seen.clone()
     }
 
-    /// In which contexts the probe ran, and where in it.
-    pub(crate) fn contexts(&self) -> Vec<(&'static str, Context)> {
-        self.lock().contexts.clone()
+    /// In which contexts the probe ran for this request, and where in it.
+    pub(crate) fn contexts(&self, id: u32) -> Vec<(&'static str, Context)> {
+        let state = self.lock();
+        let of_this = state.contexts.iter().filter(|note| note.0 == id);
+        of_this.map(|note| (note.1, note.2.clone())).collect()
     }
 
     /// Measures what the layer holds at the moment something is dropped, from now on.
@@ -241,9 +243,9 @@ impl Log {
         }
     }
 
-    fn note(&self, place: &'static str) {
+    fn note(&self, id: u32, place: &'static str) {
         let context = Context::current();
-        self.lock().contexts.push((place, context));
+        self.lock().contexts.push((id, place, context));
     }
 
     fn held(&self) -> Option<u32> {
@@ -294,7 +296,7 @@ impl Service<Message> for Probe {
         if let Some(alive) = &mut message.alive {
             alive.sent = true;
         }
-        self.log.note("call");
+        self.log.note(message.id, "call");
         let mut state = self.log.lock();
         state.seen.calls += 1;
         state.seen.unready_calls += u32::from(!std::mem::take(&mut self.ready));
@@ -311,6 +313,7 @@ impl Service<Message> for Probe {
             number: state.numbers,
             due: state.events + plan.events,
             end: plan.end,
+            id: message.id,
             message: Some(message),
         }
     }
@@ -323,6 +326,7 @@ pub(crate) struct Work {
     number: u64,
     due: u32,
     end: End,
+    id: u32,
     /// `None` once it has ended.
     message: Option<Message>,
 }
@@ -331,7 +335,7 @@ impl Future for Work {
     type Output = Result<Answer, Fault>;
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
-        self.log.note("poll");
+        self.log.note(self.id, "poll");
         let mut state = self.log.lock();
         state.seen.polls += 1;
         if state.events < self.due || self.end == End::Never {
@@ -357,7 +361,7 @@ impl Future for Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.log.note("drop");
+        self.log.note(self.id, "drop");
         let held = self.message.as_ref().and_then(|_| self.log.held());
         let mut state = self.log.lock();
         state.waiting.remove(&self.number);

@@ -39,6 +39,23 @@ pub(crate) async fn any_deadline_is_a_deadline<L: Core>(make: impl AsyncFn() -> 
     }
 }
 
+/// A limit of the layer's own may be as long.
+#[tokio::test(start_paused = true)]
+async fn any_limit_is_a_limit() {
+    for limit in [Duration::MAX, farthest()] {
+        let make = async || Subject::new(mainstay::TimeoutLayer::new(limit));
+        for scenario in [Scenario::Slow, Scenario::Hangs] {
+            println!("{scenario:?}: {limit:?}");
+            let mut run = Run::new(&make, scenario).await.begin();
+            run.finish().await;
+            let answered = run.outcome == Some(crate::hand::Outcome::Answer(crate::world::ID));
+            assert_eq!(answered, scenario == Scenario::Slow);
+            run.drop_call();
+            run.assert_given_back();
+        }
+    }
+}
+
 /// The longest time from now that the clock can tell.
 pub(crate) fn farthest() -> Duration {
     let now = Instant::now();

@@ -251,8 +251,7 @@ impl<L: Core> Run<L> {
             log.be(Readiness::Ready);
         }
         if step == 0 && self.scenario != Scenario::StaysFull {
-            let other = self.others.pop();
-            enter(self.context.as_ref(), || drop(other));
+            self.others.pop();
         }
         match self.scenario {
             Scenario::Slow | Scenario::Full | Scenario::FullUnready => log.event(),
