@@ -51,6 +51,27 @@ pub(crate) async fn a_call_cancelled_soon_is_not_a_failure<L: Core>(
     }
 }
 
+/// What a retry costs is paid back unless it is sent.
+pub(crate) async fn a_retry_that_is_not_sent_costs_nothing<L: Core>(
+    make: impl AsyncFn() -> Subject<L>,
+) {
+    for scenario in [Scenario::Fails, Scenario::FailsUnready] {
+        for polls in 0..ENOUGH {
+            println!("{scenario:?}: {polls} polls");
+            let mut run = Run::new(&make, scenario).await.begin();
+            for _ in 0..polls {
+                run.poll();
+                run.step().await;
+            }
+            run.drop_call();
+            let subject = &run.world.subject;
+            if let (true, Some(spent)) = (subject.retries, subject.failed()) {
+                assert_eq!(spent, u64::from(run.world.log.seen().calls - 1));
+            }
+        }
+    }
+}
+
 /// A request that waits in vain is given up before its place is: whoever gets the place next does not find it still there.
 pub(crate) async fn what_waits_is_dropped_before_its_place<L: Core>(
     make: impl AsyncFn() -> Subject<L>,

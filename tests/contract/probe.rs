@@ -163,6 +163,8 @@ pub(crate) struct Seen {
     /// Futures that were made, and those that were dropped.
     pub(crate) futures: u32,
     pub(crate) dropped: u32,
+    /// Futures that have neither ended nor been dropped.
+    pub(crate) working: u32,
     /// Requests that are alive, copies for a retry included.
     pub(crate) requests: i64,
     /// What the layer held when a future was dropped that had not ended.
@@ -308,6 +310,7 @@ impl Service<Message> for Probe {
         }
         state.numbers += 1;
         state.seen.futures += 1;
+        state.seen.working += 1;
         Work {
             log: self.log.clone(),
             number: state.numbers,
@@ -352,6 +355,7 @@ impl Future for Work {
             // Whoever polls once more gets no second answer, and no panic that could be taken for the layer's.
             return Poll::Pending;
         };
+        self.log.lock().seen.working -= 1;
         Poll::Ready(match self.end {
             End::Fault => Err(Fault::new(message.id)),
             _ => Ok(Answer::to(&message)),
@@ -366,6 +370,7 @@ impl Drop for Work {
         let mut state = self.log.lock();
         state.waiting.remove(&self.number);
         state.seen.dropped += 1;
+        state.seen.working -= u32::from(self.message.is_some());
         state.seen.held_at_drop.extend(held);
     }
 }

@@ -223,6 +223,10 @@ impl<L: Core> Run<L> {
         });
         self.assert_held(before);
         if let Poll::Ready(outcome) = polled {
+            if outcome != Outcome::Panicked {
+                let working = self.world.log.seen().working as usize;
+                assert_eq!(working, self.others.len(), "what it gave up is dropped");
+            }
             self.outcome = Some(outcome);
         }
         Some(bell)
