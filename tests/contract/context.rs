@@ -6,10 +6,12 @@ use mainstay::{Backoff, Context, Jitter, RetryLayer};
 use tokio::time::advance;
 use tower::{Layer, Service};
 
+use crate::exchange::FIELD;
 use crate::hand::{Outcome, poll};
-use crate::probe::{End, FIELD, Plan};
+use crate::probe::{End, Plan};
+use crate::scenario::Scenario;
 use crate::subject::{Core, Subject};
-use crate::world::{ID, Run, Scenario, World, make_ready};
+use crate::world::{ID, Run, World, make_ready};
 
 /// Shorter than all limits of the layers here, longer than what is not about waiting for ever.
 const DEADLINE: Duration = Duration::from_secs(25);

@@ -3,8 +3,9 @@
 
 use crate::hand::Outcome;
 use crate::probe::{End, Plan};
+use crate::scenario::Scenario;
 use crate::subject::{Core, Subject};
-use crate::world::{ENOUGH, Run, Scenario};
+use crate::world::{ENOUGH, Run};
 
 /// Every scenario, cut off after every poll and after everything that happens between two polls.
 pub(crate) async fn cancelled_at_every_poll_it_gives_everything_back<L: Core>(

@@ -18,11 +18,14 @@ use mainstay::{
 mod composition;
 mod context;
 mod ends;
+mod exchange;
 mod hand;
 mod layers;
+mod log;
 mod probe;
 mod readiness;
 mod results;
+mod scenario;
 mod sharing;
 mod subject;
 mod time;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use mainstay::Context;
 use tokio::time::Instant;
 
+use crate::scenario::Scenario;
 use crate::subject::{Core, Subject};
-use crate::world::{Run, Scenario};
+use crate::world::Run;
 
 pub(crate) async fn any_deadline_is_a_deadline<L: Core>(make: impl AsyncFn() -> Subject<L>) {
     let far = [
