@@ -75,9 +75,8 @@ where
 }
 
 /// A shared service may be shared: by threads, by the routes of a router, in a box.
-pub(crate) async fn what_is_inside_decides_what_can_be_shared<L>(
-    make: impl AsyncFn() -> Subject<L>,
-) where
+pub(crate) async fn what_is_inside_decides_what_can_be_shared<L>(make: impl AsyncFn() -> Subject<L>)
+where
     L: Core + Send + Sync + 'static,
     ServiceOf<L>: Send + Sync + Unpin + 'static,
     CallOf<L>: Send + Sync + 'static,
