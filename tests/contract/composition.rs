@@ -5,7 +5,8 @@ use tower::buffer::Buffer;
 use tower::util::MapErr;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt as _};
 
-use crate::probe::{Answer, End, Fault, Message, Plan, Probe, Work};
+use crate::exchange::{Answer, Fault, Message};
+use crate::probe::{End, Plan, Probe, Work};
 use crate::subject::{CallOf, Core, ErrorOf, ServiceOf, Subject};
 use crate::world::{ID, World};
 

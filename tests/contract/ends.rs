@@ -3,8 +3,9 @@
 
 use crate::hand::Outcome;
 use crate::probe::{End, Plan};
+use crate::scenario::Scenario;
 use crate::subject::{Core, Subject};
-use crate::world::{ENOUGH, Run, Scenario};
+use crate::world::{ENOUGH, Run};
 
 /// Every scenario, cut off after every poll and after everything that happens between two polls.
 pub(crate) async fn cancelled_at_every_poll_it_gives_everything_back<L: Core>(
@@ -16,7 +17,6 @@ pub(crate) async fn cancelled_at_every_poll_it_gives_everything_back<L: Core>(
             for stepped in [false, true] {
                 println!("{scenario:?}: {polls} polls, {stepped}");
                 let mut run = Run::new(&make, scenario).await.begin();
-                let failed = run.world.subject.failed();
                 for poll in 0..polls {
                     run.poll();
                     if stepped || poll + 1 < polls {
@@ -25,14 +25,49 @@ pub(crate) async fn cancelled_at_every_poll_it_gives_everything_back<L: Core>(
                 }
                 over = run.outcome.is_some();
                 run.drop_call();
-                if scenario == Scenario::Slow && !over {
-                    // Nobody waited for long.
-                    assert_eq!(run.world.subject.failed(), failed, "it is not a failure");
-                }
                 run.assert_given_back();
             }
             if over {
                 break;
+            }
+        }
+    }
+}
+
+/// Whoever goes away soon says nothing of what was called, wherever the call was just then: not even polled, perhaps.
+pub(crate) async fn a_call_cancelled_soon_is_not_a_failure<L: Core>(
+    make: impl AsyncFn() -> Subject<L>,
+) {
+    for polls in 0..3 {
+        println!("{polls} polls");
+        let mut run = Run::new(&make, Scenario::Slow).await.begin();
+        let failed = run.world.subject.failed();
+        for _ in 0..polls {
+            run.poll();
+            run.step().await;
+        }
+        assert_eq!(run.outcome, None);
+        run.drop_call();
+        assert_eq!(run.world.subject.failed(), failed);
+    }
+}
+
+/// What a retry costs is paid back unless it is sent.
+pub(crate) async fn a_retry_that_is_not_sent_costs_nothing<L: Core>(
+    make: impl AsyncFn() -> Subject<L>,
+) {
+    for scenario in [Scenario::Fails, Scenario::FailsUnready] {
+        for polls in 0..ENOUGH {
+            println!("{scenario:?}: {polls} polls");
+            let mut run = Run::new(&make, scenario).await.begin();
+            for _ in 0..polls {
+                run.poll();
+                run.step().await;
+            }
+            run.drop_call();
+            let subject = &run.world.subject;
+            if let (true, Some(spent)) = (subject.retries, subject.failed()) {
+                assert_eq!(spent, u64::from(run.world.log.seen().calls - 1));
             }
         }
     }

@@ -9,7 +9,7 @@ use std::task::{Context as Task, Poll, Wake, Waker};
 
 use mainstay::{Error, Rejection, WithRejection};
 
-use crate::probe::{Answer, Fault};
+use crate::exchange::{Answer, Fault};
 
 /// A waker that counts how often it is woken.
 #[derive(Default)]

@@ -6,8 +6,9 @@ use mainstay::{BoxError, Error, Rejection, WithRejection};
 use tower::util::MapErr;
 use tower::{Layer, Service, ServiceExt as _};
 
+use crate::exchange::{Answer, Fault, Message, Root};
 use crate::hand::poll;
-use crate::probe::{Answer, End, Fault, Message, Plan, Probe, Root};
+use crate::probe::{End, Plan, Probe};
 use crate::subject::{Core, ErrorOf, Subject};
 use crate::world::{ID, World};
 

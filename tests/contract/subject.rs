@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mainstay::{Error, WithRejection};
 use tower::{Layer, Service};
 
-use crate::probe::{Answer, Fault, Message, Probe};
+use crate::exchange::{Answer, Fault, Message};
+use crate::probe::Probe;
 
 /// Every layer that can be put before the probe, and whose error grows into one flat type.
 pub(crate) trait Core:

@@ -5,8 +5,9 @@ use std::time::Duration;
 use mainstay::Context;
 use tokio::time::Instant;
 
+use crate::scenario::Scenario;
 use crate::subject::{Core, Subject};
-use crate::world::{Run, Scenario};
+use crate::world::Run;
 
 pub(crate) async fn any_deadline_is_a_deadline<L: Core>(make: impl AsyncFn() -> Subject<L>) {
     let far = [
@@ -33,6 +34,23 @@ pub(crate) async fn any_deadline_is_a_deadline<L: Core>(make: impl AsyncFn() -> 
             let mut run = run.within(Context::current().with_timeout(timeout)).begin();
             run.finish().await;
             assert_eq!(run.outcome.is_some(), without.outcome.is_some());
+            run.drop_call();
+            run.assert_given_back();
+        }
+    }
+}
+
+/// A limit of the layer's own may be as long.
+#[tokio::test(start_paused = true)]
+async fn any_limit_is_a_limit() {
+    for limit in [Duration::MAX, farthest()] {
+        let make = async || Subject::new(mainstay::TimeoutLayer::new(limit));
+        for scenario in [Scenario::Slow, Scenario::Hangs] {
+            println!("{scenario:?}: {limit:?}");
+            let mut run = Run::new(&make, scenario).await.begin();
+            run.finish().await;
+            let answered = run.outcome == Some(crate::hand::Outcome::Answer(crate::world::ID));
+            assert_eq!(answered, scenario == Scenario::Slow);
             run.drop_call();
             run.assert_given_back();
         }

@@ -9,7 +9,8 @@ use mainstay::{Carry, Rejection, WithRejection};
 use tower::util::{BoxCloneService, BoxService};
 use tower::{Layer, Service, ServiceExt as _};
 
-use crate::probe::{Answer, Fault, Message, Probe};
+use crate::exchange::{Answer, Fault, Message};
+use crate::probe::Probe;
 use crate::subject::{CallOf, Core, ErrorOf, ServiceOf, Subject};
 use crate::world::ID;
 
@@ -74,10 +75,9 @@ where
 }
 
 /// A shared service may be shared: by threads, by the routes of a router, in a box.
-pub(crate) async fn what_is_inside_decides_what_can_be_shared<L: Core>(
-    make: impl AsyncFn() -> Subject<L>,
-) where
-    L: Clone + Send + Sync + 'static,
+pub(crate) async fn what_is_inside_decides_what_can_be_shared<L>(make: impl AsyncFn() -> Subject<L>)
+where
+    L: Core + Send + Sync + 'static,
     ServiceOf<L>: Send + Sync + Unpin + 'static,
     CallOf<L>: Send + Sync + 'static,
     ErrorOf<L>: Send + Sync,

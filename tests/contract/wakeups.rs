@@ -7,8 +7,9 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use crate::hand::{Bell, Outcome};
 use crate::probe::{End, Plan};
+use crate::scenario::Scenario;
 use crate::subject::{Core, Subject};
-use crate::world::{ENOUGH, Run, Scenario, World};
+use crate::world::{ENOUGH, Run, World};
 
 /// Every scenario comes to the same end when the call is polled only if it was woken, through the waker it was polled with
 /// last, and never wakes itself.

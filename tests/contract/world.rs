@@ -11,7 +11,9 @@ use tokio::time::advance;
 use tower::Service;
 
 use crate::hand::{Bell, Outcome, catch, poll, poll_with};
-use crate::probe::{End, Log, Plan, Probe, Readiness};
+use crate::log::Log;
+use crate::probe::{End, Plan, Probe, Readiness};
+use crate::scenario::Scenario;
 use crate::subject::{CallOf, Core, ServiceOf, Subject};
 
 /// The number of the request that a scenario is about.
@@ -87,59 +89,6 @@ where
     assert!(matches!(polled, Poll::Ready(Ok(()))), "it is ready");
 }
 
-/// What happens to a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scenario {
-    /// The answer takes a few events.
-    Slow,
-    /// The first attempt fails, and the second, if there is one, takes a while.
-    Fails,
-    /// The same, and the service is not ready for the second one at first.
-    FailsUnready,
-    /// Another call holds the last place, and goes away.
-    Full,
-    /// The same, and the service is not ready when it does.
-    FullUnready,
-    /// Another call holds the last place, and stays.
-    StaysFull,
-    /// Another call holds the last place, and goes away, and the service is never ready again.
-    StaysUnready,
-    /// There is no answer.
-    Hangs,
-}
-
-impl Scenario {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Slow,
-        Self::Fails,
-        Self::FailsUnready,
-        Self::Full,
-        Self::FullUnready,
-        Self::StaysFull,
-        Self::StaysUnready,
-        Self::Hangs,
-    ];
-
-    fn plans(self) -> Vec<Plan> {
-        match self {
-            Self::Slow => vec![Plan::after(3, End::Answer)],
-            Self::Fails | Self::FailsUnready => {
-                vec![Plan::after(1, End::Fault), Plan::after(2, End::Answer)]
-            }
-            Self::Hangs => vec![Plan::after(0, End::Never)],
-            _ => vec![Plan::after(1, End::Answer)],
-        }
-    }
-
-    pub(crate) fn fails(self) -> bool {
-        matches!(self, Self::Fails | Self::FailsUnready)
-    }
-
-    fn begins_full(self) -> bool {
-        !self.fails() && !matches!(self, Self::Slow | Self::Hangs)
-    }
-}
-
 /// A call on its way through a scenario.
 pub(crate) struct Run<L: Core> {
     pub(crate) world: World<L>,
@@ -193,7 +142,7 @@ impl<L: Core> Run<L> {
     pub(crate) fn begin(mut self) -> Self {
         let mut message = self.world.log.message(ID);
         if let Some(id) = self.context.as_ref().and_then(Context::correlation_id) {
-            let field = crate::probe::FIELD.to_owned();
+            let field = crate::exchange::FIELD.to_owned();
             message.fields.insert(field, id.to_string());
         }
         let context = self.context.clone();
@@ -223,6 +172,10 @@ impl<L: Core> Run<L> {
         });
         self.assert_held(before);
         if let Poll::Ready(outcome) = polled {
+            if outcome != Outcome::Panicked {
+                let working = self.world.log.seen().working as usize;
+                assert_eq!(working, self.others.len(), "what it gave up is dropped");
+            }
             self.outcome = Some(outcome);
         }
         Some(bell)
@@ -251,8 +204,7 @@ impl<L: Core> Run<L> {
             log.be(Readiness::Ready);
         }
         if step == 0 && self.scenario != Scenario::StaysFull {
-            let other = self.others.pop();
-            enter(self.context.as_ref(), || drop(other));
+            self.others.pop();
         }
         match self.scenario {
             Scenario::Slow | Scenario::Full | Scenario::FullUnready => log.event(),
