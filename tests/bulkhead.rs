@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::future::Future as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -364,6 +365,44 @@ async fn max_wait_includes_an_inner_service_that_is_never_ready() {
     );
     assert_eq!(reason(waiting.await.unwrap()), Reason::QueueTimeout);
     assert_eq!((began.elapsed(), layer.in_flight()), (ms(50), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_cancelled_with_its_place_but_before_its_service_is_ready_gives_it_back() {
+    let (layer, service, probe) = queued(1, 5, secs(10));
+    let hung = start(&service, Act::Hang).await;
+    let waiting = [
+        start(&service, Act::Ok).await,
+        start(&service, Act::Ok).await,
+    ];
+    probe.set_ready(false);
+    hung.abort();
+    settle().await;
+    assert_eq!((layer.in_flight(), layer.waiting()), (1, 1));
+    let [first, second] = waiting;
+    first.abort();
+    settle().await;
+    assert_eq!((layer.in_flight(), layer.waiting()), (1, 0));
+    probe.set_ready(true);
+    assert_eq!(second.await.unwrap().unwrap(), 2);
+    assert_eq!(layer.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_that_moved_to_another_task_is_woken_there() {
+    let (_, mut service, _) = queued(1, 5, secs(10));
+    let first = service.ready().await.unwrap().call(Act::OkAfter(ms(10)));
+    let mut first = tokio_test::task::spawn(first);
+    assert!(first.poll().is_pending());
+    let mut call = Box::pin(service.ready().await.unwrap().call(Act::Ok));
+    let mut elsewhere = tokio_test::task::spawn(());
+    elsewhere.enter(|cx, _| assert!(call.as_mut().poll(cx).is_pending()));
+    let mut here = tokio_test::task::spawn(call);
+    assert!(here.poll().is_pending());
+    advance(ms(10)).await;
+    assert!(first.poll().is_ready());
+    assert!(here.is_woken() && !elsewhere.is_woken());
+    assert!(here.poll().is_ready());
 }
 
 #[tokio::test(start_paused = true)]

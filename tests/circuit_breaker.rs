@@ -548,6 +548,37 @@ async fn a_retry_after_hint_lengthens_the_open_time_up_to_the_cap() {
     assert_eq!(forever.handle().snapshot().retry_after, Some(secs(60)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_hint_of_a_probe_lengthens_the_open_time_too() {
+    let layer = builder()
+        .probes(1)
+        .classify(|result: Result<&u32, &Error<Broken>>| match result {
+            Ok(answer) => {
+                Verdict::new(Outcome::Failure).with_retry_after(Some(secs(u64::from(*answer))))
+            }
+            Err(_) => Verdict::new(Outcome::Failure),
+        })
+        .build()
+        .unwrap();
+    let circuit = layer.handle();
+    let mut service = layer.layer(tower::service_fn(|answer: Option<u32>| async move {
+        answer.ok_or(Broken)
+    }));
+    for _ in 0..10 {
+        assert!(send(&mut service, None).await.is_err());
+    }
+    advance(secs(5)).await;
+    assert!(send(&mut service, Some(42)).await.is_ok());
+    assert_eq!(circuit.snapshot().retry_after, Some(secs(42)));
+    advance(secs(42)).await;
+    assert!(send(&mut service, Some(1)).await.is_ok());
+    assert_eq!(
+        circuit.snapshot().retry_after,
+        Some(secs(20)),
+        "shorter than its own"
+    );
+}
+
 // --- Half-open
 
 #[tokio::test(start_paused = true)]
@@ -968,6 +999,21 @@ async fn a_watch_sees_the_newest_state_and_the_end() {
     assert_eq!(watch.changed().await, Some(State::ForcedOpen));
     drop((service, circuit));
     assert_eq!(watch.changed().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_waits_for_another_state_than_at_the_last_look() {
+    let (_service, circuit, _) = over_probe(builder());
+    let mut watch = circuit.watch();
+    circuit.force_open();
+    circuit.reset();
+    assert_eq!(watch.state(), State::Closed);
+    assert!(
+        timeout(secs(1), watch.changed()).await.is_err(),
+        "closed, and closed again: not another state"
+    );
+    circuit.force_open();
+    assert_eq!(watch.changed().await, Some(State::ForcedOpen));
 }
 
 #[tokio::test(start_paused = true)]

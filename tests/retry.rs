@@ -231,6 +231,26 @@ async fn a_retry_is_paid_for_before_its_sleep_and_paid_back_when_it_is_cancelled
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_is_paid_back_when_it_is_cancelled_while_it_waits_for_readiness() {
+    let budget = RetryBudget::builder()
+        .ratio(0.0)
+        .min_per_second(1)
+        .ttl(secs(100))
+        .build()
+        .unwrap();
+    let before = budget.balance();
+    let (service, probe) = over_probe(builder().max_ready_wait(secs(9)).budget(budget.clone()));
+    let call = start(&service, Act::Fail).await;
+    probe.set_ready(false);
+    advance(secs(3)).await;
+    settle().await;
+    assert_eq!(budget.balance(), before - 1);
+    call.abort();
+    settle().await;
+    assert_eq!((budget.balance(), probe.calls()), (before, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_that_is_cancelled_long_after_is_paid_back_once() {
     let budget = RetryBudget::builder()
         .ratio(0.0)
