@@ -101,19 +101,20 @@ impl Context {
 
     /// Runs a closure within this context.
     pub fn sync_scope<R>(&self, run: impl FnOnce() -> R) -> R {
-        let _entered = self.enter();
+        let mut context = self.clone();
+        let _entered = context.enter();
         run()
     }
 }
 
 impl Scope for Context {
-    type Entered<'a> = (DeadlineScope, AttemptScope, CorrelationScope);
+    type Entered<'a> = (DeadlineScope, AttemptScope, CorrelationScope<'a>);
 
-    fn enter(&self) -> Self::Entered<'_> {
+    fn enter(&mut self) -> Self::Entered<'_> {
         (
             DeadlineScope::enter(self.deadline),
             AttemptScope::enter(self.attempt),
-            CorrelationScope::enter(self.correlation_id.clone()),
+            CorrelationScope::enter(&mut self.correlation_id),
         )
     }
 }
@@ -209,26 +210,28 @@ impl Drop for AttemptScope {
     }
 }
 
-/// While it lives, the current correlation ID is this one.
+/// While it lives, the current correlation ID is this one; the one before is kept in its place meanwhile. Swapped, not
+/// cloned: it is done at every poll.
 #[derive(Debug)]
-pub struct CorrelationScope(Option<CorrelationId>);
+pub struct CorrelationScope<'a>(&'a mut Option<CorrelationId>);
 
-impl CorrelationScope {
+impl<'a> CorrelationScope<'a> {
     #[inline]
-    pub(crate) fn enter(id: Option<CorrelationId>) -> Self {
-        Self(
-            CORRELATION
-                .try_with(|current| current.replace(id))
-                .unwrap_or(None),
-        )
+    pub(crate) fn enter(id: &'a mut Option<CorrelationId>) -> Self {
+        swap(id);
+        Self(id)
     }
 }
 
-impl Drop for CorrelationScope {
+impl Drop for CorrelationScope<'_> {
     #[inline]
     fn drop(&mut self) {
-        let previous = self.0.take();
-        // The one that ends is dropped after the cell is free again.
-        drop(CORRELATION.try_with(|current| current.replace(previous)));
+        swap(self.0);
     }
+}
+
+#[inline]
+fn swap(id: &mut Option<CorrelationId>) {
+    // A thread that is being torn down has no context any more.
+    let _ = CORRELATION.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), id));
 }

@@ -175,11 +175,9 @@ where
                         }
                         Poll::Pending
                     }
-                    Poll::Ready(result) => match guard.take() {
-                        Some(guard) => Poll::Ready(finish(guard, result)),
-                        // Polled after completion, and the inner future allowed it.
-                        None => Poll::Pending,
-                    },
+                    Poll::Ready(result) if guard.is_some() => Poll::Ready(finish(guard, result)),
+                    // Polled after completion, and the inner future allowed it.
+                    Poll::Ready(_) => Poll::Pending,
                 }
             }
             GuardedProj::Rejected { rejection } => match rejection.take() {
@@ -190,37 +188,42 @@ where
     }
 }
 
-/// The result is there: judges it, and settles the call or passes the guard on with the response.
+/// The result is there: judges it, and settles the call or passes the guard on with the response. Done where the guard
+/// lies: moving it costs more than all it does.
 #[inline]
-pub(crate) fn finish<G, Res, E>(mut guard: G, result: Result<Res, E>) -> Output<G, Res, E>
+pub(crate) fn finish<G, Res, E>(slot: &mut Option<G>, result: Result<Res, E>) -> Output<G, Res, E>
 where
     E: WithRejection,
     G: Guard,
     G::Track: Track<Res, E::Error>,
 {
     let result = result.map_err(WithRejection::grow);
-    if not_sent(&result) {
-        guard.settle(IGNORED);
-    } else {
-        match guard.tracker().head(result.as_ref()) {
-            Head::Final(verdict) => {
-                let overload = verdict.is_overload() || timed_out(&result);
-                guard.settle(verdict.with_overload(overload));
-            }
-            Head::Pending(pending) => match result {
-                Ok(response) => {
+    let mut pending = None;
+    if let Some(guard) = slot {
+        if not_sent(&result) {
+            guard.settle(IGNORED);
+        } else {
+            match guard.tracker().head(result.as_ref()) {
+                Head::Final(verdict) => {
+                    let overload = verdict.is_overload() || timed_out(&result);
+                    guard.settle(verdict.with_overload(overload));
+                }
+                Head::Pending(_) if result.is_err() => guard.settle(FAILED),
+                Head::Pending(what) => {
                     guard.at_head();
                     guard.returned();
-                    return Ok(G::Track::attach(response, Some(pending), guard));
+                    pending = Some(what);
                 }
-                Err(error) => {
-                    guard.settle(FAILED);
-                    return Err(error);
-                }
-            },
+            }
         }
     }
-    result.map(|response| G::Track::attach(response, None, guard))
+    match result {
+        Ok(response) => Ok(G::Track::attach(response, pending, slot)),
+        Err(error) => {
+            *slot = None;
+            Err(error)
+        }
+    }
 }
 
 impl<F, G> fmt::Debug for Guarded<F, G> {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The time now.
 #[inline]
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -79,14 +80,26 @@ impl Drop for Entry {
 
 /// The time since the beginning, from which all policies count.
 ///
-/// The beginning is when this was first asked, by the system's own clock: a paused test clock starts at the system's time and only
-/// ever runs ahead of it, so no clock of any runtime is before the beginning.
+/// The beginning is well before this was first asked: a paused test clock stands where it was paused, and must not be before the
+/// beginning because some other clock was asked first.
 #[inline]
 pub(crate) fn at(instant: Instant) -> Duration {
     static BEGINNING: OnceLock<Instant> = OnceLock::new();
-    #[expect(clippy::disallowed_methods, reason = "explained above")]
-    let beginning = BEGINNING.get_or_init(|| std::time::Instant::now().into());
-    instant.saturating_duration_since(*beginning)
+    instant.saturating_duration_since(*BEGINNING.get_or_init(beginning))
+}
+
+#[cold]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock of the runtime that happens to come first may have been moved ahead of the others"
+)]
+fn beginning() -> Instant {
+    let now = std::time::Instant::now();
+    // Not every system's clock reaches back to before its start.
+    let earlier = [86_400, 3_600, 60, 1]
+        .into_iter()
+        .find_map(|seconds| now.checked_sub(Duration::from_secs(seconds)));
+    earlier.unwrap_or(now).into()
 }
 
 /// The time now, since the beginning.

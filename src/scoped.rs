@@ -15,7 +15,7 @@ pub trait Scope {
         Self: 'a;
 
     /// Enters the scope.
-    fn enter(&self) -> Self::Entered<'_>;
+    fn enter(&mut self) -> Self::Entered<'_>;
 }
 
 pin_project! {

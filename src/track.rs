@@ -38,12 +38,12 @@ pub trait Track<Res, Err> {
     /// Judges a result as it arrives. An error is always final: `Pending` for one counts as a failure.
     fn head(&self, result: Result<&Res, &Err>) -> Head<Self::Pending>;
 
-    /// Attaches the guard to the response, so that it is settled (if `pending`) and dropped when the
+    /// Takes the guard and attaches it to the response, so that it is settled (if `pending`) and dropped when the
     /// call is over.
     fn attach<G: Settle>(
         response: Res,
         pending: Option<Self::Pending>,
-        guard: G,
+        guard: &mut Option<G>,
     ) -> Self::Response<G>;
 }
 
@@ -72,8 +72,8 @@ where
     }
 
     #[inline]
-    fn attach<G: Settle>(response: Res, _: Option<Self::Pending>, guard: G) -> Res {
-        drop(guard);
+    fn attach<G: Settle>(response: Res, _: Option<Self::Pending>, guard: &mut Option<G>) -> Res {
+        *guard = None;
         response
     }
 }

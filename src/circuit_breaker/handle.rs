@@ -70,9 +70,9 @@ impl CircuitBreakerHandle {
     /// Watches the state change.
     #[must_use]
     pub fn watch(&self) -> StateWatch {
-        StateWatch {
-            receiver: self.circuit.watch(),
-        }
+        let mut receiver = self.circuit.watch();
+        let seen = *receiver.borrow_and_update();
+        StateWatch { receiver, seen }
     }
 
     /// Subscribes to everything that the circuit breaker decides.
@@ -95,6 +95,7 @@ impl fmt::Debug for CircuitBreakerHandle {
 #[derive(Debug, Clone)]
 pub struct StateWatch {
     receiver: watch::Receiver<State>,
+    seen: State,
 }
 
 impl StateWatch {
@@ -104,13 +105,16 @@ impl StateWatch {
         *self.receiver.borrow()
     }
 
-    /// Waits until the state is another one than at the last look; `None` when the circuit is gone.
+    /// Waits until the state is another one than `changed` last returned (than it was when the watch began, at first); `None` when
+    /// the circuit is gone.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future misses no change.
     pub async fn changed(&mut self) -> Option<State> {
-        self.receiver.changed().await.ok()?;
-        Some(*self.receiver.borrow_and_update())
+        let seen = self.seen;
+        let state = self.receiver.wait_for(|state| *state != seen).await.ok()?;
+        self.seen = *state;
+        Some(self.seen)
     }
 }

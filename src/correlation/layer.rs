@@ -137,15 +137,40 @@ impl Fields {
     }
 
     /// The first valid ID that the request carries.
+    #[inline]
     pub(super) fn read(&self, carrier: &impl Carry) -> Option<CorrelationId> {
-        self.iter()
-            .filter_map(|field| carrier.get(field))
-            .find_map(|value| CorrelationId::try_from(value).ok())
+        let valid = |field: &str| CorrelationId::try_from(carrier.get(field)?).ok();
+        match &self.0 {
+            Some(own) => own.iter().find_map(|field| valid(field)),
+            None => DEFAULT_FIELDS.iter().find_map(|field| valid(field)),
+        }
+    }
+
+    /// Writes the ID over what says something else, in whatever field.
+    #[inline]
+    pub(super) fn overwrite(&self, carrier: &mut impl Carry, id: &CorrelationId) {
+        match &self.0 {
+            Some(own) => own.iter().for_each(|field| overwrite(field, carrier, id)),
+            None => DEFAULT_FIELDS
+                .iter()
+                .for_each(|field| overwrite(field, carrier, id)),
+        }
     }
 
     pub(super) fn write(&self, carrier: &mut impl Carry, id: &CorrelationId) {
         if let Some(field) = self.iter().next() {
             carrier.set(field, id.encode(&mut [0; 36]));
         }
+    }
+}
+
+#[inline]
+fn overwrite(field: &str, carrier: &mut impl Carry, id: &CorrelationId) {
+    let right = match carrier.get(field) {
+        Some(value) => value == id.encode(&mut [0; 36]).as_bytes(),
+        None => !carrier.has(field),
+    };
+    if !right {
+        carrier.set(field, id.encode(&mut [0; 36]));
     }
 }

@@ -41,7 +41,8 @@
 //! # What is accepted
 //!
 //! An inbound value is untrusted: 1 to 128 bytes of `[A-Za-z0-9._:/+=@-]`, given exactly once. Anything else is replaced by a new
-//! identifier and never echoed. New ones are UUIDs of version 7, which sort by time.
+//! identifier and never echoed; what is inside does not see it either, because every field that was there and said something else
+//! is given the identifier that holds. New ones are UUIDs of version 7, which sort by time.
 //!
 //! # What it rejects
 //!
@@ -77,6 +78,11 @@ pub use service::{Correlation, EchoFuture, InCorrelation, ResponseFuture};
 pub trait Carry {
     /// The value of a field; `None` when it is missing, or given more than once.
     fn get(&self, field: &str) -> Option<&[u8]>;
+
+    /// Whether the field is there at all, be it one that `get` returns nothing for.
+    fn has(&self, field: &str) -> bool {
+        self.get(field).is_some()
+    }
 
     /// Sets a field to a value, replacing all it had.
     ///

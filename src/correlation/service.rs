@@ -30,20 +30,21 @@ impl<S, D> Correlation<S, D> {
         self.inner
     }
 
-    /// The ID that came with a request, or a new one, which the request is then given: what is inside must not see one that was
-    /// refused.
+    /// The ID that came with a request, or a new one. What is inside must not see one that was refused.
     #[inline]
     fn receive(&self, request: &mut impl Carry) -> InCorrelation {
-        let inbound = self
-            .layer
-            .trusts
-            .then(|| self.layer.fields.read(request))
-            .flatten();
+        let fields = &self.layer.fields;
+        let inbound = if self.layer.trusts {
+            fields.read(request)
+        } else {
+            None
+        };
         let id = inbound.unwrap_or_else(|| {
             let id = new_id();
-            self.layer.fields.write(request, &id);
+            fields.write(request, &id);
             id
         });
+        fields.overwrite(request, &id);
         InCorrelation::new(id)
     }
 }
@@ -71,7 +72,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = self.receive(&mut request);
+        let mut scope = self.receive(&mut request);
         let entered = scope.enter();
         let inner = self.inner.call(request);
         drop(entered);
@@ -98,7 +99,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = Some(self.receive(&mut request));
+        let mut scope = Some(self.receive(&mut request));
         let entered = scope.enter();
         let inner = self.inner.call(request);
         drop(entered);
@@ -122,7 +123,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = match context::correlation_id() {
+        let mut scope = match context::correlation_id() {
             Some(id) => {
                 self.layer.fields.write(&mut request, &id);
                 None
@@ -141,9 +142,11 @@ pub type ResponseFuture<F> = Scoped<F, Option<InCorrelation>>;
 
 /// What is entered while a request is worked on: its ID in the context, and the span that carries it.
 pub struct InCorrelation {
-    id: CorrelationId,
+    /// There, but while it is entered.
+    id: Option<CorrelationId>,
+    /// `None` where nobody wants it: entering even a disabled span costs more than the whole layer.
     #[cfg(feature = "tracing")]
-    span: tracing::Span,
+    span: Option<tracing::Span>,
 }
 
 impl InCorrelation {
@@ -151,25 +154,26 @@ impl InCorrelation {
     fn new(id: CorrelationId) -> Self {
         Self {
             #[cfg(feature = "tracing")]
-            span: tracing::info_span!("request", correlation_id = %id),
-            id,
+            span: Some(tracing::info_span!("request", correlation_id = %id))
+                .filter(|span| !span.is_disabled()),
+            id: Some(id),
         }
     }
 }
 
 #[cfg(feature = "tracing")]
-type SpanEntered<'a> = tracing::span::Entered<'a>;
+type SpanEntered<'a> = Option<tracing::span::Entered<'a>>;
 #[cfg(not(feature = "tracing"))]
 type SpanEntered<'a> = std::marker::PhantomData<&'a ()>;
 
 impl Scope for InCorrelation {
-    type Entered<'a> = (CorrelationScope, SpanEntered<'a>);
+    type Entered<'a> = (CorrelationScope<'a>, SpanEntered<'a>);
 
     #[inline]
-    fn enter(&self) -> Self::Entered<'_> {
-        let scope = CorrelationScope::enter(Some(self.id.clone()));
+    fn enter(&mut self) -> Self::Entered<'_> {
+        let scope = CorrelationScope::enter(&mut self.id);
         #[cfg(feature = "tracing")]
-        let span = self.span.enter();
+        let span = self.span.as_ref().map(tracing::Span::enter);
         #[cfg(not(feature = "tracing"))]
         let span = std::marker::PhantomData;
         (scope, span)
@@ -177,11 +181,11 @@ impl Scope for InCorrelation {
 }
 
 impl Scope for Option<InCorrelation> {
-    type Entered<'a> = Option<(CorrelationScope, SpanEntered<'a>)>;
+    type Entered<'a> = Option<(CorrelationScope<'a>, SpanEntered<'a>)>;
 
     #[inline]
-    fn enter(&self) -> Self::Entered<'_> {
-        self.as_ref().map(Scope::enter)
+    fn enter(&mut self) -> Self::Entered<'_> {
+        self.as_mut().map(Scope::enter)
     }
 }
 
@@ -212,8 +216,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let mut result = ready!(this.inner.as_mut().poll(cx));
-        if let Ok(response) = &mut result {
-            this.fields.write(response, &this.inner.scope().id);
+        if let (Ok(response), Some(id)) = (&mut result, &this.inner.scope().id) {
+            this.fields.write(response, id);
         }
         Poll::Ready(result)
     }

@@ -1,7 +1,6 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::PoisonError;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,16 +9,17 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::budget::Payment;
-use super::layer::Settings;
+use super::layer::{Core, Settings};
 use super::policy::{Decision, RetryPolicy};
 use super::service::Kit;
+use super::wait::Wait;
 use crate::context::{self, AttemptScope, earlier};
 use crate::observe::{EventKind, NOW, RetryRefused};
 use crate::outcome::not_sent;
-use crate::runtime::{self, Timer};
+use crate::runtime;
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
-use crate::{Grown, Reason, WithRejection};
+use crate::{Grown, WithRejection};
 
 /// Which attempt it is, for everything inside.
 struct Attempt(u32);
@@ -28,7 +28,7 @@ impl Scope for Attempt {
     type Entered<'a> = AttemptScope;
 
     #[inline]
-    fn enter(&self) -> AttemptScope {
+    fn enter(&mut self) -> AttemptScope {
         AttemptScope::enter(self.0)
     }
 }
@@ -54,26 +54,14 @@ pin_project! {
 
 pin_project! {
     #[project = PhaseProj]
-    #[project_replace = PhaseOwned]
     enum Phase<S, F, E> {
         Calling {
             #[pin]
             call: Scoped<F, Attempt>,
         },
-        /// Waits for the time of the next attempt. The last one's error is kept: it is the answer if there is no next one.
-        Sleeping {
-            #[pin]
-            timer: Timer,
-            payment: Option<Payment>,
-            error: Option<E>,
-        },
-        /// Waits for the inner service to be ready for the next attempt.
-        Readying {
-            service: S,
-            #[pin]
-            timer: Timer,
-            payment: Option<Payment>,
-            error: Option<E>,
+        /// Apart, because it is large, and most calls never come here.
+        Waiting {
+            wait: Pin<Box<Wait<S, E>>>,
         },
         Done,
     }
@@ -114,91 +102,58 @@ where
             match this.phase.as_mut().project() {
                 PhaseProj::Calling { call } => {
                     let result = ready!(call.poll(cx)).map_err(WithRejection::grow);
-                    let after = match this.copy {
+                    let (attempt, core) = (*this.attempt, &this.kit.core);
+                    let decision = match this.copy {
                         Some(request) if !not_sent(&result) => {
-                            // Where it is called and where it is polled may be different tasks: either's deadline holds.
-                            let deadline = earlier(*this.deadline, context::deadline());
-                            let attempt = *this.attempt;
-                            this.kit
-                                .after(request, &result, attempt, *this.steps, deadline)
+                            core.policy.decide(request, result.as_ref(), attempt)
                         }
-                        _ => After::Return,
+                        _ => Decision::Return,
                     };
-                    let After::Retry(next) = after else {
-                        if let (After::Return, Ok(_), Some(budget)) =
-                            (after, &result, &this.kit.core.settings.budget)
-                        {
-                            budget.succeeded();
+                    let hint = match decision {
+                        Decision::Return => {
+                            if let (Ok(_), Some(budget)) = (&result, &core.settings.budget) {
+                                budget.succeeded();
+                            }
+                            this.phase.set(Phase::Done);
+                            return Poll::Ready(result);
                         }
+                        Decision::Retry => None,
+                        Decision::RetryAfter(hint) => Some(hint),
+                    };
+                    // Where it is called and where it is polled may be different tasks: either's deadline holds.
+                    let deadline = earlier(*this.deadline, context::deadline());
+                    let Some(next) = core.prepare(attempt, *this.steps, hint, deadline) else {
                         this.phase.set(Phase::Done);
                         return Poll::Ready(result);
                     };
                     *this.steps = next.steps;
+                    let (at, payment) = (next.at, next.payment);
                     // Sets the response free, with all it holds, and the finished call.
-                    this.phase.set(Phase::Sleeping {
-                        timer: Timer::at(next.at),
-                        payment: next.payment,
-                        error: result.err(),
-                    });
+                    let wait = Box::pin(Wait::until(at, payment, result.err()));
+                    this.phase.set(Phase::Waiting { wait });
                 }
-                PhaseProj::Sleeping { timer, .. } => {
-                    ready!(timer.poll(cx));
-                    let wait = this.kit.core.settings.max_ready_wait;
-                    let until = runtime::now().checked_add(wait);
-                    let until = earlier(until, earlier(*this.deadline, context::deadline()));
-                    let PhaseOwned::Sleeping { payment, error, .. } =
-                        this.phase.as_mut().project_replace(Phase::Done)
-                    else {
-                        return Poll::Pending;
-                    };
-                    let spare = &this.kit.spare;
-                    let service = spare.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    this.phase.set(Phase::Readying {
-                        service,
-                        timer: Timer::at(until.unwrap_or_else(runtime::now)),
-                        payment,
-                        error,
-                    });
-                }
-                PhaseProj::Readying {
-                    service,
-                    timer,
-                    payment,
-                    error,
-                } => match service.poll_ready(cx) {
-                    Poll::Ready(Ok(())) => {
-                        let Some(request) = this.copy.take() else {
-                            return Poll::Pending;
-                        };
-                        // Also before the last attempt: the budget wants to know how that one goes.
-                        *this.copy = this.kit.core.policy.clone_request(&request);
-                        *this.attempt += 1;
-                        if let Some(payment) = payment.take() {
-                            payment.spend();
+                PhaseProj::Waiting { wait } => {
+                    let deadline = earlier(*this.deadline, context::deadline());
+                    let result = ready!(wait.as_mut().poll(cx, this.kit, deadline));
+                    let (mut service, request) = match (result, this.copy.take()) {
+                        (Ok(service), Some(request)) => (service, request),
+                        (Ok(_), None) => return Poll::Pending,
+                        (Err(error), _) => {
+                            this.phase.set(Phase::Done);
+                            return Poll::Ready(Err(error));
                         }
-                        let scope = Attempt(*this.attempt);
-                        let entered = scope.enter();
-                        let call = service.call(request);
-                        drop(entered);
-                        this.phase.set(Phase::Calling {
-                            call: Scoped::new(call, scope),
-                        });
-                    }
-                    Poll::Ready(Err(error)) => {
-                        this.phase.set(Phase::Done);
-                        return Poll::Ready(Err(error.grow()));
-                    }
-                    Poll::Pending => {
-                        ready!(timer.poll(cx));
-                        let error = error.take();
-                        this.phase.set(Phase::Done);
-                        return Poll::Ready(Err(error.unwrap_or_else(|| {
-                            let core = &this.kit.core;
-                            let reason = Reason::NotReady;
-                            S::Error::reject(core.listeners.reject(core.origin, reason, None))
-                        })));
-                    }
-                },
+                    };
+                    // Also before the last attempt: the budget wants to know how that one goes.
+                    *this.copy = this.kit.core.policy.clone_request(&request);
+                    *this.attempt += 1;
+                    let mut scope = Attempt(*this.attempt);
+                    let entered = scope.enter();
+                    let call = service.call(request);
+                    drop(entered);
+                    this.phase.set(Phase::Calling {
+                        call: Scoped::new(call, scope),
+                    });
+                }
                 PhaseProj::Done => return Poll::Pending,
             }
         }
@@ -212,15 +167,6 @@ struct Steps {
     previous: Option<Duration>,
 }
 
-/// What follows an attempt.
-enum After {
-    /// Its result is the answer.
-    Return,
-    /// A retry was called for, but something forbids it: its result is the answer all the same.
-    Refused,
-    Retry(Next),
-}
-
 /// The attempt that follows, decided before the last one's response is given up.
 struct Next {
     at: Instant,
@@ -229,26 +175,8 @@ struct Next {
     payment: Option<Payment>,
 }
 
-impl<S, P> Kit<S, P> {
-    #[inline]
-    fn after<Req, Res, E>(
-        &self,
-        request: &Req,
-        result: &Result<Res, E>,
-        attempt: u32,
-        steps: Steps,
-        deadline: Option<Instant>,
-    ) -> After
-    where
-        P: RetryPolicy<Req, Res, E>,
-    {
-        match self.core.policy.decide(request, result.as_ref(), attempt) {
-            Decision::Return => After::Return,
-            Decision::Retry => self.prepare(attempt, steps, None, deadline),
-            Decision::RetryAfter(hint) => self.prepare(attempt, steps, Some(hint), deadline),
-        }
-    }
-
+impl<P> Core<P> {
+    /// `None` where something forbids another attempt: the last one's result is the answer all the same.
     #[cold]
     fn prepare(
         &self,
@@ -256,20 +184,21 @@ impl<S, P> Kit<S, P> {
         steps: Steps,
         hint: Option<Duration>,
         deadline: Option<Instant>,
-    ) -> After {
-        let (listeners, settings) = (&self.core.listeners, &self.core.settings);
+    ) -> Option<Next> {
+        let settings = &self.settings;
         if let Some(budget) = &settings.budget {
             budget.failed();
         }
         match settings.next(attempt, steps, hint, deadline) {
             Ok(next) => {
                 let (attempt, delay) = (attempt + 1, next.delay);
-                listeners.tell(NOW, || EventKind::Retrying { attempt, delay });
-                After::Retry(next)
+                self.listeners
+                    .tell(NOW, || EventKind::Retrying { attempt, delay });
+                Some(next)
             }
             Err(why) => {
-                listeners.tell(NOW, || EventKind::RetryRefused(why));
-                After::Refused
+                self.listeners.tell(NOW, || EventKind::RetryRefused(why));
+                None
             }
         }
     }

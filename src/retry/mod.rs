@@ -66,6 +66,7 @@ mod future;
 mod layer;
 mod policy;
 mod service;
+mod wait;
 
 pub use crate::policy::backoff::{Backoff, Jitter};
 pub use budget::{RetryBudget, RetryBudgetBuilder};

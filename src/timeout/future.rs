@@ -20,7 +20,7 @@ impl Scope for Until {
     type Entered<'a> = DeadlineScope;
 
     #[inline]
-    fn enter(&self) -> DeadlineScope {
+    fn enter(&mut self) -> DeadlineScope {
         // A deadline that is set where the future is polled but was not where it was called (behind a buffer, say)
         // holds as well.
         DeadlineScope::enter(earlier(self.0, context::deadline()))

@@ -1,0 +1,84 @@
+//! What lies between two attempts: the back-off, and the wait for the inner service.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::PoisonError;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::budget::Payment;
+use super::service::Kit;
+use crate::context::earlier;
+use crate::runtime::{self, Timer};
+use crate::{Reason, WithRejection};
+
+pin_project! {
+    pub(super) struct Wait<S, E> {
+        // For the time of the next attempt, and then for as long as the service may take to be ready.
+        #[pin]
+        timer: Timer,
+        // There once the time has come.
+        service: Option<S>,
+        payment: Option<Payment>,
+        // The last attempt's: the answer if there is no next one.
+        error: Option<E>,
+    }
+}
+
+impl<S, E> Wait<S, E> {
+    pub(super) fn until(at: Instant, payment: Option<Payment>, error: Option<E>) -> Self {
+        Self {
+            timer: Timer::at(at),
+            service: None,
+            payment,
+            error,
+        }
+    }
+
+    /// The service that is ready for the next attempt, which is then paid for; or the error that is the answer instead.
+    pub(super) fn poll<Req, P>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        kit: &Kit<S, P>,
+        deadline: Option<Instant>,
+    ) -> Poll<Result<S, E>>
+    where
+        S: Service<Req> + Clone,
+        S::Error: WithRejection<Error = E>,
+        E: WithRejection<Error = E>,
+    {
+        let mut this = self.project();
+        let core = &kit.core;
+        if this.service.is_none() {
+            ready!(this.timer.as_mut().poll(cx));
+            let until = runtime::now().checked_add(core.settings.max_ready_wait);
+            let until = earlier(until, deadline).unwrap_or_else(runtime::now);
+            this.timer.set(Timer::at(until));
+            let spare = kit.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            *this.service = Some(spare.clone());
+        }
+        let Some(service) = this.service else {
+            return Poll::Pending;
+        };
+        match service.poll_ready(cx) {
+            Poll::Ready(Ok(())) => {
+                if let Some(payment) = this.payment.take() {
+                    payment.spend();
+                }
+                Poll::Ready(this.service.take().ok_or_else(|| {
+                    E::reject(core.listeners.reject(core.origin, Reason::NotReady, None))
+                }))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.grow())),
+            Poll::Pending => {
+                ready!(this.timer.poll(cx));
+                Poll::Ready(Err(this.error.take().unwrap_or_else(|| {
+                    E::reject(core.listeners.reject(core.origin, Reason::NotReady, None))
+                })))
+            }
+        }
+    }
+}
