@@ -58,6 +58,23 @@ async fn a_count_window_slides_also_after_ten_thousand_successes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_count_window_forgets_failures_too() {
+    let (mut service, circuit, _) = over_probe(builder());
+    for _ in 0..100 {
+        repeat(&mut service, 4, Act::Fail).await;
+        repeat(&mut service, 6, Act::Ok).await;
+        assert_eq!(circuit.snapshot().failures, 4);
+        repeat(&mut service, 4, Act::Ok).await;
+        assert_eq!(
+            circuit.snapshot().failures,
+            0,
+            "they were more than ten calls ago"
+        );
+    }
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tight_burst_of_failures_does_not_hide_in_an_average() {
     let (mut service, circuit, _) =
         over_probe(builder().window(Window::time(secs(10))).min_calls(20));
@@ -842,12 +859,20 @@ async fn a_recovery_in_steps_lets_growing_shares_through() {
     trip_and_wait(&mut service, &circuit).await;
     repeat(&mut service, 1, Act::Ok).await;
     assert_eq!(circuit.state(), State::Recovering);
-    for share in [10, 20, 30] {
-        let mut passed = 0;
-        for _ in 0..40 {
-            passed += u32::from(send(&mut service, Act::Ok).await.is_ok());
+    let shares = [
+        [true, false, false, false],
+        [true, false, true, false],
+        [true, true, true, false],
+    ];
+    for share in shares {
+        for turn in 0..40 {
+            let passed = send(&mut service, Act::Ok).await.is_ok();
+            assert_eq!(
+                passed,
+                share[turn % 4],
+                "call {turn} of {share:?}, without chance"
+            );
         }
-        assert_eq!(passed, share, "of 40, without chance");
         assert_eq!(circuit.state(), State::Recovering);
         advance(secs(10)).await;
     }

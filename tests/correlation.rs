@@ -296,8 +296,7 @@ async fn a_consumer_needs_no_response_that_carries_it() {
 async fn request(layer: CorrelationLayer<Client>, message: Message) -> (Message, Option<String>) {
     let (service, seen) = inner();
     send(&mut layer.layer(service), message).await.unwrap();
-    let seen = seen.lock().unwrap().remove(0);
-    seen
+    seen.lock().unwrap().remove(0)
 }
 
 fn context(id: &str) -> Context {

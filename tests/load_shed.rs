@@ -304,8 +304,8 @@ async fn a_long_incident_does_not_drag_the_usual_latency_along() {
     drive(&service, 60, Act::OkAfter(secs(2)), secs(600)).await;
     drive(&service, 60, Act::OkAfter(ms(50)), secs(30)).await;
     assert_eq!(layer.limit(), 50, "half a minute later");
-    // And it is not blind to the next one.
-    drive(&service, 60, Act::OkAfter(secs(2)), secs(30)).await;
+    // And it is not blind to a smaller one, which the latency of the last one would hide.
+    drive(&service, 60, Act::OkAfter(ms(400)), secs(10)).await;
     assert!(layer.limit() < 25, "{}", layer.limit());
 }
 
@@ -405,6 +405,19 @@ async fn aimd_falls_by_its_backoff_when_calls_take_longer_than_its_timeout() {
     let (layer, service, _) = over_probe(limit.build().unwrap());
     drive(&service, 80, Act::OkAfter(ms(50)), secs(10)).await;
     assert_eq!(layer.limit(), 100, "as long as the time-out is not longer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_slow_calls_of_a_quiet_hour_do_not_move_a_limit() {
+    let limit = Limit::aimd().initial(100).min(1).timeout(ms(50));
+    let (layer, mut service, _) = over_probe(limit.build().unwrap());
+    for _ in 0..9 {
+        send(&mut service, Act::OkAfter(ms(200))).await.unwrap();
+        advance(secs(300)).await;
+    }
+    assert_eq!(layer.limit(), 100);
+    send(&mut service, Act::OkAfter(ms(200))).await.unwrap();
+    assert_eq!(layer.limit(), 90, "ten are enough");
 }
 
 #[tokio::test(start_paused = true)]

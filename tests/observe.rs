@@ -20,11 +20,11 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 // --- One story, the same names
 
-/// An observer that remembers by which instance of which layer it was told of which rejection.
-fn told_of() -> (
-    impl Fn(&Event) + Send + Sync + 'static,
-    Arc<Mutex<Vec<(String, Rejection)>>>,
-) {
+/// By which instance of which layer an observer was told of which rejection.
+type Told = Arc<Mutex<Vec<(String, Rejection)>>>;
+
+/// An observer that remembers it.
+fn told_of() -> (impl Fn(&Event) + Send + Sync + 'static, Told) {
     let list = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&list);
     let observer = move |event: &Event| {

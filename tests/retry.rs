@@ -28,15 +28,15 @@ fn over_probe(builder: RetryBuilder<RetryErrors>) -> (Retry<Probe>, Probe) {
     (builder.build().unwrap().layer(probe.clone()), probe)
 }
 
+/// When a service was called.
+type Times = Arc<Mutex<Vec<Instant>>>;
+
 /// A service that fails for the first `failures` calls, and remembers when it was called.
 fn failing(
     failures: u32,
 ) -> (
-    impl Service<(), Response = u32, Error = Broken, Future = std::future::Ready<Result<u32, Broken>>>
-    + Clone
-    + Send
-    + 'static,
-    Arc<Mutex<Vec<Instant>>>,
+    impl Service<(), Response = u32, Error = Broken, Future: Send> + Clone + Send + 'static,
+    Times,
 ) {
     let times = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&times);
