@@ -43,7 +43,7 @@ impl ConfigError {
         self.component
     }
 
-    /// The name of the setting, as its setter is called.
+    /// The name of the setting, as its setter is called; for one of a setter's several arguments, `setter.argument`.
     #[must_use]
     pub fn field(&self) -> &str {
         self.field

@@ -152,6 +152,11 @@ pub(crate) fn deadline() -> Option<Instant> {
     DEADLINE.with(Cell::get)
 }
 
+/// Whether the request that is being worked on is late.
+pub(crate) fn deadline_has_passed() -> bool {
+    deadline().is_some_and(|deadline| deadline <= runtime::now())
+}
+
 #[inline]
 pub(crate) fn attempt() -> u32 {
     ATTEMPT.with(Cell::get)

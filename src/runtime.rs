@@ -2,6 +2,11 @@
 //!
 //! The clock is tokio's, so that a paused test clock drives the whole crate.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "forbidden everywhere else, so that they are here"
+)]
+
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +21,6 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The time now.
 #[inline]
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -89,11 +93,8 @@ pub(crate) fn at(instant: Instant) -> Duration {
 }
 
 #[cold]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the clock of the runtime that happens to come first may have been moved ahead of the others"
-)]
 fn beginning() -> Instant {
+    // The system's clock: that of the runtime which happens to come first may have been moved ahead of the others.
     let now = std::time::Instant::now();
     // Not every system's clock reaches back to before its start.
     let earlier = [86_400, 3_600, 60, 1]

@@ -922,7 +922,10 @@ fn a_bulkhead_takes_what_its_docs_say() {
     let b = BulkheadLayer::builder;
     refused(b().limit(0).build(), "bulkhead", "limit");
     refused(b().limit(1 << 24).build(), "bulkhead", "limit");
-    assert_eq!(b().limit((1 << 24) - 1).build().unwrap().limit(), (1 << 24) - 1);
+    assert_eq!(
+        b().limit((1 << 24) - 1).build().unwrap().limit(),
+        (1 << 24) - 1
+    );
     for calls in [0, 1 << 20, u32::MAX] {
         refused(b().queue(calls, secs(1)).build(), "bulkhead", "queue.calls");
     }
@@ -934,7 +937,7 @@ fn a_bulkhead_takes_what_its_docs_say() {
         refused(b().queue(1, wait).build(), "bulkhead", "queue.max_wait");
     }
     refused(b().limit(0).queue(1, secs(1)).build(), "bulkhead", "limit");
-    b().queue(1 << 20, HOUR).build().unwrap();
+    b().queue((1 << 20) - 1, HOUR).build().unwrap();
 }
 
 #[test]

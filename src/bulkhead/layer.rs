@@ -61,7 +61,6 @@ impl BulkheadLayer {
     }
 
     /// A bulkhead with more settings.
-    #[must_use]
     pub fn builder() -> BulkheadBuilder {
         BulkheadBuilder::tracked_by(AtResponse::default())
     }

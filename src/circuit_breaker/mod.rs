@@ -52,7 +52,8 @@
 //! # Cancellation
 //!
 //! A call that is dropped gives back its probe place. By default it counts as a failure if it had run for longer than the slow-call
-//! threshold (or a second, without one), because someone gave up waiting, and as nothing otherwise: see
+//! threshold (or a second, without one), or when the request's deadline has passed (a [`TimeoutLayer`](crate::TimeoutLayer) further
+//! out ended it), because someone gave up waiting; and as nothing otherwise: see
 //! [`on_cancel`](CircuitBreakerBuilder::on_cancel). Until a call first waits its time does not run for this purpose.
 //!
 //! # Cost

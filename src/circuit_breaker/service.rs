@@ -1,9 +1,11 @@
 use std::fmt;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tower_service::Service;
 
 use super::circuit::{Circuit, Time};
+use crate::context;
 use crate::guarded::{Guard, Guarded, Inner, Ready};
 use crate::name::Origin;
 use crate::observe::EventKind;
@@ -154,6 +156,10 @@ impl<T> Drop for Admission<T> {
     #[inline]
     fn drop(&mut self) {
         if !self.settled {
+            if !self.entered && context::deadline_has_passed() {
+                // Cut off by its own deadline, however short that was: no caller that changed its mind.
+                self.time = Time::Took(Duration::MAX);
+            }
             self.settle(if self.entered { FAILED } else { CANCELLED });
         }
     }

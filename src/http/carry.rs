@@ -17,6 +17,10 @@ impl Carry for HeaderMap {
         }
     }
 
+    fn has(&self, field: &str) -> bool {
+        self.contains_key(field)
+    }
+
     fn set(&mut self, field: &str, value: &str) {
         let name = if field == DEFAULT {
             Ok(DEFAULT.clone())
@@ -36,6 +40,10 @@ impl<B> Carry for http::Request<B> {
         Carry::get(self.headers(), field)
     }
 
+    fn has(&self, field: &str) -> bool {
+        self.headers().has(field)
+    }
+
     fn set(&mut self, field: &str, value: &str) {
         self.headers_mut().set(field, value);
     }
@@ -44,6 +52,10 @@ impl<B> Carry for http::Request<B> {
 impl<B> Carry for http::Response<B> {
     fn get(&self, field: &str) -> Option<&[u8]> {
         Carry::get(self.headers(), field)
+    }
+
+    fn has(&self, field: &str) -> bool {
+        self.headers().has(field)
     }
 
     fn set(&mut self, field: &str, value: &str) {

@@ -104,7 +104,17 @@ impl LoadShedLayer {
 }
 
 impl LoadShedLayer<OnReadiness> {
-    /// The same with a name, in rejections.
+    /// The same, telling this observer what it decides.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer + 'static) -> Self {
+        Self {
+            mode: OnReadiness {
+                teller: Teller::new(self.mode.teller.origin()).told(Some(Arc::new(observer))),
+            },
+        }
+    }
+
+    /// The same with a name, in rejections. Comes before [`observer`](Self::observer).
     ///
     /// # Errors
     ///

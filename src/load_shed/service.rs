@@ -1,11 +1,13 @@
 use std::fmt;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::layer::{Limited, OnReadiness};
 use super::load::{Admitted, Load};
+use crate::context;
 use crate::guarded::{Guard, Guarded, Inner, Ready};
 use crate::observe::EventKind;
 use crate::runtime::{Entry, at, now};
@@ -135,8 +137,14 @@ impl<T> InFlight<T> {
         let latency = self
             .started
             .map(|started| now.saturating_duration_since(started));
-        let gave_up = outcome == Outcome::Cancelled
-            && latency.is_some_and(|latency| load.gave_up_after(latency));
+        let ran = if context::deadline_has_passed() {
+            // Cut off by its own deadline, however short that was: no caller that changed its mind.
+            Some(Duration::MAX)
+        } else {
+            latency
+        };
+        let gave_up =
+            outcome == Outcome::Cancelled && ran.is_some_and(|ran| load.gave_up_after(ran));
         let now = at(now);
         let moved = match latency {
             _ if verdict.is_overload() || gave_up => load.dropped(self.admitted, now),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::budget::RetryBudget;
-use super::policy::{CloneWith, Decision, RetryErrors, RetryFn};
+use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::service::{Kit, Retry};
 use crate::ConfigError;
 use crate::name::{Origin, origin};
@@ -200,20 +200,11 @@ impl<P> RetryBuilder<P> {
     }
 
     /// Retries where a closure of the request and the result says so.
-    pub fn retry_if<Req, Res, Err, F>(
-        self,
-        retry: F,
-    ) -> RetryBuilder<RetryFn<impl Fn(&Req, Result<&Res, &Err>, u32) -> Decision>>
+    pub fn retry_if<Req, Res, Err, F>(self, retry: F) -> RetryBuilder<RetryIf<F>>
     where
         F: Fn(&Req, Result<&Res, &Err>) -> bool,
     {
-        self.decide(move |request: &Req, result: Result<&Res, &Err>, _| {
-            if retry(request, result) {
-                Decision::Retry
-            } else {
-                Decision::Return
-            }
-        })
+        self.policy(RetryIf(retry))
     }
 
     /// Decides by a closure of the request, the result and the number of the attempt.

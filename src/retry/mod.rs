@@ -72,5 +72,5 @@ pub use crate::policy::backoff::{Backoff, Jitter};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use future::ResponseFuture;
 pub use layer::{RetryBuilder, RetryLayer};
-pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryPolicy};
+pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf, RetryPolicy};
 pub use service::Retry;

@@ -72,6 +72,35 @@ impl<F> fmt::Debug for RetryFn<F> {
     }
 }
 
+/// A yes or no of a closure as a policy. Made by [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if).
+#[derive(Clone, Copy)]
+pub struct RetryIf<F>(pub(super) F);
+
+impl<Req, Res, Err, F> RetryPolicy<Req, Res, Err> for RetryIf<F>
+where
+    Req: Clone,
+    F: Fn(&Req, Result<&Res, &Err>) -> bool,
+{
+    #[inline]
+    fn clone_request(&self, request: &Req) -> Option<Req> {
+        Some(request.clone())
+    }
+
+    fn decide(&self, request: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
+        if (self.0)(request, result) {
+            Decision::Retry
+        } else {
+            Decision::Return
+        }
+    }
+}
+
+impl<F> fmt::Debug for RetryIf<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RetryIf(..)")
+    }
+}
+
 /// Two closures as a policy, for requests that are not `Clone`. Made by
 /// [`RetryBuilder::decide_cloning`](crate::RetryBuilder::decide_cloning).
 #[derive(Clone, Copy)]

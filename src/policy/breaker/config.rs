@@ -36,8 +36,8 @@ pub enum Mode {
 pub enum OnCancel {
     /// It does not count.
     Ignore,
-    /// It is a failure if it had run for at least this long, and does not count otherwise. At most 24
-    /// hours; zero makes a failure of every cancelled call.
+    /// It is a failure if it had run for at least this long, or its request's deadline had passed, and does
+    /// not count otherwise. At most 24 hours; zero makes a failure of every cancelled call.
     FailureAfter(Duration),
 }
 

@@ -123,14 +123,13 @@ impl Adaptive {
         }
     }
 
-    /// How many calls may be under way at once now; at least 1.
+    /// How many calls may be under way at once now; at least 1, unless it was fixed at 0.
     pub(crate) fn limit(&self) -> u32 {
-        let limit = match &self.algorithm {
+        match &self.algorithm {
             Algorithm::Fixed(limit) => *limit,
-            Algorithm::Aimd(aimd) => aimd.limit(),
-            Algorithm::Gradient2(gradient2) => gradient2.limit(),
-        };
-        limit.max(1)
+            Algorithm::Aimd(aimd) => aimd.limit().max(1),
+            Algorithm::Gradient2(gradient2) => gradient2.limit().max(1),
+        }
     }
 
     /// Takes the latency of a call, which stands for `weight` calls. `in_flight` is how many were under

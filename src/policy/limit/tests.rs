@@ -174,7 +174,7 @@ proptest! {
         ),
     ) {
         let lowest = Limit::gradient2().initial(1).min(1).build().expect("valid");
-        for limit in [Limit::adaptive(), aimd(), lowest, Limit::fixed(0)] {
+        for limit in [Limit::adaptive(), aimd(), lowest, Limit::fixed(7)] {
             let mut adaptive = Adaptive::new(&limit, Duration::MAX / 3);
             for (now, rtt, in_flight, weight, dropped) in &calls {
                 if *dropped {
