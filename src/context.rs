@@ -5,16 +5,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::CorrelationId;
-use crate::runtime;
+use crate::runtime::Moment;
 use crate::scoped::{Scope, Scoped};
 
 // Three cells rather than one context: a layer that changes one of them pays for that one. The two that
 // are plain numbers need no destructor, which makes reaching them free.
 thread_local! {
-    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static DEADLINE: Cell<Moment> = const { Cell::new(Moment::NEVER) };
     static ATTEMPT: Cell<u32> = const { Cell::new(0) };
     static CORRELATION: RefCell<Option<CorrelationId>> = const { RefCell::new(None) };
 }
@@ -43,11 +42,22 @@ thread_local! {
 /// }).await;
 /// # }
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     correlation_id: Option<CorrelationId>,
-    deadline: Option<Instant>,
+    deadline: Moment,
     attempt: u32,
+}
+
+impl Default for Context {
+    /// An empty one.
+    fn default() -> Self {
+        Self {
+            correlation_id: None,
+            deadline: Moment::NEVER,
+            attempt: 0,
+        }
+    }
 }
 
 impl Context {
@@ -70,8 +80,7 @@ impl Context {
     /// What is left until the request's deadline: zero when it has passed, `None` when there is none.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline
-            .map(|deadline| deadline.saturating_duration_since(runtime::now()))
+        (self.deadline != Moment::NEVER).then(|| self.deadline.since(Moment::now()))
     }
 
     /// Which attempt this is of a call that may be retried: 1 for the first, 0 outside of a retry layer.
@@ -90,7 +99,7 @@ impl Context {
     /// The same with a deadline so far from now, unless it already has an earlier one.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.deadline = earlier(self.deadline, runtime::now().checked_add(timeout));
+        self.deadline = self.deadline.min(Moment::now().after(timeout));
         self
     }
 
@@ -148,18 +157,18 @@ where
 }
 
 #[inline]
-pub(crate) fn deadline() -> Option<Instant> {
-    DEADLINE.with(Cell::get)
+pub(crate) fn deadline() -> Moment {
+    DEADLINE.get()
 }
 
 /// Whether the request that is being worked on is late.
 pub(crate) fn deadline_has_passed() -> bool {
-    deadline().is_some_and(|deadline| deadline <= runtime::now())
+    deadline() != Moment::NEVER && deadline() <= Moment::now()
 }
 
 #[inline]
 pub(crate) fn attempt() -> u32 {
-    ATTEMPT.with(Cell::get)
+    ATTEMPT.get()
 }
 
 pub(crate) fn correlation_id() -> Option<CorrelationId> {
@@ -169,31 +178,21 @@ pub(crate) fn correlation_id() -> Option<CorrelationId> {
         .unwrap_or(None)
 }
 
-/// The earlier of two moments, where `None` is never.
-#[inline]
-pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, None) => a,
-        (None, b) => b,
-    }
-}
-
 /// While it lives, the current deadline is this one.
 #[derive(Debug)]
-pub struct DeadlineScope(Option<Instant>);
+pub struct DeadlineScope(Moment);
 
 impl DeadlineScope {
     #[inline]
-    pub(crate) fn enter(deadline: Option<Instant>) -> Self {
-        Self(DEADLINE.with(|current| current.replace(deadline)))
+    pub(crate) fn enter(deadline: Moment) -> Self {
+        Self(DEADLINE.replace(deadline))
     }
 }
 
 impl Drop for DeadlineScope {
     #[inline]
     fn drop(&mut self) {
-        DEADLINE.with(|current| current.set(self.0));
+        DEADLINE.set(self.0);
     }
 }
 
@@ -204,14 +203,14 @@ pub struct AttemptScope(u32);
 impl AttemptScope {
     #[inline]
     pub(crate) fn enter(attempt: u32) -> Self {
-        Self(ATTEMPT.with(|current| current.replace(attempt)))
+        Self(ATTEMPT.replace(attempt))
     }
 }
 
 impl Drop for AttemptScope {
     #[inline]
     fn drop(&mut self) {
-        ATTEMPT.with(|current| current.set(self.0));
+        ATTEMPT.set(self.0);
     }
 }
 

@@ -19,14 +19,82 @@ use rand::RngExt as _;
 use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The time now.
+/// A moment, in nanoseconds since the beginning. Half the size of an [`Instant`], and to compare or to add to one is a single
+/// instruction; what lies further ahead than 584 years is never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Later than any other: no deadline.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    #[inline]
+    pub(crate) fn now() -> Self {
+        Self(nanos(Instant::now().saturating_duration_since(beginning())))
+    }
+
+    /// So much later.
+    #[inline]
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// How long this is after an earlier moment.
+    #[inline]
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// How long ago it was.
+    #[inline]
+    pub(crate) fn elapsed(self) -> Duration {
+        Self::now().since(self)
+    }
+
+    /// The same for a policy, which counts its time from the beginning.
+    #[inline]
+    pub(crate) const fn since_beginning(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
+    /// The same for an atomic.
+    #[inline]
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// From where moments are counted: well before this was first asked. A paused test clock stands where it was paused, and must not be
+/// before the beginning because some other clock was asked first.
 #[inline]
-pub(crate) fn now() -> Instant {
-    Instant::now()
+fn beginning() -> Instant {
+    static BEGINNING: OnceLock<Instant> = OnceLock::new();
+    #[cold]
+    fn begin() -> Instant {
+        // The system's clock: that of the runtime which happens to come first may have been moved ahead of the others.
+        let now = std::time::Instant::now();
+        // Not every system's clock reaches back to before its start.
+        let earlier = [86_400, 3_600, 60, 1]
+            .into_iter()
+            .find_map(|seconds| now.checked_sub(Duration::from_secs(seconds)));
+        earlier.unwrap_or(now).into()
+    }
+    *BEGINNING.get_or_init(begin)
+}
+
+/// A duration in whole nanoseconds; more than 584 years is for ever.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    // Not `as_nanos`: its 128-bit product costs more than everything else on this path.
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 thread_local! {
-    static ENTRY: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Never outside of a descent.
+    static ENTRY: Cell<Moment> = const { Cell::new(Moment::NEVER) };
 }
 
 /// One reading of the clock, shared by all layers of a stack while a call descends through them.
@@ -37,7 +105,7 @@ thread_local! {
 /// would otherwise vanish from a measured latency.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    now: Instant,
+    now: Moment,
     outermost: bool,
 }
 
@@ -45,31 +113,30 @@ impl Entry {
     /// The time at which the current descent began. Keep it alive across the inner `call`.
     #[inline]
     pub(crate) fn new() -> Self {
-        ENTRY.with(|entry| match entry.get() {
-            Some(now) => Self {
-                now,
+        let outer = ENTRY.get();
+        if outer != Moment::NEVER {
+            return Self {
+                now: outer,
                 outermost: false,
-            },
-            None => {
-                let now = now();
-                entry.set(Some(now));
-                Self {
-                    now,
-                    outermost: true,
-                }
-            }
-        })
+            };
+        }
+        let now = Moment::now();
+        ENTRY.set(now);
+        Self {
+            now,
+            outermost: true,
+        }
     }
 
     #[inline]
-    pub(crate) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Moment {
         self.now
     }
 
     /// The time at which the current descent began, if anyone further out asked for it.
     #[inline]
-    pub(crate) fn peek() -> Option<Instant> {
-        ENTRY.with(Cell::get)
+    pub(crate) fn peek() -> Option<Moment> {
+        Some(ENTRY.get()).filter(|now| *now != Moment::NEVER)
     }
 }
 
@@ -77,46 +144,9 @@ impl Drop for Entry {
     #[inline]
     fn drop(&mut self) {
         if self.outermost {
-            ENTRY.with(|entry| entry.set(None));
+            ENTRY.set(Moment::NEVER);
         }
     }
-}
-
-/// The time since the beginning, from which all policies count.
-///
-/// The beginning is well before this was first asked: a paused test clock stands where it was paused, and must not be before the
-/// beginning because some other clock was asked first.
-#[inline]
-pub(crate) fn at(instant: Instant) -> Duration {
-    static BEGINNING: OnceLock<Instant> = OnceLock::new();
-    instant.saturating_duration_since(*BEGINNING.get_or_init(beginning))
-}
-
-#[cold]
-fn beginning() -> Instant {
-    // The system's clock: that of the runtime which happens to come first may have been moved ahead of the others.
-    let now = std::time::Instant::now();
-    // Not every system's clock reaches back to before its start.
-    let earlier = [86_400, 3_600, 60, 1]
-        .into_iter()
-        .find_map(|seconds| now.checked_sub(Duration::from_secs(seconds)));
-    earlier.unwrap_or(now).into()
-}
-
-/// The time now, since the beginning.
-#[inline]
-pub(crate) fn elapsed() -> Duration {
-    at(now())
-}
-
-/// A duration in whole nanoseconds, for an atomic; more than 584 years is for ever.
-#[inline]
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    // Not `as_nanos`: its 128-bit product costs more than everything else on this path.
-    duration
-        .as_secs()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// A random number in `[0, 1)`.
@@ -151,9 +181,11 @@ pin_project! {
 
 impl Timer {
     /// Fires at this moment.
-    pub(crate) fn at(deadline: Instant) -> Self {
+    pub(crate) fn at(moment: Moment) -> Self {
+        let begun = beginning();
+        let instant = begun.checked_add(moment.since_beginning());
         Self {
-            sleep: unconstrained(sleep_until(deadline)),
+            sleep: unconstrained(sleep_until(instant.unwrap_or(begun))),
         }
     }
 }

@@ -121,7 +121,10 @@ impl Message {
 }
 
 impl Carry for Message {
-    fn get(&self, _: &str) -> Option<&[u8]> {
+    fn get(&self, field: &str) -> Option<&[u8]> {
+        if field != "x-correlation-id" {
+            return None;
+        }
         self.id.0.get(..self.length).filter(|id| !id.is_empty())
     }
 

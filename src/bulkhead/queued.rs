@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -15,7 +14,7 @@ use super::service::{Bulkhead, Place, Resolved, ResponseFuture};
 use crate::guarded::{Guarded, Ready};
 use crate::name::Origin;
 use crate::pool::Home;
-use crate::runtime::{Entry, Timer};
+use crate::runtime::{Entry, Moment, Timer};
 use crate::track::Track;
 use crate::{Grown, Reason, WithRejection, context};
 
@@ -65,10 +64,10 @@ where
                         stage: Stage::New,
                     },
                 }),
-                until: context::earlier(
-                    Entry::new().now().checked_add(self.mode.max_wait),
-                    context::deadline(),
-                ),
+                until: Entry::new()
+                    .now()
+                    .after(self.mode.max_wait)
+                    .min(context::deadline()),
             },
         };
         QueuedFuture { phase }
@@ -156,7 +155,7 @@ pin_project! {
         /// It has not been polled yet, or was without having to wait.
         Arriving {
             waiting: Option<Waiting<S, Req, T>>,
-            until: Option<tokio::time::Instant>,
+            until: Moment,
         },
         /// It waits for a place, or with a place for the inner service.
         Waiting {
@@ -200,13 +199,8 @@ where
                     match held.poll(cx) {
                         Poll::Ready(ended) => (waiting.take(), ended),
                         Poll::Pending => {
-                            let waiting = waiting.take();
-                            // No moment at all only where the clock has none so late.
-                            let until = until.unwrap_or_else(far_away);
-                            phase.set(Phase::Waiting {
-                                waiting,
-                                timer: Timer::at(until),
-                            });
+                            let (waiting, timer) = (waiting.take(), Timer::at(*until));
+                            phase.set(Phase::Waiting { waiting, timer });
                             continue;
                         }
                     }
@@ -268,10 +262,6 @@ where
             Err(error) => Ended::NotReady(error),
         })
     }
-}
-
-fn far_away() -> tokio::time::Instant {
-    crate::runtime::now() + Duration::from_secs(86_400)
 }
 
 impl<S: Service<Req>, Req, T> fmt::Debug for QueuedFuture<S, Req, T> {

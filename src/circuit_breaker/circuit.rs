@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::name::Origin;
 use crate::observe::{EventKind, Listeners, NOW, Observer};
@@ -18,7 +17,7 @@ use crate::policy::breaker::{
     Breaker, Config, Decision, Front, Mode, Snapshot, State, Ticket, Transition,
 };
 use crate::pool::{Pool, Resident};
-use crate::runtime::{self, at, elapsed, nanos, random};
+use crate::runtime::{Moment, nanos, random};
 use crate::striped::Striped;
 use crate::{Outcome, Verdict};
 
@@ -71,7 +70,7 @@ impl Resident for Circuit {
     }
 
     fn vacant() -> Self {
-        let breaker = Breaker::new(Config::default(), elapsed());
+        let breaker = Breaker::new(Config::default(), now());
         Self {
             gate: AtomicU64::new(0),
             bucket_ends: AtomicU64::new(0),
@@ -97,7 +96,7 @@ impl Resident for Circuit {
         self.times_cancelled
             .store(config.times_cancelled(), Ordering::Relaxed);
         let mut machine = self.lock();
-        let breaker = Breaker::new(config, elapsed()).following(&machine.breaker);
+        let breaker = Breaker::new(config, now()).following(&machine.breaker);
         let front = breaker.front();
         *machine = Machine {
             credited: self.successes.sum(),
@@ -114,7 +113,7 @@ impl Resident for Circuit {
     fn move_out(&self) -> bool {
         self.listeners.move_out();
         let mut machine = self.lock();
-        let nobody = Breaker::new(Config::default(), elapsed()).following(&machine.breaker);
+        let nobody = Breaker::new(Config::default(), now()).following(&machine.breaker);
         self.gate
             .store(nobody.front().epoch << FLAGS, Ordering::Release);
         machine.state = watch::Sender::new(nobody.state());
@@ -146,7 +145,7 @@ impl Circuit {
         match self.open_until.load(Ordering::Relaxed) {
             u64::MAX => None,
             until => {
-                let left = until.saturating_sub(nanos(elapsed()));
+                let left = until.saturating_sub(Moment::now().to_bits());
                 Some(Duration::from_nanos(left))
             }
         }
@@ -195,7 +194,7 @@ impl Circuit {
             let slow = self.slow.load(Ordering::Relaxed);
             let fast = slow == NEVER_SLOW || nanos(time.ran()) <= slow;
             let exact = gate & IN_BUCKETS == 0
-                || nanos(at(time.now())) < self.bucket_ends.load(Ordering::Relaxed);
+                || time.now().to_bits() < self.bucket_ends.load(Ordering::Relaxed);
             if fast && exact {
                 self.successes.bump();
                 return;
@@ -242,7 +241,7 @@ impl Circuit {
     /// Does something with the machine when it is up to date, says what may be done without it from then on, and tells of
     /// a change of state when the lock is free again.
     fn with<R>(&self, act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>)) -> R {
-        let now = elapsed();
+        let now = now();
         let mut machine = self.lock();
         let counted = self.successes.sum();
         let news = counted.wrapping_sub(machine.credited);
@@ -304,16 +303,20 @@ impl Circuit {
     }
 }
 
+fn now() -> Duration {
+    Moment::now().since_beginning()
+}
+
 /// What is known of the time of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Time {
     /// Nothing.
     Unknown,
     /// It began then, and did not have to wait: it is still then, as far as windows go.
-    AtOnce(Instant),
+    AtOnce(Moment),
     /// It began then.
-    Since(Instant),
-    /// It took so long until its head was there.
+    Since(Moment),
+    /// It took so long, until its head was there.
     Took(Duration),
 }
 
@@ -322,18 +325,16 @@ impl Time {
     pub(crate) fn ran(self) -> Duration {
         match self {
             Self::Unknown => Duration::ZERO,
-            Self::AtOnce(started) | Self::Since(started) => {
-                runtime::now().saturating_duration_since(started)
-            }
+            Self::AtOnce(started) | Self::Since(started) => started.elapsed(),
             Self::Took(ran) => ran,
         }
     }
 
     #[inline]
-    fn now(self) -> Instant {
+    fn now(self) -> Moment {
         match self {
             Self::AtOnce(started) => started,
-            _ => runtime::now(),
+            _ => Moment::now(),
         }
     }
 }

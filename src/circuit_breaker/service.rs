@@ -11,7 +11,7 @@ use crate::name::Origin;
 use crate::observe::EventKind;
 use crate::policy::breaker::{Decision, Ticket};
 use crate::pool::Home;
-use crate::runtime::{Entry, now};
+use crate::runtime::{Entry, Moment};
 use crate::track::{CANCELLED, FAILED, Settle, Track};
 use crate::{AtResponse, Grown, Reason, Verdict, WithRejection};
 
@@ -139,7 +139,7 @@ impl<T> Guard for Admission<T> {
         self.returned();
         self.time = match self.time {
             Time::AtOnce(started) => Time::Since(started),
-            Time::Unknown if self.circuit.times_cancelled() => Time::Since(now()),
+            Time::Unknown if self.circuit.times_cancelled() => Time::Since(Moment::now()),
             known => known,
         };
     }

@@ -136,24 +136,18 @@ impl Fields {
             .chain(default.iter().copied())
     }
 
-    /// The first valid ID that the request carries.
+    /// The first valid ID that the request carries, or else a new one, which the request is then given; and it is written over what
+    /// says something else, in whatever field.
     #[inline]
-    pub(super) fn read(&self, carrier: &impl Carry) -> Option<CorrelationId> {
-        let valid = |field: &str| CorrelationId::try_from(carrier.get(field)?).ok();
+    pub(super) fn settle(
+        &self,
+        carrier: &mut impl Carry,
+        trusts: bool,
+        new: impl FnOnce() -> CorrelationId,
+    ) -> CorrelationId {
         match &self.0 {
-            Some(own) => own.iter().find_map(|field| valid(field)),
-            None => DEFAULT_FIELDS.iter().find_map(|field| valid(field)),
-        }
-    }
-
-    /// Writes the ID over what says something else, in whatever field.
-    #[inline]
-    pub(super) fn overwrite(&self, carrier: &mut impl Carry, id: &CorrelationId) {
-        match &self.0 {
-            Some(own) => own.iter().for_each(|field| overwrite(field, carrier, id)),
-            None => DEFAULT_FIELDS
-                .iter()
-                .for_each(|field| overwrite(field, carrier, id)),
+            Some(own) => settle(own, carrier, trusts, new),
+            None => settle(DEFAULT_FIELDS, carrier, trusts, new),
         }
     }
 
@@ -165,12 +159,47 @@ impl Fields {
 }
 
 #[inline]
-fn overwrite(field: &str, carrier: &mut impl Carry, id: &CorrelationId) {
-    let right = match carrier.get(field) {
-        Some(value) => value == id.encode(&mut [0; 36]).as_bytes(),
-        None => !carrier.has(field),
-    };
-    if !right {
-        carrier.set(field, id.encode(&mut [0; 36]));
+fn settle(
+    fields: &[impl AsRef<str>],
+    carrier: &mut impl Carry,
+    trusts: bool,
+    new: impl FnOnce() -> CorrelationId,
+) -> CorrelationId {
+    let mut found = None;
+    let mut differs = false;
+    for field in fields {
+        match (carrier.get(field.as_ref()), &found) {
+            (Some(value), None) if trusts => match CorrelationId::try_from(value) {
+                Ok(id) => found = Some((id, value)),
+                Err(_) => differs = true,
+            },
+            (Some(value), Some((_, chosen))) => differs |= value != *chosen,
+            (Some(_), None) => differs = true,
+            (None, _) => differs |= carrier.has(field.as_ref()),
+        }
     }
+    match found {
+        Some((id, _)) if !differs => id,
+        found => {
+            let found = found.map(|(id, _)| id);
+            overwrite(fields, carrier, found, new)
+        }
+    }
+}
+
+#[cold]
+fn overwrite(
+    fields: &[impl AsRef<str>],
+    carrier: &mut impl Carry,
+    found: Option<CorrelationId>,
+    new: impl FnOnce() -> CorrelationId,
+) -> CorrelationId {
+    let is_new = found.is_none();
+    let id = found.unwrap_or_else(new);
+    for (n, field) in fields.iter().map(AsRef::as_ref).enumerate() {
+        if carrier.has(field) || (is_new && n == 0) {
+            carrier.set(field, id.encode(&mut [0; 36]));
+        }
+    }
+    id
 }

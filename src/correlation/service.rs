@@ -33,19 +33,8 @@ impl<S, D> Correlation<S, D> {
     /// The ID that came with a request, or a new one. What is inside must not see one that was refused.
     #[inline]
     fn receive(&self, request: &mut impl Carry) -> InCorrelation {
-        let fields = &self.layer.fields;
-        let inbound = if self.layer.trusts {
-            fields.read(request)
-        } else {
-            None
-        };
-        let id = inbound.unwrap_or_else(|| {
-            let id = new_id();
-            fields.write(request, &id);
-            id
-        });
-        fields.overwrite(request, &id);
-        InCorrelation::new(id)
+        let (fields, trusts) = (&self.layer.fields, self.layer.trusts);
+        InCorrelation::new(fields.settle(request, trusts, new_id))
     }
 }
 
@@ -146,7 +135,7 @@ pub struct InCorrelation {
     id: Option<CorrelationId>,
     /// `None` where nobody wants it: entering even a disabled span costs more than the whole layer.
     #[cfg(feature = "tracing")]
-    span: Option<tracing::Span>,
+    span: Option<Box<tracing::Span>>,
 }
 
 impl InCorrelation {
@@ -155,7 +144,8 @@ impl InCorrelation {
         Self {
             #[cfg(feature = "tracing")]
             span: Some(tracing::info_span!("request", correlation_id = %id))
-                .filter(|span| !span.is_disabled()),
+                .filter(|span| !span.is_disabled())
+                .map(Box::new),
             id: Some(id),
         }
     }
@@ -173,7 +163,7 @@ impl Scope for InCorrelation {
     fn enter(&mut self) -> Self::Entered<'_> {
         let scope = CorrelationScope::enter(&mut self.id);
         #[cfg(feature = "tracing")]
-        let span = self.span.as_ref().map(tracing::Span::enter);
+        let span = self.span.as_deref().map(tracing::Span::enter);
         #[cfg(not(feature = "tracing"))]
         let span = std::marker::PhantomData;
         (scope, span)

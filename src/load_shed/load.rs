@@ -9,7 +9,7 @@ use crate::observe::Listeners;
 use crate::policy::breaker::OnCancel;
 use crate::policy::limit::{Adaptive, Limit};
 use crate::pool::{Pool, Resident};
-use crate::runtime::{elapsed, nanos};
+use crate::runtime::{Moment, nanos};
 
 /// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
@@ -113,7 +113,7 @@ impl Resident for Load {
 
 impl Moving {
     fn new(limit: &Limit, counted: u32) -> Self {
-        let since = elapsed();
+        let since = Moment::now().since_beginning();
         Self {
             limit: Adaptive::new(limit, since),
             counted,
@@ -308,7 +308,7 @@ mod tests {
         load.move_in(settings(Limit::adaptive()));
         let new = load.try_admit().unwrap();
         for _ in 0..1_000 {
-            let now = elapsed() + Duration::from_secs(3600);
+            let now = Moment::now().since_beginning() + Duration::from_secs(3600);
             assert_eq!(load.dropped(old, now), None);
         }
         load.release(old);

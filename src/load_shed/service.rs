@@ -2,7 +2,6 @@ use std::fmt;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tower_service::Service;
 
 use super::layer::{Limited, OnReadiness};
@@ -10,7 +9,7 @@ use super::load::{Admitted, Load};
 use crate::context;
 use crate::guarded::{Guard, Guarded, Inner, Ready};
 use crate::observe::EventKind;
-use crate::runtime::{Entry, at, now};
+use crate::runtime::{Entry, Moment};
 use crate::track::{CANCELLED, FAILED, Settle, Track};
 use crate::{AtResponse, Grown, Outcome, Reason, Verdict, WithRejection};
 
@@ -76,7 +75,7 @@ where
                         load: mode.load.state(),
                         tracker: mode.tracker.clone(),
                         admitted,
-                        started: entry.as_ref().map(Entry::now),
+                        started: entry.as_ref().map_or(Moment::NEVER, Entry::now),
                         settled: false,
                         entered: true,
                     };
@@ -123,7 +122,7 @@ pub struct InFlight<T> {
     admitted: Admitted,
     /// Known for samples from the start, for the others from when they first had to wait: that is all a
     /// cancellation needs.
-    started: Option<Instant>,
+    started: Moment,
     settled: bool,
     entered: bool,
 }
@@ -133,10 +132,8 @@ impl<T> InFlight<T> {
     #[cold]
     fn report(&self, verdict: Verdict) {
         let (load, outcome) = (self.load, verdict.outcome());
-        let now = now();
-        let latency = self
-            .started
-            .map(|started| now.saturating_duration_since(started));
+        let now = Moment::now();
+        let latency = (self.started != Moment::NEVER).then(|| now.since(self.started));
         let ran = if context::deadline_has_passed() {
             // Cut off by its own deadline, however short that was: no caller that changed its mind.
             Some(Duration::MAX)
@@ -145,7 +142,7 @@ impl<T> InFlight<T> {
         };
         let gave_up =
             outcome == Outcome::Cancelled && ran.is_some_and(|ran| load.gave_up_after(ran));
-        let now = at(now);
+        let now = now.since_beginning();
         let moved = match latency {
             _ if verdict.is_overload() || gave_up => load.dropped(self.admitted, now),
             Some(latency) if self.admitted.sample && outcome == Outcome::Success => {
@@ -202,8 +199,8 @@ impl<T> Guard for InFlight<T> {
     #[inline]
     fn suspended(&mut self) {
         self.returned();
-        if self.started.is_none() && self.load.moves() {
-            self.started = Some(now());
+        if self.started == Moment::NEVER && self.load.moves() {
+            self.started = Moment::now();
         }
     }
 }

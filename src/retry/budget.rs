@@ -3,12 +3,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::ConfigError;
 use crate::policy::budget::{Budget, BudgetConfig, Withdrawal};
 use crate::policy::throttle::{Throttle, ThrottleConfig};
-use crate::runtime::{at, elapsed, nanos};
+use crate::runtime::{Moment, nanos};
 use crate::striped::Striped;
 
 /// What keeps retries from becoming the outage: how many there may be for the requests there are.
@@ -78,7 +76,7 @@ impl RetryBudget {
     }
 
     fn of(config: &BudgetConfig) -> Self {
-        let budget = Budget::new(config, elapsed());
+        let budget = Budget::new(config, Moment::now().since_beginning());
         let ends = budget.ends();
         Self::with(Kind::Budget(budget), ends)
     }
@@ -105,10 +103,10 @@ impl RetryBudget {
 
     /// A request is sent for the first time.
     #[inline]
-    pub(super) fn request(&self, now: Instant) {
+    pub(super) fn request(&self, now: Moment) {
         let page_ends = self.0.page_ends.load(Ordering::Relaxed);
         if page_ends != u64::MAX {
-            if nanos(at(now)) < page_ends {
+            if now.to_bits() < page_ends {
                 self.0.counted.bump();
             } else {
                 self.0.request_on_new_page(now);
@@ -150,8 +148,8 @@ impl RetryBudget {
 
 impl Account {
     /// The book, with everything entered that was counted.
-    fn open(&self, now: Option<Instant>) -> (MutexGuard<'_, Book>, Duration) {
-        let now = now.map_or_else(elapsed, at);
+    fn open(&self, now: Option<Moment>) -> (MutexGuard<'_, Book>, Duration) {
+        let now = now.unwrap_or_else(Moment::now).since_beginning();
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = self.counted.sum();
         let news = counted.wrapping_sub(book.entered);
@@ -171,7 +169,7 @@ impl Account {
     }
 
     #[cold]
-    fn request_on_new_page(&self, now: Instant) {
+    fn request_on_new_page(&self, now: Moment) {
         let (mut book, now) = self.open(Some(now));
         if let Kind::Budget(budget) = &mut book.kind {
             budget.deposit(now);

@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use super::budget::Payment;
@@ -13,10 +12,10 @@ use super::layer::{Core, Settings};
 use super::policy::{Decision, RetryPolicy};
 use super::service::Kit;
 use super::wait::Wait;
-use crate::context::{self, AttemptScope, earlier};
+use crate::context::{self, AttemptScope};
 use crate::observe::{EventKind, NOW, RetryRefused};
 use crate::outcome::not_sent;
-use crate::runtime;
+use crate::runtime::{Moment, random};
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
 use crate::{Grown, WithRejection};
@@ -47,7 +46,7 @@ pin_project! {
         copy: Option<Req>,
         attempt: u32,
         steps: Steps,
-        deadline: Option<Instant>,
+        deadline: Moment,
         kit: Held<Kit<S, P>>,
     }
 }
@@ -121,7 +120,7 @@ where
                         Decision::RetryAfter(hint) => Some(hint),
                     };
                     // Where it is called and where it is polled may be different tasks: either's deadline holds.
-                    let deadline = earlier(*this.deadline, context::deadline());
+                    let deadline = (*this.deadline).min(context::deadline());
                     let Some(next) = core.prepare(attempt, *this.steps, hint, deadline) else {
                         this.phase.set(Phase::Done);
                         return Poll::Ready(result);
@@ -133,7 +132,7 @@ where
                     this.phase.set(Phase::Waiting { wait });
                 }
                 PhaseProj::Waiting { wait } => {
-                    let deadline = earlier(*this.deadline, context::deadline());
+                    let deadline = (*this.deadline).min(context::deadline());
                     let result = ready!(wait.as_mut().poll(cx, this.kit, deadline));
                     let (mut service, request) = match (result, this.copy.take()) {
                         (Ok(service), Some(request)) => (service, request),
@@ -169,7 +168,7 @@ struct Steps {
 
 /// The attempt that follows, decided before the last one's response is given up.
 struct Next {
-    at: Instant,
+    at: Moment,
     delay: Duration,
     steps: Steps,
     payment: Option<Payment>,
@@ -183,7 +182,7 @@ impl<P> Core<P> {
         attempt: u32,
         steps: Steps,
         hint: Option<Duration>,
-        deadline: Option<Instant>,
+        deadline: Moment,
     ) -> Option<Next> {
         let settings = &self.settings;
         if let Some(budget) = &settings.budget {
@@ -211,7 +210,7 @@ impl Settings {
         attempt: u32,
         steps: Steps,
         hint: Option<Duration>,
-        deadline: Option<Instant>,
+        deadline: Moment,
     ) -> Result<Next, RetryRefused> {
         if attempt >= self.attempts {
             return Err(RetryRefused::Attempts);
@@ -220,13 +219,13 @@ impl Settings {
             return Err(RetryRefused::HintTooLong);
         }
         let delay = hint.unwrap_or_else(|| {
-            let random = runtime::random();
             let step = steps.taken.saturating_add(1);
-            self.backoff.delay(step, steps.previous, random)
+            self.backoff.delay(step, steps.previous, random())
         });
-        let at = runtime::now().checked_add(delay);
-        let at = at.filter(|&at| deadline.is_none_or(|deadline| at < deadline));
-        let at = at.ok_or(RetryRefused::Deadline)?;
+        let at = Moment::now().after(delay);
+        if at >= deadline {
+            return Err(RetryRefused::Deadline);
+        }
         let payment = match &self.budget {
             None => None,
             Some(budget) => Some(budget.withdraw().ok_or(RetryRefused::Budget)?),

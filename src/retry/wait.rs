@@ -6,13 +6,11 @@ use std::sync::PoisonError;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use super::budget::Payment;
 use super::service::Kit;
-use crate::context::earlier;
-use crate::runtime::{self, Timer};
+use crate::runtime::{Moment, Timer};
 use crate::{Reason, WithRejection};
 
 pin_project! {
@@ -29,7 +27,7 @@ pin_project! {
 }
 
 impl<S, E> Wait<S, E> {
-    pub(super) fn until(at: Instant, payment: Option<Payment>, error: Option<E>) -> Self {
+    pub(super) fn until(at: Moment, payment: Option<Payment>, error: Option<E>) -> Self {
         Self {
             timer: Timer::at(at),
             service: None,
@@ -43,7 +41,7 @@ impl<S, E> Wait<S, E> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         kit: &Kit<S, P>,
-        deadline: Option<Instant>,
+        deadline: Moment,
     ) -> Poll<Result<S, E>>
     where
         S: Service<Req> + Clone,
@@ -54,9 +52,8 @@ impl<S, E> Wait<S, E> {
         let core = &kit.core;
         if this.service.is_none() {
             ready!(this.timer.as_mut().poll(cx));
-            let until = runtime::now().checked_add(core.settings.max_ready_wait);
-            let until = earlier(until, deadline).unwrap_or_else(runtime::now);
-            this.timer.set(Timer::at(until));
+            let until = Moment::now().after(core.settings.max_ready_wait);
+            this.timer.set(Timer::at(until.min(deadline)));
             let spare = kit.spare.lock().unwrap_or_else(PoisonError::into_inner);
             *this.service = Some(spare.clone());
         }

@@ -4,17 +4,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 
-use crate::context::{self, DeadlineScope, earlier};
+use crate::context::{self, DeadlineScope};
 use crate::observe::Teller;
-use crate::runtime::Timer;
+use crate::runtime::{Moment, Timer};
 use crate::scoped::{Scope, Scoped};
 use crate::{Reason, Rejection, WithRejection};
 
 /// Everything inside knows the deadline.
 #[derive(Clone, Copy)]
-struct Until(Option<Instant>);
+struct Until(Moment);
 
 impl Scope for Until {
     type Entered<'a> = DeadlineScope;
@@ -23,7 +22,7 @@ impl Scope for Until {
     fn enter(&mut self) -> DeadlineScope {
         // A deadline that is set where the future is polled but was not where it was called (behind a buffer, say)
         // holds as well.
-        DeadlineScope::enter(earlier(self.0, context::deadline()))
+        DeadlineScope::enter(self.0.min(context::deadline()))
     }
 }
 
@@ -42,7 +41,6 @@ pin_project! {
         Calling {
             #[pin]
             inner: Scoped<F, Until>,
-            deadline: Option<Instant>,
             #[pin]
             timer: Option<Timer>,
             teller: Teller,
@@ -55,11 +53,10 @@ pin_project! {
 
 impl<F> ResponseFuture<F> {
     #[inline]
-    pub(super) fn new(inner: F, deadline: Option<Instant>, teller: Teller) -> Self {
+    pub(super) fn new(inner: F, deadline: Moment, teller: Teller) -> Self {
         Self {
             state: State::Calling {
                 inner: Scoped::new(inner, Until(deadline)),
-                deadline,
                 timer: None,
                 teller,
             },
@@ -87,19 +84,20 @@ where
         let mut state = self.project().state;
         let rejection = match state.as_mut().project() {
             StateProj::Calling {
-                inner,
-                deadline,
+                mut inner,
                 mut timer,
                 teller,
             } => {
                 // The answer first: one that is there when the time is over is given.
-                if let Poll::Ready(result) = inner.poll(cx) {
+                if let Poll::Ready(result) = inner.as_mut().poll(cx) {
                     return Poll::Ready(result.map_err(WithRejection::grow));
                 }
                 if timer.is_none() {
-                    let Some(deadline) = earlier(*deadline, context::deadline()) else {
+                    let Until(own) = *inner.scope();
+                    let deadline = own.min(context::deadline());
+                    if deadline == Moment::NEVER {
                         return Poll::Pending;
-                    };
+                    }
                     timer.set(Some(Timer::at(deadline)));
                 }
                 if let Some(timer) = timer.as_pin_mut() {

@@ -5,9 +5,9 @@ use tower_service::Service;
 
 use super::future::ResponseFuture;
 use super::layer::{Fixed, PerRequest};
-use crate::context::{self, DeadlineScope, earlier};
+use crate::context::{self, DeadlineScope};
 use crate::observe::Teller;
-use crate::runtime::Entry;
+use crate::runtime::{Entry, Moment};
 use crate::{Grown, Reason, WithRejection};
 
 /// A service behind a [`TimeoutLayer`](crate::TimeoutLayer).
@@ -49,15 +49,15 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let entry = Entry::new();
         let inherited = context::deadline();
-        if inherited.is_some_and(|deadline| deadline <= entry.now()) {
+        if inherited <= entry.now() {
             return ResponseFuture::rejected(self.teller.reject(Reason::DeadlinePassed));
         }
         // A limit beyond what the clock can tell is no limit.
-        let own = self
-            .policy
-            .timeout(&request)
-            .and_then(|timeout| entry.now().checked_add(timeout));
-        let deadline = earlier(inherited, own);
+        let own = match self.policy.timeout(&request) {
+            Some(timeout) => entry.now().after(timeout),
+            None => Moment::NEVER,
+        };
+        let deadline = inherited.min(own);
         let _scope = DeadlineScope::enter(deadline);
         ResponseFuture::new(self.inner.call(request), deadline, self.teller.clone())
     }
