@@ -2,20 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use crate::CorrelationId;
+use crate::policy::correlation::Parts;
 use crate::runtime::Moment;
 use crate::scoped::{Scope, Scoped};
 
-// Three cells rather than one context: a layer that changes one of them pays for that one. The two that
-// are plain numbers need no destructor, which makes reaching them free.
+// Cells of their own rather than one context: a layer that changes one of them pays for that one. Plain numbers need no
+// destructor, which makes reaching them free.
 thread_local! {
     static DEADLINE: Cell<Moment> = const { Cell::new(Moment::NEVER) };
     static ATTEMPT: Cell<u32> = const { Cell::new(0) };
-    static CORRELATION: RefCell<Option<CorrelationId>> = const { RefCell::new(None) };
 }
 
 /// What travels with a request through the program: its correlation ID, its deadline, and which
@@ -110,20 +111,19 @@ impl Context {
 
     /// Runs a closure within this context.
     pub fn sync_scope<R>(&self, run: impl FnOnce() -> R) -> R {
-        let mut context = self.clone();
-        let _entered = context.enter();
+        let _entered = self.enter();
         run()
     }
 }
 
 impl Scope for Context {
-    type Entered<'a> = (DeadlineScope, AttemptScope, CorrelationScope<'a>);
+    type Entered<'a> = (DeadlineScope, AttemptScope, CorrelationScope);
 
-    fn enter(&mut self) -> Self::Entered<'_> {
+    fn enter(&self) -> Self::Entered<'_> {
         (
             DeadlineScope::enter(self.deadline),
             AttemptScope::enter(self.attempt),
-            CorrelationScope::enter(&mut self.correlation_id),
+            CorrelationScope::enter(self.correlation_id.as_ref()),
         )
     }
 }
@@ -171,13 +171,6 @@ pub(crate) fn attempt() -> u32 {
     ATTEMPT.get()
 }
 
-pub(crate) fn correlation_id() -> Option<CorrelationId> {
-    // A thread that is being torn down has no context any more.
-    CORRELATION
-        .try_with(|id| id.borrow().clone())
-        .unwrap_or(None)
-}
-
 /// While it lives, the current deadline is this one.
 #[derive(Debug)]
 pub struct DeadlineScope(Moment);
@@ -214,28 +207,84 @@ impl Drop for AttemptScope {
     }
 }
 
-/// While it lives, the current correlation ID is this one; the one before is kept in its place meanwhile. Swapped, not
-/// cloned: it is done at every poll.
+/// While it lives, the current correlation ID is this one.
+///
+/// It is entered around every poll, so it is made to cost nothing in the common case, where there was no ID before: then it is an
+/// empty word, and a UUID is put into three cells and one of them is cleared again.
 #[derive(Debug)]
-pub struct CorrelationScope<'a>(&'a mut Option<CorrelationId>);
+pub struct CorrelationScope {
+    before: Option<Box<CorrelationId>>,
+}
 
-impl<'a> CorrelationScope<'a> {
+/// What the current correlation ID is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    None,
+    Uuid,
+    Text,
+}
+
+thread_local! {
+    static KIND: Cell<Kind> = const { Cell::new(Kind::None) };
+    static HIGH: Cell<u64> = const { Cell::new(0) };
+    static LOW: Cell<u64> = const { Cell::new(0) };
+    static TEXT: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+impl CorrelationScope {
     #[inline]
-    pub(crate) fn enter(id: &'a mut Option<CorrelationId>) -> Self {
-        swap(id);
-        Self(id)
+    pub(crate) fn enter(id: Option<&CorrelationId>) -> Self {
+        let before = match KIND.get() {
+            Kind::None => None,
+            _ => correlation_id().map(Box::new),
+        };
+        set(id);
+        Self { before }
     }
 }
 
-impl Drop for CorrelationScope<'_> {
+impl Drop for CorrelationScope {
     #[inline]
     fn drop(&mut self) {
-        swap(self.0);
+        set(self.before.as_deref());
     }
 }
 
 #[inline]
-fn swap(id: &mut Option<CorrelationId>) {
-    // A thread that is being torn down has no context any more.
-    let _ = CORRELATION.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), id));
+fn set(id: Option<&CorrelationId>) {
+    let before = KIND.get();
+    match id.map(CorrelationId::parts) {
+        None => KIND.set(Kind::None),
+        Some(Parts::Uuid(high, low)) => {
+            KIND.set(Kind::Uuid);
+            HIGH.set(high);
+            LOW.set(low);
+        }
+        Some(Parts::Text(text)) => {
+            KIND.set(Kind::Text);
+            set_text(Some(Arc::clone(text)));
+            return;
+        }
+    }
+    if before == Kind::Text {
+        set_text(None);
+    }
+}
+
+#[cold]
+fn set_text(text: Option<Arc<str>>) {
+    // A thread that is being torn down has no context any more. The one before is dropped when the cell is free again.
+    drop(TEXT.try_with(|current| current.replace(text)));
+}
+
+/// The current correlation ID.
+pub(crate) fn correlation_id() -> Option<CorrelationId> {
+    match KIND.get() {
+        Kind::None => None,
+        Kind::Uuid => Some(CorrelationId::of_uuid(HIGH.get(), LOW.get())),
+        Kind::Text => {
+            let text = TEXT.try_with(|text| text.borrow().clone()).ok().flatten();
+            text.map(CorrelationId::of_text)
+        }
+    }
 }

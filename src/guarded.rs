@@ -41,7 +41,7 @@ impl<S> Inner<S> {
     }
 
     /// Asks the inner service.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn poll_ready<Req>(
         &mut self,
         cx: &mut Context<'_>,
@@ -65,7 +65,7 @@ impl<S> Inner<S> {
     }
 
     /// What was found, once: the next call needs a new `poll_ready`.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn take_ready(&mut self) -> Ready {
         std::mem::replace(&mut self.ready, Ready::No(Reason::NotReady))
     }
@@ -75,6 +75,54 @@ impl<S: Clone> Clone for Inner<S> {
     /// A clone is never ready: what the original reserved is its own.
     fn clone(&self) -> Self {
         Self::new(self.service.clone())
+    }
+}
+
+/// How far a call has got, and a number of the layer's own: in one word, because a guard is moved with every call, and what was
+/// written in pieces is slow to be read as a whole.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress(u64);
+
+const SETTLED: u64 = 1;
+const ENTERED: u64 = 1 << 1;
+const NUMBER: u32 = 2;
+
+impl Progress {
+    /// User code is running.
+    #[inline]
+    pub(crate) const fn new(number: u64) -> Self {
+        Self(number << NUMBER | ENTERED)
+    }
+
+    /// The layer's own number, of 62 bits.
+    #[inline]
+    pub(crate) const fn number(self) -> u64 {
+        self.0 >> NUMBER
+    }
+
+    #[inline]
+    pub(crate) const fn is_entered(self) -> bool {
+        self.0 & ENTERED != 0
+    }
+
+    #[inline]
+    pub(crate) const fn enter(&mut self) {
+        self.0 |= ENTERED;
+    }
+
+    #[inline]
+    pub(crate) const fn leave(&mut self) {
+        self.0 &= !ENTERED;
+    }
+
+    #[inline]
+    pub(crate) const fn is_settled(self) -> bool {
+        self.0 & SETTLED != 0
+    }
+
+    #[inline]
+    pub(crate) const fn settle(&mut self) {
+        self.0 |= SETTLED;
     }
 }
 
@@ -125,7 +173,7 @@ pin_project! {
 
 impl<F, G> Guarded<F, G> {
     /// The inner `call` has returned this future.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn admitted(inner: F, mut guard: G) -> Self
     where
         G: Guard,
@@ -160,7 +208,7 @@ where
 {
     type Output = Output<G, Res, E>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             GuardedProj::Admitted { inner, guard } => {
@@ -190,7 +238,7 @@ where
 
 /// The result is there: judges it, and settles the call or passes the guard on with the response. Done where the guard
 /// lies: moving it costs more than all it does.
-#[inline]
+#[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn finish<G, Res, E>(slot: &mut Option<G>, result: Result<Res, E>) -> Output<G, Res, E>
 where
     E: WithRejection,

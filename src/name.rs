@@ -1,13 +1,13 @@
 //! Who a decision came from: the kind of layer and the name of the instance.
 //!
-//! Names are interned when a layer is built, so that a rejection carries a plain reference: making
-//! one and cloning it cost neither an allocation nor a reference count. What is interned stays for
+//! Names are interned when a layer is built, so that a rejection carries a number: making one and cloning
+//! it cost neither an allocation nor a reference count, and it is small. What is interned stays for
 //! the life of the process, which is why names are for the instances a program is written with
 //! (`payments`, `users`), not for values that come with a request.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 
 use crate::ConfigError;
 
@@ -18,27 +18,80 @@ const LONGEST: usize = 64;
 const DEFAULT: &str = "default";
 
 /// A layer instance: its kind (`circuit_breaker`) and its name (`payments`).
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     layer: &'static str,
     name: &'static str,
+    number: Number,
+}
+
+/// The number of an interned origin: 24 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number(u32);
+
+/// The instances without a name of their own, which are numbered from the beginning.
+pub(crate) mod unnamed {
+    use super::{DEFAULT, Number, Origin};
+
+    macro_rules! unnamed {
+        ($($number:literal $origin:ident $layer:literal;)*) => {
+            $(pub(crate) static $origin: Origin = Origin {
+                layer: $layer,
+                name: DEFAULT,
+                number: Number($number),
+            };)*
+
+            pub(super) static ALL: &[&Origin] = &[$(&$origin),*];
+        };
+    }
+
+    unnamed! {
+        0 UNKNOWN "unknown";
+        1 BULKHEAD "bulkhead";
+        2 CIRCUIT_BREAKER "circuit_breaker";
+        3 LOAD_SHED "load_shed";
+        4 RETRY "retry";
+        5 TIMEOUT "timeout";
+    }
 }
 
 impl Origin {
-    /// An instance without a name of its own, usable in a `static`.
-    pub(crate) const fn unnamed(layer: &'static str) -> Self {
-        Self {
-            layer,
-            name: DEFAULT,
-        }
-    }
-
     pub(crate) const fn layer(&self) -> &'static str {
         self.layer
     }
 
     pub(crate) const fn name(&self) -> &'static str {
         self.name
+    }
+
+    #[inline]
+    pub(crate) const fn number(&self) -> Number {
+        self.number
+    }
+}
+
+impl Number {
+    #[inline]
+    pub(crate) const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Whose number it is.
+    pub(crate) fn origin(self) -> &'static Origin {
+        let number = self.0 as usize;
+        if let Some(origin) = unnamed::ALL.get(number) {
+            return origin;
+        }
+        let interned = INTERNED.read().unwrap_or_else(PoisonError::into_inner);
+        let origin = interned
+            .as_ref()
+            .and_then(|all| all.by_number.get(number - unnamed::ALL.len()).copied());
+        origin.unwrap_or(&unnamed::UNKNOWN)
     }
 }
 
@@ -56,7 +109,7 @@ pub(crate) fn origin(layer: &'static str, name: &str) -> Result<&'static Origin,
 
 /// The interned origin for a name that may be anything: what a name may not contain is replaced.
 pub(crate) fn origin_lossy(layer: &str, name: &str) -> &'static Origin {
-    intern(intern_text(&clean(layer)), &clean(name))
+    intern(&clean(layer), &clean(name))
 }
 
 fn clean(text: &str) -> String {
@@ -100,32 +153,38 @@ fn allowed(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '/' | '-')
 }
 
-fn intern(layer: &'static str, name: &str) -> &'static Origin {
-    static ORIGINS: Mutex<Option<HashSet<&'static Origin>>> = Mutex::new(None);
-    let origin = Origin {
-        layer,
-        name: intern_text(name),
-    };
-    let mut origins = ORIGINS.lock().unwrap_or_else(PoisonError::into_inner);
-    let origins = origins.get_or_insert_default();
-    if let Some(known) = origins.get(&origin) {
-        return known;
-    }
-    let origin: &'static Origin = Box::leak(Box::new(origin));
-    origins.insert(origin);
-    origin
+static INTERNED: RwLock<Option<Interned>> = RwLock::new(None);
+
+#[derive(Default)]
+struct Interned {
+    by_text: HashMap<(&'static str, &'static str), &'static Origin>,
+    by_number: Vec<&'static Origin>,
 }
 
-fn intern_text(text: &str) -> &'static str {
-    static TEXTS: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let texts = texts.get_or_insert_default();
-    if let Some(known) = texts.get(text) {
-        return known;
+fn intern(layer: &str, name: &str) -> &'static Origin {
+    let known = |origin: &&&Origin| (origin.layer, origin.name) == (layer, name);
+    if let Some(origin) = unnamed::ALL.iter().find(known) {
+        return origin;
     }
-    let text: &'static str = Box::leak(text.into());
-    texts.insert(text);
-    text
+    let mut interned = INTERNED.write().unwrap_or_else(PoisonError::into_inner);
+    let interned = interned.get_or_insert_default();
+    if let Some(origin) = interned.by_text.get(&(layer, name)) {
+        return origin;
+    }
+    let number = unnamed::ALL.len() + interned.by_number.len();
+    let Some(number) = u32::try_from(number).ok().filter(|n| *n < 1 << 24) else {
+        // Sixteen million names are no names.
+        return &unnamed::UNKNOWN;
+    };
+    let leak = |text: &str| -> &'static str { Box::leak(text.into()) };
+    let origin: &'static Origin = Box::leak(Box::new(Origin {
+        layer: leak(layer),
+        name: leak(name),
+        number: Number(number),
+    }));
+    interned.by_text.insert((origin.layer, origin.name), origin);
+    interned.by_number.push(origin);
+    origin
 }
 
 #[cfg(test)]

@@ -46,8 +46,11 @@ impl fmt::Display for Outcome {
 pub struct Verdict {
     outcome: Outcome,
     overload: bool,
-    retry_after: Option<Duration>,
+    /// In milliseconds; `NO_HINT` where there is none. The whole is one word, which is passed in a register.
+    retry_after: u32,
 }
+
+const NO_HINT: u32 = u32::MAX;
 
 impl Verdict {
     /// A verdict without a hint.
@@ -57,7 +60,7 @@ impl Verdict {
         Self {
             outcome,
             overload: false,
-            retry_after: None,
+            retry_after: NO_HINT,
         }
     }
 
@@ -70,10 +73,16 @@ impl Verdict {
         self
     }
 
-    /// The same, with the time that whoever answered asked to be left alone.
+    /// The same, with the time that whoever answered asked to be left alone: rounded up to milliseconds, and at most 49 days.
     #[must_use]
-    pub const fn with_retry_after(mut self, after: Option<Duration>) -> Self {
-        self.retry_after = after;
+    pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
+        self.retry_after = match after {
+            None => NO_HINT,
+            Some(after) => {
+                let millis = after.as_nanos().div_ceil(1_000_000);
+                u32::try_from(millis).unwrap_or(NO_HINT).min(NO_HINT - 1)
+            }
+        };
         self
     }
 
@@ -95,7 +104,10 @@ impl Verdict {
     #[must_use]
     #[inline]
     pub const fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        match self.retry_after {
+            NO_HINT => None,
+            millis => Some(Duration::from_millis(millis as u64)),
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::chain::find;
-use crate::name::{Origin, origin_lossy};
+use crate::name::{Number, Origin, origin_lossy};
 
 /// Why a policy rejected a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,7 +66,7 @@ impl fmt::Display for Reason {
 /// A call that a policy rejected: by which layer, by which instance of it, why, and when it may be
 /// tried again.
 ///
-/// One type for all layers, three words in size, cheap to clone and free of allocation. However deep in a stack
+/// One type for all layers, one word in size, cheap to clone and free of allocation. However deep in a stack
 /// and behind however many error types it was made, [`Rejection::find`] finds it.
 ///
 /// ```
@@ -82,15 +83,14 @@ impl fmt::Display for Reason {
 /// assert!(found.not_sent());
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Rejection {
-    origin: &'static Origin,
-    /// Nanoseconds; `NO_HINT` where there is none. Half the size of an `Option<Duration>`, and the size
-    /// of every future that can carry a rejection depends on it.
-    retry_after: u64,
-    reason: Reason,
-}
+pub struct Rejection(
+    /// All in one word: whatever can carry a rejection, every result and every future of a stack, is as large as that makes it. From
+    /// the highest: 8 bits of reason (never 0), 24 bits of origin, 32 bits of time in units of 100 microseconds.
+    NonZeroU64,
+);
 
-const NO_HINT: u64 = u64::MAX;
+const UNIT: Duration = Duration::from_micros(100);
+const NO_HINT: u32 = u32::MAX;
 
 impl Rejection {
     /// A rejection of your own making: for a test, or for a layer of your own.
@@ -105,48 +105,68 @@ impl Rejection {
 
     #[inline]
     pub(crate) const fn by(origin: &'static Origin, reason: Reason) -> Self {
-        Self {
-            origin,
-            retry_after: NO_HINT,
-            reason,
+        Self::packed(reason, origin.number(), NO_HINT)
+    }
+
+    #[inline]
+    const fn packed(reason: Reason, origin: Number, retry_after: u32) -> Self {
+        let reason = (reason as u64 + 1) << 56;
+        let origin = (origin.to_bits() as u64) << 32;
+        // The reason makes it more than nothing.
+        match NonZeroU64::new(reason | origin | retry_after as u64) {
+            Some(word) => Self(word),
+            None => Self(NonZeroU64::MIN),
         }
     }
 
-    /// The same, with the time after which a new try may be worth while.
+    const fn number(&self) -> Number {
+        Number::from_bits((self.0.get() >> 32) as u32 & 0x00ff_ffff)
+    }
+
+    /// The same, with the time after which a new try may be worth while: rounded up to 100 microseconds, and at most 119 hours.
     #[must_use]
-    pub fn with_retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = u64::try_from(after.as_nanos())
-            .unwrap_or(NO_HINT)
-            .min(NO_HINT - 1);
-        self
+    pub fn with_retry_after(self, after: Duration) -> Self {
+        let units = after.as_nanos().div_ceil(UNIT.as_nanos());
+        let units = u32::try_from(units).unwrap_or(NO_HINT).min(NO_HINT - 1);
+        Self::packed(self.reason(), self.number(), units)
     }
 
     /// Why.
     #[must_use]
     pub const fn reason(&self) -> Reason {
-        self.reason
+        const ALL: [Reason; 7] = [
+            Reason::CircuitOpen,
+            Reason::Full,
+            Reason::QueueTimeout,
+            Reason::Shed,
+            Reason::NotReady,
+            Reason::TimedOut,
+            Reason::DeadlinePassed,
+        ];
+        let number = (self.0.get() >> 56) as usize;
+        if number == 0 || number > ALL.len() {
+            return Reason::NotReady;
+        }
+        ALL[number - 1]
     }
 
     /// Which kind of layer: `circuit_breaker`, `bulkhead`, ...
     #[must_use]
-    pub const fn layer(&self) -> &'static str {
-        self.origin.layer()
+    pub fn layer(&self) -> &'static str {
+        self.number().origin().layer()
     }
 
     /// Which instance of it: the name it was built with, or `default`.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.origin.name()
+    pub fn name(&self) -> &'static str {
+        self.number().origin().name()
     }
 
     /// After how long a new try may be worth while, where that is known.
     #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
-        if self.retry_after == NO_HINT {
-            None
-        } else {
-            Some(Duration::from_nanos(self.retry_after))
-        }
+    pub fn retry_after(&self) -> Option<Duration> {
+        let units = self.0.get() as u32;
+        (units != NO_HINT).then(|| UNIT * units)
     }
 
     /// Whether the inner service was never called, so that nothing can have happened there.
@@ -154,7 +174,7 @@ impl Rejection {
     /// Only [`Reason::TimedOut`] ends a call that had been started.
     #[must_use]
     pub const fn not_sent(&self) -> bool {
-        !matches!(self.reason, Reason::TimedOut)
+        !matches!(self.reason(), Reason::TimedOut)
     }
 
     /// Finds the rejection behind any error, by walking its [`source`](StdError::source) chain.
@@ -169,7 +189,7 @@ impl fmt::Debug for Rejection {
         f.debug_struct("Rejection")
             .field("layer", &self.layer())
             .field("name", &self.name())
-            .field("reason", &self.reason)
+            .field("reason", &self.reason())
             .field("retry_after", &self.retry_after())
             .finish()
     }
@@ -177,7 +197,8 @@ impl fmt::Debug for Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.reason.describe())?;
+        let origin = self.number().origin();
+        write!(f, "{origin}: {}", self.reason().describe())?;
         match self.retry_after() {
             Some(after) => write!(f, ", retry after {after:?}"),
             None => Ok(()),
@@ -190,8 +211,46 @@ impl StdError for Rejection {
     /// status in the chain of sources (tonic does) finds the right one.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         #[cfg(feature = "tonic")]
-        return Some(crate::grpc::status_of(self.reason));
+        return Some(crate::grpc::status_of(self.reason()));
         #[cfg(not(feature = "tonic"))]
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_one_word_and_keeps_everything() {
+        assert_eq!(size_of::<Option<Rejection>>(), 8);
+        assert_eq!(size_of::<Result<u64, crate::Error<std::io::Error>>>(), 16);
+        for reason in [
+            Reason::CircuitOpen,
+            Reason::Full,
+            Reason::QueueTimeout,
+            Reason::Shed,
+            Reason::NotReady,
+            Reason::TimedOut,
+            Reason::DeadlinePassed,
+        ] {
+            let rejection = Rejection::new("my_layer", reason.as_str(), reason);
+            assert_eq!(rejection.reason(), reason);
+            assert_eq!(rejection.layer(), "my_layer");
+            assert_eq!(rejection.name(), reason.as_str());
+            assert_eq!(rejection.retry_after(), None);
+            assert_eq!(rejection.not_sent(), reason != Reason::TimedOut);
+            for (after, rounded) in [
+                (Duration::ZERO, Duration::ZERO),
+                (Duration::from_nanos(1), UNIT),
+                (Duration::from_millis(1_500), Duration::from_millis(1_500)),
+                (Duration::MAX, UNIT * (NO_HINT - 1)),
+            ] {
+                let rejection = rejection.clone().with_retry_after(after);
+                assert_eq!(rejection.retry_after(), Some(rounded));
+                assert_eq!(rejection.reason(), reason);
+                assert_eq!(rejection.name(), reason.as_str());
+            }
+        }
     }
 }

@@ -57,6 +57,12 @@ impl Moment {
         Duration::from_nanos(self.0)
     }
 
+    /// What `to_bits` gave.
+    #[inline]
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// The same for an atomic.
     #[inline]
     pub(crate) const fn to_bits(self) -> u64 {

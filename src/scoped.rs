@@ -15,7 +15,7 @@ pub trait Scope {
         Self: 'a;
 
     /// Enters the scope.
-    fn enter(&mut self) -> Self::Entered<'_>;
+    fn enter(&self) -> Self::Entered<'_>;
 }
 
 pin_project! {
@@ -45,7 +45,7 @@ pin_project! {
 }
 
 impl<F, S: Scope> Scoped<F, S> {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn new(future: F, scope: S) -> Self {
         Self {
             future: Some(future),
@@ -53,7 +53,7 @@ impl<F, S: Scope> Scoped<F, S> {
         }
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn scope(self: Pin<&mut Self>) -> &S {
         self.project().scope
     }
@@ -62,7 +62,7 @@ impl<F, S: Scope> Scoped<F, S> {
 impl<F: Future, S: Scope> Future for Scoped<F, S> {
     type Output = F::Output;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let _entered = this.scope.enter();

@@ -7,13 +7,13 @@ use tower_layer::Layer;
 use super::places::{MOST_CALLS, MOST_WAITERS, Places};
 use super::service::Bulkhead;
 use crate::guarded::Inner;
+use crate::name::unnamed::BULKHEAD;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};
 use crate::pool::Home;
 use crate::{AtResponse, ConfigError};
 
 pub(crate) const LAYER: &str = "bulkhead";
-static UNNAMED: Origin = Origin::unnamed(LAYER);
 
 /// What a bulkhead is made of.
 pub(crate) struct Settings {
@@ -54,7 +54,7 @@ impl BulkheadLayer {
         let settings = Settings {
             limit,
             queue: 0,
-            origin: &UNNAMED,
+            origin: &BULKHEAD,
             observer: None,
         };
         Self::of(settings, Rejecting, AtResponse::default())
@@ -206,7 +206,7 @@ impl<M, T> BulkheadBuilder<M, T> {
     }
 
     fn finish(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
+        let origin = origin(LAYER, self.name.as_deref().unwrap_or(BULKHEAD.name()))?;
         if !(1..=MOST_CALLS).contains(&self.limit) {
             let rule = "must be from 1 to 16777215";
             return Err(ConfigError::new(LAYER, "limit", self.limit, rule));

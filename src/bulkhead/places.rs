@@ -42,8 +42,15 @@ pub(crate) struct Places {
 pub(crate) struct Generation(u32);
 
 impl Generation {
-    pub(crate) fn stamp(self) -> u64 {
-        self.0.into()
+    #[inline]
+    pub(crate) const fn stamp(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// What `stamp` gave.
+    #[inline]
+    pub(crate) const fn of_stamp(stamp: u64) -> Self {
+        Self(stamp as u32)
     }
 }
 

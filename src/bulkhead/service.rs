@@ -5,7 +5,7 @@ use tower_service::Service;
 
 use super::layer::Rejecting;
 use super::places::{Generation, Places};
-use crate::guarded::{Guard, Guarded, Inner, Output, Ready};
+use crate::guarded::{Guard, Guarded, Inner, Output, Progress, Ready};
 use crate::name::Origin;
 use crate::observe::EventKind;
 use crate::pool::Home;
@@ -44,7 +44,7 @@ where
     type Error = Grown<S::Error>;
     type Future = ResponseFuture<S::Future, T>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if self.places.is_full() {
             self.inner.will_reject(Reason::Full);
@@ -53,7 +53,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let reason = match self.inner.take_ready() {
             Ready::Yes => match self.places.try_take() {
@@ -76,30 +76,28 @@ pub type ResponseFuture<F, T = AtResponse> = Guarded<F, Place<T>>;
 /// A place in a bulkhead, held by a call until it is over.
 pub struct Place<T> {
     places: &'static Places,
-    generation: Generation,
     tracker: T,
-    settled: bool,
-    entered: bool,
+    /// With the generation.
+    progress: Progress,
 }
 
 impl<T> Place<T> {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn new(places: &'static Places, generation: Generation, tracker: T) -> Self {
         Self {
             places,
-            generation,
             tracker,
-            settled: false,
-            entered: true,
+            progress: Progress::new(generation.stamp()),
         }
     }
 }
 
 impl<T> Settle for Place<T> {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&mut self, verdict: Verdict) {
-        if !std::mem::replace(&mut self.settled, true) {
-            let stamp = self.generation.stamp();
+        if !self.progress.is_settled() {
+            self.progress.settle();
+            let stamp = self.progress.number();
             self.places.listeners.tell(stamp, || EventKind::Settled {
                 outcome: verdict.outcome(),
                 latency: None,
@@ -118,20 +116,25 @@ impl<T> Guard for Place<T> {
 
     #[inline]
     fn entered(&mut self) {
-        self.entered = true;
+        self.progress.enter();
     }
 
     #[inline]
     fn returned(&mut self) {
-        self.entered = false;
+        self.progress.leave();
     }
 }
 
 impl<T> Drop for Place<T> {
     #[inline]
     fn drop(&mut self) {
-        self.settle(if self.entered { FAILED } else { CANCELLED });
-        self.places.give_back(self.generation);
+        self.settle(if self.progress.is_entered() {
+            FAILED
+        } else {
+            CANCELLED
+        });
+        let generation = Generation::of_stamp(self.progress.number());
+        self.places.give_back(generation);
     }
 }
 

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::circuit::Settings;
-use super::layer::{CircuitBreakerLayer, LAYER, UNNAMED};
+use super::layer::{CircuitBreakerLayer, LAYER};
 use crate::name::origin;
+use crate::name::unnamed::CIRCUIT_BREAKER;
 use crate::observe::Observer;
 use crate::policy::breaker::{Config, Mode, OnCancel, Recovery};
 use crate::policy::window::Window;
@@ -197,7 +198,10 @@ impl<T> CircuitBreakerBuilder<T> {
     ///
     /// When a value is out of its range, or two contradict each other.
     pub fn build(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
+        let origin = origin(
+            LAYER,
+            self.name.as_deref().unwrap_or(CIRCUIT_BREAKER.name()),
+        )?;
         self.config.check()?;
         let settings = Settings {
             config: self.config,

@@ -9,11 +9,11 @@ use super::service::CircuitBreaker;
 use crate::AtResponse;
 use crate::guarded::Inner;
 use crate::name::Origin;
+use crate::name::unnamed::CIRCUIT_BREAKER;
 use crate::policy::breaker::{Config, State};
 use crate::pool::Home;
 
 pub(crate) const LAYER: &str = "circuit_breaker";
-pub(super) static UNNAMED: Origin = Origin::unnamed(LAYER);
 
 /// Stops calls to what is broken: see the [module](crate::circuit_breaker).
 ///
@@ -32,7 +32,7 @@ impl CircuitBreakerLayer {
     pub fn new() -> Self {
         let settings = Settings {
             config: Config::default(),
-            origin: &UNNAMED,
+            origin: &CIRCUIT_BREAKER,
             observer: None,
         };
         Self::of(settings, AtResponse::default())

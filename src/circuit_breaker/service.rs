@@ -6,7 +6,7 @@ use tower_service::Service;
 
 use super::circuit::{Circuit, Time};
 use crate::context;
-use crate::guarded::{Guard, Guarded, Inner, Ready};
+use crate::guarded::{Guard, Guarded, Inner, Progress, Ready};
 use crate::name::Origin;
 use crate::observe::EventKind;
 use crate::policy::breaker::{Decision, Ticket};
@@ -46,7 +46,7 @@ where
     type Error = Grown<S::Error>;
     type Future = ResponseFuture<S::Future, T>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if self.circuit.rejects() {
             self.inner.will_reject(Reason::CircuitOpen);
@@ -55,31 +55,49 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let circuit = self.circuit.state();
         let (reason, retry_after) = match self.inner.take_ready() {
-            Ready::Yes => match circuit.admit() {
-                Decision::Admit(ticket) => {
-                    let entry = circuit.times().then(Entry::new);
-                    // Where nobody needs the time, it is taken for nothing if somebody further out has read the clock.
-                    let admission = Admission {
-                        time: Entry::peek().map_or(Time::Unknown, Time::AtOnce),
-                        circuit,
-                        tracker: self.tracker.clone(),
-                        ticket,
-                        settled: false,
-                        entered: true,
-                    };
-                    let call = self.inner.service.call(request);
-                    drop(entry);
-                    return Guarded::admitted(call, admission);
+            Ready::Yes => {
+                let ticket = match circuit.admit() {
+                    Some(ticket) => Ok(ticket),
+                    None => match circuit.ask() {
+                        Decision::Admit(ticket) => Ok(ticket),
+                        Decision::Reject { retry_after } => Err(retry_after),
+                    },
+                };
+                match ticket {
+                    Ok(ticket) => return self.let_through(request, ticket),
+                    Err(retry_after) => (Reason::CircuitOpen, retry_after),
                 }
-                Decision::Reject { retry_after } => (Reason::CircuitOpen, retry_after),
-            },
+            }
             Ready::No(reason) => (reason, circuit.retry_after()),
         };
         Guarded::rejected(circuit.listeners.reject(self.origin, reason, retry_after))
+    }
+}
+
+impl<S, T> CircuitBreaker<S, T> {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn let_through<Req>(&mut self, request: Req, ticket: Ticket) -> ResponseFuture<S::Future, T>
+    where
+        S: Service<Req>,
+        T: Clone,
+    {
+        let circuit = self.circuit.state();
+        let entry = circuit.times().then(Entry::new);
+        let admission = Admission {
+            circuit,
+            tracker: self.tracker.clone(),
+            ticket,
+            // Where nobody asks for the time, it is taken for nothing if somebody further out has read the clock.
+            time: Entry::peek().map_or(Time::UNKNOWN, Time::at_once),
+            progress: Progress::new(0),
+        };
+        let call = self.inner.service.call(request);
+        drop(entry);
+        Guarded::admitted(call, admission)
     }
 }
 
@@ -92,26 +110,23 @@ pub struct Admission<T> {
     tracker: T,
     ticket: Ticket,
     time: Time,
-    settled: bool,
-    entered: bool,
+    progress: Progress,
 }
 
 impl<T> Settle for Admission<T> {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&mut self, verdict: Verdict) {
-        if std::mem::replace(&mut self.settled, true) {
+        if self.progress.is_settled() {
             return;
         }
+        self.progress.settle();
         let (circuit, time) = (self.circuit, self.time);
         circuit.record(self.ticket, verdict, time);
         circuit
             .listeners
             .tell(self.ticket.epoch(), || EventKind::Settled {
                 outcome: verdict.outcome(),
-                latency: match time {
-                    Time::Unknown => None,
-                    known => Some(known.ran()),
-                },
+                latency: time.is_known().then(|| time.ran()),
             });
     }
 }
@@ -126,41 +141,43 @@ impl<T> Guard for Admission<T> {
 
     #[inline]
     fn entered(&mut self) {
-        self.entered = true;
+        self.progress.enter();
     }
 
     #[inline]
     fn returned(&mut self) {
-        self.entered = false;
+        self.progress.leave();
     }
 
     #[inline]
     fn suspended(&mut self) {
         self.returned();
-        self.time = match self.time {
-            Time::AtOnce(started) => Time::Since(started),
-            Time::Unknown if self.circuit.times_cancelled() => Time::Since(Moment::now()),
-            known => known,
-        };
+        self.time = self.time.waiting();
+        if !self.time.is_known() && self.circuit.times_cancelled() {
+            self.time = Time::since(Moment::now());
+        }
     }
 
     fn at_head(&mut self) {
-        self.time = match self.time {
-            Time::Unknown => Time::Unknown,
-            known => Time::Took(known.ran()),
-        };
+        if self.time.is_known() {
+            self.time = Time::took(self.time.ran());
+        }
     }
 }
 
 impl<T> Drop for Admission<T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.settled {
-            if !self.entered && context::deadline_has_passed() {
+        if !self.progress.is_settled() {
+            if !self.progress.is_entered() && context::deadline_has_passed() {
                 // Cut off by its own deadline, however short that was: no caller that changed its mind.
-                self.time = Time::Took(Duration::MAX);
+                self.time = Time::took(Duration::MAX);
             }
-            self.settle(if self.entered { FAILED } else { CANCELLED });
+            self.settle(if self.progress.is_entered() {
+                FAILED
+            } else {
+                CANCELLED
+            });
         }
     }
 }

@@ -31,7 +31,7 @@ impl<S, D> Correlation<S, D> {
     }
 
     /// The ID that came with a request, or a new one. What is inside must not see one that was refused.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn receive(&self, request: &mut impl Carry) -> InCorrelation {
         let (fields, trusts) = (&self.layer.fields, self.layer.trusts);
         InCorrelation::new(fields.settle(request, trusts, new_id))
@@ -54,14 +54,14 @@ where
     type Error = S::Error;
     type Future = EchoFuture<S::Future>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let mut scope = self.receive(&mut request);
+        let scope = self.receive(&mut request);
         let entered = scope.enter();
         let inner = self.inner.call(request);
         drop(entered);
@@ -81,14 +81,14 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let mut scope = Some(self.receive(&mut request));
+        let scope = Some(self.receive(&mut request));
         let entered = scope.enter();
         let inner = self.inner.call(request);
         drop(entered);
@@ -105,14 +105,14 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let mut scope = match context::correlation_id() {
+        let scope = match context::correlation_id() {
             Some(id) => {
                 self.layer.fields.write(&mut request, &id);
                 None
@@ -131,24 +131,32 @@ pub type ResponseFuture<F> = Scoped<F, Option<InCorrelation>>;
 
 /// What is entered while a request is worked on: its ID in the context, and the span that carries it.
 pub struct InCorrelation {
-    /// There, but while it is entered.
-    id: Option<CorrelationId>,
+    id: CorrelationId,
     /// `None` where nobody wants it: entering even a disabled span costs more than the whole layer.
     #[cfg(feature = "tracing")]
     span: Option<Box<tracing::Span>>,
 }
 
 impl InCorrelation {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn new(id: CorrelationId) -> Self {
         Self {
             #[cfg(feature = "tracing")]
-            span: Some(tracing::info_span!("request", correlation_id = %id))
-                .filter(|span| !span.is_disabled())
-                .map(Box::new),
-            id: Some(id),
+            span: span(&id),
+            id,
         }
     }
+}
+
+#[cfg(feature = "tracing")]
+#[inline]
+fn span(id: &CorrelationId) -> Option<Box<tracing::Span>> {
+    if !tracing::level_enabled!(tracing::Level::INFO) {
+        return None;
+    }
+    Some(tracing::info_span!("request", correlation_id = %id))
+        .filter(|span| !span.is_disabled())
+        .map(Box::new)
 }
 
 #[cfg(feature = "tracing")]
@@ -157,11 +165,11 @@ type SpanEntered<'a> = Option<tracing::span::Entered<'a>>;
 type SpanEntered<'a> = std::marker::PhantomData<&'a ()>;
 
 impl Scope for InCorrelation {
-    type Entered<'a> = (CorrelationScope<'a>, SpanEntered<'a>);
+    type Entered<'a> = (CorrelationScope, SpanEntered<'a>);
 
-    #[inline]
-    fn enter(&mut self) -> Self::Entered<'_> {
-        let scope = CorrelationScope::enter(&mut self.id);
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn enter(&self) -> Self::Entered<'_> {
+        let scope = CorrelationScope::enter(Some(&self.id));
         #[cfg(feature = "tracing")]
         let span = self.span.as_deref().map(tracing::Span::enter);
         #[cfg(not(feature = "tracing"))]
@@ -171,11 +179,11 @@ impl Scope for InCorrelation {
 }
 
 impl Scope for Option<InCorrelation> {
-    type Entered<'a> = Option<(CorrelationScope<'a>, SpanEntered<'a>)>;
+    type Entered<'a> = Option<(CorrelationScope, SpanEntered<'a>)>;
 
-    #[inline]
-    fn enter(&mut self) -> Self::Entered<'_> {
-        self.as_mut().map(Scope::enter)
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn enter(&self) -> Self::Entered<'_> {
+        self.as_ref().map(Scope::enter)
     }
 }
 
@@ -202,12 +210,12 @@ where
 {
     type Output = Result<Res, E>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let mut result = ready!(this.inner.as_mut().poll(cx));
-        if let (Ok(response), Some(id)) = (&mut result, &this.inner.scope().id) {
-            this.fields.write(response, id);
+        if let Ok(response) = &mut result {
+            this.fields.write(response, &this.inner.scope().id);
         }
         Poll::Ready(result)
     }

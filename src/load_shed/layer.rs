@@ -6,6 +6,7 @@ use tower_layer::Layer;
 use super::load::Load;
 use super::service::LoadShed;
 use crate::guarded::Inner;
+use crate::name::unnamed::LOAD_SHED;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer, Teller};
 use crate::policy::breaker::OnCancel;
@@ -14,7 +15,6 @@ use crate::pool::Home;
 use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
 
 pub(crate) const LAYER: &str = "load_shed";
-static UNNAMED: Origin = Origin::unnamed(LAYER);
 
 /// What a load shedder with a limit is made of.
 pub(crate) struct Settings {
@@ -79,7 +79,7 @@ impl LoadShedLayer {
         let settings = Settings {
             limit,
             on_cancel: OnCancel::default(),
-            origin: &UNNAMED,
+            origin: &LOAD_SHED,
             observer: None,
         };
         Self {
@@ -92,7 +92,7 @@ impl LoadShedLayer {
     pub const fn on_readiness() -> LoadShedLayer<OnReadiness> {
         LoadShedLayer {
             mode: OnReadiness {
-                teller: Teller::new(&UNNAMED),
+                teller: Teller::new(&LOAD_SHED),
             },
         }
     }
@@ -245,7 +245,7 @@ impl<T> LoadShedBuilder<T> {
     ///
     /// When a value is out of its range: a fixed limit of 0 would shed every call.
     pub fn build(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
+        let origin = origin(LAYER, self.name.as_deref().unwrap_or(LOAD_SHED.name()))?;
         self.limit.check()?;
         self.on_cancel.check(LAYER)?;
         let settings = Settings {

@@ -57,6 +57,20 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
+    #[inline]
+    pub(crate) const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 1 | self.sample as u64
+    }
+
+    /// What `to_bits` gave.
+    #[inline]
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self {
+            sample: bits & 1 != 0,
+            generation: (bits >> 1) as u32,
+        }
+    }
+
     pub(crate) fn stamp(self) -> u64 {
         self.generation.into()
     }
@@ -271,15 +285,13 @@ const fn generation(word: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::Origin;
-
-    static ORIGIN: Origin = Origin::unnamed("load_shed");
+    use crate::name::unnamed::LOAD_SHED;
 
     fn settings(limit: Limit) -> Settings {
         Settings {
             limit,
             on_cancel: OnCancel::default(),
-            origin: &ORIGIN,
+            origin: &LOAD_SHED,
             observer: None,
         }
     }

@@ -7,7 +7,7 @@ use tower_service::Service;
 use super::layer::{Limited, OnReadiness};
 use super::load::{Admitted, Load};
 use crate::context;
-use crate::guarded::{Guard, Guarded, Inner, Ready};
+use crate::guarded::{Guard, Guarded, Inner, Progress, Ready};
 use crate::observe::EventKind;
 use crate::runtime::{Entry, Moment};
 use crate::track::{CANCELLED, FAILED, Settle, Track};
@@ -32,7 +32,7 @@ impl<S, M> LoadShed<S, M> {
     }
 
     /// Always ready, or failed as the inner service has.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_inner<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Grown<S::Error>>>
     where
         S: Service<Req>,
@@ -55,7 +55,7 @@ where
     type Error = Grown<S::Error>;
     type Future = ResponseFuture<S::Future, InFlight<T>>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if self.mode.load.is_full() {
             self.inner.will_reject(Reason::Shed);
@@ -64,7 +64,7 @@ where
         self.poll_inner(cx)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let mode = &self.mode;
         let reason = match self.inner.take_ready() {
@@ -74,10 +74,8 @@ where
                     let in_flight = InFlight {
                         load: mode.load.state(),
                         tracker: mode.tracker.clone(),
-                        admitted,
                         started: entry.as_ref().map_or(Moment::NEVER, Entry::now),
-                        settled: false,
-                        entered: true,
+                        progress: Progress::new(admitted.to_bits()),
                     };
                     return Guarded::admitted(self.inner.service.call(request), in_flight);
                 }
@@ -98,12 +96,12 @@ where
     type Error = Grown<S::Error>;
     type Future = ResponseFuture<S::Future, Uncounted>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.poll_inner(cx)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         match self.inner.take_ready() {
             Ready::Yes => Guarded::admitted(self.inner.service.call(request), Uncounted),
@@ -119,15 +117,19 @@ pub type ResponseFuture<F, G = InFlight<AtResponse>> = Guarded<F, G>;
 pub struct InFlight<T> {
     load: &'static Load,
     tracker: T,
-    admitted: Admitted,
     /// Known for samples from the start, for the others from when they first had to wait: that is all a
     /// cancellation needs.
     started: Moment,
-    settled: bool,
-    entered: bool,
+    /// With how it was admitted.
+    progress: Progress,
 }
 
 impl<T> InFlight<T> {
+    #[inline]
+    fn admitted(&self) -> Admitted {
+        Admitted::from_bits(self.progress.number())
+    }
+
     /// The latency of a sample is taken, or a drop is noted.
     #[cold]
     fn report(&self, verdict: Verdict) {
@@ -144,14 +146,14 @@ impl<T> InFlight<T> {
             outcome == Outcome::Cancelled && ran.is_some_and(|ran| load.gave_up_after(ran));
         let now = now.since_beginning();
         let moved = match latency {
-            _ if verdict.is_overload() || gave_up => load.dropped(self.admitted, now),
-            Some(latency) if self.admitted.sample && outcome == Outcome::Success => {
-                load.sample(self.admitted, now, latency)
+            _ if verdict.is_overload() || gave_up => load.dropped(self.admitted(), now),
+            Some(latency) if self.admitted().sample && outcome == Outcome::Success => {
+                load.sample(self.admitted(), now, latency)
             }
             _ => None,
         };
         if let Some((from, to)) = moved {
-            let stamp = self.admitted.stamp();
+            let stamp = self.admitted().stamp();
             load.listeners
                 .tell(stamp, || EventKind::LimitChanged { from, to });
         }
@@ -159,18 +161,19 @@ impl<T> InFlight<T> {
 }
 
 impl<T> Settle for InFlight<T> {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&mut self, verdict: Verdict) {
-        if std::mem::replace(&mut self.settled, true) {
+        if self.progress.is_settled() {
             return;
         }
-        let tells = self.admitted.sample
+        self.progress.settle();
+        let tells = self.admitted().sample
             || verdict.is_overload()
             || verdict.outcome() == Outcome::Cancelled;
         if tells && self.load.moves() {
             self.report(verdict);
         }
-        let stamp = self.admitted.stamp();
+        let stamp = self.admitted().stamp();
         self.load.listeners.tell(stamp, || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
@@ -188,12 +191,12 @@ impl<T> Guard for InFlight<T> {
 
     #[inline]
     fn entered(&mut self) {
-        self.entered = true;
+        self.progress.enter();
     }
 
     #[inline]
     fn returned(&mut self) {
-        self.entered = false;
+        self.progress.leave();
     }
 
     #[inline]
@@ -208,8 +211,12 @@ impl<T> Guard for InFlight<T> {
 impl<T> Drop for InFlight<T> {
     #[inline]
     fn drop(&mut self) {
-        self.settle(if self.entered { FAILED } else { CANCELLED });
-        self.load.release(self.admitted);
+        self.settle(if self.progress.is_entered() {
+            FAILED
+        } else {
+            CANCELLED
+        });
+        self.load.release(self.admitted());
     }
 }
 
@@ -218,7 +225,7 @@ impl<T> Drop for InFlight<T> {
 pub struct Uncounted;
 
 impl Settle for Uncounted {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&mut self, _: Verdict) {}
 }
 

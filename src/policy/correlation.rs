@@ -39,12 +39,36 @@ enum Repr {
     Foreign(Arc<str>),
 }
 
+/// What an ID is made of.
+pub(crate) enum Parts<'a> {
+    Uuid(u64, u64),
+    Text(&'a Arc<str>),
+}
+
 impl CorrelationId {
     /// A new one: a UUID of version 7, from milliseconds since 1970 and 74 of these random bits.
     pub(crate) const fn new(unix_millis: u64, random: [u8; 10]) -> Self {
         let builder = Builder::from_unix_timestamp_millis(unix_millis, &random);
         let (high, low) = builder.into_uuid().as_u64_pair();
         Self(Repr::Uuid(high, low))
+    }
+
+    pub(crate) const fn of_uuid(high: u64, low: u64) -> Self {
+        Self(Repr::Uuid(high, low))
+    }
+
+    /// From a text that came from [`parts`](Self::parts).
+    pub(crate) const fn of_text(text: Arc<str>) -> Self {
+        Self(Repr::Foreign(text))
+    }
+
+    /// What it is made of.
+    #[inline]
+    pub(crate) const fn parts(&self) -> Parts<'_> {
+        match &self.0 {
+            Repr::Uuid(high, low) => Parts::Uuid(*high, *low),
+            Repr::Foreign(text) => Parts::Text(text),
+        }
     }
 
     /// Its text, written without an allocation: to `buffer`, unless it is kept as a text anyway.

@@ -26,8 +26,8 @@ struct Attempt(u32);
 impl Scope for Attempt {
     type Entered<'a> = AttemptScope;
 
-    #[inline]
-    fn enter(&mut self) -> AttemptScope {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn enter(&self) -> AttemptScope {
         AttemptScope::enter(self.0)
     }
 }
@@ -71,7 +71,7 @@ where
     S: Service<Req>,
     S::Error: WithRejection,
 {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn new(call: S::Future, copy: Option<Req>, kit: Held<Kit<S, P>>) -> Self {
         Self {
             phase: Phase::Calling {
@@ -94,7 +94,7 @@ where
 {
     type Output = Result<S::Response, Grown<S::Error>>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
@@ -145,7 +145,7 @@ where
                     // Also before the last attempt: the budget wants to know how that one goes.
                     *this.copy = this.kit.core.policy.clone_request(&request);
                     *this.attempt += 1;
-                    let mut scope = Attempt(*this.attempt);
+                    let scope = Attempt(*this.attempt);
                     let entered = scope.enter();
                     let call = service.call(request);
                     drop(entered);

@@ -8,13 +8,13 @@ use super::budget::RetryBudget;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::service::{Kit, Retry};
 use crate::ConfigError;
+use crate::name::unnamed::RETRY;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Listeners, Observer};
 use crate::policy::backoff::Backoff;
 use crate::shared::Shared;
 
 pub(crate) const LAYER: &str = "retry";
-static UNNAMED: Origin = Origin::unnamed(LAYER);
 
 /// What a retry layer shares between all its services.
 pub(crate) struct Core<P> {
@@ -49,8 +49,8 @@ impl RetryLayer {
             core: Arc::new(Core {
                 policy: RetryErrors,
                 settings: Settings::default(),
-                origin: &UNNAMED,
-                listeners: Listeners::new(&UNNAMED, None),
+                origin: &RETRY,
+                listeners: Listeners::new(&RETRY, None),
             }),
         }
     }
@@ -252,7 +252,7 @@ impl<P> RetryBuilder<P> {
     /// When a value is out of its range.
     pub fn build(self) -> Result<RetryLayer<P>, ConfigError> {
         const LONGEST: Duration = Duration::from_secs(3600);
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
+        let origin = origin(LAYER, self.name.as_deref().unwrap_or(RETRY.name()))?;
         let settings = self.settings;
         if !(1..=100).contains(&settings.attempts) {
             let rule = "must be from 1 (no retry) to 100";

@@ -18,8 +18,8 @@ struct Until(Moment);
 impl Scope for Until {
     type Entered<'a> = DeadlineScope;
 
-    #[inline]
-    fn enter(&mut self) -> DeadlineScope {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn enter(&self) -> DeadlineScope {
         // A deadline that is set where the future is polled but was not where it was called (behind a buffer, say)
         // holds as well.
         DeadlineScope::enter(self.0.min(context::deadline()))
@@ -52,7 +52,7 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn new(inner: F, deadline: Moment, teller: Teller) -> Self {
         Self {
             state: State::Calling {
@@ -79,7 +79,7 @@ where
 {
     type Output = Result<Res, E::Error>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         let rejection = match state.as_mut().project() {

@@ -6,11 +6,11 @@ use tower_layer::Layer;
 
 use super::service::Timeout;
 use crate::ConfigError;
-use crate::name::{Origin, origin};
+use crate::name::origin;
+use crate::name::unnamed::TIMEOUT;
 use crate::observe::{Observer, Teller};
 
 pub(crate) const LAYER: &str = "timeout";
-static UNNAMED: Origin = Origin::unnamed(LAYER);
 
 /// How long a call of a request may take.
 pub trait PerRequest<Req> {
@@ -70,7 +70,7 @@ impl TimeoutLayer {
     pub const fn new(timeout: Duration) -> Self {
         Self {
             policy: Fixed(timeout),
-            teller: Teller::new(&UNNAMED),
+            teller: Teller::new(&TIMEOUT),
         }
     }
 
@@ -92,7 +92,7 @@ impl TimeoutLayer {
     {
         TimeoutLayer {
             policy: PerRequestFn(Arc::new(timeout)),
-            teller: Teller::new(&UNNAMED),
+            teller: Teller::new(&TIMEOUT),
         }
     }
 
@@ -181,7 +181,7 @@ impl<P> TimeoutBuilder<P> {
     }
 
     fn finish(self) -> Result<TimeoutLayer<P>, ConfigError> {
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(UNNAMED.name()))?;
+        let origin = origin(LAYER, self.name.as_deref().unwrap_or(TIMEOUT.name()))?;
         Ok(TimeoutLayer {
             policy: self.policy,
             teller: Teller::new(origin).told(self.observer),

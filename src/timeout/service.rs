@@ -40,12 +40,12 @@ where
     type Error = Grown<S::Error>;
     type Future = ResponseFuture<S::Future>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(WithRejection::grow)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let entry = Entry::new();
         let inherited = context::deadline();

@@ -1,9 +1,7 @@
 use std::sync::atomic::AtomicU32;
 
 use super::*;
-use crate::name::Origin;
-
-static ORIGIN: Origin = Origin::unnamed("bulkhead");
+use crate::name::unnamed::BULKHEAD;
 
 fn places(limit: u32, queue: u32) -> Places {
     let places = Places::vacant();
@@ -15,7 +13,7 @@ fn settings(limit: u32, queue: u32) -> Settings {
     Settings {
         limit,
         queue,
-        origin: &ORIGIN,
+        origin: &BULKHEAD,
         observer: None,
     }
 }

@@ -1,6 +1,5 @@
 use super::*;
-
-static ORIGIN: Origin = Origin::unnamed("circuit_breaker");
+use crate::name::unnamed::CIRCUIT_BREAKER;
 
 fn settings() -> Settings {
     Settings {
@@ -8,16 +7,13 @@ fn settings() -> Settings {
             consecutive_failures: Some(1),
             ..Config::default()
         },
-        origin: &ORIGIN,
+        origin: &CIRCUIT_BREAKER,
         observer: None,
     }
 }
 
 fn admitted(circuit: &Circuit) -> Ticket {
-    match circuit.admit() {
-        Decision::Admit(ticket) => ticket,
-        Decision::Reject { .. } => panic!("rejected"),
-    }
+    circuit.admit().expect("closed")
 }
 
 #[test]
@@ -28,13 +24,13 @@ fn an_outcome_of_an_earlier_tenants_call_counts_for_nobody() {
     assert!(circuit.move_out());
     circuit.move_in(settings());
     for outcome in [Outcome::Failure, Outcome::Success] {
-        circuit.record(old, outcome.into(), Time::Unknown);
+        circuit.record(old, outcome.into(), Time::UNKNOWN);
     }
     let snapshot = circuit.snapshot();
     assert_eq!((snapshot.state, snapshot.calls), (State::Closed, 0));
     // And who watched the earlier circuit sees its end, not the next one.
     assert!(watcher.has_changed().is_err());
-    circuit.record(admitted(&circuit), Outcome::Failure.into(), Time::Unknown);
+    circuit.record(admitted(&circuit), Outcome::Failure.into(), Time::UNKNOWN);
     assert_eq!(circuit.state(), State::Open);
 }
 
@@ -47,7 +43,7 @@ fn nothing_is_lost_between_threads() {
             window: crate::Window::count(1_000_000),
             ..Config::default()
         },
-        origin: &ORIGIN,
+        origin: &CIRCUIT_BREAKER,
         observer: None,
     });
     std::thread::scope(|scope| {
@@ -59,7 +55,7 @@ fn nothing_is_lost_between_threads() {
                     } else {
                         Outcome::Success
                     };
-                    circuit.record(admitted(&circuit), outcome.into(), Time::Unknown);
+                    circuit.record(admitted(&circuit), outcome.into(), Time::UNKNOWN);
                 }
             });
         }

@@ -137,10 +137,7 @@ impl Breaker {
             Phase::ForcedOpen => Err(None),
         };
         let decision = match admitted {
-            Ok(kind) => Decision::Admit(Ticket {
-                epoch: self.epoch,
-                kind,
-            }),
+            Ok(kind) => Decision::Admit(Ticket::new(self.epoch, kind)),
             Err(_) if self.config.mode == Mode::Shadow => {
                 Decision::Admit(Ticket::rejected_in_shadow(self.epoch))
             }
@@ -179,7 +176,7 @@ impl Breaker {
             (Outcome::Cancelled, OnCancel::FailureAfter(after)) if elapsed >= after => Some(true),
             (Outcome::Cancelled | Outcome::Ignored, _) => None,
         };
-        if let (Phase::HalfOpen(probes), Kind::Probe(serial)) = (&mut self.phase, ticket.kind)
+        if let (Phase::HalfOpen(probes), Kind::Probe(serial)) = (&mut self.phase, ticket.kind())
             && !probes.leave(serial)
         {
             // Its time was over, and a failure has been counted for it.
@@ -189,7 +186,7 @@ impl Breaker {
         if let (Outcome::Failure, Some(ask)) = (outcome, retry_after) {
             self.asked_until = self.asked_until.max(now.saturating_add(ask));
         }
-        match (&mut self.phase, ticket.kind) {
+        match (&mut self.phase, ticket.kind()) {
             (Phase::HalfOpen(probes), Kind::Probe(_)) => {
                 probes.report(failed, slow);
                 let verdict = probes.judge(&self.rules, u64::from(self.config.probes));

@@ -63,7 +63,7 @@ impl Model {
     ) -> (Decision, Change) {
         self.now = self.now.max(now);
         let now = self.now;
-        let ticket = |epoch, kind| Decision::Admit(Ticket { epoch, kind });
+        let ticket = |epoch, kind| Decision::Admit(Ticket::new(epoch, kind));
         if self.config.mode == Mode::Off {
             return (ticket(self.epoch, Kind::Counted), None);
         }
@@ -127,10 +127,10 @@ impl Model {
         if let Some(change) = self.settle(actual) {
             return Some(change);
         }
-        if ticket.epoch != self.epoch || ticket.kind == Kind::WouldReject {
+        if ticket.epoch != self.epoch || ticket.kind() == Kind::WouldReject {
             return None;
         }
-        if let Kind::Probe(serial) = ticket.kind {
+        if let Kind::Probe(serial) = ticket.kind() {
             let probe = &mut self.probes[serial as usize];
             if probe.gone {
                 return None;

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-/// What a call was admitted under.
+/// What a call was admitted under. Two plain words: it is moved with every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(super) epoch: u64,
-    pub(super) kind: Kind,
+    /// The serial number of a probe, or one of the two highest numbers, which no probe ever has.
+    serial: u64,
 }
+
+const COUNTED: u64 = u64::MAX;
+const WOULD_REJECT: u64 = u64::MAX - 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -19,33 +23,46 @@ pub(super) enum Kind {
 }
 
 impl Ticket {
+    pub(super) const fn new(epoch: u64, kind: Kind) -> Self {
+        let serial = match kind {
+            Kind::Counted => COUNTED,
+            Kind::Probe(serial) => serial,
+            Kind::WouldReject => WOULD_REJECT,
+        };
+        Self { epoch, serial }
+    }
+
     /// The ticket of a call that [`Front`](super::Front) let through in the closed state.
+    #[inline]
     pub(crate) const fn counted(epoch: u64) -> Self {
-        Self {
-            epoch,
-            kind: Kind::Counted,
-        }
+        Self::new(epoch, Kind::Counted)
     }
 
     /// The ticket of a call that would have been rejected, had the breaker not been in shadow mode.
     pub(crate) const fn rejected_in_shadow(epoch: u64) -> Self {
-        Self {
-            epoch,
-            kind: Kind::WouldReject,
-        }
+        Self::new(epoch, Kind::WouldReject)
     }
 
+    #[inline]
     pub(crate) const fn epoch(&self) -> u64 {
         self.epoch
     }
 
+    pub(super) const fn kind(&self) -> Kind {
+        match self.serial {
+            COUNTED => Kind::Counted,
+            WOULD_REJECT => Kind::WouldReject,
+            serial => Kind::Probe(serial),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) const fn is_probe(&self) -> bool {
-        matches!(self.kind, Kind::Probe(_))
+        matches!(self.kind(), Kind::Probe(_))
     }
 
     pub(crate) const fn would_reject(&self) -> bool {
-        matches!(self.kind, Kind::WouldReject)
+        self.serial == WOULD_REJECT
     }
 }
 
