@@ -229,7 +229,7 @@ impl<P> RetryBuilder<P> {
         self.policy(CloneWith { clone, decide })
     }
 
-    /// Decides by a [`RetryPolicy`] of your own.
+    /// Decides by a [`RetryPolicy`](crate::RetryPolicy) of your own.
     pub fn policy<P2>(self, policy: P2) -> RetryBuilder<P2> {
         RetryBuilder {
             name: self.name,

@@ -95,3 +95,24 @@ fn debug_shows_the_text() {
     assert_eq!(format!("{id:?}"), "CorrelationId(\"order-4711\")");
     assert_eq!(format!("{id:>12}"), "  order-4711");
 }
+
+proptest! {
+    #[test]
+    fn eight_digits_at_a_time_are_what_one_by_one_says(
+        text in prop_oneof![
+            any::<[u8; 8]>(),
+            "[0-9a-f]{8}".prop_map(|text| text.into_bytes().try_into().expect("eight")),
+            "[0-9a-g/:`A-F]{8}".prop_map(|text| text.into_bytes().try_into().expect("eight")),
+        ],
+    ) {
+        let one_by_one = text.iter().try_fold(0, |number, byte| {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                _ => return None,
+            };
+            Some(number << 4 | u64::from(digit))
+        });
+        prop_assert_eq!(digits(text), one_by_one);
+    }
+}
