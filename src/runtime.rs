@@ -112,7 +112,6 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct Entry {
     now: Moment,
-    outermost: bool,
 }
 
 impl Entry {
@@ -121,17 +120,11 @@ impl Entry {
     pub(crate) fn new() -> Self {
         let outer = ENTRY.get();
         if outer != Moment::NEVER {
-            return Self {
-                now: outer,
-                outermost: false,
-            };
+            return Self { now: outer };
         }
         let now = Moment::now();
         ENTRY.set(now);
-        Self {
-            now,
-            outermost: true,
-        }
+        Self { now }
     }
 
     #[inline]
@@ -149,9 +142,8 @@ impl Entry {
 impl Drop for Entry {
     #[inline]
     fn drop(&mut self) {
-        if self.outermost {
-            ENTRY.set(Moment::NEVER);
-        }
+        // Whoever ends it: an inner call has returned, and from there on it is the way out.
+        ENTRY.set(Moment::NEVER);
     }
 }
 

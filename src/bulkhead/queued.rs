@@ -40,10 +40,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let taken = match self.inner.take_ready() {
-            Ready::Yes => self.places.try_take(),
-            Ready::No(_) => None,
-        };
+        let was_ready = matches!(self.inner.take_ready(), Ready::Yes);
+        let taken = if was_ready { self.places.try_take() } else { None };
         let phase = match taken {
             Some(generation) => {
                 // Before the call, so that it is given back should the call panic.
@@ -56,7 +54,14 @@ where
             None => Phase::Arriving {
                 waiting: Some(Waiting {
                     request,
-                    service: self.inner.service.clone(),
+                    service: {
+                        let fresh = self.inner.service.clone();
+                        if was_ready {
+                            // What it had reserved is given up.
+                            self.inner.service = fresh.clone();
+                        }
+                        fresh
+                    },
                     tracker: self.tracker.clone(),
                     turn: Turn {
                         places: self.places.clone(),

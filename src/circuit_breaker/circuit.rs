@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::name::Origin;
-use crate::observe::{EventKind, Listeners, NOW, Observer};
+use crate::observe::{EventKind, Listeners, Observer};
 use crate::policy::breaker::{
     Breaker, Config, Decision, Front, Mode, Snapshot, State, Ticket, Transition,
 };
@@ -116,8 +116,11 @@ impl Resident for Circuit {
         let nobody = Breaker::new(Config::default(), now()).following(&machine.breaker);
         self.gate
             .store(nobody.front().epoch << FLAGS, Ordering::Release);
-        machine.state = watch::Sender::new(nobody.state());
+        let watched = std::mem::replace(&mut machine.state, watch::Sender::new(nobody.state()));
         machine.breaker = nobody;
+        drop(machine);
+        // Wakes those who watch: not under the lock.
+        drop(watched);
         true
     }
 }
@@ -249,13 +252,14 @@ impl Circuit {
         machine.credited = counted;
         let (result, transition) = act(&mut machine.breaker, now);
         self.publish(&machine.breaker.front());
+        let epoch = machine.breaker.front().epoch;
         if transition.is_some() {
             // What was counted meanwhile belongs to the state that is over.
             machine.credited = self.successes.sum();
         }
         drop(machine);
         if let Some(transition) = transition {
-            self.announce(transition);
+            self.announce(epoch, transition);
         }
         result
     }
@@ -287,7 +291,7 @@ impl Circuit {
     }
 
     #[cold]
-    fn announce(&self, transition: Transition) {
+    fn announce(&self, epoch: u64, transition: Transition) {
         let sender = self.lock().state.clone();
         sender.send_if_modified(|state| {
             // What it is now: of two changes that are announced at once, the later one wins.
@@ -295,7 +299,7 @@ impl Circuit {
             std::mem::replace(state, current) != current
         });
         self.listeners
-            .tell(NOW, || EventKind::Transition(transition));
+            .tell(epoch, || EventKind::Transition(transition));
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
@@ -343,6 +347,13 @@ impl Time {
     pub(crate) const fn waiting(self) -> Self {
         match self.0 & KNOWN {
             AT_ONCE => Self(self.0 & !KNOWN | SINCE),
+            _ => self,
+        }
+    }
+
+    pub(crate) const fn if_it_waited(self) -> Self {
+        match self.0 & KNOWN {
+            AT_ONCE => Self::UNKNOWN,
             _ => self,
         }
     }

@@ -119,9 +119,17 @@ impl<T> Settle for Admission<T> {
         if self.progress.is_settled() {
             return;
         }
+        self.finish(verdict, self.time);
+    }
+}
+
+impl<T> Admission<T> {
+    /// `counts_as` is the time that the circuit hears of; told is the true one.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn finish(&mut self, verdict: Verdict, counts_as: Time) {
         self.progress.settle();
         let (circuit, time) = (self.circuit, self.time);
-        circuit.record(self.ticket, verdict, time);
+        circuit.record(self.ticket, verdict, counts_as);
         circuit
             .listeners
             .tell(self.ticket.epoch(), || EventKind::Settled {
@@ -169,15 +177,14 @@ impl<T> Drop for Admission<T> {
     #[inline]
     fn drop(&mut self) {
         if !self.progress.is_settled() {
-            if !self.progress.is_entered() && context::deadline_has_passed() {
+            if self.progress.is_entered() {
+                self.settle(FAILED);
+            } else if context::deadline_has_passed() {
                 // Cut off by its own deadline, however short that was: no caller that changed its mind.
-                self.time = Time::took(Duration::MAX);
-            }
-            self.settle(if self.progress.is_entered() {
-                FAILED
+                self.finish(CANCELLED, Time::took(Duration::MAX));
             } else {
-                CANCELLED
-            });
+                self.finish(CANCELLED, self.time.if_it_waited());
+            }
         }
     }
 }

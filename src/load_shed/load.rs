@@ -98,6 +98,8 @@ impl Resident for Load {
     }
 
     fn move_in(&self, settings: Settings) {
+        // First: a call of the last tenant may be in the middle of `adjust`, and stores what it came to.
+        let mut place = self.lock();
         let word = self.word.load(Ordering::Relaxed);
         let moving = Moving::new(&settings.limit, number(word));
         self.limit
@@ -110,7 +112,8 @@ impl Resident for Load {
             OnCancel::FailureAfter(after) => nanos(after),
         };
         self.patience.store(patience, Ordering::Relaxed);
-        *self.lock() = moving;
+        *place = moving;
+        drop(place);
         let since = generation(word).into();
         self.listeners
             .move_in(since, settings.origin, settings.observer);
