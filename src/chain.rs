@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 /// Finds an error of a type behind any error, itself included.
 pub(crate) fn find<'a, T: StdError + 'static>(
@@ -10,6 +11,13 @@ pub(crate) fn find<'a, T: StdError + 'static>(
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // Pointers to an error are errors of their own, and give out its source and not itself.
+        if let Some(found) = error.downcast_ref::<Arc<T>>() {
+            return Some(found);
+        }
+        if let Some(found) = error.downcast_ref::<Box<T>>() {
             return Some(found);
         }
         next = source(error);
@@ -41,5 +49,8 @@ mod tests {
         let error = Error::Inner(inner);
         assert_eq!(find(&error), Some(&rejection));
         assert_eq!(find::<std::fmt::Error>(&error), None);
+        let shared = io::Error::other(Arc::new(rejection.clone()));
+        assert_eq!(find(&shared), Some(&rejection));
+        assert_eq!(find(&Box::new(rejection.clone())), Some(&rejection));
     }
 }

@@ -169,9 +169,11 @@ impl Rejection {
         (units != NO_HINT).then(|| UNIT * units)
     }
 
-    /// Whether the inner service was never called, so that nothing can have happened there.
+    /// Whether the layer that made this rejection never called its inner service: only [`Reason::TimedOut`] ends a call that had been
+    /// started.
     ///
-    /// Only [`Reason::TimedOut`] ends a call that had been started.
+    /// That is said of this one call. An earlier attempt of a retried request may have been sent, and where an error hides the
+    /// rejection of somebody else's call, of a client that the service uses inside, the service itself was called.
     #[must_use]
     pub const fn not_sent(&self) -> bool {
         !matches!(self.reason(), Reason::TimedOut)

@@ -135,16 +135,16 @@ async fn a_request_builder_goes_through_a_stack() {
 
 #[tokio::test]
 async fn the_servers_hint_replaces_the_backoff() {
-    for hint in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-        for status in [429, 503] {
-            let upstream = Upstream::failing(2, status, hint);
-            let service = retrying(LONG);
-            let get = Client::new().get(upstream.url().await);
-            let response = within("the retries", get.send_through(&service)).await;
-            assert_eq!(response.unwrap().status(), 200);
-            assert_eq!(upstream.calls(), 3);
-        }
-    }
+    // A second is the shortest hint there is; both statuses wait it out at the same time.
+    let hinted = async |status| {
+        let upstream = Upstream::failing(1, status, "1");
+        let service = retrying(LONG);
+        let get = Client::new().get(upstream.url().await);
+        let response = within("the retry", get.send_through(&service)).await;
+        assert_eq!(response.unwrap().status(), 200);
+        assert_eq!(upstream.calls(), 2);
+    };
+    tokio::join!(hinted(429), hinted(503));
 }
 
 #[tokio::test]

@@ -169,6 +169,8 @@ impl Places {
     /// Takes a place, or a number in the queue.
     #[cold]
     pub(crate) fn take_or_wait(&self, waker: &Waker) -> Taken {
+        // Before anything is taken: it is somebody else's code.
+        let mut own = Some(waker.clone());
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -185,9 +187,9 @@ impl Places {
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
             {
                 Ok(_) => {
-                    if let Taken::Waiting(Number(number)) = taken {
+                    if let (Taken::Waiting(Number(number)), Some(waker)) = (&taken, own.take()) {
                         queue.next = number.wrapping_add(1);
-                        queue.waiting.insert(number, waker.clone());
+                        queue.waiting.insert(*number, waker);
                     }
                     return taken;
                 }

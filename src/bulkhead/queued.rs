@@ -41,7 +41,11 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let was_ready = matches!(self.inner.take_ready(), Ready::Yes);
-        let taken = if was_ready { self.places.try_take() } else { None };
+        let taken = if was_ready {
+            self.places.try_take()
+        } else {
+            None
+        };
         let phase = match taken {
             Some(generation) => {
                 // Before the call, so that it is given back should the call panic.

@@ -157,6 +157,14 @@ mod tests {
         assert_eq!(verdict.outcome(), Outcome::Failure);
     }
 
+    #[test]
+    fn a_page_that_is_not_grpc_is_a_failure_whatever_its_status() {
+        let page = |content_type| head(200, &[("content-type", content_type)]).outcome();
+        assert_eq!(page("text/html"), Outcome::Failure);
+        assert_eq!(page("application/grpc+proto"), Outcome::Success);
+        assert_eq!(page("Application/gRPC"), Outcome::Success);
+    }
+
     fn error<E: WithRejection + 'static>(error: E) -> Verdict {
         GrpcClassifier.classify(Err::<&http::Response<()>, _>(&error))
     }

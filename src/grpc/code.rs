@@ -83,6 +83,8 @@ impl Code {
     pub(super) fn of_head(status: StatusCode, headers: &HeaderMap) -> Self {
         match headers.get("grpc-status") {
             Some(value) => Self::from_bytes(value.as_bytes()),
+            // Somebody answered who does not speak gRPC: a proxy's own page, say.
+            None if status == StatusCode::OK && !is_grpc(headers) => Self::Unknown,
             None => Self::from_http(status),
         }
     }
@@ -103,6 +105,16 @@ impl Code {
             .find(|(code, _)| *code == self)
             .map_or("2", |(_, text)| text)
     }
+}
+
+/// Whether a head does not say that it is something else.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE);
+    content_type.is_none_or(|value| {
+        let prefix = b"application/grpc";
+        let start = value.as_bytes().get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    })
 }
 
 impl fmt::Display for Code {

@@ -1,6 +1,7 @@
 //! The code behind an error of a gRPC client.
 
 use super::code::Code;
+use super::pushback::Pushback;
 use crate::WithRejection;
 
 /// What an error comes from.
@@ -22,4 +23,15 @@ pub(super) fn cause<E: WithRejection + 'static>(error: &E) -> Cause {
     return super::status::cause(error);
     #[cfg(not(feature = "tonic"))]
     Cause::Transport
+}
+
+/// What the status behind an error says of a retry.
+pub(super) fn pushback<E: 'static>(error: &E) -> Option<Pushback> {
+    #[cfg(feature = "tonic")]
+    return super::status::pushback(error);
+    #[cfg(not(feature = "tonic"))]
+    {
+        let _ = error;
+        None
+    }
 }

@@ -1,5 +1,5 @@
 use super::code::Code;
-use super::errors::{Cause, cause};
+use super::errors::{self, Cause, cause};
 use super::pushback::{self, Pushback};
 use crate::http::{CopyRequest, HttpResponse};
 use crate::{Decision, RetryPolicy, WithRejection};
@@ -83,9 +83,10 @@ where
         if !self.codes.contains(&code) {
             return Decision::Return;
         }
-        let pushback = result
-            .ok()
-            .and_then(|response| pushback::read(response.headers()));
+        let pushback = match result {
+            Ok(response) => pushback::read(response.headers()),
+            Err(error) => errors::pushback(error),
+        };
         match pushback {
             None => Decision::Retry,
             Some(Pushback::After(after)) => Decision::RetryAfter(after),

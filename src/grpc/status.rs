@@ -9,7 +9,7 @@ use tonic::{Status, TimeoutExpired};
 
 use super::code::Code;
 use super::errors::Cause;
-use super::pushback::{PUSHBACK, millis};
+use super::pushback::{PUSHBACK, Pushback, millis, read};
 use crate::chain::find;
 use crate::{BoxError, Reason, Rejection, WithRejection};
 
@@ -89,14 +89,22 @@ fn make(reason: Reason) -> Status {
     Status::new(Code::of_reason(reason).into(), reason.describe())
 }
 
+fn chain<E: 'static>(error: &E) -> Option<&(dyn StdError + 'static)> {
+    let any: &dyn Any = error;
+    if let Some(status) = any.downcast_ref::<Status>() {
+        Some(status)
+    } else {
+        any.downcast_ref::<BoxError>().map(|boxed| &**boxed as _)
+    }
+}
+
+pub(super) fn pushback<E: 'static>(error: &E) -> Option<Pushback> {
+    read(find::<Status>(chain(error)?)?.metadata().as_ref())
+}
+
 /// What an error that is no rejection comes from.
 pub(super) fn cause<E: 'static>(error: &E) -> Cause {
-    let any: &dyn Any = error;
-    let error: &(dyn StdError + 'static) = if let Some(status) = any.downcast_ref::<Status>() {
-        status
-    } else if let Some(boxed) = any.downcast_ref::<BoxError>() {
-        &**boxed
-    } else {
+    let Some(error) = chain(error) else {
         return Cause::Transport;
     };
     if find::<TimeoutExpired>(error).is_some() {

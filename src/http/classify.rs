@@ -11,7 +11,7 @@ use crate::{Classify, Outcome, Verdict};
 /// |---|---|
 /// | 500 to 599, 429 | a failure |
 /// | any other response, 4xx too: the server does what it should | a success |
-/// | an error | a failure |
+/// | an error | a failure; ignored where the request itself is at fault (it could not be built, its own body broke off) |
 ///
 /// 429 and 503 tell of overload, and their `Retry-After` (seconds or a date) is the hint that a circuit breaker may stay open for. What a
 /// layer further in refused is never shown to a classifier.
@@ -20,12 +20,12 @@ use crate::{Classify, Outcome, Verdict};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HttpClassifier;
 
-impl<Res: HttpResponse, Err> Classify<Res, Err> for HttpClassifier {
+impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for HttpClassifier {
     #[inline]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
             Ok(response) => judge(&ResponseHead::of(response)),
-            Err(_) => Outcome::Failure.into(),
+            Err(error) => of_error(error).into(),
         }
     }
 }
@@ -44,6 +44,22 @@ fn failed(head: &ResponseHead<'_>) -> Verdict {
     Verdict::new(Outcome::Failure)
         .with_overload(overloaded(head.status()))
         .with_retry_after(head.retry_after())
+}
+
+/// What the caller did wrong says nothing of what was called, which may never have seen it.
+#[cold]
+fn of_error<E: 'static>(error: &E) -> Outcome {
+    let error: &dyn std::any::Any = error;
+    #[cfg(feature = "reqwest")]
+    if crate::reqwest::is_callers_fault(error) {
+        return Outcome::Ignored;
+    }
+    #[cfg(feature = "hyper")]
+    if crate::hyper::is_final(error) {
+        return Outcome::Ignored;
+    }
+    let _ = error;
+    Outcome::Failure
 }
 
 fn overloaded(status: StatusCode) -> bool {
@@ -126,6 +142,7 @@ where
     F: Fn(&ResponseHead<'_>) -> V,
     V: HeadVerdict,
     Res: HttpResponse,
+    Err: 'static,
 {
     #[inline]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
@@ -134,7 +151,7 @@ where
                 let head = ResponseHead::of(response);
                 (self.0)(&head).complete(&head)
             }
-            Err(_) => Outcome::Failure.into(),
+            Err(error) => of_error(error).into(),
         }
     }
 }

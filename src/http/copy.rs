@@ -78,9 +78,9 @@ cloned! {
 
 /// These stream: what has been sent of them is gone. Where there is nothing to send there is nothing to lose.
 macro_rules! streams {
-    ($($(#[$attribute:meta])* $body:ty => $empty:expr),* $(,)?) => {$(
+    ($($(#[$attribute:meta])* [$($generics:tt)*] $body:ty => $empty:expr),* $(,)?) => {$(
         $(#[$attribute])*
-        impl CopyBody for $body {
+        impl<$($generics)*> CopyBody for $body {
             fn copy(&self) -> Option<Self> {
                 http_body::Body::is_end_stream(self).then(|| $empty)
             }
@@ -89,26 +89,14 @@ macro_rules! streams {
 }
 
 streams! {
-    #[cfg(feature = "axum")] axum_core::body::Body => Self::empty(),
-    #[cfg(feature = "tonic")] tonic::body::Body => Self::empty(),
+    #[cfg(feature = "axum")] [] axum_core::body::Body => Self::empty(),
+    #[cfg(feature = "tonic")] [] tonic::body::Body => Self::empty(),
+    #[cfg(feature = "hyper")] [D: bytes::Buf + 'static, E] http_body_util::combinators::BoxBody<D, E> => Self::default(),
+    #[cfg(feature = "hyper")] [D: bytes::Buf + 'static, E] http_body_util::combinators::UnsyncBoxBody<D, E> => Self::default(),
 }
 
 #[cfg(feature = "hyper")]
 impl CopyBody for hyper::body::Incoming {
-    fn copy(&self) -> Option<Self> {
-        None
-    }
-}
-
-#[cfg(feature = "hyper")]
-impl<D, E> CopyBody for http_body_util::combinators::BoxBody<D, E> {
-    fn copy(&self) -> Option<Self> {
-        None
-    }
-}
-
-#[cfg(feature = "hyper")]
-impl<D, E> CopyBody for http_body_util::combinators::UnsyncBoxBody<D, E> {
     fn copy(&self) -> Option<Self> {
         None
     }

@@ -107,8 +107,10 @@ where
         match result {
             Ok(response) if self.statuses.contains(&response.status()) => {
                 match ResponseHead::of(response).retry_after() {
-                    Some(after) => Decision::RetryAfter(after),
-                    None => Decision::Retry,
+                    // "At once" (0, or a date that has passed by our clock) says nothing that would be worth giving up the
+                    // back-off and its jitter for.
+                    Some(after) if !after.is_zero() => Decision::RetryAfter(after),
+                    _ => Decision::Retry,
                 }
             }
             Ok(_) => Decision::Return,

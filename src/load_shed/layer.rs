@@ -74,6 +74,9 @@ pub struct LoadShedLayer<M = Limited> {
 
 impl LoadShedLayer {
     /// Sheds when the inner service is not ready, and when the limit is reached.
+    ///
+    /// A limit means what it says: with [`Limit::fixed(0)`](Limit::fixed) every call is shed. To have that refused, use the
+    /// [`builder`](Self::builder).
     #[must_use]
     pub fn new(limit: Limit) -> Self {
         let settings = Settings {

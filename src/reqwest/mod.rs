@@ -116,15 +116,35 @@ impl CopyRequest for Request {
 
 /// Whether the request or the reading of the response is at fault, so that another attempt would go the same way.
 pub(crate) fn is_final(error: &dyn Any) -> bool {
-    let error = if let Some(Error::Inner(error)) = error.downcast_ref::<Error<reqwest::Error>>() {
-        error
+    the_error(error)
+        .is_some_and(|error| is_callers(error) || error.is_redirect() || error.is_decode())
+}
+
+/// Whether the caller made it: of a URL, or of a body of which the source broke off.
+pub(crate) fn is_callers_fault(error: &dyn Any) -> bool {
+    the_error(error).is_some_and(is_callers)
+}
+
+fn is_callers(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if error
+            .downcast_ref::<reqwest::Error>()
+            .is_some_and(|error| error.is_builder() || error.is_body())
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn the_error(error: &dyn Any) -> Option<&reqwest::Error> {
+    if let Some(Error::Inner(error)) = error.downcast_ref::<Error<reqwest::Error>>() {
+        Some(error)
     } else if let Some(boxed) = error.downcast_ref::<BoxError>() {
-        let Some(error) = find::<reqwest::Error>(&**boxed) else {
-            return false;
-        };
-        error
+        find::<reqwest::Error>(&**boxed)
     } else {
-        return false;
-    };
-    error.is_builder() || error.is_redirect() || error.is_decode()
+        None
+    }
 }

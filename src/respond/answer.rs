@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 #[cfg(feature = "axum")]
 use super::body::KnownBody;
@@ -35,6 +35,8 @@ impl Look {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Http,
+    /// HTTP, to a HEAD: over HTTP/2 nothing below takes a body off, and one is a protocol error.
+    Head,
     /// gRPC, or gRPC-Web, with the content type that the answer has: the request's own, but only if it is a known one.
     Grpc(&'static str),
 }
@@ -53,7 +55,10 @@ const GRPC: [&str; 8] = [
 
 impl Dialect {
     #[inline]
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        if *method == Method::HEAD {
+            return Self::Head;
+        }
         match headers.get(CONTENT_TYPE) {
             Some(value) => Self::of_content_type(value.as_bytes()),
             None => Self::Http,
@@ -85,7 +90,8 @@ pub(super) fn answer<ResB, B: MakeBody<ResB>>(
     body: &B,
 ) -> Response<ResB> {
     let mut response = match dialect {
-        Dialect::Http => http(&rejection, look, body),
+        Dialect::Http => http(&rejection, look, body, false),
+        Dialect::Head => http(&rejection, look, body, true),
         Dialect::Grpc(content_type) => grpc(&rejection, look, content_type, body),
     };
     response.extensions_mut().insert(rejection);
@@ -101,9 +107,14 @@ where
     answer(rejection, Dialect::Http, Look::DEFAULT, &KnownBody)
 }
 
-fn http<ResB, B: MakeBody<ResB>>(rejection: &Rejection, look: Look, body: &B) -> Response<ResB> {
+fn http<ResB, B: MakeBody<ResB>>(
+    rejection: &Rejection,
+    look: Look,
+    body: &B,
+    head: bool,
+) -> Response<ResB> {
     let status = status(rejection.reason(), look);
-    let json = if B::SPEAKS {
+    let json = if B::SPEAKS && !head {
         problem(rejection, status, look).into()
     } else {
         Bytes::new()
@@ -176,6 +187,31 @@ fn grpc<ResB, B: MakeBody<ResB>>(
         headers.insert(GRPC_PUSHBACK.clone(), millis(after).into());
     }
     response
+}
+
+/// The answer that a user made of an error, in the dialect of the request: a caller that speaks gRPC must be told in gRPC, and the
+/// closure that made the answer does not know who is asking.
+pub(super) fn in_dialect<ResB, B: MakeBody<ResB>>(
+    response: Response<ResB>,
+    dialect: Dialect,
+    body: &B,
+) -> Response<ResB> {
+    let Dialect::Grpc(content_type) = dialect else {
+        return response;
+    };
+    if response.headers().contains_key(&GRPC_STATUS) {
+        return response;
+    }
+    let code = match Code::from_http(response.status()) {
+        // An error is none, whatever its status says.
+        Code::Ok => Code::Unknown,
+        code => code,
+    };
+    let mut told = Response::new(body.make(Bytes::new()));
+    let headers = told.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
+    told
 }
 
 /// As gRPC's specification says: printable ASCII but for `%` as it is, anything else byte by byte.

@@ -120,7 +120,7 @@ fn content_types() {
             "{value}"
         );
     }
-    assert_eq!(Dialect::of(&HeaderMap::new()), Dialect::Http);
+    assert_eq!(Dialect::of(&Method::GET, &HeaderMap::new()), Dialect::Http);
 }
 
 #[test]

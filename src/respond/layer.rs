@@ -9,6 +9,7 @@ use super::answer::Look;
 use super::body::{BodyWith, EmptyBody, KnownBody};
 use super::errors::{MapErrorWith, Mapping, RejectionsOnly};
 use super::service::Respond;
+use crate::ConfigError;
 
 /// Turns rejections into responses: see the [module](crate::respond).
 #[derive(Clone)]
@@ -34,10 +35,23 @@ impl<M, B> RespondLayer<M, B> {
     /// With which status a full bulkhead (or a wait in its queue that was too long) is answered over HTTP: 503 by default.
     ///
     /// 429 is right where the limit is the caller's own: it has sent too much. 503 is right where it is everyone's.
-    #[must_use]
-    pub fn full_as(mut self, status: StatusCode) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When it is no client or server error (400 to 599): anything else would make a rejection look like an answer, or break the
+    /// connection.
+    pub fn full_as(mut self, status: StatusCode) -> Result<Self, ConfigError> {
+        if !status.is_client_error() && !status.is_server_error() {
+            let rule = "must be from 400 to 599";
+            return Err(ConfigError::new(
+                "respond",
+                "full_as",
+                status.as_u16(),
+                rule,
+            ));
+        }
         self.look.full = status;
-        self
+        Ok(self)
     }
 
     /// Tells the caller which layer rejected and the name of its instance: in the problem details as `layer` and `name`, in gRPC in
@@ -50,6 +64,9 @@ impl<M, B> RespondLayer<M, B> {
 
     /// Answers errors that are no rejection by a closure of the error: for stacks whose error is a [`mainstay::Error<E>`](crate::Error)
     /// (the closure gets the `E`), a [`BoxError`](crate::BoxError) or a `tonic::Status` (the closure gets what holds no rejection).
+    ///
+    /// A gRPC request is answered by a gRPC status all the same: by the closure's own, if its response carries a `grpc-status`, or else by
+    /// the one that its HTTP status stands for.
     ///
     /// ```
     /// use http::{Request, Response, StatusCode};

@@ -58,7 +58,7 @@
 //!
 //! # Cost
 //!
-//! One look at the request's `content-type`. A rejection allocates for its headers and its body.
+//! One look at the request's method and `content-type`. A rejection allocates for its headers and its body.
 
 mod answer;
 mod body;

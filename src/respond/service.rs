@@ -8,7 +8,7 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::answer::{Dialect, answer};
+use super::answer::{Dialect, answer, in_dialect};
 use super::body::{KnownBody, MakeBody};
 use super::errors::{MapError, Mapping, RejectionsOnly};
 use super::layer::RespondLayer;
@@ -64,7 +64,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let dialect = Dialect::of(request.headers());
+        let dialect = Dialect::of(request.method(), request.headers());
         let state = match self.unready.take() {
             None => State::Calling {
                 inner: self.inner.call(request),
@@ -131,7 +131,7 @@ where
         let layer = this.layer;
         Poll::Ready(Ok(match error {
             Error::Rejected(rejection) => answer(rejection, *this.dialect, layer.look, &layer.body),
-            Error::Inner(error) => layer.map.answer(error),
+            Error::Inner(error) => in_dialect(layer.map.answer(error), *this.dialect, &layer.body),
         }))
     }
 }

@@ -104,13 +104,16 @@ where
                     let (attempt, core) = (*this.attempt, &this.kit.core);
                     let decision = match this.copy {
                         Some(request) if !not_sent(&result) => {
-                            core.policy.decide(request, result.as_ref(), attempt)
+                            Some(core.policy.decide(request, result.as_ref(), attempt))
                         }
-                        _ => Decision::Return,
+                        _ => None,
                     };
-                    let hint = match decision {
+                    let hint = match decision.unwrap_or(Decision::Return) {
                         Decision::Return => {
-                            if let (Ok(_), Some(budget)) = (&result, &core.settings.budget) {
+                            // Only what the policy has seen and let pass is known to be a success.
+                            if let (Some(_), Ok(_), Some(budget)) =
+                                (decision, &result, &core.settings.budget)
+                            {
                                 budget.succeeded();
                             }
                             this.phase.set(Phase::Done);

@@ -28,7 +28,8 @@
 //!
 //! [`Reason::TimedOut`](crate::Reason::TimedOut) when the time is over and the call is not; the call is dropped then.
 //! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed) when the request's deadline (the context's) had passed before:
-//! the inner service is not called. The time runs from `call`, not from the first poll, and ends at the response: what a
+//! the inner service is not called. The time runs from `call` (that of the outermost mainstay layer of a stack, so what a layer
+//! between them does there synchronously counts), not from the first poll, and ends at the response: what a
 //! response streams afterwards is not limited. Waiting for readiness is not limited either.
 //!
 //! # What a clone shares
