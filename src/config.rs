@@ -12,7 +12,7 @@ use std::fmt;
 ///
 /// let error = BulkheadLayer::builder().limit(0).build().unwrap_err();
 /// assert_eq!(error.field(), "limit");
-/// assert_eq!(error.to_string(), "bulkhead: limit = 0 is refused: must be at least 1");
+/// assert_eq!(error.to_string(), "bulkhead: limit = 0 is refused: must be from 1 to 16777215");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
