@@ -67,6 +67,7 @@ mod circuit;
 mod handle;
 mod layer;
 mod service;
+mod time;
 
 pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, Snapshot, State, Transition};
 pub use crate::policy::window::Window;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tower_service::Service;
 
-use super::circuit::{Circuit, Time};
+use super::circuit::Circuit;
+use super::time::Time;
 use crate::context;
 use crate::guarded::{Guard, Guarded, Inner, Progress, Ready};
 use crate::name::Origin;

@@ -1,0 +1,75 @@
+//! What a circuit breaker knows of the time of a call.
+
+use std::time::Duration;
+
+use crate::runtime::{Moment, nanos};
+
+/// What is known of the time of a call: in one word, because it is moved with every call. What is known is in the two highest
+/// bits, the time in the others, where 146 years have room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time(u64);
+
+const KNOWN: u64 = 0b11 << 62;
+const AT_ONCE: u64 = 0b01 << 62;
+const SINCE: u64 = 0b10 << 62;
+const TOOK: u64 = 0b11 << 62;
+
+impl Time {
+    /// Nothing.
+    pub(crate) const UNKNOWN: Self = Self(0);
+
+    /// It began then, and did not have to wait: it is still then, as far as windows go.
+    #[inline]
+    pub(crate) const fn at_once(moment: Moment) -> Self {
+        Self(moment.to_bits() & !KNOWN | AT_ONCE)
+    }
+
+    /// It began then.
+    #[inline]
+    pub(crate) const fn since(moment: Moment) -> Self {
+        Self(moment.to_bits() & !KNOWN | SINCE)
+    }
+
+    /// It took so long, until its head was there.
+    pub(crate) fn took(ran: Duration) -> Self {
+        Self(nanos(ran).min(!KNOWN) | TOOK)
+    }
+
+    /// The same once it has to wait, if it was known when it began.
+    #[inline]
+    pub(crate) const fn waiting(self) -> Self {
+        match self.0 & KNOWN {
+            AT_ONCE => Self(self.0 & !KNOWN | SINCE),
+            _ => self,
+        }
+    }
+
+    pub(crate) const fn if_it_waited(self) -> Self {
+        match self.0 & KNOWN {
+            AT_ONCE => Self::UNKNOWN,
+            _ => self,
+        }
+    }
+
+    pub(crate) const fn is_known(self) -> bool {
+        self.0 & KNOWN != 0
+    }
+
+    /// How long the call ran.
+    pub(crate) fn ran(self) -> Duration {
+        let time = Moment::from_bits(self.0 & !KNOWN);
+        match self.0 & KNOWN {
+            0 => Duration::ZERO,
+            TOOK => time.since_beginning(),
+            _ => time.elapsed(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn now(self) -> Moment {
+        match self.0 & KNOWN {
+            AT_ONCE => Moment::from_bits(self.0 & !KNOWN),
+            _ => Moment::now(),
+        }
+    }
+}
