@@ -87,7 +87,7 @@ impl<S, T> CircuitBreaker<S, T> {
         T: Clone,
     {
         let circuit = self.circuit.state();
-        let entry = circuit.times().then(Entry::new);
+        let _entry = circuit.times().then(Entry::new);
         let admission = Admission {
             circuit,
             tracker: self.tracker.clone(),
@@ -96,9 +96,7 @@ impl<S, T> CircuitBreaker<S, T> {
             time: Entry::peek().map_or(Time::UNKNOWN, Time::at_once),
             progress: Progress::new(0),
         };
-        let call = self.inner.service.call(request);
-        drop(entry);
-        Guarded::admitted(call, admission)
+        Guarded::admitted(self.inner.service.call(request), admission)
     }
 }
 

@@ -62,12 +62,12 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let scope = self.receive(&mut request);
-        let entered = scope.enter();
-        let inner = self.inner.call(request);
-        drop(entered);
+        let fields = self.layer.fields.clone();
+        // Not borrowed from the scope, so that the future can be made where it is to be.
+        let _entered = scope.enter_owned();
         EchoFuture {
-            inner: Scoped::new(inner, scope),
-            fields: self.layer.fields.clone(),
+            inner: Scoped::new(self.inner.call(request), scope),
+            fields,
         }
     }
 }
@@ -89,10 +89,8 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let scope = Some(self.receive(&mut request));
-        let entered = scope.enter();
-        let inner = self.inner.call(request);
-        drop(entered);
-        Scoped::new(inner, scope)
+        let _entered = scope.as_ref().map(InCorrelation::enter_owned);
+        Scoped::new(self.inner.call(request), scope)
     }
 }
 
@@ -119,10 +117,8 @@ where
             }
             None => Some(self.receive(&mut request)),
         };
-        let entered = scope.enter();
-        let inner = self.inner.call(request);
-        drop(entered);
-        Scoped::new(inner, scope)
+        let _entered = scope.as_ref().map(InCorrelation::enter_owned);
+        Scoped::new(self.inner.call(request), scope)
     }
 }
 
@@ -145,6 +141,24 @@ impl InCorrelation {
             span: span(&id),
             id,
         }
+    }
+}
+
+#[cfg(feature = "tracing")]
+type OwnedEntered = Option<tracing::span::EnteredSpan>;
+#[cfg(not(feature = "tracing"))]
+type OwnedEntered = ();
+
+impl InCorrelation {
+    /// The same as [`enter`](Scope::enter), without borrowing.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn enter_owned(&self) -> (CorrelationScope, OwnedEntered) {
+        let scope = CorrelationScope::enter(Some(&self.id));
+        #[cfg(feature = "tracing")]
+        let span = self.span.as_deref().map(|span| span.clone().entered());
+        #[cfg(not(feature = "tracing"))]
+        let span = ();
+        (scope, span)
     }
 }
 
