@@ -52,6 +52,8 @@ struct Machine {
     breaker: Breaker,
     /// How many of the counted successes the breaker knows of, or never will.
     credited: u64,
+    /// The first epoch of this circuit.
+    since: u64,
     state: watch::Sender<State>,
 }
 
@@ -82,6 +84,7 @@ impl Resident for Circuit {
             successes: Striped::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
+                since: 0,
                 state: watch::Sender::new(breaker.state()),
                 breaker,
             }),
@@ -101,6 +104,7 @@ impl Resident for Circuit {
         let front = breaker.front();
         *machine = Machine {
             credited: self.successes.sum(),
+            since: front.epoch,
             // The watchers of the last circuit see the end of it.
             state: watch::Sender::new(breaker.state()),
             breaker,
@@ -209,12 +213,16 @@ impl Circuit {
 
     #[cold]
     fn tell(&self, ticket: Ticket, verdict: Verdict, ran: Duration) {
-        self.with(|breaker, now| {
+        let now = now();
+        let machine = self.lock();
+        if ticket.epoch() < machine.since {
+            // A call of an earlier circuit. Not even its time is told: it may be that of another clock.
+            return;
+        }
+        self.act(machine, now, |breaker, now| {
             let (outcome, hint) = (verdict.outcome(), verdict.retry_after());
-            (
-                (),
-                breaker.record(now, ticket, outcome, ran, hint, random()),
-            )
+            let random = random();
+            ((), breaker.record(now, ticket, outcome, ran, hint, random))
         });
     }
 
@@ -246,7 +254,15 @@ impl Circuit {
     /// a change of state when the lock is free again.
     fn with<R>(&self, act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>)) -> R {
         let now = now();
-        let mut machine = self.lock();
+        self.act(self.lock(), now, act)
+    }
+
+    fn act<R>(
+        &self,
+        mut machine: MutexGuard<'_, Machine>,
+        now: Duration,
+        act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>),
+    ) -> R {
         let counted = self.successes.sum();
         let news = counted.wrapping_sub(machine.credited);
         machine.breaker.credit(news);

@@ -34,6 +34,37 @@ fn an_outcome_of_an_earlier_tenants_call_counts_for_nobody() {
     assert_eq!(circuit.state(), State::Open);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_earlier_tenant_does_not_tell_the_time_either() {
+    let circuit = Circuit::vacant();
+    circuit.move_in(settings());
+    let old = circuit.admit().expect("closed");
+    assert!(circuit.move_out());
+    circuit.move_in(settings());
+    // The old call lives in a runtime whose clock is far ahead.
+    let ahead = std::thread::scope(|scope| {
+        let circuit = &circuit;
+        let ahead = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                tokio::time::advance(Duration::from_secs(86_400)).await;
+                circuit.record(old, Outcome::Failure.into(), Time::UNKNOWN);
+            });
+        });
+        ahead.join()
+    });
+    ahead.expect("no panic");
+    let ticket = circuit.admit().expect("closed");
+    circuit.record(ticket, Outcome::Failure.into(), Time::UNKNOWN);
+    assert_eq!(circuit.state(), State::Open);
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert!(matches!(circuit.ask(), Decision::Admit(_)));
+}
+
 #[test]
 fn nothing_is_lost_between_threads() {
     let circuit = Circuit::vacant();
