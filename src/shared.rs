@@ -1,6 +1,6 @@
-//! How a call reaches the state of its layer.
+//! How a call reaches what its service keeps for it, where that is of the user's types and so cannot live in a
+//! [`pool`](crate::pool): for a retry, the policy and the service to call again.
 //!
-//! Every clone of a layer and of its services shares one state, and a call needs it until its very end.
 //! An [`Arc`] cloned into each call would do, but all threads would then fight over one reference
 //! count, which costs more than any policy here. So a service that is called repeatedly gets a
 //! reference count of its own, a *lane*, and its calls count there: threads that each own a clone
@@ -12,7 +12,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The state of a layer, as a layer or a service holds it.
+/// What is shared, as a service holds it.
 pub(crate) struct Shared<T> {
     lane: Arc<Lane<T>>,
     calls: Calls,
@@ -76,7 +76,7 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-/// The state of a layer, as a call holds it.
+/// What is shared, as a call holds it.
 pub(crate) struct Held<T>(Arc<Lane<T>>);
 
 impl<T> Deref for Held<T> {

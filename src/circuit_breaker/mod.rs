@@ -59,8 +59,9 @@
 //! # Cost
 //!
 //! A closed circuit's success takes no lock: it bumps a counter that belongs to the thread. With a window of time (the default) the
-//! clock is read once a call, with a slow-call rule twice, with a window of calls not at all. Failures take a short lock. Rejections read
-//! the clock once. Nothing is allocated. No cost grows with the window.
+//! clock is read once a call, with a slow-call rule twice, with a window of calls not at all; a call that is ready at once behind a
+//! layer that has read the clock needs no reading of its own. Failures take a short lock. Rejections read
+//! the clock. Nothing is allocated; a classifier of your own costs a reference count a call. No cost grows with the window.
 
 mod builder;
 mod circuit;
