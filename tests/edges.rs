@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use tonic::Status;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
-#[allow(dead_code, reason = "shared")]
 mod common;
 use common::{listener, serve};
 
