@@ -1,0 +1,4 @@
+use mainstay::BoxError;
+pub(crate) async fn run(_server: &str, _victim: &str) -> Result<(), BoxError> {
+    Ok(())
+}
