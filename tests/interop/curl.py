@@ -14,7 +14,6 @@ H2 = "--http2-prior-knowledge"
 class Answer:
     """What came of it. `headers` has the trailers, too."""
 
-    exit: int
     status: int
     version: str
     headers: dict
@@ -23,7 +22,7 @@ class Answer:
     log: str
 
 
-def curl(*arguments, data=None):
+def curl(*arguments, data=None, expected_exit=0):
     with tempfile.TemporaryDirectory() as folder:
         head, body = Path(folder, "head"), Path(folder, "body")
         command = ["curl", "-q", "--noproxy", "*", "-sSv", "--max-time", "15", "-D", head, "-o", body]
@@ -31,6 +30,8 @@ def curl(*arguments, data=None):
         if data is not None:
             command += ["--data-binary", "@-"]
         done = subprocess.run(command, input=data, capture_output=True, timeout=30, check=False)
+        said = done.stderr.decode(errors="replace")
+        assert done.returncode == expected_exit, f"curl ended with {done.returncode}: {said[-600:]}"
         facts = json.loads(done.stdout.decode())
         headers = {}
         for line in head.read_text(encoding="latin-1").splitlines() if head.exists() else []:
@@ -40,11 +41,10 @@ def curl(*arguments, data=None):
                 name, value = line.split(":", 1)
                 headers.setdefault(name.strip().lower(), value.strip())
         return Answer(
-            exit=done.returncode,
             status=facts["http_code"],
             version=facts["http_version"],
             headers=headers,
             body=body.read_bytes() if body.exists() else b"",
             seconds=facts["time_total"],
-            log=done.stderr.decode(errors="replace"),
+            log=said,
         )

@@ -131,13 +131,14 @@ start_nginx() {
 start grpc_server "$peer" grpc-server
 start grpcio_server "$python" "$here/grpc_server.py"
 start grpcio_victim "$python" "$here/grpc_server.py"
+start grpcio_second_victim "$python" "$here/grpc_server.py"
 start http_server "$peer" http-server
 start upstream "$peer" upstream
 upstream=$(addresses upstream)
 start_nginx "$(field up <<<"$upstream")" "$(field down <<<"$upstream")"
 grpc_server=$(addresses grpc_server)
 grpcio_server=$(addresses grpcio_server | field address)
-grpcio_victim=$(addresses grpcio_victim | field address)
+victims=("$(addresses grpcio_victim | field address)" "$(addresses grpcio_second_victim | field address)")
 http_server=$(addresses http_server)
 
 # --- the cases -----------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ group() {
 
 {
     group "grpcio -> tonic" "$python" "$here/grpc_client.py" "$grpc_server"
-    group "tonic -> grpcio" "$peer" grpc-client "$grpcio_server" "$grpcio_victim"
+    group "tonic -> grpcio" "$peer" grpc-client "$grpcio_server" "${victims[@]}"
     group "curl -> axum" "$python" "$here/curl_client.py" "$http_server"
     group "reqwest -> nginx" "$peer" http-client "$proxy" "$run/proxy/access.log"
 } | python3 "$here/report.py" "$here/expected_failures"

@@ -44,8 +44,8 @@ enum Role {
     GrpcClient {
         /// The server's address.
         server: String,
-        /// The address of a server that is killed.
-        victim: String,
+        /// The addresses of servers that are killed.
+        victims: Vec<String>,
     },
     /// An axum server behind the layers.
     HttpServer,
@@ -79,7 +79,7 @@ async fn main() -> ExitCode {
 async fn run(role: Role) -> Result<(), BoxError> {
     match role {
         Role::GrpcServer => grpc_server::run().await,
-        Role::GrpcClient { server, victim } => grpc_client::run(&server, &victim).await,
+        Role::GrpcClient { server, victims } => grpc_client::run(&server, victims).await,
         Role::HttpServer => http_server::run().await,
         Role::HttpClient { proxy, access_log } => http_client::run(&proxy, access_log).await,
         Role::Upstream => upstream::run().await,

@@ -26,7 +26,7 @@ pub(crate) struct Serving {
     pub(crate) calls: u32,
     pub(crate) load: u32,
     pub(crate) time: Duration,
-    /// After two failures in a row the circuit opens for ten seconds.
+    /// After two failures in a row the circuit opens for half a minute.
     pub(crate) circuit: bool,
 }
 
@@ -86,7 +86,8 @@ pub(crate) fn serve_grpc(
     let circuit = grpc::circuit_breaker()
         .name(serving.name)
         .consecutive_failures(2)
-        .open_for(Duration::from_secs(10))
+        .open_for(Duration::from_secs(30))
+        .open_max(Duration::from_secs(30))
         .mode(serving.mode());
     let layers = ServiceBuilder::new()
         .layer(CorrelationLayer::server())
@@ -121,7 +122,8 @@ pub(crate) fn serve_http(
     let circuit = http::circuit_breaker()
         .name(serving.name)
         .consecutive_failures(2)
-        .open_for(Duration::from_secs(10))
+        .open_for(Duration::from_secs(30))
+        .open_max(Duration::from_secs(30))
         .mode(serving.mode());
     let layers = ServiceBuilder::new()
         .layer(CorrelationLayer::server())
