@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
+use std::io;
 use std::sync::{Arc, LazyLock};
 
 use tonic::metadata::MetadataValue;
@@ -44,13 +45,19 @@ impl WithRejection for tonic::transport::Error {
     fn grow(self) -> Status {
         // tonic has a time limit of its own (`Endpoint::timeout`) and calls what it ends cancelled.
         let late = find::<TimeoutExpired>(&self).is_some();
+        let lost = find::<io::Error>(&self).is_some()
+            || find::<hyper::Error>(&self).is_some_and(hyper::Error::is_canceled);
         let status = Status::from_error(Box::new(self));
-        if !late {
-            return status;
-        }
-        let mut exceeded = Status::deadline_exceeded(status.message());
-        exceeded.set_source(Arc::new(status));
-        exceeded
+        let code = match status.code() {
+            _ if late => tonic::Code::DeadlineExceeded,
+            // It has no code for a connection that breaks, and calls a request cancelled for which there was none any more. A stream that
+            // the server has cancelled keeps its code.
+            tonic::Code::Unknown | tonic::Code::Cancelled if lost => tonic::Code::Unavailable,
+            _ => return status,
+        };
+        let mut known = Status::new(code, status.message());
+        known.set_source(Arc::new(status));
+        known
     }
 
     fn reject(rejection: Rejection) -> Status {
