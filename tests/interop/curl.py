@@ -22,7 +22,12 @@ class Answer:
     log: str
 
 
-def curl(*arguments, data=None, expected_exit=0):
+# curl 7.88 has lost an answer that came before it had sent its body, when the server then said with RST_STREAM and NO_ERROR that it
+# does not want the body. A server may (RFC 9113, section 8.1), and a client must keep the answer.
+LOST = 92
+
+
+def curl(*arguments, data=None, expected_exit=(0,)):
     with tempfile.TemporaryDirectory() as folder:
         head, body = Path(folder, "head"), Path(folder, "body")
         command = ["curl", "-q", "--noproxy", "*", "-sSv", "--max-time", "15", "-D", head, "-o", body]
@@ -31,7 +36,7 @@ def curl(*arguments, data=None, expected_exit=0):
             command += ["--data-binary", "@-"]
         done = subprocess.run(command, input=data, capture_output=True, timeout=30, check=False)
         said = done.stderr.decode(errors="replace")
-        assert done.returncode == expected_exit, f"curl ended with {done.returncode}: {said[-600:]}"
+        assert done.returncode in expected_exit, f"curl ended with {done.returncode}: {said[-600:]}"
         facts = json.loads(done.stdout.decode())
         headers = {}
         for line in head.read_text(encoding="latin-1").splitlines() if head.exists() else []:

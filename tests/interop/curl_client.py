@@ -251,7 +251,7 @@ def _():
 def _():
     for flag, _ in VERSIONS:
         call = key()
-        answer = curl(flag, "--max-time", "0.3", url("one", f"/sleep/4000?key={call}"), expected_exit=TIMED_OUT)
+        answer = curl(flag, "--max-time", "0.3", url("one", f"/sleep/4000?key={call}"), expected_exit=(TIMED_OUT,))
         until("the permit is free", lambda: in_flight("one") == 0, 1)
         same("dropped", watch(f"/journal/{call}")[0]["dropped"], True)
 
@@ -261,7 +261,7 @@ def _():
     for flag, _ in VERSIONS:
         call = key()
         begun = time.monotonic()
-        answer = curl(flag, "--max-time", "0.3", url("one", f"/chunks/100/100/50?key={call}"), expected_exit=TIMED_OUT)
+        answer = curl(flag, "--max-time", "0.3", url("one", f"/chunks/100/100/50?key={call}"), expected_exit=(TIMED_OUT,))
         assert 0 < len(answer.body) < 10_000, f"{len(answer.body)} bytes"
         until("the handler's body is dropped", lambda: watch(f"/journal/{call}")[0]["dropped"], 1)
         until("the permit is free", lambda: in_flight("one") == 0, 1)
@@ -290,13 +290,15 @@ def _():
 @case("a rejected gRPC call is answered in gRPC, in trailers only")
 def _():
     open_circuit()
-    frame = b"\0\0\0\0\0"
     for flag, _ in VERSIONS:
-        answer = curl(flag, "-H", "content-type: application/grpc", "-H", "te: trailers", url("circuit", "/echo"), data=frame)
+        # Without a body over HTTP/2: see `LOST`.
+        data = b"\0\0\0\0\0" if flag == H1 else None
+        grpc = ["-X", "POST", "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        answer = curl(flag, *grpc, url("circuit", "/echo"), data=data)
         same("status", answer.status, 200)
         same("content-type", answer.headers.get("content-type"), "application/grpc")
         same("grpc-status", answer.headers.get("grpc-status"), "14")
-        assert answer.headers.get("grpc-message"), "no message"
+        same("grpc-message", answer.headers.get("grpc-message"), "the circuit is open")
         between("pushback", int(answer.headers.get("grpc-retry-pushback-ms", "0")), 1, 33_000)
         same("body", answer.body, b"")
 

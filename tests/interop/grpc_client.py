@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 import echo_pb2 as pb
 import echo_pb2_grpc as stubs
 from cases import between, case, run, same, until
-from curl import H2, curl
+from curl import H2, LOST, curl
 
 ADDRESSES = json.loads(sys.argv[1])
 # Each channel a connection of its own, and no retries by grpcio.
@@ -53,14 +53,16 @@ def in_flight(name):
     return WATCH.InFlight(pb.Empty(), timeout=5).calls[name]
 
 
-def raw(name, call, *headers, data=None):
-    """A unary call by curl, which sends what grpcio would not. Without a limit of its own."""
-    message = call.SerializeToString()
-    frame = b"\0" + len(message).to_bytes(4, "big") + message
-    arguments = [H2, f"http://{ADDRESSES[name]}/echo.Echo/Unary"]
+def raw(name, call, *headers, expected_exit=(0,)):
+    """A unary call by curl, which sends what grpcio would not. Without a limit of its own; and without a body if there is no call."""
+    data = None
+    if call is not None:
+        message = call.SerializeToString()
+        data = b"\0" + len(message).to_bytes(4, "big") + message
+    arguments = [H2, "-X", "POST", f"http://{ADDRESSES[name]}/echo.Echo/Unary"]
     for header in ("content-type: application/grpc", "te: trailers", *headers):
         arguments += ["-H", header]
-    return curl(*arguments, data=frame)
+    return curl(*arguments, data=data, expected_exit=expected_exit)
 
 
 class Held:
@@ -174,9 +176,10 @@ def _():
 
 @case("a call that comes too late is refused and never begun")
 def _():
-    call = plan()
-    answer = raw("main", call, "grpc-timeout: 0m")
+    answer = raw("main", None, "grpc-timeout: 0m")
     same("grpc-status", answer.headers.get("grpc-status"), "4")
+    call = plan()
+    raw("main", call, "grpc-timeout: 0m", expected_exit=(0, LOST))
     same("calls begun", len(journal(call.key)), 0)
 
 

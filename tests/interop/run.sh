@@ -53,13 +53,14 @@ unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
 
 run="$(mktemp -d "$work/run.XXXXXX")"
 pids=()
+cases=""
 stop() {
     status=$?
     trap - EXIT INT TERM
-    for pid in "${pids[@]}"; do
+    for pid in $cases "${pids[@]}"; do
         kill "$pid" 2>/dev/null || true
     done
-    for pid in "${pids[@]}"; do
+    for pid in $cases "${pids[@]}"; do
         wait "$pid" 2>/dev/null || true
     done
     if [ $status -eq 0 ]; then
@@ -143,20 +144,29 @@ http_server=$(addresses http_server)
 
 # --- the cases -----------------------------------------------------------------------------------------------------
 
-# group NAME COMMAND...: its cases, and one more, which is that it came to its end.
+mkfifo "$run/lines"
+python3 "$here/report.py" "$here/expected_failures" <"$run/lines" &
+report=$!
+pids+=("$report")
+exec 3>"$run/lines"
+
+# group NAME COMMAND...: its cases, and one more if it does not come to its end. In the background, or no signal would be heard meanwhile.
 group() {
     local name=$1 status=0
     shift
-    timeout 60 "$@" 2>"$run/cases.log" || status=$?
+    timeout 60 "$@" >&3 2>"$run/cases.log" 3>&- &
+    cases=$!
+    wait "$cases" || status=$?
+    cases=""
     if [ $status -ne 0 ]; then
         tail -n 20 "$run/cases.log" >&2
-        printf '{"case": "%s: all cases are run", "ok": false, "reason": "ended with %s"}\n' "$name" "$status"
+        printf '{"case": "%s: all cases are run", "ok": false, "reason": "ended with %s"}\n' "$name" "$status" >&3
     fi
 }
 
-{
-    group "grpcio -> tonic" "$python" "$here/grpc_client.py" "$grpc_server"
-    group "tonic -> grpcio" "$peer" grpc-client "$grpcio_server" "${victims[@]}"
-    group "curl -> axum" "$python" "$here/curl_client.py" "$http_server"
-    group "reqwest -> nginx" "$peer" http-client "$proxy" "$run/proxy/access.log"
-} | python3 "$here/report.py" "$here/expected_failures"
+group "grpcio -> tonic" "$python" "$here/grpc_client.py" "$grpc_server"
+group "tonic -> grpcio" "$peer" grpc-client "$grpcio_server" "${victims[@]}"
+group "curl -> axum" "$python" "$here/curl_client.py" "$http_server"
+group "reqwest -> nginx" "$peer" http-client "$proxy" "$run/proxy/access.log"
+exec 3>&-
+wait "$report"
