@@ -165,7 +165,7 @@ pub(crate) async fn run(address: &str, access_log: PathBuf) -> Result<(), BoxErr
     .await;
     case(
         GROUP,
-        "an answer that takes long to read counts once, and for the circuit",
+        "answers that are read to their end count once each, and for the circuit",
         whole_body(proxy),
     )
     .await;

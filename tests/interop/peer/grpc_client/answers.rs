@@ -5,7 +5,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
 
 use super::{GROUP, Peer, TEXT, case, failing, once, plan, same, status_of};
-use crate::cases::Outcome;
+use crate::cases::{Outcome, holds};
 use crate::proto::Call;
 use crate::stacks::Calling;
 
@@ -86,7 +86,9 @@ async fn correlation(peer: &Peer) -> Outcome {
     let context = Context::current().with_correlation_id("order-4711".parse()?);
     // Whether it is retried is another case.
     drop(context.scope(stub.unary(plan.clone())).await);
-    for entry in peer.journal(&plan).await? {
+    let entries = peer.journal(&plan).await?;
+    holds("the server saw no call", !entries.is_empty())?;
+    for entry in entries {
         same("ID", &*entry.correlation_id, "order-4711")?;
     }
     Ok(())
