@@ -4,6 +4,8 @@ use http::{HeaderMap, StatusCode};
 
 use crate::Reason;
 
+pub(crate) const GRPC_STATUS: &str = "grpc-status";
+
 /// The code of a gRPC status.
 ///
 /// Own, so that gRPC can be understood without tonic (a proxy, a gateway); with the feature `tonic` it converts from and to
@@ -81,7 +83,7 @@ impl Code {
     /// Only these few bytes are read. Whoever parses the whole status here meets the details, which a hostile server can make
     /// what it likes.
     pub(super) fn of_head(status: StatusCode, headers: &HeaderMap) -> Self {
-        match headers.get("grpc-status") {
+        match headers.get(GRPC_STATUS) {
             Some(value) => Self::from_bytes(value.as_bytes()),
             // Somebody answered who does not speak gRPC: a proxy's own page, say.
             None if status == StatusCode::OK && !is_grpc(headers) => Self::Unknown,

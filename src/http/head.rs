@@ -91,6 +91,13 @@ impl<'a> ResponseHead<'a> {
         self.headers
     }
 
+    /// Whether `content-type` begins with this, whatever the case.
+    pub(crate) fn is_of_type(&self, prefix: &[u8]) -> bool {
+        let content_type = self.headers.get(http::header::CONTENT_TYPE);
+        let start = content_type.and_then(|value| value.as_bytes().get(..prefix.len()));
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    }
+
     /// How long the server asks to be left alone: `Retry-After`, in seconds or as a date, on a 429 or a 503. A date in the past
     /// is zero.
     #[must_use]

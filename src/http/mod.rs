@@ -49,16 +49,25 @@
 //! A comparison of the status. Headers are read only where the status says that there may be something in them; a request is copied only if
 //! it may be repeated.
 
+mod body;
 mod carry;
 mod classify;
 mod copy;
+mod end;
 mod head;
 mod layers;
 mod retry;
 pub(crate) mod retry_after;
+mod track;
 
+pub use body::GuardedBody;
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 pub use copy::{CopyBody, CopyRequest};
+pub use end::{ClassifyEnd, End};
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use retry::HttpRetry;
+pub use track::EndOfBody;
+
+#[cfg(feature = "reqwest")]
+pub(crate) use {body::Rest, end::is_over_at_head, track::rest_of};

@@ -46,6 +46,7 @@
 //! One clone of the stack per request.
 
 mod send;
+mod track;
 
 use std::any::Any;
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::http::GuardedBody;
+
 /// A body type that a short text can be put into: those of axum, tonic, reqwest and http-body-util with their features, and plain ones.
 #[diagnostic::on_unimplemented(
     message = "mainstay does not know how to make a body of type `{Self}` for the answer to a rejection",
@@ -36,6 +38,12 @@ bodies! {
     #[cfg(feature = "reqwest")] reqwest::Body => Self::from,
     #[cfg(feature = "tonic")] tonic::body::Body => |bytes| Self::new(http_body_util::Full::new(bytes)),
     #[cfg(feature = "hyper")] http_body_util::Full<Bytes> => Self::new,
+}
+
+impl<B: RejectionBody> RejectionBody for GuardedBody<B> {
+    fn from_bytes(bytes: Bytes) -> Self {
+        Self::new(B::from_bytes(bytes), None)
+    }
 }
 
 /// How a [`RespondLayer`](crate::RespondLayer) makes a body.
