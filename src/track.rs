@@ -3,7 +3,7 @@
 //! A layer holds something for every call: a place in a bulkhead, a probe of a circuit breaker, a
 //! sample of a limit. For most protocols the call ends with the response. For HTTP and gRPC the
 //! outcome can stand in the trailers, and the work goes on until the body has been read. The layers
-//! know no protocol, so they ask a [`Track`].
+//! know no protocol, so they ask a [`Track`]: [`AtResponse`] here, and one that follows bodies in `http`.
 
 use crate::{Classify, Held, Outcome, Verdict};
 

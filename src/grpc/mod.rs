@@ -24,8 +24,8 @@
 //!
 //! # What is here
 //!
-//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. They read the head of a response: see
-//!   [`GrpcClassifier`] for what that leaves out.
+//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. Their calls last until the trailers: see
+//!   [`GrpcClassifier`], and [`mainstay::http`](crate::http#how-long-a-call-lasts) for what is held until then.
 //! - On the server's side [`RespondLayer`](crate::RespondLayer) turns rejections into statuses by itself.
 //!
 //! # What a client sees of a rejection
@@ -46,7 +46,7 @@
 //!
 //! # Cost
 //!
-//! One look-up in the headers of the response.
+//! Two look-ups in the headers of a response, and one in its trailers.
 
 mod classify;
 mod code;

@@ -12,8 +12,8 @@ use http_body::Body;
 use mainstay::grpc::{self, Code};
 use mainstay::{Limit, Outcome, RespondLayer, State, http as resilient};
 use script::{
-    Break, Data, Panic, Script, Told, Wait, answer, grpc, next, read, script, status, through,
-    trailers, typed,
+    Break, Data, Next, Panic, Script, Told, Wait, answer, grpc, next, read, script, status,
+    through, trailers, typed,
 };
 use tokio::time::sleep;
 use tower::{Layer, ServiceBuilder};
@@ -275,7 +275,7 @@ async fn a_panic_of_the_body_is_a_failure_and_frees_what_was_held() {
     assert_eq!(bulkhead.in_flight(), 0);
 }
 
-fn poll<B: Body>(body: Pin<&mut B>) -> Poll<Option<Result<http_body::Frame<B::Data>, B::Error>>> {
+fn poll<B: Body>(body: Pin<&mut B>) -> Poll<Next<B>> {
     body.poll_frame(&mut Context::from_waker(Waker::noop()))
 }
 

@@ -155,15 +155,18 @@ where
     (text, None)
 }
 
-pub(crate) async fn next<B: Body>(
-    mut body: Pin<&mut B>,
-) -> Option<Result<Frame<B::Data>, B::Error>> {
+/// What comes next of a body.
+pub(crate) type Next<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
+
+pub(crate) async fn next<B: Body>(mut body: Pin<&mut B>) -> Next<B> {
     std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await
 }
 
 /// The outcomes that a layer told, with the latency where it takes it.
 #[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<(String, Option<Duration>)>>>);
+pub(crate) struct Told(Arc<Mutex<Vec<Settled>>>);
+
+type Settled = (String, Option<Duration>);
 
 impl Told {
     pub(crate) fn observer(&self) -> impl Fn(&Event) + Send + Sync + 'static {
