@@ -41,6 +41,8 @@ impl Carry for Message {
     }
 }
 
+impl mainstay::WholeReply for Message {}
+
 /// What the inner service was given, and the ID that its context had.
 type Seen = Arc<Mutex<Vec<(Message, Option<String>)>>>;
 
