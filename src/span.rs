@@ -23,9 +23,14 @@ impl InSpan {
     #[inline]
     pub(crate) fn of_request(id: &CorrelationId) -> Self {
         if !tracing::level_enabled!(tracing::Level::INFO) {
-            return Self { span: None };
+            return Self::none();
         }
         Self::of(tracing::info_span!("request", correlation_id = %id))
+    }
+
+    /// None.
+    pub(crate) const fn none() -> Self {
+        Self { span: None }
     }
 
     /// The one that this is running in.
@@ -49,6 +54,10 @@ impl InSpan {
 impl InSpan {
     #[inline]
     pub(crate) fn of_request(_: &CorrelationId) -> Self {
+        Self {}
+    }
+
+    pub(crate) const fn none() -> Self {
         Self {}
     }
 

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -67,7 +68,7 @@ where
         // Not borrowed from the scope, so that the future can be made where it is to be.
         let _entered = scope.enter_owned();
         EchoFuture {
-            inner: Scoped::new(self.inner.call(request), Some(scope)),
+            inner: Scoped::new(self.inner.call(request), scope),
             fields,
         }
     }
@@ -139,6 +140,14 @@ impl InCorrelation {
         Self { id, span }
     }
 
+    /// What is left of one that was given away.
+    const fn spent() -> Self {
+        Self {
+            id: CorrelationId::of_uuid(0, 0),
+            span: InSpan::none(),
+        }
+    }
+
     /// The identifier.
     #[must_use]
     pub fn id(&self) -> &CorrelationId {
@@ -179,7 +188,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct EchoFuture<F> {
         #[pin]
-        inner: Scoped<F, Option<InCorrelation>>,
+        inner: Scoped<F, InCorrelation>,
         fields: Fields,
     }
 }
@@ -195,16 +204,12 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let result = ready!(this.inner.as_mut().poll(cx));
-        // The future is gone by now; what is left to do in its scope is what the response does.
-        Poll::Ready(match (result, this.inner.scope().take()) {
-            (Ok(mut response), Some(scope)) => {
-                this.fields.write(&mut response, &scope.id);
-                Ok(response.in_context(scope))
-            }
-            (Err(error), _) => Err(error),
-            // Not reached: the future ends once.
-            (Ok(_), None) => return Poll::Pending,
-        })
+        Poll::Ready(result.map(|mut response| {
+            // The future is gone by now, and nothing runs in its scope any more.
+            let scope = mem::replace(this.inner.scope(), InCorrelation::spent());
+            this.fields.write(&mut response, &scope.id);
+            response.in_context(scope)
+        }))
     }
 }
 
