@@ -58,7 +58,7 @@ use super::{Carry, InCorrelation};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a correlation ID back",
     label = "the service's response must take the ID along",
-    note = "`http::Response` can, with mainstay's feature `http`; for a response type of your own, implement `mainstay::Carry` and write: `impl mainstay::WholeReply for {Self} {{}}`",
+    note = "`http::Response` can where its body is an `http_body::Body`, with mainstay's feature `http`; for a response type of your own, implement `mainstay::Carry` and write: `impl mainstay::WholeReply for {Self} {{}}`",
     note = "for requests that come without a response that could carry the ID back, use `CorrelationLayer::consumer()`"
 )]
 pub trait Reply: Carry + Sized {
@@ -73,7 +73,7 @@ pub trait Reply: Carry + Sized {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a correlation ID back",
     label = "the service's response must take the ID along",
-    note = "`http::Response` can, with mainstay's feature `http`; for a response type of your own, implement `mainstay::Carry` and write: `impl mainstay::WholeReply for {Self} {{}}`",
+    note = "`http::Response` can where its body is an `http_body::Body`, with mainstay's feature `http`; for a response type of your own, implement `mainstay::Carry` and write: `impl mainstay::WholeReply for {Self} {{}}`",
     note = "for requests that come without a response that could carry the ID back, use `CorrelationLayer::consumer()`"
 )]
 pub trait WholeReply: Carry + Sized {}
