@@ -51,7 +51,7 @@
 //! # The context
 //!
 //! Correlation ID, deadline and attempt number travel with a request as its [`Context`]. Layers read and narrow it, [`spawn`] carries it into a
-//! new task, client layers write it to the wire.
+//! new task, a response body is polled within it, client layers write it to the wire.
 //!
 //! # Tests
 //!
@@ -82,6 +82,7 @@ mod rejection;
 mod runtime;
 mod scoped;
 mod shared;
+mod span;
 mod striped;
 mod time;
 mod track;
@@ -109,8 +110,10 @@ pub use circuit_breaker::{
     Transition, Window,
 };
 pub use config::ConfigError;
-pub use context::{Context, InContext, spawn};
-pub use correlation::{Carry, CorrelationId, CorrelationLayer, InvalidCorrelationId};
+pub use context::{Context, InContext, spawn, spawn_blocking};
+pub use correlation::{
+    Carry, CorrelationId, CorrelationLayer, InvalidCorrelationId, Reply, WholeReply,
+};
 pub use error::{BoxError, Error, Grown, Plain, WithRejection};
 pub use hold::Held;
 pub use load_shed::LoadShedLayer;

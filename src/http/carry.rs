@@ -2,7 +2,9 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::Carry;
+use super::InContextBody;
+use crate::correlation::InCorrelation;
+use crate::{Carry, Reply};
 
 /// The header that is written unless another is asked for: a name that need not be made anew for each request.
 static DEFAULT: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -60,6 +62,15 @@ impl<B> Carry for http::Response<B> {
 
     fn set(&mut self, field: &str, value: &str) {
         self.headers_mut().set(field, value);
+    }
+}
+
+impl<B: http_body::Body> Reply for http::Response<B> {
+    type InContext = http::Response<InContextBody<B, InCorrelation>>;
+
+    #[inline]
+    fn in_context(self, scope: InCorrelation) -> Self::InContext {
+        self.map(|body| InContextBody::within(body, scope))
     }
 }
 

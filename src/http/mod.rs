@@ -37,6 +37,7 @@
 //! - [`RespondLayer`](crate::RespondLayer), which turns rejections into responses, on the server's side.
 //! - [`Carry`](crate::Carry) for requests, responses and `http::HeaderMap`, so that
 //!   [`CorrelationLayer`](crate::CorrelationLayer) works on them.
+//! - [`InContextBody`], a body that is polled within the context of its request.
 //!
 //! The other layers ([`TimeoutLayer`](crate::TimeoutLayer), say) need to know nothing of HTTP.
 //!
@@ -69,6 +70,7 @@ mod head;
 mod layers;
 mod retry;
 pub(crate) mod retry_after;
+mod scoped_body;
 mod track;
 
 pub use body::GuardedBody;
@@ -78,6 +80,7 @@ pub use end::{ClassifyEnd, End};
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use retry::HttpRetry;
+pub use scoped_body::InContextBody;
 pub use track::EndOfBody;
 
 #[cfg(feature = "reqwest")]

@@ -55,7 +55,7 @@ use reqwest::{Request, Response};
 
 use crate::chain::find;
 use crate::http::{CopyRequest, HttpRequest, HttpResponse};
-use crate::{BoxError, Carry, Error, Plain};
+use crate::{BoxError, Carry, Error, Plain, WholeReply};
 
 pub use send::{SendFuture, SendThrough};
 
@@ -88,6 +88,9 @@ impl Carry for Response {
         self.headers_mut().set(field, value);
     }
 }
+
+/// It is left as it is: its body is read from a peer, and nobody's code runs there.
+impl WholeReply for Response {}
 
 impl HttpRequest for Request {
     fn method(&self) -> &Method {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::http::GuardedBody;
+use crate::http::{GuardedBody, InContextBody};
+use crate::scoped::Scope;
 
 /// A body type that a short text can be put into: those of axum, tonic, reqwest and http-body-util with their features, and plain ones.
 #[diagnostic::on_unimplemented(
@@ -43,6 +44,13 @@ bodies! {
 impl<B: RejectionBody> RejectionBody for GuardedBody<B> {
     fn from_bytes(bytes: Bytes) -> Self {
         Self::new(B::from_bytes(bytes), None)
+    }
+}
+
+/// It is not one of the request's own, and so it is in no context.
+impl<B: RejectionBody, S: Scope> RejectionBody for InContextBody<B, S> {
+    fn from_bytes(bytes: Bytes) -> Self {
+        Self::outside(B::from_bytes(bytes))
     }
 }
 
