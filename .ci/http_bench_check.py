@@ -17,7 +17,10 @@ SHAPE = {
     "cpu_us_per_request": CASES,
     "busy": CASES,
     "allocs": COUNTED,
+    "refused": CASES,
 }
+# May be nothing.
+SHARES = ("refused",)
 SPREADS = ("quartiles", "cpu_quartiles")
 
 
@@ -33,7 +36,7 @@ def main() -> None:
         if missing := names - set(figures):
             sys.exit(f"{part} lacks {sorted(missing)}")
         for name, value in figures.items():
-            if not is_positive(value):
+            if not (is_positive(value) or part in SHARES and value == 0):
                 sys.exit(f"{part} has {value!r} for {name}")
             print(f"{part:20} {name:28} {value:12.3f}")
     for part in SPREADS:

@@ -21,8 +21,9 @@ use tower::Service;
 use crate::users::{GET, UsersClient, ada};
 
 pub(crate) trait Caller: Send + 'static {
-    /// One request, to the end of its answer. An answer that says that something went wrong is an error.
-    fn call(&mut self) -> impl Future<Output = Result<(), BoxError>> + Send;
+    /// One request, to the end of its answer; whether it was served. A server may say that it has too much to do; an answer that says that
+    /// something else went wrong is an error.
+    fn call(&mut self) -> impl Future<Output = Result<bool, BoxError>> + Send;
 }
 
 /// A kept connection of HTTP/1.1.
@@ -37,19 +38,23 @@ impl Http1 {
 }
 
 impl Caller for Http1 {
-    async fn call(&mut self) -> Result<(), BoxError> {
+    async fn call(&mut self) -> Result<bool, BoxError> {
         let mut request = Request::new(Empty::new());
         let host = HeaderValue::from_static("localhost");
         request.headers_mut().insert(HOST, host);
         self.0.ready().await?;
         let response = self.0.send_request(request).await?;
-        check(response.status())?;
+        let status = response.status();
         read(response.into_body()).await?;
-        Ok(())
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+            status => check(status).map(|()| true),
+        }
     }
 }
 
-/// One of many who share a connection of HTTP/2, and speak gRPC over it without a stub of tonic's, which would take more than the server.
+/// One of many who share a connection of HTTP/2, and speak gRPC over it without a stub of tonic's, which would take more time
+/// than the server.
 #[derive(Clone)]
 pub(crate) struct Grpc {
     sender: http2::SendRequest<Full<Bytes>>,
@@ -67,13 +72,16 @@ impl Grpc {
 }
 
 impl Caller for Grpc {
-    async fn call(&mut self) -> Result<(), BoxError> {
+    async fn call(&mut self) -> Result<bool, BoxError> {
         self.sender.ready().await?;
         let response = self.sender.send_request(self.request.clone()).await?;
-        check(response.status())?;
-        let trailers = read(response.into_body()).await?.unwrap_or_default();
+        let (head, body) = response.into_parts();
+        check(head.status)?;
+        // A rejection has no body, and its trailers are the head.
+        let trailers = read(body).await?.unwrap_or(head.headers);
         match trailers.get("grpc-status").map(HeaderValue::as_bytes) {
-            Some(b"0") => Ok(()),
+            Some(b"0") => Ok(true),
+            Some(b"8") => Ok(false),
             _ => Err(format!("a call ended with the trailers {trailers:?}").into()),
         }
     }
@@ -103,9 +111,9 @@ where
     T: GrpcService<tonic::body::Body, Future: Send, Error: Into<BoxError>> + Send + 'static,
     T::ResponseBody: Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static,
 {
-    async fn call(&mut self) -> Result<(), BoxError> {
+    async fn call(&mut self) -> Result<bool, BoxError> {
         self.0.get(ada()).await?;
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -117,7 +125,7 @@ pub(crate) struct Reqwest {
 }
 
 impl Caller for Reqwest {
-    async fn call(&mut self) -> Result<(), BoxError> {
+    async fn call(&mut self) -> Result<bool, BoxError> {
         let response = self.client.get(self.url.clone()).send().await?;
         read_response(response).await
     }
@@ -138,7 +146,7 @@ where
         + Sync
         + 'static,
 {
-    async fn call(&mut self) -> Result<(), BoxError> {
+    async fn call(&mut self) -> Result<bool, BoxError> {
         let Reqwest { client, url } = &self.inner;
         let request = client.get(url.clone());
         let response = request.send_through(&self.stack).await?;
@@ -146,10 +154,10 @@ where
     }
 }
 
-async fn read_response(response: Response) -> Result<(), BoxError> {
+async fn read_response(response: Response) -> Result<bool, BoxError> {
     check(response.status())?;
     response.bytes().await?;
-    Ok(())
+    Ok(true)
 }
 
 async fn connected(address: SocketAddr) -> Result<TokioIo<TcpStream>, BoxError> {

@@ -15,8 +15,10 @@ use crate::servers::Servers;
 use crate::stacks::{grpc_client, http_client};
 use crate::users::UsersClient;
 
-/// How many call at the same time.
+/// How many call at the same time. No more than a load shedder admits before it knows better.
 pub(crate) const CALLERS: usize = 16;
+/// How many connections of HTTP/2 they share. With one, server and callers take turns: half of the time the server has nothing to do.
+const SHARED: usize = 4;
 
 /// One and the same, with the layers and without.
 pub(crate) struct Pair {
@@ -55,8 +57,8 @@ async fn connected(at: Servers, server: Side, client: Side) -> Result<Vec<Pair>,
         },
         Pair {
             name: "tonic",
-            bare: server.laps(vec![Grpc::connect(at.tonic_bare).await?; CALLERS]),
-            wrapped: server.laps(vec![Grpc::connect(at.tonic_wrapped).await?; CALLERS]),
+            bare: server.laps(grpc(at.tonic_bare).await?),
+            wrapped: server.laps(grpc(at.tonic_wrapped).await?),
         },
         Pair {
             name: "tonic_client",
@@ -76,6 +78,16 @@ async fn http1(address: SocketAddr) -> Result<Vec<Http1>, BoxError> {
     let mut callers = Vec::new();
     for _ in 0..CALLERS {
         callers.push(Http1::connect(address).await?);
+    }
+    Ok(callers)
+}
+
+/// A few connections, each for some of the callers.
+async fn grpc(address: SocketAddr) -> Result<Vec<Grpc>, BoxError> {
+    let mut callers = Vec::new();
+    for _ in 0..SHARED {
+        let caller = Grpc::connect(address).await?;
+        callers.extend(vec![caller; CALLERS / SHARED]);
     }
     Ok(callers)
 }

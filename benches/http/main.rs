@@ -44,6 +44,9 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=3_600))]
     seconds: u32,
 
+    /// Measure only the pairs whose name contains this.
+    filter: Option<String>,
+
     /// Given by `cargo bench`, and not by `cargo test`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -63,7 +66,13 @@ fn run(args: &Args) -> Result<(), BoxError> {
     let smoke = !args.bench;
     let (servers, callers, apart) = Lane::pair()?;
     let allocs = allocs::all()?;
-    let pairs = cases::all(&servers, &callers)?;
+    let mut pairs = cases::all(&servers, &callers)?;
+    if let Some(filter) = &args.filter {
+        pairs.retain(|pair| pair.name.contains(filter.as_str()));
+        if pairs.is_empty() {
+            return Err(format!("no pair has a name that contains {filter:?}").into());
+        }
+    }
     let laps = 2 * pairs.len() as u32;
     let (rounds, lap) = if smoke {
         (1, SMOKE_LAP)

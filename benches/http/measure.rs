@@ -16,24 +16,31 @@ use crate::lane::Lane;
 /// Lets the callers call for so long.
 pub(crate) type Laps = Box<dyn FnMut(Duration) -> Result<Lap, BoxError> + Send>;
 
+/// How many calls became what.
+#[derive(Clone, Copy, Default)]
+struct Calls {
+    served: u32,
+    refused: u32,
+}
+
 /// What a lap came to.
 #[derive(Clone, Copy)]
 pub(crate) struct Lap {
-    calls: f64,
+    calls: Calls,
     took: Duration,
     /// For how long of it what is measured had a processor.
     busy: Duration,
 }
 
 impl Lap {
-    /// Calls a second.
+    /// Calls a second that were served.
     pub(crate) fn throughput(&self) -> f64 {
-        self.calls / self.took.as_secs_f64()
+        f64::from(self.calls.served) / self.took.as_secs_f64()
     }
 
-    /// Microseconds of a processor for each call.
+    /// Microseconds of a processor for each call that was served.
     pub(crate) fn cpu(&self) -> f64 {
-        self.busy.as_secs_f64() * 1e6 / self.calls
+        self.busy.as_secs_f64() * 1e6 / f64::from(self.calls.served)
     }
 
     /// The part of the time in which it was busy.
@@ -63,7 +70,6 @@ impl Side {
             let (back, calls, took) = lane.run(calling)??;
             let busy = measured.busy()?.saturating_sub(before);
             callers = Some(back);
-            let calls = calls as f64;
             Ok(Lap { calls, took, busy })
         })
     }
@@ -73,27 +79,31 @@ impl Side {
 fn lap<C: Caller>(
     callers: Vec<C>,
     time: Duration,
-) -> impl Future<Output = Result<(Vec<C>, u64, Duration), BoxError>> + Send {
+) -> impl Future<Output = Result<(Vec<C>, Calls, Duration), BoxError>> + Send {
     async move {
         let began = Instant::now();
         let tasks: Vec<_> = callers
             .into_iter()
             .map(|mut caller| {
                 tokio::spawn(async move {
-                    let mut calls = 0;
+                    let mut calls = Calls::default();
                     while began.elapsed() < time {
-                        caller.call().await?;
-                        calls += 1;
+                        if caller.call().await? {
+                            calls.served += 1;
+                        } else {
+                            calls.refused += 1;
+                        }
                     }
                     Ok::<_, BoxError>((caller, calls))
                 })
             })
             .collect();
-        let (mut back, mut total) = (Vec::new(), 0);
+        let (mut back, mut total) = (Vec::new(), Calls::default());
         for task in tasks {
             let (caller, calls) = task.await??;
             back.push(caller);
-            total += calls;
+            total.served += calls.served;
+            total.refused += calls.refused;
         }
         Ok((back, total, began.elapsed()))
     }
@@ -136,6 +146,17 @@ impl Measured {
 pub(crate) fn middle(laps: &[Lap], of: impl Fn(&Lap) -> f64) -> f64 {
     let values: Vec<_> = laps.iter().map(of).collect();
     median(&values)
+}
+
+/// The part of all calls that were refused: a median would know nothing of what happens in few laps.
+pub(crate) fn refused(laps: &[Lap]) -> f64 {
+    let sum = |of: fn(&Calls) -> u32| {
+        laps.iter()
+            .map(|lap| f64::from(of(&lap.calls)))
+            .sum::<f64>()
+    };
+    let (served, refused) = (sum(|calls| calls.served), sum(|calls| calls.refused));
+    refused / (served + refused)
 }
 
 /// Measures all pairs in so many rounds, after one that does not count.

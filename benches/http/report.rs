@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cases::CALLERS;
 use crate::common::{median, quantile, right, round, spread, table, verdict};
-use crate::measure::{Lap, Measured, middle};
+use crate::measure::{Lap, Measured, middle, refused};
 
 /// The least that may be left of a server's throughput.
 const AT_LEAST: f64 = 0.97;
@@ -35,9 +35,10 @@ impl Report {
             "quartiles": self.of_pairs(|pair| quartiles(&pair.by_throughput())),
             "cpu_ratios": self.of_pairs(|pair| round(median(&pair.by_cpu())).into()),
             "cpu_quartiles": self.of_pairs(|pair| quartiles(&pair.by_cpu())),
-            "throughput": self.of_cases(Lap::throughput),
-            "cpu_us_per_request": self.of_cases(Lap::cpu),
-            "busy": self.of_cases(Lap::load),
+            "throughput": self.of_cases(|laps| middle(laps, Lap::throughput)),
+            "cpu_us_per_request": self.of_cases(|laps| middle(laps, Lap::cpu)),
+            "busy": self.of_cases(|laps| middle(laps, Lap::load)),
+            "refused": self.of_cases(refused),
             "allocs": allocs,
         })
     }
@@ -47,10 +48,10 @@ impl Report {
         self.pairs.iter().map(named).collect()
     }
 
-    fn of_cases(&self, of: fn(&Lap) -> f64) -> Map<String, Value> {
+    fn of_cases(&self, of: fn(&[Lap]) -> f64) -> Map<String, Value> {
         let cases = self.pairs.iter().flat_map(Measured::cases);
         cases
-            .map(|(name, laps)| (name, round(middle(laps, of)).into()))
+            .map(|(name, laps)| (name, round(of(laps)).into()))
             .collect()
     }
 
@@ -65,6 +66,7 @@ impl Report {
              axum and tonic: what the servers' thread does. tonic_client and reqwest: what the callers' does.\n\
              CPU is the time that this thread had a processor; busy is that over the time that passed. Where it is well below 100 %,\n\
              the other thread held it up, or another program, and only the CPU time tells what the layers cost.\n\
+             Only calls that were served count; refused are those that a load shedder did not let through.\n\
              Medians of {rounds} rounds in turn.\n"
         );
         println!("{}\n", self.cases());
@@ -81,16 +83,17 @@ impl Report {
     }
 
     fn cases(&self) -> Table {
-        let mut table = table(&["case", "calls/s", "CPU us/call", "busy"]);
+        let mut table = table(&["case", "calls/s", "CPU us/call", "busy", "refused"]);
         for (name, laps) in self.pairs.iter().flat_map(Measured::cases) {
             table.add_row([
                 name,
                 format!("{:.0}", middle(laps, Lap::throughput)),
                 format!("{:.2}", middle(laps, Lap::cpu)),
                 format!("{:.0} %", middle(laps, Lap::load) * 100.0),
+                format!("{:.1} %", refused(laps) * 100.0),
             ]);
         }
-        right(table, &[1, 2, 3])
+        right(table, &[1, 2, 3, 4])
     }
 
     fn ratios(&self) -> Table {
