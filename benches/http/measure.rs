@@ -3,7 +3,6 @@
 //! In every round each pair has a lap with the layers and one without, right after each other, in alternating order. What disturbs a round
 //! disturbs both, and the median over the rounds leaves out what disturbed only one.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use mainstay::BoxError;
@@ -76,37 +75,35 @@ impl Side {
 }
 
 /// All callers at once, each of which begins no call after this time. Gives them back, with how many calls were made and how long it took.
-fn lap<C: Caller>(
+async fn lap<C: Caller>(
     callers: Vec<C>,
     time: Duration,
-) -> impl Future<Output = Result<(Vec<C>, Calls, Duration), BoxError>> + Send {
-    async move {
-        let began = Instant::now();
-        let tasks: Vec<_> = callers
-            .into_iter()
-            .map(|mut caller| {
-                tokio::spawn(async move {
-                    let mut calls = Calls::default();
-                    while began.elapsed() < time {
-                        if caller.call().await? {
-                            calls.served += 1;
-                        } else {
-                            calls.refused += 1;
-                        }
+) -> Result<(Vec<C>, Calls, Duration), BoxError> {
+    let began = Instant::now();
+    let tasks: Vec<_> = callers
+        .into_iter()
+        .map(|mut caller| {
+            tokio::spawn(async move {
+                let mut calls = Calls::default();
+                while began.elapsed() < time {
+                    if caller.call().await? {
+                        calls.served += 1;
+                    } else {
+                        calls.refused += 1;
                     }
-                    Ok::<_, BoxError>((caller, calls))
-                })
+                }
+                Ok::<_, BoxError>((caller, calls))
             })
-            .collect();
-        let (mut back, mut total) = (Vec::new(), Calls::default());
-        for task in tasks {
-            let (caller, calls) = task.await??;
-            back.push(caller);
-            total.served += calls.served;
-            total.refused += calls.refused;
-        }
-        Ok((back, total, began.elapsed()))
+        })
+        .collect();
+    let (mut back, mut total) = (Vec::new(), Calls::default());
+    for task in tasks {
+        let (caller, calls) = task.await??;
+        back.push(caller);
+        total.served += calls.served;
+        total.refused += calls.refused;
     }
+    Ok((back, total, began.elapsed()))
 }
 
 /// What a pair came to, in each round.
