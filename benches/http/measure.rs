@@ -69,6 +69,9 @@ impl Side {
             let (back, calls, took) = lane.run(calling)??;
             let busy = measured.busy()?.saturating_sub(before);
             callers = Some(back);
+            if calls.served == 0 {
+                return Err("no call was served".into());
+            }
             Ok(Lap { calls, took, busy })
         })
     }
