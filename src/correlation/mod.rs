@@ -110,13 +110,9 @@ pub use service::{Correlation, EchoFuture, InCorrelation, ResponseFuture};
     note = "for requests that come without a response that could carry the ID back, use `CorrelationLayer::consumer()`"
 )]
 pub trait Carry {
-    /// The value of a field; `None` when it is missing, or given more than once.
+    /// The value of a field; `None` when it is missing. Of a field that is given more than once nobody can say which value is meant: an empty
+    /// one is right for it, which is no identifier and is written over.
     fn get(&self, field: &str) -> Option<&[u8]>;
-
-    /// Whether the field is there at all, be it one that `get` returns nothing for.
-    fn has(&self, field: &str) -> bool {
-        self.get(field).is_some()
-    }
 
     /// Sets a field to a value, replacing all it had.
     ///

@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use super::code::{Code, GRPC_STATUS};
 use super::errors::{Cause, cause};
 use super::pushback;
-use crate::http::{ClassifyEnd, End, HttpResponse, ResponseHead};
+use crate::http::{ClassifyEnd, ContentType, End, HttpResponse, ResponseHead};
 use crate::{Classify, Head, Outcome, Verdict, WithRejection};
 
 /// How gRPC says how a call went.
@@ -76,7 +76,7 @@ impl GrpcClassifier {
     }
 
     pub(crate) fn of_trailers(self, trailers: &HeaderMap) -> Verdict {
-        let code = trailers.get(GRPC_STATUS);
+        let code = trailers.get(&GRPC_STATUS);
         let code = code.map_or(Code::Unknown, |value| Code::from_bytes(value.as_bytes()));
         self.judge(code, || pushback::hint(trailers))
     }
@@ -139,11 +139,11 @@ where
 impl ClassifyEnd for GrpcClassifier {
     fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
         let decides = head.status() != StatusCode::OK
-            || head.headers().contains_key(GRPC_STATUS)
+            || head.headers().contains_key(&GRPC_STATUS)
             || verdict.outcome() != Outcome::Success;
         if decides {
             Head::Final(verdict)
-        } else if head.is_of_type(b"application/grpc-web") {
+        } else if head.content_type() == ContentType::GrpcWeb {
             if ended {
                 Head::Final(verdict)
             } else {

@@ -59,6 +59,7 @@ mod status;
 
 pub use classify::GrpcClassifier;
 pub use code::Code;
+pub(crate) use code::GRPC_STATUS;
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use retry::GrpcRetry;
 

@@ -3,7 +3,7 @@
 use http::{HeaderMap, StatusCode};
 
 use super::classify::{ClassifyHead, HttpClassifier};
-use super::head::ResponseHead;
+use super::head::{ContentType, ResponseHead};
 use crate::grpc::{self, GrpcClassifier};
 use crate::{Head, Outcome, Verdict};
 
@@ -70,17 +70,29 @@ pub trait ClassifyEnd {
 /// Whether the call is over with its head whatever follows: the connection is now somebody else's, or it is a stream of events, which
 /// lasts for as long as its reader likes and mostly waits.
 pub(crate) fn is_over_at_head(head: &ResponseHead<'_>) -> bool {
-    head.status() == StatusCode::SWITCHING_PROTOCOLS || head.is_of_type(b"text/event-stream")
+    is_over(head.status(), head.content_type())
+}
+
+fn is_over(status: StatusCode, content_type: ContentType) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || content_type == ContentType::Events
 }
 
 impl ClassifyEnd for HttpClassifier {
     fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
-        if head.status() == StatusCode::OK && head.is_of_type(b"application/grpc") {
+        if verdict.outcome() != Outcome::Success {
+            return Head::Final(verdict);
+        }
+        let content_type = head.content_type();
+        if content_type == ContentType::Grpc && head.status() == StatusCode::OK {
             // A server may speak both on one port.
             let grpc = GrpcClassifier::new();
             return grpc.at_head(head, grpc.of_head(head), ended);
         }
-        plain(head, verdict, ended)
+        if ended || is_over(head.status(), content_type) {
+            Head::Final(verdict)
+        } else {
+            Head::Pending(End::plain())
+        }
     }
 }
 

@@ -91,11 +91,12 @@ impl<'a> ResponseHead<'a> {
         self.headers
     }
 
-    /// Whether `content-type` begins with this, whatever the case.
-    pub(crate) fn is_of_type(&self, prefix: &[u8]) -> bool {
-        let content_type = self.headers.get(http::header::CONTENT_TYPE);
-        let start = content_type.and_then(|value| value.as_bytes().get(..prefix.len()));
-        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    /// What `content-type` says.
+    pub(crate) fn content_type(&self) -> ContentType {
+        match self.headers.get(http::header::CONTENT_TYPE) {
+            Some(value) => ContentType::of(value.as_bytes()),
+            None => ContentType::Other,
+        }
     }
 
     /// How long the server asks to be left alone: `Retry-After`, in seconds or as a date, on a 429 or a 503. A date in the past
@@ -103,6 +104,31 @@ impl<'a> ResponseHead<'a> {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after::read(self.status, self.headers)
+    }
+}
+
+/// The types of content that make a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContentType {
+    Grpc,
+    GrpcWeb,
+    Events,
+    Other,
+}
+
+impl ContentType {
+    fn of(value: &[u8]) -> Self {
+        let begins = |with: &[u8]| {
+            let start = value.get(..with.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        // Told apart by one byte, mostly: this is asked of every response.
+        match value.get(5) {
+            Some(b'c' | b'C') if begins(b"application/grpc-web") => Self::GrpcWeb,
+            Some(b'c' | b'C') if begins(b"application/grpc") => Self::Grpc,
+            Some(b'e' | b'E') if begins(b"text/event-stream") => Self::Events,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -77,6 +77,7 @@ pub use body::GuardedBody;
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 pub use copy::{CopyBody, CopyRequest};
 pub use end::{ClassifyEnd, End};
+pub(crate) use head::ContentType;
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use retry::HttpRetry;

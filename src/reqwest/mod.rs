@@ -66,10 +66,6 @@ impl Carry for Request {
         Carry::get(self.headers(), field)
     }
 
-    fn has(&self, field: &str) -> bool {
-        self.headers().has(field)
-    }
-
     fn set(&mut self, field: &str, value: &str) {
         self.headers_mut().set(field, value);
     }
@@ -78,10 +74,6 @@ impl Carry for Request {
 impl Carry for Response {
     fn get(&self, field: &str) -> Option<&[u8]> {
         Carry::get(self.headers(), field)
-    }
-
-    fn has(&self, field: &str) -> bool {
-        self.headers().has(field)
     }
 
     fn set(&mut self, field: &str, value: &str) {

@@ -9,11 +9,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 #[cfg(feature = "axum")]
 use super::body::KnownBody;
 use super::body::MakeBody;
-use crate::grpc::{Code, PUSHBACK, millis};
+use crate::grpc::{Code, GRPC_STATUS, PUSHBACK, millis};
 use crate::http::retry_after::seconds;
 use crate::{Reason, Rejection};
 
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 static GRPC_PUSHBACK: HeaderName = HeaderName::from_static(PUSHBACK);
 
