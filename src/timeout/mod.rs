@@ -45,10 +45,15 @@
 //! One reading of the clock, shared with the other layers of a stack. The timer is made when the call first has to wait: a call that
 //! is ready at once has none. Nothing is allocated.
 
+mod cover;
 mod future;
 mod layer;
 mod service;
 
+pub use cover::{Answered, Asked, Cover, HeadOnly};
 pub use future::ResponseFuture;
 pub use layer::{Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
 pub use service::Timeout;
+
+#[cfg(feature = "http")]
+pub(crate) use layer::{DEFAULT, check};
