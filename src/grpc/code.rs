@@ -1,6 +1,6 @@
 use std::fmt;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::Reason;
 
@@ -110,11 +110,21 @@ impl Code {
 /// Whether a head does not say that it is something else.
 fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(http::header::CONTENT_TYPE);
-    content_type.is_none_or(|value| {
-        let prefix = b"application/grpc";
-        let start = value.as_bytes().get(..prefix.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    })
+    content_type.is_none_or(is_grpc_type)
+}
+
+const CONTENT_TYPE: &[u8] = b"application/grpc";
+
+/// Whether a content type is gRPC's, or gRPC-Web's.
+pub(crate) fn is_grpc_type(value: &HeaderValue) -> bool {
+    let start = value.as_bytes().get(..CONTENT_TYPE.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(CONTENT_TYPE))
+}
+
+/// Whether a content type is gRPC's own, whose status is in the trailers; that of gRPC-Web is in the body.
+pub(crate) fn has_trailers(value: &HeaderValue) -> bool {
+    let next = value.as_bytes().get(CONTENT_TYPE.len());
+    is_grpc_type(value) && matches!(next, None | Some(b'+' | b';' | b' '))
 }
 
 impl fmt::Display for Code {

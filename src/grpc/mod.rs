@@ -24,7 +24,7 @@
 //!
 //! # What is here
 //!
-//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. They read the head of a response: see
+//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`], [`timeout`]. They read the head of a response: see
 //!   [`GrpcClassifier`] for what that leaves out.
 //! - On the server's side [`RespondLayer`](crate::RespondLayer) turns rejections into statuses by itself.
 //!
@@ -59,8 +59,12 @@ mod status;
 
 pub use classify::GrpcClassifier;
 pub use code::Code;
+pub(crate) use code::{has_trailers, is_grpc_type};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use retry::GrpcRetry;
+
+/// The same as [`http::timeout`](crate::http::timeout()), which knows gRPC as well.
+pub use crate::http::timeout;
 
 pub(crate) use pushback::{PUSHBACK, millis};
 #[cfg(feature = "tonic")]

@@ -1,4 +1,4 @@
-//! What the adapters read of a request and of a response, whichever library they come from.
+//! What the adapters read (and write) of a request and of a response, whichever library they come from.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::retry_after;
 
-/// A request of HTTP: what a policy reads of it.
+/// A request of HTTP: what a policy reads of it, and where a layer writes.
 ///
 /// `http::Request` is one, and so is `reqwest::Request` (feature `reqwest`).
 #[diagnostic::on_unimplemented(
@@ -20,6 +20,9 @@ pub trait HttpRequest {
 
     /// The headers.
     fn headers(&self) -> &HeaderMap;
+
+    /// The headers, to be written to.
+    fn headers_mut(&mut self) -> &mut HeaderMap;
 }
 
 /// A response of HTTP: what a classifier or a policy reads of it.
@@ -46,6 +49,11 @@ impl<B> HttpRequest for http::Request<B> {
     #[inline]
     fn headers(&self) -> &HeaderMap {
         self.headers()
+    }
+
+    #[inline]
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
     }
 }
 

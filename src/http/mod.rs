@@ -31,14 +31,14 @@
 //!
 //! # What is here
 //!
-//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. Begin with these under HTTP rather than
-//!   with the builders of the layers themselves. They read the head of a response.
+//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`], [`timeout()`]. Begin with these under HTTP rather than
+//!   with the builders of the layers themselves. They read the head of a response;
+//!   of its body only [`timeout()`] knows.
 //! - What they are made of: [`HttpClassifier`], [`classify`] for a closure, [`HttpRetry`].
+//! - [`DeadlineLayer`], which tells the next service how long it has.
 //! - [`RespondLayer`](crate::RespondLayer), which turns rejections into responses, on the server's side.
 //! - [`Carry`](crate::Carry) for requests, responses and `http::HeaderMap`, so that
 //!   [`CorrelationLayer`](crate::CorrelationLayer) works on them.
-//!
-//! The other layers ([`TimeoutLayer`](crate::TimeoutLayer), say) need to know nothing of HTTP.
 //!
 //! # What it rejects
 //!
@@ -49,16 +49,23 @@
 //! A comparison of the status. Headers are read only where the status says that there may be something in them; a request is copied only if
 //! it may be repeated.
 
+mod body_timed;
+mod body_watch;
 mod carry;
 mod classify;
 mod copy;
+mod deadline;
 mod head;
 mod layers;
 mod retry;
 pub(crate) mod retry_after;
+mod timeout;
 
+pub use body_timed::TimedBody;
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 pub use copy::{CopyBody, CopyRequest};
+pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer};
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use retry::HttpRetry;
+pub use timeout::{BodyLimits, HttpLimit, timeout};

@@ -56,4 +56,4 @@ pub use layer::{Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
 pub use service::Timeout;
 
 #[cfg(feature = "http")]
-pub(crate) use layer::{DEFAULT, check};
+pub(crate) use layer::{DEFAULT, LAYER, check};
