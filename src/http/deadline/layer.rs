@@ -43,7 +43,8 @@ const LAYER: &str = "deadline";
 /// millisecond is written as one, because none means late already. What a request says itself is kept where it is shorter (tonic's
 /// `Request::set_timeout`). Without a deadline nothing is written, and what is there is left.
 ///
-/// It works on `http::Request` and `reqwest::Request`.
+/// It works on `http::Request` and `reqwest::Request`. The context is that of whoever calls it, so behind `tower::buffer`, which calls from a
+/// task of its own, there is no deadline to be written: put the buffer inside.
 ///
 /// # What it rejects
 ///
