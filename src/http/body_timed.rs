@@ -138,7 +138,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Alone(body) => body.size_hint(),
-            Inner::Kept { hint, .. } => hint.clone(),
+            Inner::Kept { hint, .. } => SizeHint::clone(hint),
             Inner::Watched(watched) => watched.size_hint(),
             Inner::Over => SizeHint::with_exact(0),
         }

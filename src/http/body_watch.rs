@@ -107,7 +107,7 @@ impl<B: Body> Watched<B> {
     pub(super) fn size_hint(&self) -> SizeHint {
         let slot = self.lock();
         match (slot.state, &slot.first, &slot.body) {
-            (State::Open, Some((_, hint)), _) => hint.clone(),
+            (State::Open, Some((_, hint)), _) => SizeHint::clone(hint),
             (State::Open, None, Some(body)) => body.size_hint(),
             (State::Late, ..) => SizeHint::default(),
             (State::Open | State::Over, ..) => SizeHint::with_exact(0),
@@ -158,7 +158,8 @@ impl<B: Body> Watched<B> {
         let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.first))));
         drop(entered);
         drop(remains.timer);
-        drop(self.limits.teller.reject(Reason::TimedOut));
+        // The reader gets one of its own.
+        let _ = self.limits.teller.reject(Reason::TimedOut);
         if let Some(reader) = remains.reader {
             reader.wake();
         }

@@ -110,8 +110,8 @@ async fn bare(
 async fn a_callers_grpc_timeout_gives_deadline_exceeded() {
     let layer = grpc::timeout().build().unwrap();
     for (server, address) in servers(layer, Hurry::default()).await {
-        for timeout in ["3m", "10m", "50m", "50000u", "99999999n", "100m"] {
-            for _ in 0..10 {
+        for timeout in ["3m", "10m", "50m", "20000u", "30000000n"] {
+            for _ in 0..8 {
                 let (answer, took) = bare(address, "never", timeout).await;
                 // tonic's own limit would say that it was cancelled.
                 assert_eq!(answer, Err(Code::DeadlineExceeded), "{server}: {timeout}");
@@ -160,7 +160,7 @@ async fn tonics_own_client_sees_it_too() {
         let mut exceeded = 0;
         for _ in 0..10 {
             let mut request = get("never", "");
-            request.set_timeout(ms(200));
+            request.set_timeout(ms(100));
             let status = within("a status", client.get(request)).await.unwrap_err();
             exceeded += u32::from(status.code() == Code::DeadlineExceeded);
         }
