@@ -12,9 +12,9 @@ use http_body_util::{BodyExt as _, Full};
 use mainstay::http::TimedBody;
 use mainstay::respond::RejectionBody;
 use mainstay::{Context, EventKind, Reason, http as resilient};
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, sleep};
 
-use crate::script::Step::{Data, Fail, Hang, Panic, Trailers, Wait};
+use crate::script::Step::{Block, Data, Fail, Hang, Panic, Trailers, Wait};
 use crate::script::{HttpTimeout, Script, Seen, Step, behind, body, ended, next, typed};
 use crate::support::{ms, recorder, secs, settle};
 
@@ -190,29 +190,46 @@ async fn an_ended_body_is_not_at_its_end_before_the_reader_knows() {
     assert_eq!(ended(next(&mut unread).await), Reason::TimedOut);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_that_is_always_ready_is_ended_too() {
-    let (mut busy, _seen) = body(&whole(ms(10)), vec![Data("x"); 1_000]).await;
+#[tokio::test]
+async fn a_body_that_keeps_the_thread_to_itself_is_ended_too() {
+    // Whoever drives the time has no opportunity here.
+    let mut steps = Vec::new();
+    for _ in 0..50 {
+        steps.extend([Block(ms(4)), Data("x")]);
+    }
+    let (mut busy, seen) = body(&whole(ms(10)), steps).await;
+    let mut cx = TaskContext::from_waker(Waker::noop());
     let mut frames = 0;
-    // The clock moves, but this task never lets anyone else run.
     let error = loop {
-        let mut cx = TaskContext::from_waker(Waker::noop());
-        let Poll::Ready(Some(frame)) = Pin::new(&mut busy).poll_frame(&mut cx) else {
-            panic!("not ready")
-        };
-        match frame {
-            Ok(_) => frames += 1,
-            Err(error) => break error,
-        }
-        if frames == 5 {
-            advance(ms(10)).await;
+        match Pin::new(&mut busy).poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(_))) => frames += 1,
+            Poll::Ready(Some(Err(error))) => break error,
+            other => panic!("{other:?}"),
         }
     };
-    assert!(frames <= 6, "{frames}");
-    assert_eq!(
-        mainstay::Rejection::find(&*error).unwrap().reason(),
-        Reason::TimedOut
-    );
+    assert!(frames <= 3, "{frames}");
+    let rejection = mainstay::Rejection::find(&*error).unwrap();
+    assert_eq!(rejection.reason(), Reason::TimedOut);
+    assert!(is_dropped(&seen) && next(&mut busy).await.is_none());
+}
+
+#[test]
+fn a_timer_that_fires_while_the_body_is_polled_is_not_lost() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let layer = resilient::timeout().body_idle(ms(20)).build().unwrap();
+    runtime.block_on(async {
+        let task = tokio::spawn(async move {
+            let (mut slow, _seen) = body(&layer, [Data("a"), Block(ms(100)), Hang]).await;
+            next(&mut slow).await.unwrap().unwrap();
+            next(&mut slow).await
+        });
+        let last = tokio::time::timeout(secs(10), task).await;
+        assert_eq!(ended(last.expect("not lost").unwrap()), Reason::TimedOut);
+    });
 }
 
 #[tokio::test(start_paused = true)]
@@ -440,14 +457,15 @@ async fn a_panic_harms_nobody_else() {
     let layer = layer();
     // In its drop, in the thread that drives the time.
     let (script, seen) = Script::new([Hang]);
-    let mut worse = behind(&layer, Response::new(script.panics_in_drop()))
-        .await
-        .into_body();
+    let script = Response::new(script.panics_in_drop());
+    let mut worse = behind(&layer, script).await.into_body();
     let (mut other, _) = body(&layer, [Hang]).await;
-    sleep(secs(61)).await;
+    let worse = tokio::spawn(async move { next(&mut worse).await });
+    let other = next(&mut other).await;
     assert!(is_dropped(&seen));
-    assert_eq!(ended(next(&mut worse).await), Reason::TimedOut);
-    assert_eq!(ended(next(&mut other).await), Reason::TimedOut);
+    let woken = tokio::time::timeout(secs(1), worse).await.expect("woken");
+    assert_eq!(ended(woken.unwrap()), Reason::TimedOut);
+    assert_eq!(ended(other), Reason::TimedOut);
     // While it is polled.
     let (mut bad, seen) = body(&layer, [Data("a"), Panic]).await;
     next(&mut bad).await.unwrap().unwrap();

@@ -22,6 +22,8 @@ pub(crate) enum Step {
     Data(&'static str),
     Trailers,
     Wait(Duration),
+    /// Keeps the thread to itself for so long.
+    Block(Duration),
     Hang,
     Fail,
     Panic,
@@ -90,6 +92,10 @@ impl Body for Script {
                 Some(Step::Panic) => panic!("told to panic"),
                 Some(Step::Wait(time)) => {
                     self.sleep = Some(Box::pin(tokio::time::sleep(time)));
+                    continue;
+                }
+                Some(Step::Block(time)) => {
+                    std::thread::sleep(time);
                     continue;
                 }
                 Some(Step::Hang) => {
