@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::body_watch::{Limits, Watched};
+use super::early::Early;
 use crate::BoxError;
 use crate::context::{self, DeadlineScope};
 use crate::respond::RejectionBody;
@@ -31,16 +32,16 @@ use crate::runtime::Moment;
 ///
 /// # When it begins
 ///
-/// With its head: the body is asked for its first frame at once, in the task of the call. One that is ready with all it has is dropped
-/// before anybody reads, and then nothing is held.
+/// With its head: the body is asked for its first two frames at once, in the task of the call. One that is ready with all it has, as the answer
+/// to a unary call of gRPC is, is dropped before anybody reads, and then nothing is held.
 ///
 /// # Panics
 ///
-/// At the head, outside of a tokio runtime with time enabled, where the body has to wait or has more than one frame.
+/// At the head, outside of a tokio runtime with time enabled, where the body has to wait or has more than two frames.
 ///
 /// # Cost
 ///
-/// Nothing is allocated for a body that is ready at once with its only frame. Any other costs two allocations and a timer; then each frame
+/// Nothing is allocated for a body that is ready at once with its one or two frames. Any other costs two allocations and a timer; then each frame
 /// one reading of the clock and two uncontended locks. The inner body is moved when it is read, so keep large ones in a box, as axum's and tonic's
 /// are.
 pub struct TimedBody<B: Body> {
@@ -48,14 +49,15 @@ pub struct TimedBody<B: Body> {
     deadline: Moment,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a body that is ready at once is to need no memory"
+)]
 enum Inner<B: Body> {
     /// Without a limit.
     Alone(B),
     /// All that there was at the head; the body itself is gone.
-    Kept {
-        frame: Option<Result<Frame<B::Data>, BoxError>>,
-        hint: SizeHint,
-    },
+    Kept(Early<Result<Frame<B::Data>, BoxError>>),
     Watched(Arc<Watched<B>>),
     Over,
 }
@@ -76,21 +78,27 @@ where
     pub(super) fn limited(mut body: B, limits: Limits, cx: &mut Context<'_>) -> Self {
         let deadline = limits.deadline;
         let _entered = enter(deadline);
-        let hint = body.size_hint();
-        let (frame, more) = match Pin::new(&mut body).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let more = !frame.is_trailers() && !body.is_end_stream();
-                (Some(Ok(frame)), more)
+        let mut early = Early::new(body.size_hint());
+        // Two, because that is what a unary call of gRPC has.
+        let more = loop {
+            let Poll::Ready(next) = Pin::new(&mut body).poll_frame(cx) else {
+                break true;
+            };
+            let last = match &next {
+                Some(Ok(frame)) => frame.is_trailers() || body.is_end_stream(),
+                _ => true,
+            };
+            if let Some(frame) = next {
+                early.push(frame.map_err(Into::into));
             }
-            Poll::Ready(Some(Err(error))) => (Some(Err(error.into())), false),
-            Poll::Ready(None) => (None, false),
-            Poll::Pending => (None, true),
+            if last || early.is_full() {
+                break !last;
+            }
         };
         let inner = if more {
-            let first = frame.and_then(Result::ok);
-            Inner::Watched(Watched::new(body, first, hint, limits))
+            Inner::Watched(Watched::new(body, early.flatten(), limits))
         } else {
-            Inner::Kept { frame, hint }
+            Inner::Kept(early)
         };
         Self { inner, deadline }
     }
@@ -116,10 +124,12 @@ where
             Inner::Alone(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
-            Inner::Kept { frame, .. } => {
-                let frame = frame.take();
-                self.inner = Inner::Over;
-                Poll::Ready(frame)
+            Inner::Kept(early) => {
+                let next = early.take();
+                if early.is_empty() {
+                    self.inner = Inner::Over;
+                }
+                Poll::Ready(next)
             }
             Inner::Watched(watched) => watched.poll_frame(cx),
             Inner::Over => Poll::Ready(None),
@@ -129,7 +139,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Alone(body) => body.is_end_stream(),
-            Inner::Kept { .. } => false,
+            Inner::Kept(_) => false,
             Inner::Watched(watched) => watched.is_end_stream(),
             Inner::Over => true,
         }
@@ -138,7 +148,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Alone(body) => body.size_hint(),
-            Inner::Kept { hint, .. } => SizeHint::clone(hint),
+            Inner::Kept(early) => early.size_hint(SizeHint::with_exact(0)),
             Inner::Watched(watched) => watched.size_hint(),
             Inner::Over => SizeHint::with_exact(0),
         }

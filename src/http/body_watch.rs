@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
 
+use super::early::Early;
 use crate::context::{self, DeadlineScope};
 use crate::observe::Teller;
 use crate::respond::grpc_trailers;
@@ -42,8 +43,8 @@ struct Slot<B: Body> {
     state: State,
     /// Gone while it is polled, and when it is ended.
     body: Option<B>,
-    /// What came at the head, and what the body said of its size before.
-    first: Option<(Frame<B::Data>, SizeHint)>,
+    /// What came at the head.
+    early: Early<Frame<B::Data>>,
     /// When a frame was last taken, or the reader last asked whether it is still there.
     progress: Moment,
     /// Who waits for a frame.
@@ -67,7 +68,7 @@ enum State {
 /// What is left when a body is ended: to be dropped outside of the lock.
 struct Remains<B: Body> {
     body: Option<B>,
-    first: Option<(Frame<B::Data>, SizeHint)>,
+    early: Early<Frame<B::Data>>,
     timer: Option<Pin<Box<Timer>>>,
     reader: Option<Waker>,
 }
@@ -77,7 +78,7 @@ enum Found<B: Body> {
     Fine,
     /// The reader is to be asked whether it is still there.
     Silent(Waker),
-    Late(Remains<B>),
+    Late(Box<Remains<B>>),
 }
 
 type Polled<D> = Poll<Option<Result<Frame<D>, BoxError>>>;
@@ -97,7 +98,7 @@ impl<B: Body> Watched<B> {
     pub(super) fn is_end_stream(&self) -> bool {
         let slot = self.lock();
         match slot.state {
-            State::Open if slot.first.is_some() => false,
+            State::Open if !slot.early.is_empty() => false,
             State::Open => slot.body.as_ref().is_none_or(Body::is_end_stream),
             State::Late => false,
             State::Over => true,
@@ -106,11 +107,10 @@ impl<B: Body> Watched<B> {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let slot = self.lock();
-        match (slot.state, &slot.first, &slot.body) {
-            (State::Open, Some((_, hint)), _) => SizeHint::clone(hint),
-            (State::Open, None, Some(body)) => body.size_hint(),
-            (State::Late, ..) => SizeHint::default(),
-            (State::Open | State::Over, ..) => SizeHint::with_exact(0),
+        match (slot.state, &slot.body) {
+            (State::Open, Some(body)) => slot.early.size_hint(body.size_hint()),
+            (State::Late, _) => SizeHint::default(),
+            (State::Open | State::Over, _) => SizeHint::with_exact(0),
         }
     }
 
@@ -145,7 +145,7 @@ impl<B: Body> Watched<B> {
         match found {
             Found::Fine => {}
             Found::Silent(reader) => reader.wake(),
-            Found::Late(remains) => self.bury(remains),
+            Found::Late(remains) => self.bury(*remains),
         }
     }
 
@@ -155,7 +155,7 @@ impl<B: Body> Watched<B> {
         let deadline = self.limits.deadline.min(context::deadline());
         let entered = DeadlineScope::enter(deadline);
         // A guest in the thread that drives the time.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.first))));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.early))));
         drop(entered);
         drop(remains.timer);
         // The reader gets one of its own.
@@ -170,18 +170,13 @@ impl<B> Watched<B>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static,
 {
-    pub(super) fn new(
-        body: B,
-        first: Option<Frame<B::Data>>,
-        hint: SizeHint,
-        limits: Limits,
-    ) -> Arc<Self> {
+    pub(super) fn new(body: B, early: Early<Frame<B::Data>>, limits: Limits) -> Arc<Self> {
         let now = Moment::now();
         let watched = Arc::new(Self {
             slot: Mutex::new(Slot {
                 state: State::Open,
                 body: Some(body),
-                first: first.map(|frame| (frame, hint)),
+                early,
                 progress: now,
                 reader: None,
                 timer: None,
@@ -202,7 +197,7 @@ where
 
     pub(super) fn poll_frame(self: &Arc<Self>, cx: &mut Context<'_>) -> Polled<B::Data> {
         let mut slot = self.lock();
-        if let Some((first, _)) = slot.first.take() {
+        if let Some(first) = slot.early.take() {
             slot.progress = Moment::now();
             return Poll::Ready(Some(Ok(first)));
         }
@@ -273,7 +268,7 @@ where
         }
         let due = self.due(slot.progress);
         if due <= now {
-            return Found::Late(slot.end(State::Late));
+            return Found::Late(Box::new(slot.end(State::Late)));
         }
         if let Some(timer) = &mut slot.timer {
             timer.as_mut().reset(due);
@@ -295,7 +290,7 @@ where
         {
             return Found::Fine;
         }
-        Found::Late(slot.end(State::Late))
+        Found::Late(Box::new(slot.end(State::Late)))
     }
 
     /// The timer has fired.
@@ -332,7 +327,7 @@ impl<B: Body> Slot<B> {
         self.state = state;
         Remains {
             body: self.body.take(),
-            first: self.first.take(),
+            early: std::mem::take(&mut self.early),
             timer: self.timer.take(),
             reader: self.reader.take(),
         }

@@ -55,6 +55,7 @@ mod carry;
 mod classify;
 mod copy;
 mod deadline;
+mod early;
 mod head;
 mod layers;
 mod retry;

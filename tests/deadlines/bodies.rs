@@ -41,7 +41,7 @@ async fn a_body_says_of_itself_what_the_inner_one_says() {
     let layer = layer();
     // A frame that is there at the head, and one that is not.
     let (mut body, _seen) = body(&layer, [Data("a"), Wait(secs(1)), Data("b"), Data("c")]).await;
-    for (data, lower) in [("a", 4), ("b", 3), ("c", 1)] {
+    for (data, lower) in [("a", 4), ("b", 2), ("c", 1)] {
         assert_eq!(
             (body.size_hint().lower(), body.is_end_stream()),
             (lower, false)
@@ -53,6 +53,19 @@ async fn a_body_says_of_itself_what_the_inner_one_says() {
         (Some(0), true)
     );
     assert!(next(&mut body).await.is_none());
+
+    let (mut body, _seen) = crate::script::body(&layer, [Data("ab"), Data("cde"), Hang]).await;
+    for lower in [3, 4, 1] {
+        // What the inner one says; then what is there, and one for what the inner one still has.
+        assert_eq!(
+            (body.size_hint().lower(), body.is_end_stream()),
+            (lower, false)
+        );
+        if lower > 1 {
+            next(&mut body).await.unwrap().unwrap();
+        }
+    }
+    assert_eq!(body.size_hint().upper(), None);
 
     let (mut body, _seen) = crate::script::body(&layer, [Data("all")]).await;
     assert_eq!((body.size_hint().lower(), body.is_end_stream()), (1, false));
@@ -89,7 +102,7 @@ async fn trailers_and_errors_come_through() {
 }
 
 #[test]
-fn a_body_of_one_frame_needs_neither_a_timer_nor_memory_and_is_gone_at_the_head() {
+fn a_body_that_is_ready_needs_neither_a_timer_nor_memory_and_is_gone_at_the_head() {
     // A timer panics in a runtime that has none.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -102,7 +115,20 @@ fn a_body_of_one_frame_needs_neither_a_timer_nor_memory_and_is_gone_at_the_head(
             "what it held is free before anybody reads"
         );
         assert_eq!(next(&mut once).await.unwrap().unwrap(), "all");
-        let watched = tokio::spawn(async move { body(&layer, [Data("a"), Data("b")]).await.0 });
+        let (mut unary, seen) = body(&layer, [Data("all"), Trailers]).await;
+        assert!(is_dropped(&seen));
+        assert_eq!(
+            (unary.size_hint().lower(), unary.is_end_stream()),
+            (2, false)
+        );
+        assert_eq!(next(&mut unary).await.unwrap().unwrap(), "all");
+        assert_eq!(
+            (unary.size_hint().exact(), unary.is_end_stream()),
+            (Some(0), false)
+        );
+        assert_eq!(next(&mut unary).await.unwrap().unwrap(), "{}");
+        assert!(unary.is_end_stream());
+        let watched = tokio::spawn(async move { body(&layer, vec![Data("a"); 3]).await.0 });
         assert!(watched.await.is_err(), "this one needs it");
     });
     let mut body = Some(Full::new(bytes::Bytes::from_static(b"all")));
@@ -223,7 +249,12 @@ fn a_timer_that_fires_while_the_body_is_polled_is_not_lost() {
     let layer = resilient::timeout().body_idle(ms(20)).build().unwrap();
     runtime.block_on(async {
         let task = tokio::spawn(async move {
-            let (mut slow, _seen) = body(&layer, [Data("a"), Block(ms(100)), Hang]).await;
+            let (mut slow, _seen) = body(
+                &layer,
+                [Data("a"), Wait(ms(1)), Data("b"), Block(ms(100)), Hang],
+            )
+            .await;
+            next(&mut slow).await.unwrap().unwrap();
             next(&mut slow).await.unwrap().unwrap();
             next(&mut slow).await
         });
@@ -467,7 +498,8 @@ async fn a_panic_harms_nobody_else() {
     assert_eq!(ended(woken.unwrap()), Reason::TimedOut);
     assert_eq!(ended(other), Reason::TimedOut);
     // While it is polled.
-    let (mut bad, seen) = body(&layer, [Data("a"), Panic]).await;
+    let (mut bad, seen) = body(&layer, [Data("a"), Data("b"), Panic]).await;
+    next(&mut bad).await.unwrap().unwrap();
     next(&mut bad).await.unwrap().unwrap();
     let (caught, mut bad) = tokio::spawn(async move {
         let polled = futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(next(&mut bad)));
