@@ -26,7 +26,8 @@ use crate::runtime::Moment;
 ///   gRPC streams may be silent for as long as they like: they are ended only when nobody reads, which is found out within twice the time.
 ///
 /// The inner body is dropped then and there, which frees what it holds, also when nobody reads. Who reads on gets a
-/// [`Rejection`](crate::Rejection) with [`Reason::TimedOut`](crate::Reason::TimedOut) as the error, or from a gRPC response trailers that say `DEADLINE_EXCEEDED`.
+/// [`Rejection`](crate::Rejection) with [`Reason::TimedOut`](crate::Reason::TimedOut) as the error, or from a gRPC response trailers
+/// that say `DEADLINE_EXCEEDED`. An observer is told, in the thread that drives the time.
 ///
 /// A body that is at its end together with its head is left alone, and so is that of a 101, which is no longer HTTP.
 ///

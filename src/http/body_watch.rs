@@ -33,7 +33,8 @@ pub(super) struct Limits {
 /// A body and its timer.
 ///
 /// A reader whose client does not read is not woken by the body, and polls it no more when it is woken by anything else. So the timer wakes
-/// the body itself: it is its own waker, and is run by whoever drives the time. Nothing of the user's runs under the lock.
+/// the body itself: it is its own waker, and is run by whoever drives the time. Nothing of the user's runs under the lock, but for what
+/// a body says of its size.
 pub(super) struct Watched<B: Body> {
     limits: Limits,
     slot: Mutex<Slot<B>>,
