@@ -84,7 +84,7 @@ impl Context {
     /// What is left until the request's deadline: zero when it has passed, `None` when there is none.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        (self.deadline != Moment::NEVER).then(|| self.deadline.since(Moment::now()))
+        self.deadline.remaining()
     }
 
     /// Which attempt this is of a call that may be retried: 1 for the first, 0 outside of a retry layer.

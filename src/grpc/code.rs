@@ -3,6 +3,7 @@ use std::fmt;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::Reason;
+use crate::http::ContentType;
 
 /// A name that need not be made anew for each response.
 pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -112,12 +113,7 @@ impl Code {
 
 /// Whether a head does not say that it is something else.
 fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(http::header::CONTENT_TYPE);
-    content_type.is_none_or(|value| {
-        let prefix = b"application/grpc";
-        let start = value.as_bytes().get(..prefix.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    })
+    !headers.contains_key(http::header::CONTENT_TYPE) || ContentType::of(headers).is_grpc()
 }
 
 impl fmt::Display for Code {

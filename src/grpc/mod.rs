@@ -24,7 +24,7 @@
 //!
 //! # What is here
 //!
-//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. Their calls last until the trailers: see
+//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`], [`timeout`]. Their calls last until the trailers: see
 //!   [`GrpcClassifier`], and [`mainstay::http`](crate::http#how-long-a-call-lasts) for what is held until then.
 //! - On the server's side [`RespondLayer`](crate::RespondLayer) turns rejections into statuses by itself.
 //!
@@ -62,6 +62,9 @@ pub use code::Code;
 pub(crate) use code::GRPC_STATUS;
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use retry::GrpcRetry;
+
+/// The same as [`http::timeout`](crate::http::timeout()), which knows gRPC as well.
+pub use crate::http::timeout;
 
 pub(crate) use pushback::{PUSHBACK, millis};
 #[cfg(feature = "tonic")]

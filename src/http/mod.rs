@@ -31,15 +31,14 @@
 //!
 //! # What is here
 //!
-//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. Begin with these under HTTP rather than
+//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`], [`timeout()`]. Begin with these under HTTP rather than
 //!   with the builders of the layers themselves: those know neither a status nor where a response ends.
 //! - What they are made of: [`HttpClassifier`], [`classify`] for a closure, [`EndOfBody`], [`HttpRetry`].
+//! - [`DeadlineLayer`], which tells the next service how long it has.
 //! - [`RespondLayer`](crate::RespondLayer), which turns rejections into responses, on the server's side.
 //! - [`Carry`](crate::Carry) for requests, responses and `http::HeaderMap`, so that
 //!   [`CorrelationLayer`](crate::CorrelationLayer) works on them.
 //! - [`InContextBody`], a body that is polled within the context of its request.
-//!
-//! The other layers ([`TimeoutLayer`](crate::TimeoutLayer), say) need to know nothing of HTTP.
 //!
 //! # How long a call lasts
 //!
@@ -62,26 +61,34 @@
 //! it may be repeated.
 
 mod body;
+mod body_timed;
+mod body_watch;
 mod carry;
 mod classify;
 mod copy;
+mod deadline;
+mod early;
 mod end;
 mod head;
 mod layers;
 mod retry;
 pub(crate) mod retry_after;
 mod scoped_body;
+mod timeout;
 mod track;
 
 pub use body::GuardedBody;
+pub use body_timed::TimedBody;
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 pub use copy::{CopyBody, CopyRequest};
+pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer};
 pub use end::{ClassifyEnd, End};
 pub(crate) use head::ContentType;
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use retry::HttpRetry;
 pub use scoped_body::InContextBody;
+pub use timeout::{BodyLimits, HttpLimit, timeout};
 pub use track::EndOfBody;
 
 #[cfg(feature = "reqwest")]

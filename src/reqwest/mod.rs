@@ -92,6 +92,10 @@ impl HttpRequest for Request {
     fn headers(&self) -> &HeaderMap {
         self.headers()
     }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
 }
 
 impl HttpResponse for Response {

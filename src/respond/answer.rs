@@ -172,6 +172,18 @@ fn grpc<ResB, B: MakeBody<ResB>>(
     let mut response = Response::new(body.make(Bytes::new()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    write_status(headers, rejection, look);
+    response
+}
+
+/// The trailers of a response that had begun when it was rejected.
+pub(crate) fn grpc_trailers(rejection: &Rejection) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    write_status(&mut trailers, rejection, Look::DEFAULT);
+    trailers
+}
+
+fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: Look) {
     let code = Code::of_reason(rejection.reason());
     headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
     let message = if look.names {
@@ -185,7 +197,6 @@ fn grpc<ResB, B: MakeBody<ResB>>(
     if let Some(after) = rejection.retry_after() {
         headers.insert(GRPC_PUSHBACK.clone(), millis(after).into());
     }
-    response
 }
 
 /// The answer that a user made of an error, in the dialect of the request: a caller that speaks gRPC must be told in gRPC, and the
