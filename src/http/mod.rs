@@ -54,6 +54,7 @@ mod classify;
 mod copy;
 mod head;
 mod layers;
+mod replay;
 mod retry;
 pub(crate) mod retry_after;
 
@@ -61,4 +62,5 @@ pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 pub use copy::{CopyBody, CopyRequest};
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
+pub use replay::{KeptBody, KeptRequest, ReplayBody, ReplayRequest};
 pub use retry::HttpRetry;
