@@ -6,7 +6,7 @@ use crate::AtResponse;
 use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
 use crate::load_shed::LoadShedBuilder;
-use crate::retry::RetryBuilder;
+use crate::retry::{AsItComes, RetryBuilder};
 
 const TRACKER: AtResponse<GrpcClassifier> = AtResponse::new(GrpcClassifier);
 
@@ -47,5 +47,5 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, AtResponse<GrpcClassifier>> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 pub fn retry() -> RetryBuilder<GrpcRetry> {
-    RetryBuilder::by(GrpcRetry::new())
+    RetryBuilder::by(GrpcRetry::new(), AsItComes)
 }

@@ -1,8 +1,8 @@
 use super::code::Code;
 use super::errors::{self, Cause, cause};
 use super::pushback::{self, Pushback};
-use crate::http::{CopyRequest, HttpResponse};
-use crate::{Decision, RetryPolicy, WithRejection};
+use crate::http::{HttpResponse, ReplayRequest};
+use crate::{Decision, RetryPolicy, RetryRefused, WithRejection};
 
 /// How gRPC calls are retried.
 ///
@@ -63,15 +63,21 @@ impl Default for GrpcRetry {
 
 impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for GrpcRetry
 where
-    Req: CopyRequest,
+    Req: ReplayRequest,
     Res: HttpResponse,
     Err: WithRejection + 'static,
 {
-    fn clone_request(&self, request: &Req) -> Option<Req> {
-        request.copy()
+    type Kept = Req::Kept;
+
+    fn keep(&self, request: &mut Req, limit: usize) -> Option<Req::Kept> {
+        request.keep(limit)
     }
 
-    fn decide(&self, _: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
+    fn again(&self, kept: &mut Req::Kept, _: u32) -> Result<Req, RetryRefused> {
+        Req::again(kept)
+    }
+
+    fn decide(&self, _: &Req::Kept, result: Result<&Res, &Err>, _: u32) -> Decision {
         let code = match result {
             Ok(response) => Code::of_head(response.status(), response.headers()),
             Err(error) => match cause(error) {
@@ -112,8 +118,13 @@ mod tests {
             response = response.header(*name, *value);
         }
         let response: Res = response.body(()).unwrap();
-        let request = Req::default();
-        RetryPolicy::<Req, Res, Err>::decide(policy, &request, Ok(&response), 1)
+        decide_by(policy, Ok(&response))
+    }
+
+    fn decide_by(policy: &GrpcRetry, result: Result<&Res, &Err>) -> Decision {
+        let mut request = Req::default();
+        let kept = RetryPolicy::<Req, Res, Err>::keep(policy, &mut request, 0).unwrap();
+        RetryPolicy::<Req, Res, Err>::decide(policy, &kept, result, 1)
     }
 
     #[test]
@@ -146,10 +157,7 @@ mod tests {
 
     #[test]
     fn errors() {
-        let decide = |policy: &GrpcRetry, error: Err| {
-            let request = Req::default();
-            RetryPolicy::<Req, Res, Err>::decide(policy, &request, Err(&error), 1)
-        };
+        let decide = |policy: &GrpcRetry, error: Err| decide_by(policy, Err(&error));
         let policy = GrpcRetry::new();
         let reset = || Error::Inner(io::Error::other("reset"));
         assert_eq!(decide(&policy, reset()), Decision::Retry);
@@ -157,16 +165,5 @@ mod tests {
         assert_eq!(decide(&policy, late()), Decision::Return);
         let also = policy.also_code(Code::DeadlineExceeded);
         assert_eq!(decide(&also, late()), Decision::Retry);
-    }
-
-    #[cfg(feature = "tonic")]
-    #[test]
-    fn a_request_of_tonics_is_not_copied() {
-        use http_body_util::Full;
-        let body = tonic::body::Body::new(Full::new(bytes::Bytes::from_static(b"x")));
-        let request = http::Request::new(body);
-        let policy = GrpcRetry::new();
-        let copy = RetryPolicy::<_, Res, tonic::Status>::clone_request(&policy, &request);
-        assert!(copy.is_none());
     }
 }

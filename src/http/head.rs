@@ -18,8 +18,14 @@ pub trait HttpRequest {
     /// The method.
     fn method(&self) -> &Method;
 
+    /// The path of its URI.
+    fn path(&self) -> &str;
+
     /// The headers.
     fn headers(&self) -> &HeaderMap;
+
+    /// The headers, to be changed.
+    fn headers_mut(&mut self) -> &mut HeaderMap;
 }
 
 /// A response of HTTP: what a classifier or a policy reads of it.
@@ -44,8 +50,18 @@ impl<B> HttpRequest for http::Request<B> {
     }
 
     #[inline]
+    fn path(&self) -> &str {
+        self.uri().path()
+    }
+
+    #[inline]
     fn headers(&self) -> &HeaderMap {
         self.headers()
+    }
+
+    #[inline]
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
     }
 }
 

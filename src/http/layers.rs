@@ -9,7 +9,7 @@ use crate::AtResponse;
 use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
 use crate::load_shed::LoadShedBuilder;
-use crate::retry::RetryBuilder;
+use crate::retry::{AsItComes, RetryBuilder};
 
 const TRACKER: AtResponse<HttpClassifier> = AtResponse::new(HttpClassifier);
 
@@ -50,7 +50,7 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, AtResponse<HttpClassifier>> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 pub fn retry() -> RetryBuilder<HttpRetry> {
-    RetryBuilder::by(HttpRetry::new())
+    RetryBuilder::by(HttpRetry::new(), AsItComes)
 }
 
 impl CircuitBreakerBuilder<AtResponse<HttpClassifier>> {

@@ -46,12 +46,11 @@
 //!
 //! # Cost
 //!
-//! A comparison of the status. Headers are read only where the status says that there may be something in them; a request is copied only if
-//! it may be repeated.
+//! A comparison of the status. Headers are read only where the status says that there may be something in them. A retry clones the request's head,
+//! and takes two small allocations and a place in a list for each frame of a body that streams: see [`ReplayBody`].
 
 mod carry;
 mod classify;
-mod copy;
 mod head;
 mod layers;
 mod replay;
@@ -59,7 +58,6 @@ mod retry;
 pub(crate) mod retry_after;
 
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
-pub use copy::{CopyBody, CopyRequest};
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use replay::{KeptBody, KeptRequest, ReplayBody, ReplayRequest};

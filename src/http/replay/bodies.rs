@@ -21,7 +21,7 @@ use crate::RetryRefused;
 /// `hyper::body::Incoming` is sent once, unless you put it into one of those boxes: no other body can be put in its place.
 ///
 /// ```
-/// use mainstay::http::ReplayBody;
+/// use mainstay::{RetryRefused, http::ReplayBody};
 ///
 /// /// A body of your own that is `Clone`:
 /// #[derive(Clone)]
@@ -32,7 +32,7 @@ use crate::RetryRefused;
 ///
 ///     fn keep(&mut self, _: usize) -> Option<Self> { Some(self.clone()) }
 ///
-///     fn again(kept: &mut Self) -> Option<Self> { Some(kept.clone()) }
+///     fn again(kept: &mut Self) -> Result<Self, RetryRefused> { Ok(kept.clone()) }
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
@@ -48,17 +48,12 @@ pub trait ReplayBody: Sized {
     /// put another body in its place, which yields the same.
     fn keep(&mut self, limit: usize) -> Option<Self::Kept>;
 
-    /// Whether it can be sent again as things stand.
+    /// The same body again.
     ///
     /// # Errors
     ///
-    /// Why not.
-    fn whole(_kept: &Self::Kept) -> Result<(), RetryRefused> {
-        Ok(())
-    }
-
-    /// The same body again; `None` where [`whole`](Self::whole) is an error.
-    fn again(kept: &mut Self::Kept) -> Option<Self>;
+    /// Why it cannot be sent again after all.
+    fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused>;
 }
 
 macro_rules! cloned {
@@ -73,8 +68,8 @@ macro_rules! cloned {
             }
 
             #[inline]
-            fn again(kept: &mut Self) -> Option<Self> {
-                Some(kept.clone())
+            fn again(kept: &mut Self) -> Result<Self, RetryRefused> {
+                Ok(kept.clone())
             }
         }
     )*};
@@ -146,13 +141,6 @@ where
         *place = wrap(reader);
         Some(Self(Kept::Taped(tape)))
     }
-
-    fn whole(&self) -> Result<(), RetryRefused> {
-        match &self.0 {
-            Kept::Taped(tape) => tape.whole(),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl<B: Body> fmt::Debug for KeptBody<B> {
@@ -171,14 +159,10 @@ macro_rules! taped {
                 KeptBody::tape(self, limit, $empty, |body| body, |reader| Self::new(reader))
             }
 
-            fn whole(kept: &Self::Kept) -> Result<(), RetryRefused> {
-                kept.whole()
-            }
-
-            fn again(kept: &mut Self::Kept) -> Option<Self> {
+            fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused> {
                 match &mut kept.0 {
                     Kept::Taped(tape) => tape.again().map(Self::new),
-                    _ => Some($empty),
+                    _ => Ok($empty),
                 }
             }
         }
@@ -202,7 +186,7 @@ impl ReplayBody for hyper::body::Incoming {
         None
     }
 
-    fn again(kept: &mut Self::Kept) -> Option<Self> {
+    fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused> {
         match *kept {}
     }
 }
@@ -260,14 +244,10 @@ mod of_reqwest {
             KeptBody::tape(self, limit, empty, Source, Self::wrap)
         }
 
-        fn whole(kept: &Self::Kept) -> Result<(), RetryRefused> {
-            kept.whole()
-        }
-
-        fn again(kept: &mut Self::Kept) -> Option<Self> {
+        fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused> {
             match &mut kept.0 {
-                Kept::Empty => Some(Self::from(Bytes::new())),
-                Kept::Bytes(bytes) => Some(bytes.clone().into()),
+                Kept::Empty => Ok(Self::from(Bytes::new())),
+                Kept::Bytes(bytes) => Ok(bytes.clone().into()),
                 Kept::Taped(tape) => tape.again().map(Self::wrap),
             }
         }

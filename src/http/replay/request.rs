@@ -19,11 +19,9 @@ use crate::RetryRefused;
 ///
 ///     fn keep(&self, request: &mut Req, limit: usize) -> Option<Req::Kept> { request.keep(limit) }
 ///
-///     fn whole(&self, kept: &Req::Kept) -> Result<(), RetryRefused> { Req::whole(kept) }
+///     fn again(&self, kept: &mut Req::Kept, _: u32) -> Result<Req, RetryRefused> { Req::again(kept) }
 ///
-///     fn again(&self, kept: &mut Req::Kept, _attempt: u32) -> Option<Req> { Req::again(kept) }
-///
-///     fn decide(&self, _: &Req::Kept, result: Result<&Res, &Err>, _attempt: u32) -> Decision {
+///     fn decide(&self, _: &Req::Kept, result: Result<&Res, &Err>, _: u32) -> Decision {
 ///         if result.is_ok() { Decision::Return } else { Decision::Retry }
 ///     }
 /// }
@@ -41,17 +39,12 @@ pub trait ReplayRequest: Sized {
     /// again. May put another body in the place of its own, which yields the same.
     fn keep(&mut self, limit: usize) -> Option<Self::Kept>;
 
-    /// Whether it can be sent again as things stand.
+    /// The same request again.
     ///
     /// # Errors
     ///
-    /// Why not.
-    fn whole(_kept: &Self::Kept) -> Result<(), RetryRefused> {
-        Ok(())
-    }
-
-    /// The same request again; `None` where [`whole`](Self::whole) is an error.
-    fn again(kept: &mut Self::Kept) -> Option<Self>;
+    /// Why it cannot be sent again after all.
+    fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused>;
 }
 
 /// What is kept of an [`http::Request`].
@@ -69,13 +62,9 @@ impl<B: ReplayBody> ReplayRequest for http::Request<B> {
         Some(KeptRequest { head, body })
     }
 
-    fn whole(kept: &Self::Kept) -> Result<(), RetryRefused> {
-        B::whole(&kept.body)
-    }
-
-    fn again(kept: &mut Self::Kept) -> Option<Self> {
+    fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused> {
         let body = B::again(&mut kept.body)?;
-        Some(with_head(&kept.head, body))
+        Ok(with_head(&kept.head, body))
     }
 }
 

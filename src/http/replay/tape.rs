@@ -100,15 +100,10 @@ impl<B> Tape<B>
 where
     B: Body<Data: Clone, Error: 'static> + Unpin,
 {
-    /// Whether everything that was read is still there and another attempt can begin.
-    pub(super) fn whole(&self) -> Result<(), RetryRefused> {
-        lock(&self.0).whole()
-    }
-
     /// The reader for the next attempt. The one before it is told that it is superseded.
-    pub(super) fn again(&mut self) -> Option<Reader<B>> {
+    pub(super) fn again(&mut self) -> Result<Reader<B>, RetryRefused> {
         let mut state = lock(&self.0);
-        state.whole().ok()?;
+        state.whole()?;
         state.attempt += 1;
         state.is_read = true;
         (state.read, state.read_bytes, state.read_trailers) = (0, 0, false);
@@ -118,7 +113,7 @@ where
         if let Some(waker) = superseded {
             waker.wake();
         }
-        Some(Reader {
+        Ok(Reader {
             tape: Arc::clone(&self.0),
             attempt,
             is_over: false,
@@ -179,6 +174,7 @@ impl<B> State<B>
 where
     B: Body<Error: 'static>,
 {
+    /// Whether everything that was read is still there and another attempt can begin.
     fn whole(&self) -> Result<(), RetryRefused> {
         // Without an error to end it with, a body that is still being read has to be left to its reader.
         let is_free = || !self.is_read || self.is_ended() || make::<B::Error>().is_some();
