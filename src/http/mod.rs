@@ -56,9 +56,12 @@ mod layers;
 mod replay;
 mod retry;
 pub(crate) mod retry_after;
+mod unprocessed;
 
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
-pub use replay::{KeptBody, KeptRequest, ReplayBody, ReplayRequest};
+pub use replay::{KeptRequest, ReplayBody, ReplayRequest};
 pub use retry::HttpRetry;
+
+pub(crate) use unprocessed::is_unprocessed;

@@ -172,6 +172,11 @@ pub(crate) fn is_callers_fault(error: &dyn Any) -> bool {
     the_error(error).is_some_and(is_callers)
 }
 
+/// Whether there was no connection to send the request on.
+pub(crate) fn is_unprocessed(error: &(dyn std::error::Error + 'static)) -> bool {
+    find::<reqwest::Error>(error).is_some_and(reqwest::Error::is_connect)
+}
+
 fn is_callers(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {

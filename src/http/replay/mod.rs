@@ -2,10 +2,13 @@
 
 mod bodies;
 mod request;
-mod superseded;
-mod tape;
-#[cfg(test)]
-mod tests;
+#[cfg(any(
+    feature = "axum",
+    feature = "hyper",
+    feature = "reqwest",
+    feature = "tonic"
+))]
+mod streams;
 
-pub use bodies::{KeptBody, ReplayBody};
+pub use bodies::ReplayBody;
 pub use request::{KeptRequest, ReplayRequest};
