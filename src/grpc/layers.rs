@@ -1,12 +1,13 @@
 //! Where layers for gRPC begin. A later release may follow a response to its trailers behind the same names.
 
 use super::classify::GrpcClassifier;
+use super::peek::EarlyTrailers;
 use super::retry::GrpcRetry;
 use crate::AtResponse;
 use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
 use crate::load_shed::LoadShedBuilder;
-use crate::retry::{AsItComes, RetryBuilder};
+use crate::retry::RetryBuilder;
 
 const TRACKER: AtResponse<GrpcClassifier> = AtResponse::new(GrpcClassifier);
 
@@ -40,12 +41,12 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, AtResponse<GrpcClassifier>> {
     BulkheadBuilder::tracked_by(TRACKER)
 }
 
-/// Retries that know gRPC: see [`GrpcRetry`], also for what that means with tonic.
+/// Retries that know gRPC: see [`GrpcRetry`]. The body of a response becomes [`Peeked`](super::Peeked).
 ///
 /// ```
 /// let layer = mainstay::grpc::retry().name("users").build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn retry() -> RetryBuilder<GrpcRetry> {
-    RetryBuilder::by(GrpcRetry::new(), AsItComes)
+pub fn retry() -> RetryBuilder<GrpcRetry, EarlyTrailers> {
+    RetryBuilder::by(GrpcRetry::new(), EarlyTrailers)
 }

@@ -14,6 +14,7 @@
 //! let users = ServiceBuilder::new()
 //!     .layer(CorrelationLayer::client())
 //!     .layer(TimeoutLayer::new(Duration::from_secs(1)))
+//!     .layer(grpc::retry().name("users").build()?)
 //!     .layer(grpc::circuit_breaker().name("users").build()?)
 //!     .service(Endpoint::from_static("http://[::1]:50051").connect_lazy());
 //! // let mut client = UsersClient::new(users);
@@ -25,7 +26,7 @@
 //! # What is here
 //!
 //! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. They read the head of a response: see
-//!   [`GrpcClassifier`] for what that leaves out.
+//!   [`GrpcClassifier`] for what that leaves out. A retry also reads the trailers, where they come at once: see [`GrpcRetry`].
 //! - On the server's side [`RespondLayer`](crate::RespondLayer) turns rejections into statuses by itself.
 //!
 //! # What a client sees of a rejection
@@ -46,20 +47,24 @@
 //!
 //! # Cost
 //!
-//! One look-up in the headers of the response.
+//! One look-up in the headers of the response. A retry clones the head of the request, and takes two small allocations and a list of the frames for its body:
+//! see [`ReplayBody`](crate::http::ReplayBody).
 
 mod classify;
 mod code;
 mod errors;
 mod layers;
+mod peek;
 mod pushback;
 mod retry;
+mod rules;
 #[cfg(feature = "tonic")]
 mod status;
 
 pub use classify::GrpcClassifier;
 pub use code::Code;
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
+pub use peek::{EarlyTrailers, GrpcResponse, Peeked};
 pub use retry::GrpcRetry;
 
 pub(crate) use pushback::{PUSHBACK, millis};

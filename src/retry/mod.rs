@@ -76,6 +76,8 @@ mod wait;
 pub use crate::policy::backoff::{Backoff, Jitter};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use future::ResponseFuture;
+#[cfg(feature = "http")]
+pub(crate) use layer::LAYER;
 pub use layer::{RetryBuilder, RetryLayer};
 pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf, RetryPolicy};
 pub use receive::{AsItComes, Receive};
