@@ -351,7 +351,7 @@ async fn pushback_is_met_or_forbids_the_retry() {
     call(service, "/users.Users/Collect", messages(&["a"]))
         .await
         .unwrap();
-    let times = server.seen.times.lock().unwrap();
+    let times = server.seen.times.lock().unwrap().clone();
     assert!(times[1] - times[0] >= Duration::from_millis(40));
 
     for never in ["-1", "soon"] {

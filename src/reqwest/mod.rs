@@ -31,7 +31,7 @@
 //! # What is retried
 //!
 //! What [`HttpRetry`](crate::http::HttpRetry) says. A request whose body is a stream is sent again, too, as long as no more of it has
-//! been read than [`replay_limit`](crate::RetryBuilder::replay_limit) says: see [`ReplayBody`](crate::http::ReplayBody). Errors that would be the same again
+//! been read than [`replay_limit`](crate::RetryBuilder::replay_limit) says: see [`ReplayBody`]. Errors that would be the same again
 //! (a request that cannot be built, too many redirects, a response that cannot be read) are not retried.
 //!
 //! # What it rejects, what a clone shares

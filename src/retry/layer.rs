@@ -209,7 +209,7 @@ impl<P, R> RetryBuilder<P, R> {
     /// How many bytes of a request's body are kept, where the body streams, so that it can be sent again: at most 64 MiB, 64 KiB by default. A
     /// request of which more has been read is not sent again. With 0 requests that stream are sent once.
     ///
-    /// For the policies that know such requests: those of [`http`](crate::http) and [`grpc`](crate::grpc). There is at most one such buffer for each call in
+    /// For the policies that know such requests: those of `mainstay::http` and `mainstay::grpc`. There is at most one such buffer for each call in
     /// flight. See `mainstay::http::ReplayBody` for how a stream is kept.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.settings.replay_limit = bytes;

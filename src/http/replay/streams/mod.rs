@@ -12,9 +12,6 @@ use std::fmt;
 use http_body::Body;
 use tape::{Reader, Tape};
 
-use super::ReplayBody;
-use crate::RetryRefused;
-
 /// What is kept of a body that streams, if it does.
 pub struct KeptBody<B: Body>(Kept<B>);
 
@@ -63,14 +60,14 @@ impl<B: Body> fmt::Debug for KeptBody<B> {
 macro_rules! taped {
     ($($(#[$attribute:meta])* [$($generics:tt)*] $body:ty => $empty:expr),* $(,)?) => {$(
         $(#[$attribute])*
-        impl<$($generics)*> ReplayBody for $body {
+        impl<$($generics)*> super::ReplayBody for $body {
             type Kept = KeptBody<Self>;
 
             fn keep(&mut self, limit: usize) -> Option<Self::Kept> {
                 KeptBody::tape(self, limit, $empty, |body| body, |reader| Self::new(reader))
             }
 
-            fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused> {
+            fn again(kept: &mut Self::Kept) -> Result<Self, crate::RetryRefused> {
                 match &mut kept.0 {
                     Kept::Taped(tape) => tape.again().map(Self::new),
                     _ => Ok($empty),

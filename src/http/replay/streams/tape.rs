@@ -250,7 +250,7 @@ struct Loan<'a, B: Body> {
     attempt: u64,
 }
 
-type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+pub(super) type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
 impl<B> Loan<'_, B>
 where

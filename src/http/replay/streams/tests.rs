@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use proptest::prelude::*;
 
-use super::tape::{Reader, Tape};
+use super::tape::{Polled, Reader, Tape};
 use crate::{BoxError, RetryRefused};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,10 +74,7 @@ impl Body for Script {
     }
 }
 
-fn poll<B: Body + Unpin>(
-    body: &mut B,
-    waker: &Waker,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+fn poll<B: Body + Unpin>(body: &mut B, waker: &Waker) -> Polled<B> {
     Pin::new(body).poll_frame(&mut Context::from_waker(waker))
 }
 
