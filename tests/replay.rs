@@ -240,7 +240,8 @@ async fn nothing_is_kept_once_the_caller_has_the_response() {
             }
         }));
     // The future is there longer than the response.
-    let mut call = pin!(service.oneshot(put(body)));
+    let mut service = service;
+    let mut call = pin!(service.call(put(body)));
     let mut response = None;
     std::future::poll_fn(|cx| {
         if response.is_none() {

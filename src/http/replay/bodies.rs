@@ -9,7 +9,7 @@ use crate::RetryRefused;
 /// feature. A taped body is read by the attempt as it comes, and what has been read of it is kept, up to a limit
 /// ([`RetryBuilder::replay_limit`](crate::RetryBuilder::replay_limit)); the next attempt begins with that and goes on with the rest of the stream. Nothing is
 /// collected before it is sent and nothing is copied: buffers are shared. Over the limit the attempt goes on, what was kept is freed, and there
-/// is no other attempt. Frames that hold fewer bytes than it takes to keep one count as so many.
+/// is no other attempt. So it is when the frames are so many and so small (less than 32 bytes, on average) that keeping them takes more than what is in them.
 ///
 /// The body of an earlier attempt ends in an error when the next one begins, for whoever may still hold it. Where the error type of a box is
 /// one that mainstay cannot make (`Infallible`, say, but not `BoxError` or `io::Error`), there is no other attempt while the body is still being read.

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "reqwest")]
 mod of_reqwest;
+mod reader;
 mod superseded;
 mod tape;
 #[cfg(test)]
@@ -10,7 +11,8 @@ mod tests;
 use std::fmt;
 
 use http_body::Body;
-use tape::{Reader, Tape};
+use reader::Reader;
+use tape::Tape;
 
 /// What is kept of a body that streams, if it does.
 pub struct KeptBody<B: Body>(Kept<B>);

@@ -5,51 +5,48 @@
 //! with the source where the last one left off. There is one reader at a time: a new one supersedes the one before it.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use bytes::Buf;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::reader::Reader;
 use super::superseded::make;
 use crate::RetryRefused;
+
+/// So many frames may be kept however small the limit is.
+const FEW_FRAMES: usize = 16;
 
 /// The side of the retry. When it is dropped there will be no other attempt, and nothing more is kept.
 pub(super) struct Tape<B: Body>(Shared<B>);
 
-/// The body of an attempt.
-pub(super) struct Reader<B: Body> {
-    tape: Shared<B>,
-    attempt: u64,
-    is_over: bool,
-}
+/// No code of others runs while it is locked, but for what only looks at a source or a frame, or clones that.
+pub(super) type Shared<B> = Arc<Mutex<State<B>>>;
 
-/// No code of others runs while it is locked, but for a source's `size_hint` and `is_end_stream`.
-type Shared<B> = Arc<Mutex<State<B>>>;
-
-struct State<B: Body> {
-    source: Source<B>,
+pub(super) struct State<B: Body> {
+    pub(super) source: Source<B>,
     /// What the source said before anything was read of it: every attempt begins with that.
-    hint: SizeHint,
+    pub(super) hint: SizeHint,
     /// Frames that were read of the source: all of them while it records, else those that the attempt has not read yet.
-    frames: VecDeque<B::Data>,
+    pub(super) frames: VecDeque<B::Data>,
     trailers: Option<HeaderMap>,
     /// How many of the frames the attempt has read, how many bytes in all, and whether it has read the trailers.
-    read: usize,
-    read_bytes: u64,
+    pub(super) read: usize,
+    pub(super) read_bytes: u64,
     read_trailers: bool,
-    /// How much of the limit is left.
+    /// How much of the limit is left, in bytes and in frames.
     room: usize,
+    room_for_frames: usize,
     keeps: Keeps,
     /// The number of the attempt whose reader this is for, whether that one is still there, and whom to wake for it.
-    attempt: u64,
-    is_read: bool,
-    waker: Option<Waker>,
+    pub(super) attempt: u64,
+    pub(super) is_read: bool,
+    pub(super) waker: Option<Waker>,
 }
 
-enum Source<B: Body> {
+pub(super) enum Source<B: Body> {
     Here(B),
     /// Being polled by a reader, outside of the lock.
     Lent,
@@ -82,16 +79,14 @@ where
             read_bytes: 0,
             read_trailers: false,
             room: limit,
+            // A frame takes memory, however little is in it.
+            room_for_frames: limit / size_of::<B::Data>().max(1) + FEW_FRAMES,
             keeps: Keeps::Everything,
             attempt: 1,
             is_read: true,
             waker: None,
         }));
-        let reader = Reader {
-            tape: Arc::clone(&tape),
-            attempt: 1,
-            is_over: false,
-        };
+        let reader = Reader::new(Arc::clone(&tape), 1);
         (Self(tape), reader)
     }
 }
@@ -113,11 +108,7 @@ where
         if let Some(waker) = superseded {
             waker.wake();
         }
-        Ok(Reader {
-            tape: Arc::clone(&self.0),
-            attempt,
-            is_over: false,
-        })
+        Ok(Reader::new(Arc::clone(&self.0), attempt))
     }
 }
 
@@ -133,15 +124,15 @@ impl<B: Body> Drop for Tape<B> {
     }
 }
 
-fn lock<B: Body>(tape: &Mutex<State<B>>) -> MutexGuard<'_, State<B>> {
+pub(super) fn lock<B: Body>(tape: &Mutex<State<B>>) -> MutexGuard<'_, State<B>> {
     // Nothing that could be left half done happens under it.
     tape.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<B: Body> State<B> {
     /// Frees what the attempt has read and nobody will read again.
-    fn forget(&mut self) -> VecDeque<B::Data> {
-        if self.keeps == Keeps::Everything {
+    pub(super) fn forget(&mut self) -> VecDeque<B::Data> {
+        if self.keeps == Keeps::Everything || self.read == 0 {
             return VecDeque::new();
         }
         let unread = self.frames.split_off(self.read.min(self.frames.len()));
@@ -149,11 +140,11 @@ impl<B: Body> State<B> {
         std::mem::replace(&mut self.frames, unread)
     }
 
-    fn is_at_source(&self) -> bool {
+    pub(super) fn is_at_source(&self) -> bool {
         self.read == self.frames.len() && (self.trailers.is_none() || self.read_trailers)
     }
 
-    fn is_ended(&self) -> bool {
+    pub(super) fn is_ended(&self) -> bool {
         self.is_at_source()
             && match &self.source {
                 Source::Here(source) => source.is_end_stream(),
@@ -162,7 +153,7 @@ impl<B: Body> State<B> {
             }
     }
 
-    fn wait(&mut self, waker: &Waker) {
+    pub(super) fn wait(&mut self, waker: &Waker) {
         match &mut self.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -193,7 +184,7 @@ where
     B: Body<Data: Clone>,
 {
     /// What an earlier attempt has left.
-    fn replay(&mut self) -> Option<Frame<B::Data>> {
+    pub(super) fn replay(&mut self) -> Option<Frame<B::Data>> {
         if let Some(data) = self.frames.get(self.read) {
             let data = if self.keeps == Keeps::Everything {
                 self.read += 1;
@@ -210,11 +201,10 @@ where
     }
 
     /// Keeps a frame of the source, for the attempt to replay now; or gives it back, if there is nothing in it to keep.
-    fn record(&mut self, frame: Frame<B::Data>) -> Result<(), Frame<B::Data>> {
+    pub(super) fn record(&mut self, frame: Frame<B::Data>) -> Result<(), Frame<B::Data>> {
         let size = match frame.into_data() {
             Ok(data) if data.has_remaining() => {
-                // However small it is, it takes so much to keep it.
-                let size = data.remaining().max(size_of::<B::Data>());
+                let size = data.remaining();
                 self.frames.push_back(data);
                 size
             }
@@ -228,8 +218,8 @@ where
         };
         if self.keeps == Keeps::Everything {
             match self.room.checked_sub(size) {
-                Some(room) => self.room = room,
-                None => self.keeps = Keeps::TooMuch,
+                Some(room) if self.frames.len() <= self.room_for_frames => self.room = room,
+                _ => self.keeps = Keeps::TooMuch,
             }
         }
         Ok(())
@@ -241,195 +231,4 @@ fn size_of_fields(fields: &HeaderMap) -> usize {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len());
     sizes.sum()
-}
-
-/// The source while a reader polls it. If that panics, there is no source any more.
-struct Loan<'a, B: Body> {
-    tape: &'a Mutex<State<B>>,
-    source: Option<B>,
-    attempt: u64,
-}
-
-pub(super) type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
-
-impl<B> Loan<'_, B>
-where
-    B: Body<Data: Clone, Error: 'static> + Unpin,
-{
-    fn poll(mut self, cx: &mut Context<'_>) -> Polled<B> {
-        let Some(source) = &mut self.source else {
-            return Poll::Ready(None);
-        };
-        let polled = Pin::new(source).poll_frame(cx);
-        let source = self.source.take();
-        let mut state = lock(self.tape);
-        let is_current = state.attempt == self.attempt;
-        let mut answer = Poll::Ready(None);
-        // Dropped only when the lock is free again.
-        let mut ended = None;
-        let mut freed = VecDeque::new();
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                state.source = source.map_or(Source::Ended, Source::Here);
-                let kept = state.record(frame);
-                freed = state.forget();
-                if is_current {
-                    let frame = match kept {
-                        Ok(()) => state.replay(),
-                        Err(frame) => Some(frame),
-                    };
-                    answer = Poll::Ready(frame.map(Ok));
-                }
-            }
-            Poll::Ready(Some(Err(error))) => {
-                ended = source;
-                freed = std::mem::take(&mut state.frames);
-                state.read = 0;
-                if is_current {
-                    state.source = Source::Broken(None);
-                    answer = Poll::Ready(Some(Err(error)));
-                } else {
-                    state.source = Source::Broken(Some(error));
-                }
-            }
-            Poll::Ready(None) => {
-                ended = source;
-                state.source = Source::Ended;
-            }
-            Poll::Pending => {
-                state.source = source.map_or(Source::Ended, Source::Here);
-                if is_current {
-                    state.wait(cx.waker());
-                    answer = Poll::Pending;
-                }
-            }
-        }
-        // Who came while the source was away waits for it.
-        let waiting = if is_current { None } else { state.waker.take() };
-        drop(state);
-        drop((ended, freed));
-        if let Some(waker) = waiting {
-            waker.wake();
-        }
-        if is_current {
-            answer
-        } else {
-            superseded::<B>()
-        }
-    }
-}
-
-fn superseded<B: Body<Error: 'static>>() -> Polled<B> {
-    // Where there is no error to be made of it, it had come to its end: see `State::whole`.
-    Poll::Ready(make().map(Err))
-}
-
-impl<B: Body> Drop for Loan<'_, B> {
-    fn drop(&mut self) {
-        if self.source.is_some() {
-            let mut state = lock(self.tape);
-            state.source = Source::Broken(None);
-            let freed = std::mem::take(&mut state.frames);
-            state.read = 0;
-            let waiting = state.waker.take();
-            drop(state);
-            drop(freed);
-            if let Some(waker) = waiting {
-                waker.wake();
-            }
-        }
-    }
-}
-
-impl<B> Body for Reader<B>
-where
-    B: Body<Data: Clone, Error: 'static> + Unpin,
-{
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<B> {
-        let this = self.get_mut();
-        let mut state = lock(&this.tape);
-        if state.attempt != this.attempt {
-            drop(state);
-            return if std::mem::replace(&mut this.is_over, true) {
-                Poll::Ready(None)
-            } else {
-                superseded::<B>()
-            };
-        }
-        if let Some(frame) = state.replay() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        let source = match std::mem::replace(&mut state.source, Source::Lent) {
-            Source::Here(source) => source,
-            Source::Lent => {
-                state.wait(cx.waker());
-                return Poll::Pending;
-            }
-            Source::Ended => {
-                state.source = Source::Ended;
-                return Poll::Ready(None);
-            }
-            Source::Broken(error) => {
-                state.source = Source::Broken(None);
-                return Poll::Ready(error.map(Err));
-            }
-        };
-        drop(state);
-        let loan = Loan {
-            tape: &this.tape,
-            source: Some(source),
-            attempt: this.attempt,
-        };
-        loan.poll(cx)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let state = lock(&self.tape);
-        match &state.source {
-            _ if state.attempt != self.attempt => SizeHint::default(),
-            Source::Here(source) if state.is_at_source() => source.size_hint(),
-            Source::Ended if state.is_at_source() => SizeHint::with_exact(0),
-            _ => less(&state.hint, state.read_bytes),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let state = lock(&self.tape);
-        state.attempt == self.attempt && state.is_ended()
-    }
-}
-
-#[cfg(test)]
-impl<B: Body> Reader<B> {
-    /// How many bytes are kept.
-    pub(super) fn kept(&self) -> u64 {
-        let state = lock(&self.tape);
-        let sizes = state.frames.iter().map(|data| data.remaining() as u64);
-        sizes.sum()
-    }
-}
-
-/// The hint when so much has been read.
-fn less(hint: &SizeHint, read: u64) -> SizeHint {
-    let mut rest = SizeHint::new();
-    if let Some(upper) = hint.upper() {
-        rest.set_upper(upper.saturating_sub(read));
-    }
-    rest.set_lower(hint.lower().saturating_sub(read));
-    rest
-}
-
-impl<B: Body> Drop for Reader<B> {
-    fn drop(&mut self) {
-        let mut state = lock(&self.tape);
-        if state.attempt == self.attempt {
-            state.is_read = false;
-            let waker = state.waker.take();
-            drop(state);
-            drop(waker);
-        }
-    }
 }

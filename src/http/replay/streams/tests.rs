@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use proptest::prelude::*;
 
-use super::tape::{Polled, Reader, Tape};
+use super::reader::{Polled, Reader};
+use super::tape::Tape;
 use crate::{BoxError, RetryRefused};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,7 +169,7 @@ impl Model {
                 Some(Item::Data(0)) => return Seen::Data(0),
                 Some(item) => {
                     self.size += match item {
-                        Item::Data(size) => size.max(size_of::<Bytes>()),
+                        Item::Data(size) => size,
                         _ => "checksum4711".len(),
                     };
                     self.read.push(item);
@@ -356,6 +357,55 @@ fn an_attempt_that_begins_while_the_source_is_being_read_misses_nothing() {
     ));
 }
 
+/// The sizes of the frames that can be read, and whether they came to an end.
+fn read<B: Body<Data = Bytes> + Unpin>(mut body: B) -> (Vec<usize>, bool) {
+    let mut sizes = Vec::new();
+    loop {
+        match poll(&mut body, Waker::noop()) {
+            Poll::Pending => std::thread::yield_now(),
+            Poll::Ready(Some(Ok(frame))) => sizes.push(frame.into_data().unwrap().len()),
+            Poll::Ready(Some(Err(_))) => return (sizes, false),
+            Poll::Ready(None) => return (sizes, true),
+        }
+    }
+}
+
+#[test]
+fn attempts_on_several_threads_each_read_the_same() {
+    const FRAMES: usize = 40;
+    for _ in 0..50 {
+        let mut number = 0;
+        let source = from::<_, BoxError>(move |cx| {
+            std::thread::yield_now();
+            number += 1;
+            match number {
+                _ if number % 3 == 0 => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                1..=FRAMES => Poll::Ready(Some(Ok(Frame::data(data(number))))),
+                _ => Poll::Ready(None),
+            }
+        });
+        let (mut tape, first) = Tape::new(source, usize::MAX);
+        let all: Vec<_> = (1..=FRAMES).filter(|number| number % 3 != 0).collect();
+        std::thread::scope(|scope| {
+            let mut attempts = vec![scope.spawn(|| read(first))];
+            for _ in 0..3 {
+                std::thread::yield_now();
+                let reader = tape.again().unwrap();
+                attempts.push(scope.spawn(|| read(reader)));
+            }
+            let last = attempts.pop().unwrap();
+            assert_eq!(last.join().unwrap(), (all.clone(), true));
+            for attempt in attempts {
+                let (sizes, _) = attempt.join().unwrap();
+                assert_eq!(sizes, all[..sizes.len()]);
+            }
+        });
+    }
+}
+
 #[test]
 fn a_source_that_panics_leaves_no_lock_behind() {
     let (mut tape, mut reader) = Tape::new(from::<_, BoxError>(|_| panic!("told to")), 100);
@@ -400,7 +450,7 @@ fn a_body_that_cannot_be_ended_is_left_to_its_reader() {
 }
 
 #[test]
-fn many_small_frames_count_as_what_they_cost() {
+fn so_many_small_frames_are_too_many() {
     let source = Script(std::iter::repeat_n(Item::Data(1), 100).collect());
     let (mut tape, mut reader) = Tape::new(source, 1000);
     for _ in 0..100 {
@@ -408,4 +458,79 @@ fn many_small_frames_count_as_what_they_cost() {
     }
     assert_eq!(tape.again().err(), Some(RetryRefused::TooLarge));
     assert_eq!(reader.kept(), 0);
+}
+
+/// Everything in a body that does not wait.
+fn text<B: Body<Data = Bytes, Error: std::fmt::Debug> + Unpin>(mut body: B) -> String {
+    let mut text = String::new();
+    while let Poll::Ready(Some(frame)) = poll(&mut body, Waker::noop()) {
+        let data = frame.unwrap().into_data().unwrap();
+        text.push_str(str::from_utf8(&data).unwrap());
+    }
+    text
+}
+
+#[cfg(all(
+    feature = "axum",
+    feature = "hyper",
+    feature = "reqwest",
+    feature = "tonic"
+))]
+mod known {
+    use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
+    use http_body_util::{Empty, Full};
+
+    use super::*;
+    use crate::http::ReplayBody;
+
+    fn replayed<B>(make: impl Fn(Full<Bytes>) -> B, empty: B)
+    where
+        B: ReplayBody + Body<Data = Bytes, Error: std::fmt::Debug> + Unpin,
+    {
+        let full = || make(Full::new(Bytes::from_static(b"order")));
+        let mut body = full();
+        let mut kept = body.keep(5).unwrap();
+        for _ in 0..3 {
+            assert_eq!(body.size_hint().exact(), full().size_hint().exact());
+            assert!(!body.is_end_stream());
+            assert_eq!(text(body), "order");
+            body = B::again(&mut kept).unwrap();
+        }
+        assert!(full().keep(4).is_none(), "it says that it is larger");
+        assert!(full().keep(0).is_none());
+        // Where there is nothing there is nothing to keep.
+        let mut body = empty;
+        let mut kept = body.keep(0).unwrap();
+        assert!(body.is_end_stream() && B::again(&mut kept).unwrap().is_end_stream());
+    }
+
+    #[test]
+    fn the_bodies_of_every_library_are_replayed() {
+        replayed(axum_core::body::Body::new, axum_core::body::Body::empty());
+        replayed(tonic::body::Body::new, tonic::body::Body::empty());
+        replayed(
+            reqwest::Body::wrap,
+            reqwest::Body::wrap(Empty::<Bytes>::new()),
+        );
+        replayed(BoxBody::new, BoxBody::new(Empty::new()));
+        replayed(UnsyncBoxBody::new, UnsyncBoxBody::new(Empty::new()));
+    }
+
+    #[test]
+    fn what_is_in_memory_is_shared_whatever_the_limit() {
+        let bytes = Bytes::from(vec![b'x'; 100]);
+        let mut body = reqwest::Body::from(bytes.clone());
+        let mut kept = body.keep(0).unwrap();
+        let again = reqwest::Body::again(&mut kept).unwrap();
+        for body in [body, again] {
+            assert_eq!(body.as_bytes().map(<[u8]>::as_ptr), Some(bytes.as_ptr()));
+        }
+        let mut body = Full::new(bytes.clone());
+        let mut kept = body.keep(0).unwrap();
+        let mut again = Full::again(&mut kept).unwrap();
+        let Poll::Ready(Some(Ok(frame))) = poll(&mut again, Waker::noop()) else {
+            panic!("nothing");
+        };
+        assert_eq!(frame.into_data().unwrap().as_ptr(), bytes.as_ptr());
+    }
 }
