@@ -190,7 +190,8 @@ impl<P, R> Core<P, R> {
     fn heed(&self, decision: Decision, is_response: bool) -> Option<Option<Duration>> {
         let wanted = match decision {
             Decision::Return => {
-                // Only what the policy has seen and let pass is known to be a success.
+                // Only what the policy has seen and let pass is known to be a success: as far as the response that it saw can tell, which for
+                // a body that streams is its head.
                 if let (true, Some(budget)) = (is_response, &self.settings.budget) {
                     budget.succeeded();
                 }
