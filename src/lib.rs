@@ -60,8 +60,8 @@
 //!
 //! # Features
 //!
-//! None is on by default; the six layers are always there. `http`, `axum`, `hyper`, `reqwest`, `tonic` and `tracing` each bring in one
-//! dependency; `full` is all of them.
+//! None is on by default; the six layers are always there. `http`, `http2`, `axum`, `hyper`, `reqwest`, `tonic` and `tracing` each bring in
+//! what they are named after; `full` is all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 

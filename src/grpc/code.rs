@@ -93,6 +93,12 @@ impl Code {
         }
     }
 
+    /// The code in trailers, which always have one.
+    pub(super) fn of_trailers(trailers: &HeaderMap) -> Self {
+        let status = trailers.get("grpc-status");
+        status.map_or(Self::Unknown, |value| Self::from_bytes(value.as_bytes()))
+    }
+
     /// The code of a rejection.
     pub(crate) const fn of_reason(reason: Reason) -> Self {
         match reason {
@@ -112,7 +118,7 @@ impl Code {
 }
 
 /// Whether a head does not say that it is something else.
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     !headers.contains_key(http::header::CONTENT_TYPE) || ContentType::of(headers).is_grpc()
 }
 

@@ -2,6 +2,7 @@
 
 use super::classify::GrpcClassifier;
 use super::code::Code;
+use super::peek::EarlyTrailers;
 use super::retry::GrpcRetry;
 use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
@@ -41,14 +42,14 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<GrpcClassifier>> {
     BulkheadBuilder::tracked_by(TRACKER)
 }
 
-/// Retries that know gRPC: see [`GrpcRetry`], also for what that means with tonic.
+/// Retries that know gRPC: see [`GrpcRetry`]. The body of a response becomes [`Peeked`](super::Peeked).
 ///
 /// ```
 /// let layer = mainstay::grpc::retry().name("users").build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn retry() -> RetryBuilder<GrpcRetry> {
-    RetryBuilder::by(GrpcRetry::new())
+pub fn retry() -> RetryBuilder<GrpcRetry, EarlyTrailers> {
+    RetryBuilder::by(GrpcRetry::new(), EarlyTrailers)
 }
 
 impl CircuitBreakerBuilder<EndOfBody<GrpcClassifier>> {

@@ -18,6 +18,9 @@ pub trait HttpRequest {
     /// The method.
     fn method(&self) -> &Method;
 
+    /// The path of its URI.
+    fn path(&self) -> &str;
+
     /// The headers.
     fn headers(&self) -> &HeaderMap;
 
@@ -44,6 +47,11 @@ impl<B> HttpRequest for http::Request<B> {
     #[inline]
     fn method(&self) -> &Method {
         self.method()
+    }
+
+    #[inline]
+    fn path(&self) -> &str {
+        self.uri().path()
     }
 
     #[inline]

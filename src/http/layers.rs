@@ -10,7 +10,7 @@ use crate::AtResponse;
 use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
 use crate::load_shed::LoadShedBuilder;
-use crate::retry::RetryBuilder;
+use crate::retry::{AsItComes, RetryBuilder};
 
 const TRACKER: EndOfBody<HttpClassifier> = EndOfBody::new(HttpClassifier);
 
@@ -51,7 +51,7 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<HttpClassifier>> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 pub fn retry() -> RetryBuilder<HttpRetry> {
-    RetryBuilder::by(HttpRetry::new())
+    RetryBuilder::by(HttpRetry::new(), AsItComes)
 }
 
 impl CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
