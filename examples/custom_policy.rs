@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mainstay::{
     Backoff, Carry, CircuitBreakerLayer, Context, CorrelationLayer, Decision, Error, Event,
-    EventKind, Outcome, Plain, RetryLayer, RetryPolicy, TimeoutLayer,
+    EventKind, Outcome, Plain, RetryLayer, RetryPolicy, RetryRefused, TimeoutLayer,
 };
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -58,8 +58,14 @@ impl std::error::Error for JobError {}
 struct Patient;
 
 impl RetryPolicy<Job, (), Error<JobError>> for Patient {
-    fn clone_request(&self, job: &Job) -> Option<Job> {
+    type Kept = Job;
+
+    fn keep(&self, job: &mut Job, _: usize) -> Option<Job> {
         job.may_repeat.then(|| job.clone())
+    }
+
+    fn again(&self, job: &mut Job, _: u32) -> Result<Job, RetryRefused> {
+        Ok(job.clone())
     }
 
     fn decide(&self, _: &Job, result: Result<&(), &Error<JobError>>, _: u32) -> Decision {

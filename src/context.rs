@@ -11,6 +11,7 @@ use crate::CorrelationId;
 use crate::policy::correlation::Parts;
 use crate::runtime::Moment;
 use crate::scoped::{Scope, Scoped};
+use crate::span::InSpan;
 
 // Cells of their own rather than one context: a layer that changes one of them pays for that one. Plain numbers need no
 // destructor, which makes reaching them free.
@@ -25,7 +26,9 @@ thread_local! {
 /// A server layer puts it there, every layer and your own code can read it, client layers write it
 /// to the wire. It is the context of the *request*, not of the thread: it is there while the
 /// request's future is polled, wherever that happens. A new task starts without one, unless it is
-/// started with [`mainstay::spawn`](crate::spawn) or wrapped by [`Context::scope`].
+/// started with [`mainstay::spawn`](crate::spawn) or wrapped by [`Context::scope`]. So does a response body of your own, unless a layer
+/// on the way keeps it (as [`CorrelationLayer::server()`](crate::CorrelationLayer::server) does with the ID) or it is a
+/// [`mainstay::http::InContextBody`](crate::http::InContextBody).
 ///
 /// ```
 /// use mainstay::Context;
@@ -81,7 +84,7 @@ impl Context {
     /// What is left until the request's deadline: zero when it has passed, `None` when there is none.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        (self.deadline != Moment::NEVER).then(|| self.deadline.since(Moment::now()))
+        self.deadline.remaining()
     }
 
     /// Which attempt this is of a call that may be retried: 1 for the first, 0 outside of a retry layer.
@@ -131,7 +134,8 @@ impl Scope for Context {
 /// A future that runs within a [`Context`]: see [`Context::scope`].
 pub type InContext<F> = Scoped<F, Context>;
 
-/// [`tokio::spawn`], with the current [`Context`] carried into the new task.
+/// [`tokio::spawn`], with the current [`Context`] and (feature `tracing`) the current span carried into the new task: its log lines
+/// stand under the same correlation ID.
 ///
 /// ```
 /// # use mainstay::Context;
@@ -144,16 +148,82 @@ pub type InContext<F> = Scoped<F, Context>;
 /// # }
 /// ```
 ///
+/// The span stays open until the task has ended. The deadline is carried along, but nothing ends the task when it has passed.
+///
 /// # Panics
 ///
 /// Outside of a tokio runtime, as [`tokio::spawn`] does.
+///
+/// # Cancellation
+///
+/// Dropping the handle leaves the task running, as with [`tokio::spawn`].
 #[track_caller]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    tokio::spawn(Context::current().scope(future))
+    tokio::spawn(Scoped::new(future, Task::current()))
+}
+
+/// [`tokio::task::spawn_blocking`], with the current [`Context`] and (feature `tracing`) the current span carried along, as by
+/// [`spawn`].
+///
+/// ```
+/// # use mainstay::Context;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let context = Context::current().with_correlation_id("order-4711".parse().unwrap());
+/// context.scope(async {
+///     let id = mainstay::spawn_blocking(|| Context::current().correlation_id().cloned());
+///     assert_eq!(id.await.unwrap().unwrap().to_string(), "order-4711");
+/// }).await;
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// Outside of a tokio runtime, as [`tokio::task::spawn_blocking`] does.
+///
+/// # Cancellation
+///
+/// Nothing ends the closure once it runs: not dropping the handle, and not the deadline.
+#[track_caller]
+pub fn spawn_blocking<F, R>(run: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    let task = Task::current();
+    tokio::task::spawn_blocking(move || {
+        let _entered = task.enter();
+        run()
+    })
+}
+
+/// What a new task takes along.
+struct Task {
+    context: Context,
+    span: InSpan,
+}
+
+impl Task {
+    fn current() -> Self {
+        Self {
+            context: Context::current(),
+            span: InSpan::current(),
+        }
+    }
+}
+
+impl Scope for Task {
+    type Entered<'a> = (
+        <Context as Scope>::Entered<'a>,
+        <InSpan as Scope>::Entered<'a>,
+    );
+
+    fn enter(&self) -> Self::Entered<'_> {
+        (self.context.enter(), self.span.enter())
+    }
 }
 
 #[inline]

@@ -78,54 +78,6 @@ impl<S: Clone> Clone for Inner<S> {
     }
 }
 
-/// How far a call has got, and a number of the layer's own: in one word, because a guard is moved with every call, and what was
-/// written in pieces is slow to be read as a whole.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Progress(u64);
-
-const SETTLED: u64 = 1;
-const ENTERED: u64 = 1 << 1;
-const NUMBER: u32 = 2;
-
-impl Progress {
-    /// User code is running.
-    #[inline]
-    pub(crate) const fn new(number: u64) -> Self {
-        Self(number << NUMBER | ENTERED)
-    }
-
-    /// The layer's own number, of 62 bits.
-    #[inline]
-    pub(crate) const fn number(self) -> u64 {
-        self.0 >> NUMBER
-    }
-
-    #[inline]
-    pub(crate) const fn is_entered(self) -> bool {
-        self.0 & ENTERED != 0
-    }
-
-    #[inline]
-    pub(crate) const fn enter(&mut self) {
-        self.0 |= ENTERED;
-    }
-
-    #[inline]
-    pub(crate) const fn leave(&mut self) {
-        self.0 &= !ENTERED;
-    }
-
-    #[inline]
-    pub(crate) const fn is_settled(self) -> bool {
-        self.0 & SETTLED != 0
-    }
-
-    #[inline]
-    pub(crate) const fn settle(&mut self) {
-        self.0 |= SETTLED;
-    }
-}
-
 /// What a layer holds for a call, as the call's future sees it.
 ///
 /// A guard begins *entered*: user code is running, and if the guard is dropped now, it has panicked. While the
@@ -149,8 +101,10 @@ pub trait Guard: Settle {
         self.returned();
     }
 
-    /// The response is there: latency is taken now, even if the outcome is not known yet.
-    fn at_head(&mut self) {}
+    /// User code returned, and the response is there: latency is taken now, although the outcome is not known yet.
+    fn at_head(&mut self) {
+        self.returned();
+    }
 }
 
 pin_project! {
@@ -195,7 +149,7 @@ impl<F, G> Guarded<F, G> {
 
 /// What a guarded call resolves to.
 pub(crate) type Output<G, Res, E> = Result<
-    <<G as Guard>::Track as Track<Res, <E as WithRejection>::Error>>::Response<G>,
+    <<G as Guard>::Track as Track<Res, <E as WithRejection>::Error>>::Response,
     <E as WithRejection>::Error,
 >;
 
@@ -259,7 +213,6 @@ where
                 Head::Pending(_) if result.is_err() => guard.settle(FAILED),
                 Head::Pending(what) => {
                     guard.at_head();
-                    guard.returned();
                     pending = Some(what);
                 }
             }

@@ -4,7 +4,7 @@
 //! [`RespondLayer`](crate::RespondLayer).
 
 use std::any::Any;
-use std::error::Error as _;
+use std::error::Error as StdError;
 
 use crate::chain::find;
 use crate::{BoxError, Error, Plain};
@@ -38,4 +38,9 @@ pub(crate) fn is_final(error: &dyn Any) -> bool {
         };
     }
     false
+}
+
+/// Whether there was no connection to send the request on.
+pub(crate) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
+    find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect())
 }

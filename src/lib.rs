@@ -51,7 +51,7 @@
 //! # The context
 //!
 //! Correlation ID, deadline and attempt number travel with a request as its [`Context`]. Layers read and narrow it, [`spawn`] carries it into a
-//! new task, client layers write it to the wire.
+//! new task, a response body is polled within it, client layers write it to the wire.
 //!
 //! # Tests
 //!
@@ -60,8 +60,8 @@
 //!
 //! # Features
 //!
-//! None is on by default; the six layers are always there. `http`, `axum`, `hyper`, `reqwest`, `tonic` and `tracing` each bring in one
-//! dependency; `full` is all of them.
+//! None is on by default; the six layers are always there. `http`, `http2`, `axum`, `hyper`, `reqwest`, `tonic` and `tracing` each bring in
+//! what they are named after; `full` is all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
@@ -72,6 +72,7 @@ mod config;
 mod context;
 mod error;
 mod guarded;
+mod hold;
 mod name;
 mod observe;
 mod outcome;
@@ -81,7 +82,9 @@ mod rejection;
 mod runtime;
 mod scoped;
 mod shared;
+mod span;
 mod striped;
+mod time;
 mod track;
 
 pub mod bulkhead;
@@ -107,9 +110,12 @@ pub use circuit_breaker::{
     Transition, Window,
 };
 pub use config::ConfigError;
-pub use context::{Context, InContext, spawn};
-pub use correlation::{Carry, CorrelationId, CorrelationLayer, InvalidCorrelationId};
+pub use context::{Context, InContext, spawn, spawn_blocking};
+pub use correlation::{
+    Carry, CorrelationId, CorrelationLayer, InvalidCorrelationId, Reply, WholeReply,
+};
 pub use error::{BoxError, Error, Grown, Plain, WithRejection};
+pub use hold::Held;
 pub use load_shed::LoadShedLayer;
 pub use observe::{Event, EventKind, Events, Observer, RetryRefused};
 pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};

@@ -52,6 +52,7 @@ pub(crate) mod unnamed {
         3 LOAD_SHED "load_shed";
         4 RETRY "retry";
         5 TIMEOUT "timeout";
+        6 DEADLINE "deadline";
     }
 }
 

@@ -65,6 +65,10 @@ pub enum RetryRefused {
     Deadline,
     /// The server asked for a longer wait than the policy allows.
     HintTooLong,
+    /// More of the request's body has been read than is kept for another attempt.
+    TooLarge,
+    /// The request's body cannot be sent again: its source failed, or it is still being read and that cannot be ended.
+    Body,
 }
 
 impl Event {

@@ -9,14 +9,14 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use rand::RngExt as _;
-use tokio::task::coop::{Unconstrained, unconstrained};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A moment, in nanoseconds since the beginning. Half the size of an [`Instant`], and to compare or to add to one is a single
@@ -51,10 +51,22 @@ impl Moment {
         Self::now().since(self)
     }
 
+    /// How long it is until then, zero when it has passed; `None` for never.
+    #[inline]
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        (self != Self::NEVER).then(|| self.since(Self::now()))
+    }
+
     /// The same for a policy, which counts its time from the beginning.
     #[inline]
     pub(crate) const fn since_beginning(self) -> Duration {
         Duration::from_nanos(self.0)
+    }
+
+    /// The same for a timer.
+    fn instant(self) -> Instant {
+        let begun = beginning();
+        begun.checked_add(self.since_beginning()).unwrap_or(begun)
     }
 
     /// What `to_bits` gave.
@@ -173,18 +185,22 @@ pin_project! {
     /// starve the time limit that is there to end it.
     pub(crate) struct Timer {
         #[pin]
-        sleep: Unconstrained<Sleep>,
+        sleep: Sleep,
     }
 }
 
 impl Timer {
     /// Fires at this moment.
     pub(crate) fn at(moment: Moment) -> Self {
-        let begun = beginning();
-        let instant = begun.checked_add(moment.since_beginning());
         Self {
-            sleep: unconstrained(sleep_until(instant.unwrap_or(begun))),
+            sleep: sleep_until(moment.instant()),
         }
+    }
+
+    /// Fires at this moment instead; who waits for it must poll it again.
+    #[cfg(feature = "http")]
+    pub(crate) fn reset(self: Pin<&mut Self>, moment: Moment) {
+        self.project().sleep.reset(moment.instant());
     }
 }
 
@@ -192,7 +208,7 @@ impl Future for Timer {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().sleep.poll(cx)
+        pin!(unconstrained(self.project().sleep)).poll(cx)
     }
 }
 

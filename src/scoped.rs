@@ -18,6 +18,18 @@ pub trait Scope {
     fn enter(&self) -> Self::Entered<'_>;
 }
 
+impl<S: Scope> Scope for Option<S> {
+    type Entered<'a>
+        = Option<S::Entered<'a>>
+    where
+        S: 'a;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn enter(&self) -> Self::Entered<'_> {
+        self.as_ref().map(Scope::enter)
+    }
+}
+
 pin_project! {
     /// A future that is polled and dropped within a scope.
     pub struct Scoped<F, S>
@@ -54,7 +66,7 @@ impl<F, S: Scope> Scoped<F, S> {
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn scope(self: Pin<&mut Self>) -> &S {
+    pub(crate) fn scope(self: Pin<&mut Self>) -> &mut S {
         self.project().scope
     }
 }

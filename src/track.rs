@@ -3,17 +3,23 @@
 //! A layer holds something for every call: a place in a bulkhead, a probe of a circuit breaker, a
 //! sample of a limit. For most protocols the call ends with the response. For HTTP and gRPC the
 //! outcome can stand in the trailers, and the work goes on until the body has been read. The layers
-//! know no protocol, so they ask a [`Track`].
+//! know no protocol, so they ask a [`Track`]: [`AtResponse`] here, and one that follows bodies in `http`.
 
-use crate::{Classify, Outcome, Verdict};
+use crate::{Classify, Held, Outcome, Verdict};
 
 /// What a layer holds for one call.
 ///
 /// Two events end it, and they are not the same: [`settle`](Settle::settle) says how the call went;
 /// dropping gives back what was held. A guard that is dropped unsettled counts as cancelled.
-pub trait Settle {
+pub trait Settle: Sized {
     /// Says how the call went. Only the first verdict counts.
     fn settle(&mut self, verdict: Verdict);
+
+    /// Whether it still holds something when it is settled.
+    fn holds(&self) -> bool;
+
+    /// The same without the type, to be kept with a response.
+    fn into_held(self) -> Held;
 }
 
 /// What can be said of a call when its result arrives.
@@ -32,8 +38,8 @@ pub trait Track<Res, Err> {
     /// What must be remembered of a head that does not decide.
     type Pending;
 
-    /// The response with the guard attached to it.
-    type Response<G: Settle>;
+    /// The response, with whatever is attached to it.
+    type Response;
 
     /// Judges a result as it arrives. An error is always final: `Pending` for one counts as a failure.
     fn head(&self, result: Result<&Res, &Err>) -> Head<Self::Pending>;
@@ -44,7 +50,7 @@ pub trait Track<Res, Err> {
         response: Res,
         pending: Option<Self::Pending>,
         guard: &mut Option<G>,
-    ) -> Self::Response<G>;
+    ) -> Self::Response;
 }
 
 /// A call is over when its response is there, and a [`Classify`] says how it went.
@@ -64,7 +70,7 @@ where
     C: Classify<Res, Err>,
 {
     type Pending = std::convert::Infallible;
-    type Response<G: Settle> = Res;
+    type Response = Res;
 
     #[inline]
     fn head(&self, result: Result<&Res, &Err>) -> Head<Self::Pending> {

@@ -74,7 +74,7 @@ fn routes() -> Router<Door> {
 
 #[tokio::test]
 async fn a_limit_is_one_however_a_router_is_built() {
-    type Stack = (RespondLayer, BulkheadLayer);
+    type Stack = (CorrelationLayer, RespondLayer, BulkheadLayer);
     type Build = fn(Stack, Door) -> Router;
     let ways: [(&str, Build); 8] = [
         ("Router::layer, with state", |stack, door| {
@@ -124,7 +124,11 @@ async fn a_limit_is_one_however_a_router_is_built() {
     ];
     for (what, build) in ways {
         let door = Door::closed();
-        let stack = (RespondLayer::new(), BulkheadLayer::new(1));
+        let stack = (
+            CorrelationLayer::server(),
+            RespondLayer::new(),
+            BulkheadLayer::new(1),
+        );
         let address = serve(build(stack, door.clone())).await;
         one_is_admitted(what, address, door).await;
     }

@@ -41,6 +41,8 @@ impl Carry for Message {
     }
 }
 
+impl mainstay::WholeReply for Message {}
+
 /// What the inner service was given, and the ID that its context had.
 type Seen = Arc<Mutex<Vec<(Message, Option<String>)>>>;
 
@@ -362,8 +364,10 @@ async fn it_is_not_lost_in_a_task_of_its_own() {
             tokio::time::sleep(ms(1)).await;
             current()
         });
+        let closure = mainstay::spawn_blocking(current);
         let plain = tokio::spawn(async { current() });
         assert_eq!(carried.await.unwrap().as_deref(), Some("order-4711"));
+        assert_eq!(closure.await.unwrap().as_deref(), Some("order-4711"));
         assert_eq!(
             plain.await.unwrap(),
             None,

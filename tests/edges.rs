@@ -111,12 +111,17 @@ async fn a_rejected_head_has_no_body_over_http2_either() {
 }
 
 /// How many attempts are made at what always answers the same, and how long they take together.
-async fn attempts<Res, Err, P>(
-    policy: mainstay::RetryBuilder<P>,
+async fn attempts<Res, Err, P, R>(
+    policy: mainstay::RetryBuilder<P, R>,
     answer: impl Fn() -> Result<Res, Err> + Clone,
 ) -> (u32, Duration)
 where
-    P: mainstay::RetryPolicy<Request<BoxBody<Bytes, Infallible>>, Res, mainstay::Grown<Err>>,
+    P: mainstay::RetryPolicy<
+            Request<BoxBody<Bytes, Infallible>>,
+            R::Response,
+            mainstay::Grown<Err>,
+        >,
+    R: mainstay::retry::Receive<Res>,
     Err: mainstay::WithRejection,
 {
     let calls = &AtomicU32::new(0);
@@ -156,7 +161,7 @@ async fn pushback_in_a_status_is_heeded() {
             let mut status = Status::unavailable("later");
             let metadata = status.metadata_mut();
             metadata.insert("grpc-retry-pushback-ms", pushback.parse().unwrap());
-            Err::<Response<()>, _>(status)
+            Err::<Response<String>, _>(status)
         };
         let (calls, took) = attempts(mainstay::grpc::retry(), answer).await;
         assert_eq!((calls, took.as_millis()), expected, "{pushback}");

@@ -17,7 +17,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use mainstay::{Backoff, BulkheadLayer, Error, Reason, RespondLayer, State, TimeoutLayer};
+use mainstay::{
+    Backoff, BulkheadLayer, CorrelationLayer, Error, Reason, RespondLayer, State, TimeoutLayer,
+};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 mod common;
@@ -67,6 +69,7 @@ async fn a_server_answers_rejections_on_every_connection() {
     let door = Door::closed();
     let behind = door.clone();
     let service = ServiceBuilder::new()
+        .layer(CorrelationLayer::server())
         .layer(RespondLayer::new())
         .layer(BulkheadLayer::new(1))
         .service(service_fn(move |_: Request<Incoming>| {

@@ -175,16 +175,50 @@ async fn a_post_is_retried_only_with_an_idempotency_key() {
     assert_eq!(upstream.calls(), 2);
 }
 
-#[tokio::test]
-async fn a_stream_is_sent_once() {
-    let upstream = Upstream::failing(1, 503, "");
+fn streamed() -> reqwest::Body {
     let chunks = tokio_stream::iter(["a", "b"].map(Ok::<_, std::io::Error>));
-    let put = Client::new()
-        .put(upstream.url().await)
-        .body(reqwest::Body::wrap_stream(chunks));
+    reqwest::Body::wrap_stream(chunks)
+}
+
+#[tokio::test]
+async fn a_stream_is_sent_again_from_its_beginning() {
+    let upstream = Upstream::failing(2, 503, "");
+    let put = Client::new().put(upstream.url().await).body(streamed());
     let response = put.send_through(&retrying(SHORT)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.text().await.unwrap(), "ab");
+    assert_eq!(upstream.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_stream_is_sent_once_where_nothing_is_to_be_kept_of_it() {
+    let upstream = Upstream::failing(1, 503, "");
+    let retry = http::retry().replay_limit(0).build().unwrap();
+    let service = ServiceBuilder::new().layer(retry).service(Client::new());
+    let put = Client::new().put(upstream.url().await).body(streamed());
+    let response = put.send_through(&service).await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(upstream.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_not_sent_again() {
+    let upstream = Upstream::failing(1, 503, "");
+    let url = upstream.url().await;
+    let chunks = [Ok("a"), Err(std::io::Error::other("gone"))];
+    let body = reqwest::Body::wrap_stream(tokio_stream::iter(chunks));
+    let attempts = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&attempts);
+    let service = ServiceBuilder::new()
+        .layer(http::retry().build().unwrap())
+        .map_request(move |request: Request| {
+            count.fetch_add(1, Ordering::SeqCst);
+            request
+        })
+        .service(Client::new());
+    let put = Client::new().put(url).body(body);
+    put.send_through(&service).await.unwrap_err();
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

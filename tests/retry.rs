@@ -344,6 +344,24 @@ async fn the_throttle_of_grpc_retries_only_while_it_is_more_than_half_full() {
     assert_eq!(probe.calls() - before, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_must_not_be_repeated_counts_as_one() {
+    let throttle = RetryBudget::throttle(4, 1.0).unwrap();
+    let decide = |_: &Act, result: Result<&u32, &Error<Broken>>, _| match result {
+        Ok(_) => Decision::Return,
+        Err(_) => Decision::Fail,
+    };
+    let layer = builder().budget(throttle.clone()).decide(decide);
+    let probe = Probe::new();
+    let mut service = layer.build().unwrap().layer(probe.clone());
+    for balance in [1, 0] {
+        assert!(send(&mut service, Act::Fail).await.is_err());
+        assert_eq!(throttle.balance(), balance);
+    }
+    send(&mut service, Act::Ok).await.unwrap();
+    assert_eq!((throttle.balance(), probe.calls()), (1, 3));
+}
+
 // --- How long it waits
 
 #[tokio::test(start_paused = true)]

@@ -280,7 +280,11 @@ async fn http_and_grpc_on_one_port_each_get_their_own_answer() {
 
 #[tokio::test]
 async fn layers_on_one_service_only() {
-    let layers = (RespondLayer::new(), BulkheadLayer::new(0));
+    let layers = (
+        CorrelationLayer::server(),
+        RespondLayer::new(),
+        BulkheadLayer::new(0),
+    );
     let service = layers.named_layer(UsersServer::new(Directory::new()));
     let (listener, address) = listener().await;
     let server = Server::builder()

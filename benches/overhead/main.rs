@@ -8,6 +8,8 @@
 //! Run by `cargo test`, it makes a few calls of each case only, to see that they do what they should.
 
 mod cases;
+#[path = "../common/mod.rs"]
+mod common;
 mod measure;
 mod peers;
 mod report;

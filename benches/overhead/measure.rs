@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::cases::Case;
+use crate::common::median;
 use crate::services::Work;
 
 /// How long a case runs at a time.
@@ -28,7 +29,7 @@ pub(crate) struct Measured {
 
 impl Measured {
     pub(crate) fn ns(&self) -> f64 {
-        quantile(&self.rounds, 0.5)
+        median(&self.rounds)
     }
 }
 
@@ -118,13 +119,4 @@ pub(crate) fn paired<'a>(
     peer: &'a Measured,
 ) -> impl Iterator<Item = (f64, f64)> + 'a {
     ours.rounds.iter().copied().zip(peer.rounds.iter().copied())
-}
-
-/// The value below which so large a part of the values lies.
-pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let last = sorted.len().saturating_sub(1);
-    let index = (part * last as f64).round() as usize;
-    sorted.get(index).copied().unwrap_or(f64::NAN)
 }

@@ -1,9 +1,10 @@
 //! What was measured, for people and for programs.
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::Table;
 use serde_json::{Map, Value, json};
 
-use crate::measure::{Measured, paired, quantile};
+use crate::common::{median, right, round, spread, table, verdict};
+use crate::measure::{Measured, paired};
 use crate::threads::Scaled;
 
 /// The ratios by the names they are known by, and the cases they are of.
@@ -44,6 +45,8 @@ const AT_MOST: &[(&str, f64)] = &[
 ];
 /// tower's load shedder does next to nothing, so that a ratio to it says little.
 const LOAD_SHED_NS: f64 = 3.0;
+/// The part of the rounds that a spread leaves out at each end.
+const ENDS: f64 = 0.1;
 
 /// Everything that was measured.
 pub(crate) struct Report {
@@ -61,13 +64,13 @@ impl Report {
         let peer = self.case(case.peer?)?;
         let ratios = paired(case, peer).map(|(ours, peer)| ours / peer).collect();
         let more: Vec<f64> = paired(case, peer).map(|(ours, peer)| ours - peer).collect();
-        Some((ratios, quantile(&more, 0.5)))
+        Some((ratios, median(&more)))
     }
 
     fn ratios(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
         let to_peers = RATIOS.iter().filter_map(|&(ratio, case)| {
             let (ratios, _) = self.to_peer(self.case(case)?)?;
-            Some((ratio, quantile(&ratios, 0.5)))
+            Some((ratio, median(&ratios)))
         });
         let scaled = self
             .scaled
@@ -118,8 +121,8 @@ impl Report {
             let (peer, ratio, spread) = match (case.peer, self.to_peer(case)) {
                 (Some(peer), Some((ratios, _))) => (
                     peer,
-                    format!("{:.2}", quantile(&ratios, 0.5)),
-                    spread(&ratios, 2),
+                    format!("{:.2}", median(&ratios)),
+                    spread(&ratios, ENDS, 2),
                 ),
                 _ => ("", String::new(), String::new()),
             };
@@ -140,7 +143,7 @@ impl Report {
         let mut table = table(&["two threads over one", "ratio", "spread"]);
         for scaled in &self.scaled {
             let ratio = format!("{:.2}", scaled.ratio());
-            table.add_row([scaled.name, &ratio, &spread(&scaled.rounds, 2)]);
+            table.add_row([scaled.name, &ratio, &spread(&scaled.rounds, ENDS, 2)]);
         }
         right(table, &[1, 2])
     }
@@ -148,11 +151,7 @@ impl Report {
     fn targets(&self) -> Table {
         let mut table = table(&["target", "measured", ""]);
         let mut row = |target: String, measured: String, met: bool| {
-            table.add_row([
-                target,
-                measured,
-                if met { "met" } else { "MISSED" }.to_owned(),
-            ]);
+            table.add_row([target, measured, verdict(met).to_owned()]);
         };
         for (name, ratio) in self.ratios() {
             if let Some((_, most)) = AT_MOST.iter().find(|(of, _)| *of == name) {
@@ -194,32 +193,6 @@ impl Report {
     }
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
-    table.set_header(header.to_vec());
-    table
-}
-
-fn right(mut table: Table, columns: &[usize]) -> Table {
-    for &column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
 fn spread_of(case: &Measured) -> String {
-    spread(&case.rounds, 1)
-}
-
-fn spread(values: &[f64], digits: usize) -> String {
-    let (low, high) = (quantile(values, 0.1), quantile(values, 0.9));
-    format!("{low:.digits$} .. {high:.digits$}")
-}
-
-/// Three digits after the point: more would be noise.
-fn round(value: f64) -> f64 {
-    (value * 1_000.0).round() / 1_000.0
+    spread(&case.rounds, ENDS, 1)
 }

@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 use tower_resilience_circuitbreaker::CircuitBreakerLayer as PeerLayer;
 
 use crate::cases::{WINDOW, count_breaker, six_layers_service};
-use crate::measure::quantile;
+use crate::common::median;
 use crate::services::{Expect, Message, Ready, Work, calls};
 
 /// How long the threads run at a time.
@@ -32,7 +32,7 @@ pub(crate) struct Scaled {
 
 impl Scaled {
     pub(crate) fn ratio(&self) -> f64 {
-        quantile(&self.rounds, 0.5)
+        median(&self.rounds)
     }
 }
 

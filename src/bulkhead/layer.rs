@@ -205,6 +205,24 @@ impl<M, T> BulkheadBuilder<M, T> {
         self
     }
 
+    /// Follows calls by a [`Track`](crate::Track) of your own: it judges responses, and says when a call is over.
+    ///
+    /// [`AtResponse`] is the default here; `mainstay::http` and `mainstay::grpc` begin with one that lasts to the end of the body.
+    pub fn tracker<T2>(self, tracker: T2) -> BulkheadBuilder<M, T2> {
+        self.retracked(|_| tracker)
+    }
+
+    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> BulkheadBuilder<M, T2> {
+        BulkheadBuilder {
+            name: self.name,
+            limit: self.limit,
+            queue: self.queue,
+            mode: self.mode,
+            tracker: by(self.tracker),
+            observer: self.observer,
+        }
+    }
+
     fn finish(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(BULKHEAD.name()))?;
         if !(1..=MOST_CALLS).contains(&self.limit) {

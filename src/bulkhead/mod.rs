@@ -35,6 +35,11 @@
 //! [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) when the wait is over. The queue is first come, first served: a
 //! place that becomes free goes to the call that has waited longest, and no newcomer can overtake it.
 //!
+//! # How long a place is held
+//!
+//! Until the response is there. Under HTTP and gRPC the work goes on in the body, and `mainstay::http::bulkhead` holds the place until
+//! that has ended.
+//!
 //! # What a clone shares
 //!
 //! Everything. The limit belongs to the layer value: every service it makes and every clone of the layer or of a

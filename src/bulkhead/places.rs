@@ -13,7 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::layer::Settings;
-use crate::observe::Listeners;
+use super::service::Place;
+use crate::Verdict;
+use crate::hold::Keeper;
+use crate::observe::{EventKind, Listeners};
 use crate::pool::{Pool, Resident};
 
 /// One call in flight, in the lowest 24 bits of the word.
@@ -28,7 +31,11 @@ pub(crate) const MOST_CALLS: u32 = (1 << 24) - 1;
 pub(crate) const MOST_WAITERS: u32 = (1 << 20) - 1;
 const LAST_GENERATION: u32 = (1 << 20) - 1;
 
-pub(crate) struct Places {
+#[allow(
+    missing_debug_implementations,
+    reason = "nobody outside can get hold of one"
+)]
+pub struct Places {
     /// The generation, how many calls wait, and how many are in flight.
     word: AtomicU64,
     limit: AtomicU32,
@@ -43,13 +50,13 @@ pub(crate) struct Generation(u32);
 
 impl Generation {
     #[inline]
-    pub(crate) const fn stamp(self) -> u64 {
+    const fn stamp(self) -> u64 {
         self.0 as u64
     }
 
     /// What `stamp` gave.
     #[inline]
-    pub(crate) const fn of_stamp(stamp: u64) -> Self {
+    const fn of_stamp(stamp: u64) -> Self {
         Self(stamp as u32)
     }
 }
@@ -243,6 +250,12 @@ impl Places {
         self.hand_over(held);
     }
 
+    /// A place that was taken, for the call that now begins.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(super) fn place<T>(&'static self, generation: Generation, tracker: T) -> Place<T> {
+        Place::new(self, (), generation.stamp(), tracker)
+    }
+
     #[cold]
     fn hand_over(&self, held: Generation) {
         let mut queue = self.lock();
@@ -262,6 +275,23 @@ impl Places {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keeper for Places {
+    type Call = ();
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn settle(&self, _: &(), stamp: u64, verdict: Verdict) {
+        self.listeners.tell(stamp, || EventKind::Settled {
+            outcome: verdict.outcome(),
+            latency: None,
+        });
+    }
+
+    #[inline]
+    fn release(&self, _: &(), stamp: u64) {
+        self.give_back(Generation::of_stamp(stamp));
     }
 }
 

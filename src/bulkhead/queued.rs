@@ -24,7 +24,7 @@ where
     S::Error: WithRejection,
     T: Track<S::Response, Grown<S::Error>> + Clone,
 {
-    type Response = T::Response<Place<T>>;
+    type Response = T::Response;
     type Error = Grown<S::Error>;
     type Future = QueuedFuture<S, Req, T>;
 
@@ -49,7 +49,7 @@ where
         let phase = match taken {
             Some(generation) => {
                 // Before the call, so that it is given back should the call panic.
-                let place = Place::new(self.places.state(), generation, self.tracker.clone());
+                let place = self.places.state().place(generation, self.tracker.clone());
                 let call = Guarded::admitted(self.inner.service.call(request), place);
                 Phase::Calling { call }
             }
@@ -131,7 +131,7 @@ impl Turn {
     /// The place, for the call that now begins.
     fn into_place<T>(mut self, generation: Generation, tracker: T) -> Place<T> {
         self.stage = Stage::New;
-        Place::new(self.places.state(), generation, tracker)
+        self.places.state().place(generation, tracker)
     }
 }
 

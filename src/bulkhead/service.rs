@@ -4,13 +4,13 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::layer::Rejecting;
-use super::places::{Generation, Places};
-use crate::guarded::{Guard, Guarded, Inner, Output, Progress, Ready};
+use super::places::Places;
+use crate::guarded::{Guarded, Inner, Output, Ready};
+use crate::hold::Hold;
 use crate::name::Origin;
-use crate::observe::EventKind;
 use crate::pool::Home;
-use crate::track::{CANCELLED, FAILED, Settle, Track};
-use crate::{AtResponse, Grown, Reason, Verdict, WithRejection};
+use crate::track::Track;
+use crate::{AtResponse, Grown, Reason, WithRejection};
 
 /// A service behind a [`BulkheadLayer`](crate::BulkheadLayer).
 #[derive(Clone)]
@@ -40,7 +40,7 @@ where
     S::Error: WithRejection,
     T: Track<S::Response, Grown<S::Error>> + Clone,
 {
-    type Response = T::Response<Place<T>>;
+    type Response = T::Response;
     type Error = Grown<S::Error>;
     type Future = ResponseFuture<S::Future, T>;
 
@@ -58,8 +58,7 @@ where
         let reason = match self.inner.take_ready() {
             Ready::Yes => match self.places.try_take() {
                 Some(generation) => {
-                    let places = self.places.state();
-                    let place = Place::new(places, generation, self.tracker.clone());
+                    let place = self.places.state().place(generation, self.tracker.clone());
                     return Guarded::admitted(self.inner.service.call(request), place);
                 }
                 None => Reason::Full,
@@ -74,69 +73,7 @@ where
 pub type ResponseFuture<F, T = AtResponse> = Guarded<F, Place<T>>;
 
 /// A place in a bulkhead, held by a call until it is over.
-pub struct Place<T> {
-    places: &'static Places,
-    tracker: T,
-    /// With the generation.
-    progress: Progress,
-}
-
-impl<T> Place<T> {
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn new(places: &'static Places, generation: Generation, tracker: T) -> Self {
-        Self {
-            places,
-            tracker,
-            progress: Progress::new(generation.stamp()),
-        }
-    }
-}
-
-impl<T> Settle for Place<T> {
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn settle(&mut self, verdict: Verdict) {
-        if !self.progress.is_settled() {
-            self.progress.settle();
-            let stamp = self.progress.number();
-            self.places.listeners.tell(stamp, || EventKind::Settled {
-                outcome: verdict.outcome(),
-                latency: None,
-            });
-        }
-    }
-}
-
-impl<T> Guard for Place<T> {
-    type Track = T;
-
-    #[inline]
-    fn tracker(&self) -> &T {
-        &self.tracker
-    }
-
-    #[inline]
-    fn entered(&mut self) {
-        self.progress.enter();
-    }
-
-    #[inline]
-    fn returned(&mut self) {
-        self.progress.leave();
-    }
-}
-
-impl<T> Drop for Place<T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.settle(if self.progress.is_entered() {
-            FAILED
-        } else {
-            CANCELLED
-        });
-        let generation = Generation::of_stamp(self.progress.number());
-        self.places.give_back(generation);
-    }
-}
+pub type Place<T> = Hold<Places, T>;
 
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,12 +81,6 @@ impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
             .field("inner", &self.inner.service)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for Place<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
     }
 }
 

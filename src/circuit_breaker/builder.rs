@@ -178,10 +178,17 @@ impl<T> CircuitBreakerBuilder<T> {
 
     /// Judges results by a [`Classify`](crate::Classify) of your own.
     pub fn classifier<C>(self, classifier: C) -> CircuitBreakerBuilder<AtResponse<Arc<C>>> {
+        self.tracker(AtResponse(Arc::new(classifier)))
+    }
+
+    /// Follows calls by a [`Track`](crate::Track) of your own: it judges responses, and says when a call is over.
+    ///
+    /// [`AtResponse`] is the default here; `mainstay::http` and `mainstay::grpc` begin with one that lasts to the end of the body.
+    pub fn tracker<T2>(self, tracker: T2) -> CircuitBreakerBuilder<T2> {
         CircuitBreakerBuilder {
             name: self.name,
             config: self.config,
-            tracker: AtResponse(Arc::new(classifier)),
+            tracker,
             observer: self.observer,
         }
     }

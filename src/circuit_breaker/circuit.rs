@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::time::Time;
 use crate::name::Origin;
 use crate::observe::{EventKind, Listeners, Observer};
 use crate::policy::breaker::{
@@ -20,6 +19,7 @@ use crate::policy::breaker::{
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos, random};
 use crate::striped::Striped;
+use crate::time::Time;
 use crate::{Outcome, Verdict};
 
 /// What may be done without the lock: the low bits of the word, below the epoch.
@@ -34,7 +34,11 @@ const FLAGS: u32 = 4;
 /// Nobody asks how slow a call is.
 const NEVER_SLOW: u64 = u64::MAX;
 
-pub(crate) struct Circuit {
+#[allow(
+    missing_debug_implementations,
+    reason = "nobody outside can get hold of one"
+)]
+pub struct Circuit {
     /// The epoch and the flags.
     gate: AtomicU64,
     bucket_ends: AtomicU64,
@@ -209,6 +213,18 @@ impl Circuit {
             }
         }
         self.tell(ticket, verdict, time.ran());
+    }
+
+    /// The head of a probe's response is there, so many after its call, and its outcome will be known later.
+    #[cold]
+    pub(crate) fn answered(&self, ticket: Ticket, ran: Duration) {
+        let now = now();
+        let machine = self.lock();
+        if ticket.epoch() >= machine.since {
+            self.act(machine, now, |breaker, now| {
+                ((), breaker.answered(now, ticket, ran, random()))
+            });
+        }
     }
 
     #[cold]

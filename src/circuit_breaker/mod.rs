@@ -63,12 +63,12 @@
 //! layer that has read the clock needs no reading of its own. Failures take a short lock. Rejections read
 //! the clock. Nothing is allocated; a classifier of your own costs a reference count a call. No cost grows with the window.
 
+mod admitted;
 mod builder;
 mod circuit;
 mod handle;
 mod layer;
 mod service;
-mod time;
 
 pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, Snapshot, State, Transition};
 pub use crate::policy::window::Window;

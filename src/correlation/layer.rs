@@ -175,14 +175,14 @@ fn settle(
             },
             (Some(value), Some((_, chosen))) => differs |= value != *chosen,
             (Some(_), None) => differs = true,
-            (None, _) => differs |= carrier.has(field.as_ref()),
+            (None, _) => {}
         }
     }
     match found {
         Some((id, _)) if !differs => id,
         found => {
             let found = found.map(|(id, _)| id);
-            overwrite(fields, carrier, found, new)
+            overwrite(fields, carrier, found, differs, new)
         }
     }
 }
@@ -192,12 +192,14 @@ fn overwrite(
     fields: &[impl AsRef<str>],
     carrier: &mut impl Carry,
     found: Option<CorrelationId>,
+    differs: bool,
     new: impl FnOnce() -> CorrelationId,
 ) -> CorrelationId {
     let is_new = found.is_none();
     let id = found.unwrap_or_else(new);
     for (n, field) in fields.iter().map(AsRef::as_ref).enumerate() {
-        if carrier.has(field) || (is_new && n == 0) {
+        let is_given = is_new && n == 0;
+        if is_given || (differs && carrier.get(field).is_some()) {
             carrier.set(field, id.encode(&mut [0; 36]));
         }
     }

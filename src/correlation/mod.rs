@@ -5,7 +5,8 @@
 //! [`Context`](crate::Context), on a `tracing` span (feature `tracing`) and on the response; on the client side it writes it to
 //! the requests that are sent.
 //!
-//! It works on HTTP and gRPC requests (feature `http`), and on any request type that implements [`Carry`].
+//! It works on HTTP and gRPC requests (feature `http`), and on any request type that implements [`Carry`]. A response type
+//! of your own joins with one line more: see [`WholeReply`].
 //!
 //! ```
 //! use mainstay::{Carry, Context, CorrelationLayer};
@@ -44,6 +45,36 @@
 //! identifier and never echoed; what is inside does not see it either, because every field that was there and said something else
 //! is given the identifier that holds. New ones are UUIDs of version 7, which sort by time.
 //!
+//! # Where the ID is seen
+//!
+//! In the service, in its future, in tasks and closures that are started with [`mainstay::spawn`](crate::spawn) and
+//! [`spawn_blocking`](crate::spawn_blocking), and in a response body while it is streamed: log lines there carry it, and calls through
+//! [`CorrelationLayer::client()`] pass it on. The span is closed when the last of these is gone. A task that is started with
+//! `tokio::spawn` starts without both.
+//!
+//! The body learns it because the server's layer changes its type: `http::Response<B>` becomes
+//! `http::Response<`[`InContextBody`](crate::http::InContextBody)`<B, `[`InCorrelation`]`>>`. `Router::layer` of axum, `Server::layer` of
+//! tonic and hyper take any body. What names the type of the body must stand inside of this layer (a classifier with
+//! `&axum::response::Response` in its closure, say), or the body is put back into a box. So must a whole `Router` behind
+//! the layer, which `axum::serve` takes with its own body only:
+//!
+//! ```no_run
+//! # #[cfg(feature = "axum")]
+//! # async fn example() -> std::io::Result<()> {
+//! use axum::{Router, ServiceExt, body::Body, extract::Request, routing::get};
+//! use mainstay::CorrelationLayer;
+//! use tower::ServiceBuilder;
+//!
+//! let router = Router::new().route("/", get(async || "hello"));
+//! let app = ServiceBuilder::new()
+//!     .map_response(|response: http::Response<_>| response.map(Body::new))
+//!     .layer(CorrelationLayer::server())
+//!     .service(router);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, ServiceExt::<Request>::into_make_service(app)).await
+//! # }
+//! ```
+//!
 //! # What it rejects
 //!
 //! Nothing; the error type stays as it is.
@@ -54,17 +85,20 @@
 //!
 //! # Cancellation
 //!
-//! Dropping the future drops the call, within the context.
+//! Dropping the future drops the call, within the context; so does dropping a body.
 //!
 //! # Cost
 //!
-//! Finding and checking the field. Writing a header allocates; so does an inbound value that is not a UUID.
+//! Finding and checking the field. Writing a header allocates; so does an inbound value that is not a UUID. Entering the context, for each poll
+//! of the call and of its body. A body that is at its end already, as most are that are empty, costs nothing.
 
 mod layer;
+mod reply;
 mod service;
 
 pub use crate::policy::correlation::{CorrelationId, InvalidCorrelationId};
 pub use layer::{Client, Consumer, CorrelationLayer, Server};
+pub use reply::{Reply, WholeReply};
 pub use service::{Correlation, EchoFuture, InCorrelation, ResponseFuture};
 
 /// A request or a response that can carry fields of the context: headers, in most protocols.
@@ -76,13 +110,9 @@ pub use service::{Correlation, EchoFuture, InCorrelation, ResponseFuture};
     note = "for requests that come without a response that could carry the ID back, use `CorrelationLayer::consumer()`"
 )]
 pub trait Carry {
-    /// The value of a field; `None` when it is missing, or given more than once.
+    /// The value of a field; `None` when it is missing. Of a field that is given more than once nobody can say which value is meant: an empty
+    /// one is right for it, which is no identifier and is written over.
     fn get(&self, field: &str) -> Option<&[u8]>;
-
-    /// Whether the field is there at all, be it one that `get` returns nothing for.
-    fn has(&self, field: &str) -> bool {
-        self.get(field).is_some()
-    }
 
     /// Sets a field to a value, replacing all it had.
     ///

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,10 +8,11 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::layer::{Client, Consumer, CorrelationLayer, Fields, Server};
-use super::{Carry, CorrelationId};
+use super::{Carry, CorrelationId, Reply};
 use crate::context::{self, CorrelationScope};
 use crate::runtime::stamp;
 use crate::scoped::{Scope, Scoped};
+use crate::span::{InSpan, OwnedEntered};
 
 /// A service behind a [`CorrelationLayer`](crate::CorrelationLayer).
 #[derive(Debug, Clone)]
@@ -47,10 +49,10 @@ fn new_id() -> CorrelationId {
 impl<S, Req> Service<Req> for Correlation<S, Server>
 where
     S: Service<Req>,
-    S::Response: Carry,
+    S::Response: Reply,
     Req: Carry,
 {
-    type Response = S::Response;
+    type Response = <S::Response as Reply>::InContext;
     type Error = S::Error;
     type Future = EchoFuture<S::Future>;
 
@@ -125,79 +127,53 @@ where
 /// The future of a call within a correlation ID.
 pub type ResponseFuture<F> = Scoped<F, Option<InCorrelation>>;
 
-/// What is entered while a request is worked on: its ID in the context, and the span that carries it.
+/// What is entered while a request is worked on: its ID in the context, and the span (feature `tracing`) that carries it.
 pub struct InCorrelation {
     id: CorrelationId,
-    /// `None` where nobody wants it: entering even a disabled span costs more than the whole layer.
-    #[cfg(feature = "tracing")]
-    span: Option<Box<tracing::Span>>,
+    span: InSpan,
 }
 
 impl InCorrelation {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn new(id: CorrelationId) -> Self {
+        let span = InSpan::of_request(&id);
+        Self { id, span }
+    }
+
+    /// What is left of one that was given away.
+    const fn spent() -> Self {
         Self {
-            #[cfg(feature = "tracing")]
-            span: span(&id),
-            id,
+            id: CorrelationId::of_uuid(0, 0),
+            span: InSpan::none(),
         }
     }
-}
 
-#[cfg(feature = "tracing")]
-type OwnedEntered = Option<tracing::span::EnteredSpan>;
-#[cfg(not(feature = "tracing"))]
-type OwnedEntered = ();
+    /// The identifier.
+    #[must_use]
+    pub fn id(&self) -> &CorrelationId {
+        &self.id
+    }
 
-impl InCorrelation {
+    /// Runs a closure within it: for a [`Reply`] that goes on working when it has been given away.
+    pub fn sync_scope<R>(&self, run: impl FnOnce() -> R) -> R {
+        let _entered = self.enter();
+        run()
+    }
+
     /// The same as [`enter`](Scope::enter), without borrowing.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter_owned(&self) -> (CorrelationScope, OwnedEntered) {
-        let scope = CorrelationScope::enter(Some(&self.id));
-        #[cfg(feature = "tracing")]
-        let span = self.span.as_deref().map(|span| span.clone().entered());
-        #[cfg(not(feature = "tracing"))]
-        let span = ();
-        (scope, span)
+        let id = CorrelationScope::enter(Some(&self.id));
+        (id, self.span.enter_owned())
     }
 }
-
-#[cfg(feature = "tracing")]
-#[inline]
-fn span(id: &CorrelationId) -> Option<Box<tracing::Span>> {
-    if !tracing::level_enabled!(tracing::Level::INFO) {
-        return None;
-    }
-    Some(tracing::info_span!("request", correlation_id = %id))
-        .filter(|span| !span.is_disabled())
-        .map(Box::new)
-}
-
-#[cfg(feature = "tracing")]
-type SpanEntered<'a> = Option<tracing::span::Entered<'a>>;
-#[cfg(not(feature = "tracing"))]
-type SpanEntered<'a> = std::marker::PhantomData<&'a ()>;
 
 impl Scope for InCorrelation {
-    type Entered<'a> = (CorrelationScope, SpanEntered<'a>);
+    type Entered<'a> = (CorrelationScope, <InSpan as Scope>::Entered<'a>);
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> Self::Entered<'_> {
-        let scope = CorrelationScope::enter(Some(&self.id));
-        #[cfg(feature = "tracing")]
-        let span = self.span.as_deref().map(tracing::Span::enter);
-        #[cfg(not(feature = "tracing"))]
-        let span = std::marker::PhantomData;
-        (scope, span)
-    }
-}
-
-impl Scope for Option<InCorrelation> {
-    type Entered<'a> = Option<(CorrelationScope, SpanEntered<'a>)>;
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn enter(&self) -> Self::Entered<'_> {
-        self.as_ref().map(Scope::enter)
+        (CorrelationScope::enter(Some(&self.id)), self.span.enter())
     }
 }
 
@@ -220,18 +196,20 @@ pin_project! {
 impl<F, Res, E> Future for EchoFuture<F>
 where
     F: Future<Output = Result<Res, E>>,
-    Res: Carry,
+    Res: Reply,
 {
-    type Output = Result<Res, E>;
+    type Output = Result<Res::InContext, E>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let mut result = ready!(this.inner.as_mut().poll(cx));
-        if let Ok(response) = &mut result {
-            this.fields.write(response, &this.inner.scope().id);
-        }
-        Poll::Ready(result)
+        let result = ready!(this.inner.as_mut().poll(cx));
+        Poll::Ready(result.map(|mut response| {
+            // The future is gone by now, and nothing runs in its scope any more.
+            let scope = mem::replace(this.inner.scope(), InCorrelation::spent());
+            this.fields.write(&mut response, &scope.id);
+            response.in_context(scope)
+        }))
     }
 }
 

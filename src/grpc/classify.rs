@@ -1,8 +1,12 @@
-use super::code::Code;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use super::code::{Code, GRPC_STATUS};
 use super::errors::{Cause, cause};
 use super::pushback;
-use crate::http::{HttpResponse, ResponseHead};
-use crate::{Classify, Outcome, Verdict, WithRejection};
+use crate::http::{ClassifyEnd, ContentType, End, HttpResponse, ResponseHead};
+use crate::{Classify, Head, Outcome, Verdict, WithRejection};
 
 /// How gRPC says how a call went.
 ///
@@ -19,13 +23,100 @@ use crate::{Classify, Outcome, Verdict, WithRejection};
 /// An error is judged by its code if it is, or wraps, a `tonic::Status` (feature `tonic`), and is a failure otherwise. So is a time limit
 /// of tonic's own or a connection that was lost, which tonic calls `CANCELLED`, though nobody cancelled anything.
 ///
-/// # The head only
+/// # The head and the trailers
 ///
-/// A server that fails before it has sent anything says so in the head, as servers do for most errors and every rejection. One that fails
-/// later says so in the trailers. In this release a 200 without `grpc-status` in the head is a success; a later release reads on to
-/// the trailers.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct GrpcClassifier;
+/// A 200 is not a success. A server that fails before it has sent anything says so in the head, and then the head decides. Otherwise the layers of
+/// [`mainstay::grpc`](crate::grpc) wait for the trailers: `grpc-status` there is the code, and a response that ends without one is a failure
+/// (`UNKNOWN`). A body that breaks off is a failure, and one that the caller drops was cancelled. Nothing but the bytes of the code and of
+/// the hint is ever read of trailers.
+///
+/// gRPC-Web has its trailers in the body, which is not read here: what its head does not say is judged as plain HTTP.
+#[derive(Debug, Clone, Copy)]
+pub struct GrpcClassifier {
+    /// One bit for each code that is a failure.
+    failures: u32,
+}
+
+impl GrpcClassifier {
+    /// The codes that are given above are failures.
+    #[must_use]
+    pub const fn new() -> Self {
+        use Code::{DataLoss, DeadlineExceeded, Internal, ResourceExhausted, Unavailable, Unknown};
+        Self {
+            failures: bit(Unknown)
+                | bit(DeadlineExceeded)
+                | bit(ResourceExhausted)
+                | bit(Internal)
+                | bit(Unavailable)
+                | bit(DataLoss),
+        }
+    }
+
+    /// These codes are failures, and no others. `tonic::Code`s will do as well.
+    ///
+    /// ```
+    /// use mainstay::grpc::{Code, GrpcClassifier};
+    ///
+    /// let classifier = GrpcClassifier::new().failures([Code::Unavailable, Code::Internal]);
+    /// ```
+    #[must_use]
+    pub fn failures<C: Into<Code>>(mut self, codes: impl IntoIterator<Item = C>) -> Self {
+        self.failures = codes
+            .into_iter()
+            .fold(0, |all, code| all | bit(code.into()));
+        self
+    }
+
+    pub(crate) fn of_head(self, head: &ResponseHead<'_>) -> Verdict {
+        let code = Code::of_head(head.status(), head.headers());
+        // A proxy knows nothing of gRPC's hint, and says it as HTTP does.
+        self.judge(code, || {
+            pushback::hint(head.headers()).or_else(|| head.retry_after())
+        })
+    }
+
+    pub(crate) fn of_trailers(self, trailers: &HeaderMap) -> Verdict {
+        let code = trailers.get(&GRPC_STATUS);
+        let code = code.map_or(Code::Unknown, |value| Code::from_bytes(value.as_bytes()));
+        self.judge(code, || pushback::hint(trailers))
+    }
+
+    #[inline]
+    fn judge(self, code: Code, hint: impl FnOnce() -> Option<Duration>) -> Verdict {
+        if code == Code::Ok {
+            return Outcome::Success.into();
+        }
+        let verdict = self.of_code(code);
+        if verdict.outcome() != Outcome::Failure {
+            return verdict;
+        }
+        verdict.with_retry_after(hint())
+    }
+
+    pub(crate) fn of_code(self, code: Code) -> Verdict {
+        let outcome = if self.failures & bit(code) != 0 {
+            Outcome::Failure
+        } else if code == Code::Cancelled {
+            Outcome::Cancelled
+        } else {
+            Outcome::Success
+        };
+        Verdict::new(outcome).with_overload(matches!(
+            code,
+            Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded
+        ))
+    }
+}
+
+const fn bit(code: Code) -> u32 {
+    1 << code as u32
+}
+
+impl Default for GrpcClassifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<Res, Err> Classify<Res, Err> for GrpcClassifier
 where
@@ -35,9 +126,9 @@ where
     #[inline]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
-            Ok(response) => judge(&ResponseHead::of(response)),
+            Ok(response) => self.of_head(&ResponseHead::of(response)),
             Err(error) => match cause(error) {
-                Cause::Code(code) => verdict(code),
+                Cause::Code(code) => self.of_code(code),
                 Cause::TimedOut => Verdict::new(Outcome::Failure).with_overload(true),
                 Cause::Transport => Outcome::Failure.into(),
             },
@@ -45,36 +136,25 @@ where
     }
 }
 
-#[inline]
-fn judge(head: &ResponseHead<'_>) -> Verdict {
-    let code = Code::of_head(head.status(), head.headers());
-    if code == Code::Ok {
-        return Outcome::Success.into();
+impl ClassifyEnd for GrpcClassifier {
+    fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
+        let decides = head.status() != StatusCode::OK
+            || head.headers().contains_key(&GRPC_STATUS)
+            || verdict.outcome() != Outcome::Success;
+        if decides {
+            Head::Final(verdict)
+        } else if head.content_type() == ContentType::GrpcWeb {
+            if ended {
+                Head::Final(verdict)
+            } else {
+                Head::Pending(End::plain())
+            }
+        } else if ended {
+            Head::Final(self.of_code(Code::Unknown))
+        } else {
+            Head::Pending(End::grpc(*self))
+        }
     }
-    let verdict = verdict(code);
-    if verdict.outcome() != Outcome::Failure {
-        return verdict;
-    }
-    // A proxy knows nothing of gRPC's hint, and says it as HTTP does.
-    let hint = pushback::hint(head.headers()).or_else(|| head.retry_after());
-    verdict.with_retry_after(hint)
-}
-
-fn verdict(code: Code) -> Verdict {
-    let outcome = match code {
-        Code::Unknown
-        | Code::DeadlineExceeded
-        | Code::ResourceExhausted
-        | Code::Internal
-        | Code::Unavailable
-        | Code::DataLoss => Outcome::Failure,
-        Code::Cancelled => Outcome::Cancelled,
-        _ => Outcome::Success,
-    };
-    Verdict::new(outcome).with_overload(matches!(
-        code,
-        Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded
-    ))
 }
 
 #[cfg(test)]
@@ -90,7 +170,7 @@ mod tests {
             response = response.header(*name, *value);
         }
         let response = response.body(()).unwrap();
-        GrpcClassifier.classify(Ok::<_, &Error<io::Error>>(&response))
+        GrpcClassifier::new().classify(Ok::<_, &Error<io::Error>>(&response))
     }
 
     #[test]
@@ -166,7 +246,7 @@ mod tests {
     }
 
     fn error<E: WithRejection + 'static>(error: E) -> Verdict {
-        GrpcClassifier.classify(Err::<&http::Response<()>, _>(&error))
+        GrpcClassifier::new().classify(Err::<&http::Response<()>, _>(&error))
     }
 
     #[test]

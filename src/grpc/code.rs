@@ -1,8 +1,12 @@
 use std::fmt;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::Reason;
+use crate::http::ContentType;
+
+/// A name that need not be made anew for each response.
+pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The code of a gRPC status.
 ///
@@ -81,12 +85,18 @@ impl Code {
     /// Only these few bytes are read. Whoever parses the whole status here meets the details, which a hostile server can make
     /// what it likes.
     pub(super) fn of_head(status: StatusCode, headers: &HeaderMap) -> Self {
-        match headers.get("grpc-status") {
+        match headers.get(&GRPC_STATUS) {
             Some(value) => Self::from_bytes(value.as_bytes()),
             // Somebody answered who does not speak gRPC: a proxy's own page, say.
             None if status == StatusCode::OK && !is_grpc(headers) => Self::Unknown,
             None => Self::from_http(status),
         }
+    }
+
+    /// The code in trailers, which always have one.
+    pub(super) fn of_trailers(trailers: &HeaderMap) -> Self {
+        let status = trailers.get("grpc-status");
+        status.map_or(Self::Unknown, |value| Self::from_bytes(value.as_bytes()))
     }
 
     /// The code of a rejection.
@@ -108,13 +118,8 @@ impl Code {
 }
 
 /// Whether a head does not say that it is something else.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(http::header::CONTENT_TYPE);
-    content_type.is_none_or(|value| {
-        let prefix = b"application/grpc";
-        let start = value.as_bytes().get(..prefix.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-    })
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    !headers.contains_key(http::header::CONTENT_TYPE) || ContentType::of(headers).is_grpc()
 }
 
 impl fmt::Display for Code {

@@ -1,14 +1,16 @@
-//! Where layers for gRPC begin. A later release may follow a response to its trailers behind the same names.
+//! Where layers for gRPC begin. All of them follow a response to its trailers.
 
 use super::classify::GrpcClassifier;
+use super::code::Code;
+use super::peek::EarlyTrailers;
 use super::retry::GrpcRetry;
-use crate::AtResponse;
 use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
+use crate::http::EndOfBody;
 use crate::load_shed::LoadShedBuilder;
 use crate::retry::RetryBuilder;
 
-const TRACKER: AtResponse<GrpcClassifier> = AtResponse::new(GrpcClassifier);
+const TRACKER: EndOfBody<GrpcClassifier> = EndOfBody::new(GrpcClassifier::new());
 
 /// A circuit breaker that knows gRPC: see [`GrpcClassifier`].
 ///
@@ -16,7 +18,7 @@ const TRACKER: AtResponse<GrpcClassifier> = AtResponse::new(GrpcClassifier);
 /// let layer = mainstay::grpc::circuit_breaker().name("users").build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn circuit_breaker() -> CircuitBreakerBuilder<AtResponse<GrpcClassifier>> {
+pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<GrpcClassifier>> {
     CircuitBreakerBuilder::tracked_by(TRACKER)
 }
 
@@ -26,7 +28,7 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<AtResponse<GrpcClassifier>> {
 /// let layer = mainstay::grpc::load_shed().name("users").build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn load_shed() -> LoadShedBuilder<AtResponse<GrpcClassifier>> {
+pub fn load_shed() -> LoadShedBuilder<EndOfBody<GrpcClassifier>> {
     LoadShedBuilder::tracked_by(TRACKER)
 }
 
@@ -36,16 +38,31 @@ pub fn load_shed() -> LoadShedBuilder<AtResponse<GrpcClassifier>> {
 /// let layer = mainstay::grpc::bulkhead().name("users").limit(64).build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn bulkhead() -> BulkheadBuilder<Rejecting, AtResponse<GrpcClassifier>> {
+pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<GrpcClassifier>> {
     BulkheadBuilder::tracked_by(TRACKER)
 }
 
-/// Retries that know gRPC: see [`GrpcRetry`], also for what that means with tonic.
+/// Retries that know gRPC: see [`GrpcRetry`]. The body of a response becomes [`Peeked`](super::Peeked).
 ///
 /// ```
 /// let layer = mainstay::grpc::retry().name("users").build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn retry() -> RetryBuilder<GrpcRetry> {
-    RetryBuilder::by(GrpcRetry::new())
+pub fn retry() -> RetryBuilder<GrpcRetry, EarlyTrailers> {
+    RetryBuilder::by(GrpcRetry::new(), EarlyTrailers)
+}
+
+impl CircuitBreakerBuilder<EndOfBody<GrpcClassifier>> {
+    /// These codes are failures, and no others: see [`GrpcClassifier`] for those that are by default.
+    ///
+    /// ```
+    /// use mainstay::grpc::{self, Code};
+    ///
+    /// let layer = grpc::circuit_breaker().failures([Code::Unavailable, Code::Internal]).build()?;
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    pub fn failures<C: Into<Code>>(self, codes: impl IntoIterator<Item = C>) -> Self {
+        let classifier = GrpcClassifier::new().failures(codes);
+        self.tracker(EndOfBody::new(classifier))
+    }
 }

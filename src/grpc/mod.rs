@@ -14,6 +14,7 @@
 //! let users = ServiceBuilder::new()
 //!     .layer(CorrelationLayer::client())
 //!     .layer(TimeoutLayer::new(Duration::from_secs(1)))
+//!     .layer(grpc::retry().name("users").build()?)
 //!     .layer(grpc::circuit_breaker().name("users").build()?)
 //!     .service(Endpoint::from_static("http://[::1]:50051").connect_lazy());
 //! // let mut client = UsersClient::new(users);
@@ -24,8 +25,9 @@
 //!
 //! # What is here
 //!
-//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. They read the head of a response: see
-//!   [`GrpcClassifier`] for what that leaves out.
+//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`], [`timeout`]. Their calls last until the trailers: see
+//!   [`GrpcClassifier`], and [`mainstay::http`](crate::http#how-long-a-call-lasts) for what is held until then.
+//!   A retry reads trailers that come at once: see [`GrpcRetry`].
 //! - On the server's side [`RespondLayer`](crate::RespondLayer) turns rejections into statuses by itself.
 //!
 //! # What a client sees of a rejection
@@ -49,21 +51,29 @@
 //!
 //! # Cost
 //!
-//! One look-up in the headers of the response.
+//! Two look-ups in the headers of a response, and one in its trailers. A retry clones the head of the request, and takes two small allocations and
+//! a list of the frames for its body: see [`ReplayBody`](crate::http::ReplayBody).
 
 mod classify;
 mod code;
 mod errors;
 mod layers;
+mod peek;
 mod pushback;
 mod retry;
+mod rules;
 #[cfg(feature = "tonic")]
 mod status;
 
 pub use classify::GrpcClassifier;
 pub use code::Code;
+pub(crate) use code::GRPC_STATUS;
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
+pub use peek::{EarlyTrailers, GrpcResponse, Peeked};
 pub use retry::GrpcRetry;
+
+/// The same as [`http::timeout`](crate::http::timeout()), which knows gRPC as well.
+pub use crate::http::timeout;
 
 pub(crate) use pushback::{PUSHBACK, millis};
 #[cfg(feature = "tonic")]

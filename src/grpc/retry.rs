@@ -1,34 +1,47 @@
+use http::{HeaderName, HeaderValue};
+
 use super::code::Code;
 use super::errors::{self, Cause, cause};
+use super::peek::GrpcResponse;
 use super::pushback::{self, Pushback};
-use crate::http::{CopyRequest, HttpResponse};
-use crate::{Decision, RetryPolicy, WithRejection};
+use super::rules::Rules;
+use crate::http::{HttpRequest, ReplayRequest, is_unprocessed};
+use crate::{ConfigError, Decision, RetryPolicy, RetryRefused, WithRejection};
 
-/// How gRPC calls are retried.
+static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+
+/// How gRPC calls are retried (proposal A6 of gRPC).
 ///
-/// A call is retried when its code is `UNAVAILABLE` (the head's, or the error's), which a server gives for what it has not begun, and when the
-/// transport fails. Further codes are for you to add: nobody but you knows which methods may be repeated.
+/// A call is retried when its code is `UNAVAILABLE`, which a server gives for what it has not begun, and when the transport fails. Further codes are
+/// for you to add, for all methods or for some: nobody but you knows which may be repeated. What the transport says was never begun (no
+/// connection, a stream that was refused unseen) is sent again whatever the codes are.
 ///
-/// `grpc-retry-pushback-ms` is met exactly; a negative or unreadable one forbids the retry.
+/// The code is the one in the head of the response, or of the error, or in trailers that come right after the head, without a message before them.
+/// Once there is a message, the call is the caller's: an error that comes later is never retried.
+///
+/// `grpc-retry-pushback-ms` is met exactly, and the back-off starts anew after it; a negative or unreadable one forbids the retry. A retry tells the server how
+/// many attempts there were before it, in `grpc-previous-rpc-attempts`.
 ///
 /// ```
 /// use mainstay::grpc::{self, Code, GrpcRetry};
 ///
-/// let layer = grpc::retry()
-///     .policy(GrpcRetry::new().also_code(Code::ResourceExhausted))
-///     .build()?;
+/// let policy = GrpcRetry::new()
+///     .also_code(Code::ResourceExhausted)
+///     .codes_for("shop.Search", [Code::Unavailable, Code::Internal])?
+///     .never("shop.Orders/Create")?;
+/// let layer = grpc::retry().policy(policy).build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 ///
 /// # With tonic
 ///
-/// The request of a tonic stub has a body that streams and cannot be copied, so **in this release a call from a stub is sent once**, whatever
-/// the policy says. A later release keeps small messages for a replay, with the same policy. Until then a call can be retried around the stub,
-/// where the message still is one: a `service_fn` over the message, behind a [`RetryLayer`](crate::RetryLayer).
-/// Requests whose body can be copied ([`CopyBody`](crate::http::CopyBody)) are retried now.
+/// A stub around the stack is retried like anything else. The body of its request streams, also that of a unary call, so it is kept as it is
+/// sent, up to [`replay_limit`](crate::RetryBuilder::replay_limit); streams of both directions are not held up. A call that has sent more is
+/// not retried: see [`ReplayBody`](crate::http::ReplayBody).
 #[derive(Debug, Clone)]
 pub struct GrpcRetry {
     codes: Vec<Code>,
+    rules: Rules,
 }
 
 impl GrpcRetry {
@@ -37,6 +50,7 @@ impl GrpcRetry {
     pub fn new() -> Self {
         Self {
             codes: vec![Code::Unavailable],
+            rules: Rules::default(),
         }
     }
 
@@ -53,6 +67,32 @@ impl GrpcRetry {
         self.codes.push(code.into());
         self
     }
+
+    /// Retries the calls of a service (`shop.Orders`) or of one method (`shop.Orders/Create`) after these codes and no others. What is said of a method goes before
+    /// what is said of its service, and that before what is said of all; of two for the same name, the later one holds.
+    ///
+    /// # Errors
+    ///
+    /// When the name is neither of a service nor of a method.
+    pub fn codes_for<C: Into<Code>>(
+        mut self,
+        name: impl AsRef<str>,
+        codes: impl IntoIterator<Item = C>,
+    ) -> Result<Self, ConfigError> {
+        let codes = codes.into_iter().map(Into::into).collect();
+        self.rules.set(name.as_ref(), Some(codes))?;
+        Ok(self)
+    }
+
+    /// Sends the calls of a service (`shop.Orders`) or of one method (`shop.Orders/Create`) once, whatever happens.
+    ///
+    /// # Errors
+    ///
+    /// When the name is neither of a service nor of a method.
+    pub fn never(mut self, name: impl AsRef<str>) -> Result<Self, ConfigError> {
+        self.rules.set(name.as_ref(), None)?;
+        Ok(self)
+    }
 }
 
 impl Default for GrpcRetry {
@@ -61,49 +101,82 @@ impl Default for GrpcRetry {
     }
 }
 
+/// What is kept of a request, and which rule is for it.
+#[derive(Debug)]
+pub struct KeptFor<K> {
+    request: K,
+    rule: Option<usize>,
+}
+
 impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for GrpcRetry
 where
-    Req: CopyRequest,
-    Res: HttpResponse,
+    Req: HttpRequest + ReplayRequest,
+    Res: GrpcResponse,
     Err: WithRejection + 'static,
 {
-    fn clone_request(&self, request: &Req) -> Option<Req> {
-        request.copy()
+    type Kept = KeptFor<Req::Kept>;
+
+    fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
+        let rule = self.rules.find(request.path());
+        if rule.is_some_and(|rule| self.rules.codes(rule).is_none()) {
+            return None;
+        }
+        let request = request.keep(limit)?;
+        Some(KeptFor { request, rule })
     }
 
-    fn decide(&self, _: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
+    fn decide(&self, kept: &Self::Kept, result: Result<&Res, &Err>, _: u32) -> Decision {
+        let of_rule = kept.rule.and_then(|rule| self.rules.codes(rule));
+        let codes = of_rule.unwrap_or(&self.codes);
         let code = match result {
-            Ok(response) => Code::of_head(response.status(), response.headers()),
+            Ok(response) => match response.early_trailers() {
+                Some(trailers) => Code::of_trailers(trailers),
+                None => Code::of_head(response.status(), response.headers()),
+            },
+            Err(error) if is_unprocessed(error) => return Decision::Retry,
             Err(error) => match cause(error) {
                 Cause::Code(code) => code,
                 Cause::TimedOut => Code::DeadlineExceeded,
                 Cause::Transport => Code::Unavailable,
             },
         };
-        if !self.codes.contains(&code) {
+        if !codes.contains(&code) {
             return Decision::Return;
         }
         let pushback = match result {
-            Ok(response) => pushback::read(response.headers()),
+            Ok(response) => {
+                let trailers = response.early_trailers().and_then(pushback::read);
+                trailers.or_else(|| pushback::read(response.headers()))
+            }
             Err(error) => errors::pushback(error),
         };
         match pushback {
             None => Decision::Retry,
             Some(Pushback::After(after)) => Decision::RetryAfter(after),
-            Some(Pushback::Never) => Decision::Return,
+            Some(Pushback::Never) => Decision::Fail,
         }
+    }
+
+    fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Result<Req, RetryRefused> {
+        let mut request = Req::again(&mut kept.request)?;
+        let previous = HeaderValue::from(attempt.saturating_sub(1));
+        request.headers_mut().insert(&PREVIOUS_ATTEMPTS, previous);
+        Ok(request)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc::{EarlyTrailers, Peeked};
+    use crate::retry::Receive;
     use crate::{Error, Reason, Rejection};
     use std::io;
+    use std::task::{Context, Waker};
     use std::time::Duration;
 
     type Req = http::Request<bytes::Bytes>;
-    type Res = http::Response<()>;
+    type Res = http::Response<Peeked<String>>;
     type Err = Error<io::Error>;
 
     fn decide(policy: &GrpcRetry, headers: &[(&str, &str)]) -> Decision {
@@ -111,9 +184,16 @@ mod tests {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        let response: Res = response.body(()).unwrap();
-        let request = Req::default();
-        RetryPolicy::<Req, Res, Err>::decide(policy, &request, Ok(&response), 1)
+        let response = response.body(String::new()).unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        decide_by(policy, Ok(&EarlyTrailers.receive(response, &mut cx)))
+    }
+
+    fn decide_by(policy: &GrpcRetry, result: Result<&Res, &Err>) -> Decision {
+        let mut request = Req::default();
+        *request.uri_mut() = http::Uri::from_static("http://shop.example/shop.Orders/Get");
+        let kept = RetryPolicy::<Req, Res, Err>::keep(policy, &mut request, 0).unwrap();
+        RetryPolicy::<Req, Res, Err>::decide(policy, &kept, result, 1)
     }
 
     #[test]
@@ -140,16 +220,13 @@ mod tests {
         };
         let delay = Duration::from_millis(40);
         assert_eq!(with("40"), Decision::RetryAfter(delay));
-        assert_eq!(with("-1"), Decision::Return);
-        assert_eq!(with("soon"), Decision::Return);
+        assert_eq!(with("-1"), Decision::Fail);
+        assert_eq!(with("soon"), Decision::Fail);
     }
 
     #[test]
     fn errors() {
-        let decide = |policy: &GrpcRetry, error: Err| {
-            let request = Req::default();
-            RetryPolicy::<Req, Res, Err>::decide(policy, &request, Err(&error), 1)
-        };
+        let decide = |policy: &GrpcRetry, error: Err| decide_by(policy, Err(&error));
         let policy = GrpcRetry::new();
         let reset = || Error::Inner(io::Error::other("reset"));
         assert_eq!(decide(&policy, reset()), Decision::Retry);
@@ -159,14 +236,38 @@ mod tests {
         assert_eq!(decide(&also, late()), Decision::Retry);
     }
 
-    #[cfg(feature = "tonic")]
     #[test]
-    fn a_request_of_tonics_is_not_copied() {
-        use http_body_util::Full;
-        let body = tonic::body::Body::new(Full::new(bytes::Bytes::from_static(b"x")));
-        let request = http::Request::new(body);
+    fn a_rule_for_a_method_replaces_the_codes_for_all() {
+        let policy = GrpcRetry::new().codes_for("shop.Orders", [Code::Aborted]);
+        let policy = policy.unwrap();
+        assert_eq!(decide(&policy, &[("grpc-status", "10")]), Decision::Retry);
+        assert_eq!(decide(&policy, &[("grpc-status", "14")]), Decision::Return);
+        let other = GrpcRetry::new().codes_for("shop.Carts", [Code::Aborted]);
+        let other = other.unwrap();
+        assert_eq!(decide(&other, &[("grpc-status", "14")]), Decision::Retry);
+    }
+
+    #[test]
+    fn what_is_never_retried_is_not_kept() {
+        let policy = GrpcRetry::new().never("shop.Orders").unwrap();
+        let mut request = Req::default();
+        let keep = |request: &mut Req| RetryPolicy::<Req, Res, Err>::keep(&policy, request, 0);
+        assert!(keep(&mut request).is_some());
+        *request.uri_mut() = http::Uri::from_static("/shop.Orders/Get");
+        assert!(keep(&mut request).is_none());
+    }
+
+    #[test]
+    fn a_retry_says_how_many_there_were_before() {
         let policy = GrpcRetry::new();
-        let copy = RetryPolicy::<_, Res, tonic::Status>::clone_request(&policy, &request);
-        assert!(copy.is_none());
+        let mut request = Req::default();
+        let kept = RetryPolicy::<Req, Res, Err>::keep(&policy, &mut request, 0);
+        assert!(request.headers().is_empty());
+        let mut kept = kept.unwrap();
+        for (attempt, previous) in [(2, "1"), (3, "2")] {
+            let again = RetryPolicy::<Req, Res, Err>::again(&policy, &mut kept, attempt);
+            let headers = again.unwrap().into_parts().0.headers;
+            assert_eq!(headers["grpc-previous-rpc-attempts"], previous);
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::code::Code;
 use super::errors::Cause;
 use super::pushback::{PUSHBACK, Pushback, millis, read};
 use crate::chain::find;
+use crate::http::was_unprocessed;
 use crate::{BoxError, Reason, Rejection, WithRejection};
 
 impl WithRejection for Status {
@@ -45,14 +46,15 @@ impl WithRejection for tonic::transport::Error {
     fn grow(self) -> Status {
         // tonic has a time limit of its own (`Endpoint::timeout`) and calls what it ends cancelled.
         let late = find::<TimeoutExpired>(&self).is_some();
-        let lost = find::<io::Error>(&self).is_some()
-            || find::<hyper::Error>(&self).is_some_and(hyper::Error::is_canceled);
+        let lost = find::<io::Error>(&self).is_some() || was_unprocessed(&self);
         let status = Status::from_error(Box::new(self));
         let code = match status.code() {
             _ if late => tonic::Code::DeadlineExceeded,
-            // It has no code for a connection that breaks, and calls a request cancelled for which there was none any more. A stream that
-            // the server has cancelled keeps its code.
-            tonic::Code::Unknown | tonic::Code::Cancelled if lost => tonic::Code::Unavailable,
+            // It has no code for a connection that breaks, calls a request cancelled for which there was none any more, and one that the
+            // server turned away as it shut down an internal error. A stream that the server has cancelled keeps its code.
+            tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal if lost => {
+                tonic::Code::Unavailable
+            }
             _ => return status,
         };
         let mut known = Status::new(code, status.message());

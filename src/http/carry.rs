@@ -2,30 +2,40 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::Carry;
+use super::InContextBody;
+use crate::correlation::InCorrelation;
+use crate::{Carry, Reply};
 
-/// The header that is written unless another is asked for: a name that need not be made anew for each request.
-static DEFAULT: HeaderName = HeaderName::from_static("x-correlation-id");
+/// The headers that are read and written unless others are asked for: their names need not be made anew for each request.
+static CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+fn known(field: &str) -> Option<&'static HeaderName> {
+    [&CORRELATION_ID, &REQUEST_ID]
+        .into_iter()
+        .find(|name| name.as_str() == field)
+}
 
 impl Carry for HeaderMap {
-    /// The value of a header; `None` when it is missing, or given more than once: nobody can say which one is meant.
+    /// The value of a header; an empty one when it is given more than once: nobody can say which one is meant.
+    #[inline]
     fn get(&self, field: &str) -> Option<&[u8]> {
-        let mut values = self.get_all(field).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => Some(value.as_bytes()),
-            _ => None,
-        }
-    }
-
-    fn has(&self, field: &str) -> bool {
-        self.contains_key(field)
+        let values = match known(field) {
+            Some(name) => self.get_all(name),
+            None => self.get_all(field),
+        };
+        let mut values = values.iter();
+        let first = values.next()?;
+        Some(match values.next() {
+            None => first.as_bytes(),
+            Some(_) => &[],
+        })
     }
 
     fn set(&mut self, field: &str, value: &str) {
-        let name = if field == DEFAULT {
-            Ok(DEFAULT.clone())
-        } else {
-            HeaderName::from_bytes(field.as_bytes())
+        let name = match known(field) {
+            Some(name) => Ok(name.clone()),
+            None => HeaderName::from_bytes(field.as_bytes()),
         };
         // What cannot be a header is left out: a request without its name in a log is better than no request.
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
@@ -40,10 +50,6 @@ impl<B> Carry for http::Request<B> {
         Carry::get(self.headers(), field)
     }
 
-    fn has(&self, field: &str) -> bool {
-        self.headers().has(field)
-    }
-
     fn set(&mut self, field: &str, value: &str) {
         self.headers_mut().set(field, value);
     }
@@ -54,12 +60,17 @@ impl<B> Carry for http::Response<B> {
         Carry::get(self.headers(), field)
     }
 
-    fn has(&self, field: &str) -> bool {
-        self.headers().has(field)
-    }
-
     fn set(&mut self, field: &str, value: &str) {
         self.headers_mut().set(field, value);
+    }
+}
+
+impl<B: http_body::Body> Reply for http::Response<B> {
+    type InContext = http::Response<InContextBody<B, InCorrelation>>;
+
+    #[inline]
+    fn in_context(self, scope: InCorrelation) -> Self::InContext {
+        self.map(|body| InContextBody::within(body, scope))
     }
 }
 
@@ -68,13 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_given_twice_is_none() {
+    fn a_header_given_twice_is_there_and_says_nothing() {
         let mut headers = HeaderMap::new();
         assert_eq!(Carry::get(&headers, "x-correlation-id"), None);
         headers.append("x-correlation-id", HeaderValue::from_static("a"));
         assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b"a"[..]));
         headers.append("x-correlation-id", HeaderValue::from_static("a"));
-        assert_eq!(Carry::get(&headers, "x-correlation-id"), None);
+        assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b""[..]));
     }
 
     #[test]

@@ -16,7 +16,11 @@ use crate::{Classify, Outcome, Verdict};
 /// 429 and 503 tell of overload, and their `Retry-After` (seconds or a date) is the hint that a circuit breaker may stay open for. What a
 /// layer further in refused is never shown to a classifier.
 ///
-/// It reads the head of a response only: a body that breaks off later still counts as a success.
+/// # The head and the body
+///
+/// A failure in the head is final. A success is not: the layers of [`mainstay::http`](crate::http) follow the body, and one that breaks off is a
+/// failure. A body that is read to its end, or that the caller drops, was a success. A response that says by its `content-type`
+/// that it is gRPC is judged as gRPC: see [`GrpcClassifier`](crate::grpc::GrpcClassifier).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HttpClassifier;
 

@@ -1,4 +1,4 @@
-//! What the adapters read of a request and of a response, whichever library they come from.
+//! What the adapters read (and write) of a request and of a response, whichever library they come from.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::retry_after;
 
-/// A request of HTTP: what a policy reads of it.
+/// A request of HTTP: what a policy reads of it, and where a layer writes.
 ///
 /// `http::Request` is one, and so is `reqwest::Request` (feature `reqwest`).
 #[diagnostic::on_unimplemented(
@@ -18,8 +18,14 @@ pub trait HttpRequest {
     /// The method.
     fn method(&self) -> &Method;
 
+    /// The path of its URI.
+    fn path(&self) -> &str;
+
     /// The headers.
     fn headers(&self) -> &HeaderMap;
+
+    /// The headers, to be written to.
+    fn headers_mut(&mut self) -> &mut HeaderMap;
 }
 
 /// A response of HTTP: what a classifier or a policy reads of it.
@@ -44,8 +50,18 @@ impl<B> HttpRequest for http::Request<B> {
     }
 
     #[inline]
+    fn path(&self) -> &str {
+        self.uri().path()
+    }
+
+    #[inline]
     fn headers(&self) -> &HeaderMap {
         self.headers()
+    }
+
+    #[inline]
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
     }
 }
 
@@ -91,11 +107,56 @@ impl<'a> ResponseHead<'a> {
         self.headers
     }
 
+    /// What `content-type` says.
+    pub(crate) fn content_type(&self) -> ContentType {
+        ContentType::of(self.headers)
+    }
+
     /// How long the server asks to be left alone: `Retry-After`, in seconds or as a date, on a 429 or a 503. A date in the past
     /// is zero.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after::read(self.status, self.headers)
+    }
+}
+
+/// The types of content that make a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ContentType {
+    Grpc,
+    GrpcWeb,
+    Events,
+    Other,
+}
+
+impl ContentType {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        match headers.get(http::header::CONTENT_TYPE) {
+            Some(value) => Self::of_value(value.as_bytes()),
+            None => Self::Other,
+        }
+    }
+
+    fn of_value(value: &[u8]) -> Self {
+        let rest = |after: &[u8]| {
+            let (start, rest) = value.split_at_checked(after.len())?;
+            start.eq_ignore_ascii_case(after).then_some(rest)
+        };
+        // Told apart by one byte, mostly: this is asked of every response.
+        match value.get(5) {
+            Some(b'c' | b'C') => match rest(b"application/grpc") {
+                Some([] | [b'+' | b';' | b' ', ..]) => Self::Grpc,
+                Some([b'-', ..]) if rest(b"application/grpc-web").is_some() => Self::GrpcWeb,
+                _ => Self::Other,
+            },
+            Some(b'e' | b'E') if rest(b"text/event-stream").is_some() => Self::Events,
+            _ => Self::Other,
+        }
+    }
+
+    /// gRPC's own or gRPC-Web's.
+    pub(crate) fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::GrpcWeb)
     }
 }
 

@@ -1,17 +1,18 @@
-//! Where layers for HTTP begin. A later release may follow a response to the end of its body behind the same names.
+//! Where layers for HTTP begin. All of them follow a response to the end of its body.
 
 use std::sync::Arc;
 
 use super::classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 use super::head::ResponseHead;
 use super::retry::HttpRetry;
+use super::track::EndOfBody;
 use crate::AtResponse;
 use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
 use crate::load_shed::LoadShedBuilder;
-use crate::retry::RetryBuilder;
+use crate::retry::{AsItComes, RetryBuilder};
 
-const TRACKER: AtResponse<HttpClassifier> = AtResponse::new(HttpClassifier);
+const TRACKER: EndOfBody<HttpClassifier> = EndOfBody::new(HttpClassifier);
 
 /// A circuit breaker that knows HTTP: 5xx and 429 are failures, and `Retry-After` keeps it open for as long.
 ///
@@ -19,7 +20,7 @@ const TRACKER: AtResponse<HttpClassifier> = AtResponse::new(HttpClassifier);
 /// let layer = mainstay::http::circuit_breaker().name("payments").build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn circuit_breaker() -> CircuitBreakerBuilder<AtResponse<HttpClassifier>> {
+pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     CircuitBreakerBuilder::tracked_by(TRACKER)
 }
 
@@ -29,7 +30,7 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<AtResponse<HttpClassifier>> {
 /// let layer = mainstay::http::load_shed().name("orders").build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn load_shed() -> LoadShedBuilder<AtResponse<HttpClassifier>> {
+pub fn load_shed() -> LoadShedBuilder<EndOfBody<HttpClassifier>> {
     LoadShedBuilder::tracked_by(TRACKER)
 }
 
@@ -39,7 +40,7 @@ pub fn load_shed() -> LoadShedBuilder<AtResponse<HttpClassifier>> {
 /// let layer = mainstay::http::bulkhead().name("orders").limit(64).build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
-pub fn bulkhead() -> BulkheadBuilder<Rejecting, AtResponse<HttpClassifier>> {
+pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<HttpClassifier>> {
     BulkheadBuilder::tracked_by(TRACKER)
 }
 
@@ -50,10 +51,10 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, AtResponse<HttpClassifier>> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 pub fn retry() -> RetryBuilder<HttpRetry> {
-    RetryBuilder::by(HttpRetry::new())
+    RetryBuilder::by(HttpRetry::new(), AsItComes)
 }
 
-impl CircuitBreakerBuilder<AtResponse<HttpClassifier>> {
+impl CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     /// Judges responses by a closure over their head; an error is a failure. See [`classify`].
     ///
     /// ```
@@ -71,22 +72,38 @@ impl CircuitBreakerBuilder<AtResponse<HttpClassifier>> {
     pub fn classify_head<F, V>(
         self,
         judge: F,
-    ) -> CircuitBreakerBuilder<AtResponse<Arc<ClassifyHead<F>>>>
+    ) -> CircuitBreakerBuilder<EndOfBody<Arc<ClassifyHead<F>>>>
     where
         F: Fn(&ResponseHead<'_>) -> V,
         V: HeadVerdict,
     {
-        self.classifier(classify(judge))
+        self.tracker(EndOfBody::new(Arc::new(classify(judge))))
     }
 }
 
-impl LoadShedBuilder<AtResponse<HttpClassifier>> {
+impl LoadShedBuilder<EndOfBody<HttpClassifier>> {
     /// Judges responses by a closure over their head; an error is a failure. See [`classify`].
-    pub fn classify_head<F, V>(self, judge: F) -> LoadShedBuilder<AtResponse<Arc<ClassifyHead<F>>>>
+    pub fn classify_head<F, V>(self, judge: F) -> LoadShedBuilder<EndOfBody<Arc<ClassifyHead<F>>>>
     where
         F: Fn(&ResponseHead<'_>) -> V,
         V: HeadVerdict,
     {
-        self.classifier(classify(judge))
+        self.tracker(EndOfBody::new(Arc::new(classify(judge))))
+    }
+}
+
+impl<M, C> BulkheadBuilder<M, EndOfBody<C>> {
+    /// Gives a place back when the head of the response is there, and not at the end of its body.
+    ///
+    /// For services whose responses are long and cheap: downloads, watches. What goes on in a body is then not limited.
+    pub fn until_head(self) -> BulkheadBuilder<M, AtResponse<C>> {
+        self.retracked(|EndOfBody(classifier)| AtResponse(classifier))
+    }
+}
+
+impl<C> LoadShedBuilder<EndOfBody<C>> {
+    /// Counts a call as over when the head of the response is there, and judges it by that alone.
+    pub fn until_head(self) -> LoadShedBuilder<AtResponse<C>> {
+        self.retracked(|EndOfBody(classifier)| AtResponse(classifier))
     }
 }

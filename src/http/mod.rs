@@ -15,7 +15,7 @@
 //! let mut service = ServiceBuilder::new()
 //!     .layer(breaker)
 //!     .service(service_fn(|_: Request<()>| async {
-//!         let mut response = Response::new(());
+//!         let mut response = Response::new(String::new());
 //!         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
 //!         Ok::<_, std::io::Error>(response)
 //!     }));
@@ -31,14 +31,25 @@
 //!
 //! # What is here
 //!
-//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`]. Begin with these under HTTP rather than
-//!   with the builders of the layers themselves. They read the head of a response.
-//! - What they are made of: [`HttpClassifier`], [`classify`] for a closure, [`HttpRetry`].
+//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`], [`timeout()`]. Begin with these under HTTP rather than
+//!   with the builders of the layers themselves: those know neither a status nor where a response ends.
+//! - What they are made of: [`HttpClassifier`], [`classify`] for a closure, [`EndOfBody`], [`HttpRetry`].
+//! - [`DeadlineLayer`], which tells the next service how long it has.
 //! - [`RespondLayer`](crate::RespondLayer), which turns rejections into responses, on the server's side.
 //! - [`Carry`](crate::Carry) for requests, responses and `http::HeaderMap`, so that
 //!   [`CorrelationLayer`](crate::CorrelationLayer) works on them.
+//! - [`InContextBody`], a body that is polled within the context of its request.
 //!
-//! The other layers ([`TimeoutLayer`](crate::TimeoutLayer), say) need to know nothing of HTTP.
+//! # How long a call lasts
+//!
+//! To the end of its response. A circuit breaker, a bulkhead and a load shedder that begin here learn the outcome when it is final (at a head
+//! that decides, or else at the end of the body, its error, or when it is dropped), and hold what they hold until the last frame of the
+//! body has been given out or the body is dropped. Latency is that of the head. Two kinds of response are over at their head: those that
+//! switch protocols (101), and streams of events (`text/event-stream`), which would fill any bulkhead with calls that only wait.
+//! [`until_head`](crate::bulkhead::BulkheadBuilder::until_head) does the same for all.
+//!
+//! For that the body becomes a [`GuardedBody`], which passes everything on as it is and allocates nothing; `reqwest::Response` stays
+//! what it is, and its body is boxed once more.
 //!
 //! # What it rejects
 //!
@@ -46,19 +57,44 @@
 //!
 //! # Cost
 //!
-//! A comparison of the status. Headers are read only where the status says that there may be something in them; a request is copied only if
-//! it may be repeated.
+//! A comparison of the status, and a look at the `content-type` of responses that have a body. Other headers are read only where the status says
+//! that there may be something in them. A retry clones the request's head, and takes two small allocations and a place in a list for each frame of
+//! a body that streams: see [`ReplayBody`].
 
+mod body;
+mod body_timed;
+mod body_watch;
 mod carry;
 mod classify;
-mod copy;
+mod deadline;
+mod early;
+mod end;
 mod head;
 mod layers;
+mod replay;
 mod retry;
 pub(crate) mod retry_after;
+mod scoped_body;
+mod timeout;
+mod track;
+mod unprocessed;
 
+pub use body::GuardedBody;
+pub use body_timed::TimedBody;
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
-pub use copy::{CopyBody, CopyRequest};
+pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer};
+pub use end::{ClassifyEnd, End};
+pub(crate) use head::ContentType;
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
+pub use replay::{KeptRequest, ReplayBody, ReplayRequest};
 pub use retry::HttpRetry;
+pub use scoped_body::InContextBody;
+pub use timeout::{BodyLimits, HttpLimit, timeout};
+pub use track::EndOfBody;
+
+pub(crate) use unprocessed::is_unprocessed;
+#[cfg(feature = "tonic")]
+pub(crate) use unprocessed::was_unprocessed;
+#[cfg(feature = "reqwest")]
+pub(crate) use {body::Rest, end::is_over_at_head, track::rest_of};

@@ -3,9 +3,10 @@ use std::fmt;
 
 use http::{Method, StatusCode};
 
-use super::copy::CopyRequest;
 use super::head::{HttpRequest, HttpResponse, ResponseHead};
-use crate::{Decision, RetryPolicy};
+use super::replay::ReplayRequest;
+use super::unprocessed::is_unprocessed;
+use crate::{Decision, RetryPolicy, RetryRefused};
 
 /// A request with this header may be repeated whatever its method: the server knows it again.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -13,7 +14,9 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// How HTTP requests are retried.
 ///
 /// A request is retried if it may be repeated: its method is idempotent (GET, HEAD, OPTIONS, TRACE, PUT, DELETE), or it has an
-/// `Idempotency-Key`. Any other is sent once, and costs nothing. So is one whose body cannot be copied: see [`CopyBody`](super::CopyBody).
+/// `Idempotency-Key`. Any other is sent again only if the transport says that the server never began it: there was no connection, or it was
+/// closed before the request was sent, or HTTP/2 refused the stream unseen (`REFUSED_STREAM`, `GOAWAY`; feature `http2`). A request
+/// whose body cannot be sent again is sent once: see [`ReplayBody`](super::ReplayBody).
 ///
 /// It is retried after the statuses 408, 425, 429, 502, 503 and 504, after errors of the transport, and after an attempt that timed out. A
 /// `Retry-After` on a 429 or a 503 is met exactly. 500 is not in the list, because what broke a server once usually does so again:
@@ -89,23 +92,37 @@ impl Default for HttpRetry {
     }
 }
 
+/// What is kept of a request, and whether it may be repeated.
+#[derive(Debug)]
+pub struct KeptFor<K> {
+    request: K,
+    may_repeat: bool,
+}
+
 impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for HttpRetry
 where
-    Req: HttpRequest + CopyRequest,
+    Req: HttpRequest + ReplayRequest,
     Res: HttpResponse,
     Err: 'static,
 {
-    fn clone_request(&self, request: &Req) -> Option<Req> {
-        if self.may_repeat(request) {
-            request.copy()
-        } else {
-            None
-        }
+    type Kept = KeptFor<Req::Kept>;
+
+    #[inline]
+    fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
+        let may_repeat = self.may_repeat(request);
+        let request = request.keep(limit)?;
+        Some(KeptFor {
+            request,
+            may_repeat,
+        })
     }
 
-    fn decide(&self, _: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
+    fn decide(&self, kept: &Self::Kept, result: Result<&Res, &Err>, _: u32) -> Decision {
         match result {
             Ok(response) if self.statuses.contains(&response.status()) => {
+                if !kept.may_repeat {
+                    return Decision::Fail;
+                }
                 match ResponseHead::of(response).retry_after() {
                     // "At once" (0, or a date that has passed by our clock) says nothing that would be worth giving up the
                     // back-off and its jitter for.
@@ -115,8 +132,13 @@ where
             }
             Ok(_) => Decision::Return,
             Err(error) if is_final(error) => Decision::Return,
-            Err(_) => Decision::Retry,
+            Err(error) if kept.may_repeat || is_unprocessed(error) => Decision::Retry,
+            Err(_) => Decision::Fail,
         }
+    }
+
+    fn again(&self, kept: &mut Self::Kept, _: u32) -> Result<Req, RetryRefused> {
+        Req::again(&mut kept.request)
     }
 }
 
@@ -155,29 +177,36 @@ mod tests {
     type Res = http::Response<()>;
     type Err = Error<io::Error>;
 
-    fn copies(policy: &HttpRetry, method: &str, key: Option<&str>) -> bool {
+    fn repeats(policy: &HttpRetry, method: &str, key: Option<&str>) -> bool {
         let mut request = http::Request::builder().method(method);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let request: Req = request.body("").unwrap();
-        RetryPolicy::<Req, Res, Err>::clone_request(policy, &request).is_some()
+        let mut request: Req = request.body("").unwrap();
+        let kept = RetryPolicy::<Req, Res, Err>::keep(policy, &mut request, 0).unwrap();
+        let mut response: Res = http::Response::new(());
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        match RetryPolicy::<Req, Res, Err>::decide(policy, &kept, Ok(&response), 1) {
+            Decision::Retry => true,
+            Decision::Fail => false,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn only_what_may_be_repeated_is_copied() {
+    fn only_what_may_be_repeated_is_retried() {
         let policy = HttpRetry::new();
         for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
-            assert!(copies(&policy, method, None), "{method}");
+            assert!(repeats(&policy, method, None), "{method}");
         }
         for method in ["POST", "PATCH", "CONNECT", "PURGE"] {
-            assert!(!copies(&policy, method, None), "{method}");
-            assert!(!copies(&policy, method, Some("")), "{method}");
-            assert!(copies(&policy, method, Some("4711")), "{method}");
+            assert!(!repeats(&policy, method, None), "{method}");
+            assert!(!repeats(&policy, method, Some("")), "{method}");
+            assert!(repeats(&policy, method, Some("4711")), "{method}");
         }
         let policy = HttpRetry::new().also_method(Method::POST);
-        assert!(copies(&policy, "POST", None));
-        assert!(!copies(&policy, "PATCH", None));
+        assert!(repeats(&policy, "POST", None));
+        assert!(!repeats(&policy, "PATCH", None));
     }
 
     fn decide(policy: &HttpRetry, status: u16, after: Option<&str>) -> Decision {
@@ -186,8 +215,14 @@ mod tests {
             response = response.header("retry-after", after);
         }
         let response: Res = response.body(()).unwrap();
-        let request = Req::new("");
-        RetryPolicy::<Req, Res, Err>::decide(policy, &request, Ok(&response), 1)
+        decide_by(policy, "GET", Ok(&response))
+    }
+
+    fn decide_by(policy: &HttpRetry, method: &str, result: Result<&Res, &Err>) -> Decision {
+        let request = http::Request::builder().method(method);
+        let mut request: Req = request.body("").unwrap();
+        let kept = RetryPolicy::<Req, Res, Err>::keep(policy, &mut request, 0).unwrap();
+        RetryPolicy::<Req, Res, Err>::decide(policy, &kept, result, 1)
     }
 
     #[test]
@@ -219,11 +254,10 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_transport_are_retried() {
+    fn errors_of_the_transport_are_retried_where_the_request_may_be_repeated() {
         let error = Error::Inner(io::Error::other("reset"));
-        let request = Req::new("");
         let policy = HttpRetry::new();
-        let decision = RetryPolicy::<Req, Res, Err>::decide(&policy, &request, Err(&error), 1);
-        assert_eq!(decision, Decision::Retry);
+        assert_eq!(decide_by(&policy, "GET", Err(&error)), Decision::Retry);
+        assert_eq!(decide_by(&policy, "POST", Err(&error)), Decision::Fail);
     }
 }

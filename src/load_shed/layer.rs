@@ -227,11 +227,22 @@ impl<T> LoadShedBuilder<T> {
 
     /// Judges results by a [`Classify`](crate::Classify) of your own.
     pub fn classifier<C>(self, classifier: C) -> LoadShedBuilder<AtResponse<Arc<C>>> {
+        self.tracker(AtResponse(Arc::new(classifier)))
+    }
+
+    /// Follows calls by a [`Track`](crate::Track) of your own: it judges responses, and says when a call is over.
+    ///
+    /// [`AtResponse`] is the default here; `mainstay::http` and `mainstay::grpc` begin with one that lasts to the end of the body.
+    pub fn tracker<T2>(self, tracker: T2) -> LoadShedBuilder<T2> {
+        self.retracked(|_| tracker)
+    }
+
+    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> LoadShedBuilder<T2> {
         LoadShedBuilder {
             name: self.name,
             limit: self.limit,
             on_cancel: self.on_cancel,
-            tracker: AtResponse(Arc::new(classifier)),
+            tracker: by(self.tracker),
             observer: self.observer,
         }
     }

@@ -27,7 +27,11 @@ const SAMPLES: u32 = 64;
 /// At most every so many calls are skipped between two samples.
 const SPARSEST: u32 = 256;
 
-pub(crate) struct Load {
+#[allow(
+    missing_debug_implementations,
+    reason = "nobody outside can get hold of one"
+)]
+pub struct Load {
     /// The generation, how many calls were ever admitted, and how many are in flight. The number of an
     /// admission decides whether the call is a sample, which makes sampling free.
     word: AtomicU64,
@@ -198,7 +202,7 @@ impl Load {
 
     /// The call is no longer in flight. One of an earlier generation has not been for long.
     #[inline]
-    pub(crate) fn release(&self, admitted: Admitted) {
+    pub(crate) fn give_back(&self, admitted: Admitted) {
         let mut word = self.word.load(Ordering::Relaxed);
         while generation(word) == admitted.generation {
             match self.word.compare_exchange_weak(
@@ -307,10 +311,10 @@ mod tests {
         for _ in 0..ADMISSIONS + 10 {
             let admitted = load.try_admit().unwrap();
             assert_eq!(admitted.stamp(), stays.stamp());
-            load.release(admitted);
+            load.give_back(admitted);
         }
         assert_eq!(load.in_flight(), 1);
-        load.release(stays);
+        load.give_back(stays);
         assert_eq!(load.in_flight(), 0);
     }
 
@@ -326,9 +330,9 @@ mod tests {
             let now = Moment::now().since_beginning() + Duration::from_secs(3600);
             assert_eq!(load.dropped(old, now), None);
         }
-        load.release(old);
+        load.give_back(old);
         assert_eq!(load.in_flight(), 1);
-        load.release(new);
+        load.give_back(new);
         assert_eq!(load.in_flight(), 0);
     }
 }

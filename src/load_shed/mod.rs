@@ -48,6 +48,7 @@
 mod layer;
 mod load;
 mod service;
+mod settle;
 
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
 pub use service::{InFlight, LoadShed, ResponseFuture, Uncounted};

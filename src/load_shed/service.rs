@@ -1,17 +1,16 @@
 use std::fmt;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tower_service::Service;
 
 use super::layer::{Limited, OnReadiness};
-use super::load::{Admitted, Load};
-use crate::context;
-use crate::guarded::{Guard, Guarded, Inner, Progress, Ready};
-use crate::observe::EventKind;
-use crate::runtime::{Entry, Moment};
-use crate::track::{CANCELLED, FAILED, Settle, Track};
-use crate::{AtResponse, Grown, Outcome, Reason, Verdict, WithRejection};
+use super::load::Load;
+use crate::guarded::{Guard, Guarded, Inner, Ready};
+use crate::hold::{Hold, Nothing};
+use crate::runtime::Entry;
+use crate::time::Time;
+use crate::track::{Settle, Track};
+use crate::{AtResponse, Grown, Held, Reason, Verdict, WithRejection};
 
 /// A service behind a [`LoadShedLayer`](crate::LoadShedLayer).
 #[derive(Clone)]
@@ -51,7 +50,7 @@ where
     S::Error: WithRejection,
     T: Track<S::Response, Grown<S::Error>> + Clone,
 {
-    type Response = T::Response<InFlight<T>>;
+    type Response = T::Response;
     type Error = Grown<S::Error>;
     type Future = ResponseFuture<S::Future, InFlight<T>>;
 
@@ -71,12 +70,15 @@ where
             Ready::Yes => match mode.load.try_admit() {
                 Some(admitted) => {
                     let entry = admitted.sample.then(Entry::new);
-                    let in_flight = InFlight {
-                        load: mode.load.state(),
-                        tracker: mode.tracker.clone(),
-                        started: entry.as_ref().map_or(Moment::NEVER, Entry::now),
-                        progress: Progress::new(admitted.to_bits()),
+                    // Known for samples from the start, for the others from when they first had to wait: that is all that
+                    // a cancellation needs.
+                    let time = match &entry {
+                        Some(entry) => Time::since(entry.now()),
+                        None => Time::UNKNOWN,
                     };
+                    let load = mode.load.state();
+                    let in_flight =
+                        InFlight::new(load, time, admitted.to_bits(), mode.tracker.clone());
                     return Guarded::admitted(self.inner.service.call(request), in_flight);
                 }
                 None => Reason::Shed,
@@ -114,111 +116,7 @@ where
 pub type ResponseFuture<F, G = InFlight<AtResponse>> = Guarded<F, G>;
 
 /// A call in flight under a limit.
-pub struct InFlight<T> {
-    load: &'static Load,
-    tracker: T,
-    /// Known for samples from the start, for the others from when they first had to wait: that is all a
-    /// cancellation needs.
-    started: Moment,
-    /// With how it was admitted.
-    progress: Progress,
-}
-
-impl<T> InFlight<T> {
-    #[inline]
-    fn admitted(&self) -> Admitted {
-        Admitted::from_bits(self.progress.number())
-    }
-
-    /// The latency of a sample is taken, or a drop is noted.
-    #[cold]
-    fn report(&self, verdict: Verdict) {
-        let (load, outcome) = (self.load, verdict.outcome());
-        let now = Moment::now();
-        let latency = (self.started != Moment::NEVER).then(|| now.since(self.started));
-        let ran = if context::deadline_has_passed() {
-            // Cut off by its own deadline, however short that was: no caller that changed its mind.
-            Some(Duration::MAX)
-        } else {
-            latency
-        };
-        let gave_up =
-            outcome == Outcome::Cancelled && ran.is_some_and(|ran| load.gave_up_after(ran));
-        let now = now.since_beginning();
-        let moved = match latency {
-            _ if verdict.is_overload() || gave_up => load.dropped(self.admitted(), now),
-            Some(latency) if self.admitted().sample && outcome == Outcome::Success => {
-                load.sample(self.admitted(), now, latency)
-            }
-            _ => None,
-        };
-        if let Some((from, to)) = moved {
-            let stamp = self.admitted().stamp();
-            load.listeners
-                .tell(stamp, || EventKind::LimitChanged { from, to });
-        }
-    }
-}
-
-impl<T> Settle for InFlight<T> {
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn settle(&mut self, verdict: Verdict) {
-        if self.progress.is_settled() {
-            return;
-        }
-        self.progress.settle();
-        let tells = self.admitted().sample
-            || verdict.is_overload()
-            || verdict.outcome() == Outcome::Cancelled;
-        if tells && self.load.moves() {
-            self.report(verdict);
-        }
-        let stamp = self.admitted().stamp();
-        self.load.listeners.tell(stamp, || EventKind::Settled {
-            outcome: verdict.outcome(),
-            latency: None,
-        });
-    }
-}
-
-impl<T> Guard for InFlight<T> {
-    type Track = T;
-
-    #[inline]
-    fn tracker(&self) -> &T {
-        &self.tracker
-    }
-
-    #[inline]
-    fn entered(&mut self) {
-        self.progress.enter();
-    }
-
-    #[inline]
-    fn returned(&mut self) {
-        self.progress.leave();
-    }
-
-    #[inline]
-    fn suspended(&mut self) {
-        self.returned();
-        if self.started == Moment::NEVER && self.load.moves() {
-            self.started = Moment::now();
-        }
-    }
-}
-
-impl<T> Drop for InFlight<T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.settle(if self.progress.is_entered() {
-            FAILED
-        } else {
-            CANCELLED
-        });
-        self.load.release(self.admitted());
-    }
-}
+pub type InFlight<T> = Hold<Load, T>;
 
 /// What a call holds where only readiness sheds: nothing.
 #[derive(Debug, Clone, Copy)]
@@ -227,6 +125,15 @@ pub struct Uncounted;
 impl Settle for Uncounted {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&mut self, _: Verdict) {}
+
+    #[inline]
+    fn holds(&self) -> bool {
+        false
+    }
+
+    fn into_held(self) -> Held {
+        Hold::new(&Nothing, (), 0, ()).into_held()
+    }
 }
 
 impl Guard for Uncounted {
@@ -250,11 +157,5 @@ impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
             .field("inner", &self.inner.service)
             .field("mode", &self.mode)
             .finish()
-    }
-}
-
-impl<T> fmt::Debug for InFlight<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InFlight")
     }
 }

@@ -30,7 +30,8 @@
 //!
 //! # What is retried
 //!
-//! What [`HttpRetry`](crate::http::HttpRetry) says. A request whose body is a stream cannot be copied and is sent once. Errors that would be the same again
+//! What [`HttpRetry`](crate::http::HttpRetry) says. A request whose body is a stream is sent again, too, as long as no more of it has
+//! been read than [`replay_limit`](crate::RetryBuilder::replay_limit) says: see [`ReplayBody`]. Errors that would be the same again
 //! (a request that cannot be built, too many redirects, a response that cannot be read) are not retried.
 //!
 //! # What it rejects, what a clone shares
@@ -46,15 +47,17 @@
 //! One clone of the stack per request.
 
 mod send;
+mod track;
 
 use std::any::Any;
+use std::fmt;
 
 use http::{HeaderMap, Method, StatusCode};
-use reqwest::{Request, Response};
+use reqwest::{Body, Request, Response};
 
 use crate::chain::find;
-use crate::http::{CopyRequest, HttpRequest, HttpResponse};
-use crate::{BoxError, Carry, Error, Plain};
+use crate::http::{HttpRequest, HttpResponse, ReplayBody, ReplayRequest};
+use crate::{BoxError, Carry, Error, Plain, RetryRefused, WholeReply};
 
 pub use send::{SendFuture, SendThrough};
 
@@ -63,10 +66,6 @@ impl Plain for reqwest::Error {}
 impl Carry for Request {
     fn get(&self, field: &str) -> Option<&[u8]> {
         Carry::get(self.headers(), field)
-    }
-
-    fn has(&self, field: &str) -> bool {
-        self.headers().has(field)
     }
 
     fn set(&mut self, field: &str, value: &str) {
@@ -79,22 +78,29 @@ impl Carry for Response {
         Carry::get(self.headers(), field)
     }
 
-    fn has(&self, field: &str) -> bool {
-        self.headers().has(field)
-    }
-
     fn set(&mut self, field: &str, value: &str) {
         self.headers_mut().set(field, value);
     }
 }
+
+/// It is left as it is: its body is read from a peer, and nobody's code runs there.
+impl WholeReply for Response {}
 
 impl HttpRequest for Request {
     fn method(&self) -> &Method {
         self.method()
     }
 
+    fn path(&self) -> &str {
+        self.url().path()
+    }
+
     fn headers(&self) -> &HeaderMap {
         self.headers()
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
     }
 }
 
@@ -108,9 +114,46 @@ impl HttpResponse for Response {
     }
 }
 
-impl CopyRequest for Request {
-    fn copy(&self) -> Option<Self> {
-        self.try_clone()
+impl ReplayRequest for Request {
+    type Kept = KeptRequest;
+
+    fn keep(&mut self, limit: usize) -> Option<KeptRequest> {
+        let mut body = self.body_mut().take();
+        // Without a body there is nothing that could not be cloned.
+        let head = self.try_clone();
+        let kept = match &mut body {
+            Some(body) => body.keep(limit).map(Some),
+            None => Some(None),
+        };
+        *self.body_mut() = body;
+        Some(KeptRequest {
+            head: head?,
+            body: kept?,
+        })
+    }
+
+    fn again(kept: &mut KeptRequest) -> Result<Self, RetryRefused> {
+        let mut request = kept.head.try_clone().ok_or(RetryRefused::Body)?;
+        *request.body_mut() = match &mut kept.body {
+            Some(body) => Some(Body::again(body)?),
+            None => None,
+        };
+        Ok(request)
+    }
+}
+
+/// What is kept of a [`reqwest::Request`].
+pub struct KeptRequest {
+    head: Request,
+    body: Option<<Body as ReplayBody>::Kept>,
+}
+
+impl fmt::Debug for KeptRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither the headers nor the query: they may hold secrets.
+        f.debug_struct("KeptRequest")
+            .field("method", self.head.method())
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,6 +166,11 @@ pub(crate) fn is_final(error: &dyn Any) -> bool {
 /// Whether the caller made it: of a URL, or of a body of which the source broke off.
 pub(crate) fn is_callers_fault(error: &dyn Any) -> bool {
     the_error(error).is_some_and(is_callers)
+}
+
+/// Whether there was no connection to send the request on.
+pub(crate) fn is_unprocessed(error: &(dyn std::error::Error + 'static)) -> bool {
+    find::<reqwest::Error>(error).is_some_and(reqwest::Error::is_connect)
 }
 
 fn is_callers(error: &reqwest::Error) -> bool {

@@ -9,11 +9,10 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 #[cfg(feature = "axum")]
 use super::body::KnownBody;
 use super::body::MakeBody;
-use crate::grpc::{Code, PUSHBACK, millis};
+use crate::grpc::{Code, GRPC_STATUS, PUSHBACK, millis};
 use crate::http::retry_after::seconds;
 use crate::{Reason, Rejection};
 
-static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 static GRPC_PUSHBACK: HeaderName = HeaderName::from_static(PUSHBACK);
 
@@ -173,6 +172,18 @@ fn grpc<ResB, B: MakeBody<ResB>>(
     let mut response = Response::new(body.make(Bytes::new()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    write_status(headers, rejection, look);
+    response
+}
+
+/// The trailers of a response that had begun when it was rejected.
+pub(crate) fn grpc_trailers(rejection: &Rejection) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    write_status(&mut trailers, rejection, Look::DEFAULT);
+    trailers
+}
+
+fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: Look) {
     let code = Code::of_reason(rejection.reason());
     headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
     let message = if look.names {
@@ -186,7 +197,6 @@ fn grpc<ResB, B: MakeBody<ResB>>(
     if let Some(after) = rejection.retry_after() {
         headers.insert(GRPC_PUSHBACK.clone(), millis(after).into());
     }
-    response
 }
 
 /// The answer that a user made of an error, in the dialect of the request: a caller that speaks gRPC must be told in gRPC, and the

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::http::{GuardedBody, InContextBody};
+use crate::scoped::Scope;
+
 /// A body type that a short text can be put into: those of axum, tonic, reqwest and http-body-util with their features, and plain ones.
 #[diagnostic::on_unimplemented(
     message = "mainstay does not know how to make a body of type `{Self}` for the answer to a rejection",
@@ -36,6 +39,19 @@ bodies! {
     #[cfg(feature = "reqwest")] reqwest::Body => Self::from,
     #[cfg(feature = "tonic")] tonic::body::Body => |bytes| Self::new(http_body_util::Full::new(bytes)),
     #[cfg(feature = "hyper")] http_body_util::Full<Bytes> => Self::new,
+}
+
+impl<B: RejectionBody> RejectionBody for GuardedBody<B> {
+    fn from_bytes(bytes: Bytes) -> Self {
+        Self::new(B::from_bytes(bytes), None)
+    }
+}
+
+/// It is not one of the request's own, and so it is in no context.
+impl<B: RejectionBody, S: Scope> RejectionBody for InContextBody<B, S> {
+    fn from_bytes(bytes: Bytes) -> Self {
+        Self::outside(B::from_bytes(bytes))
+    }
 }
 
 /// How a [`RespondLayer`](crate::RespondLayer) makes a body.

@@ -68,6 +68,7 @@ mod service;
 
 #[cfg(feature = "axum")]
 pub(crate) use answer::answer_http;
+pub(crate) use answer::grpc_trailers;
 pub use body::{BodyWith, EmptyBody, KnownBody, MakeBody, RejectionBody};
 pub use errors::{MapError, MapErrorWith, Mapping, MayBeRejection, OnlyRejection, RejectionsOnly};
 pub use layer::RespondLayer;

@@ -52,7 +52,7 @@ where
     type Error = Infallible;
     type Future = ResponseFuture<S::Future, M, B>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         if self.unready.is_none()
             && let Err(error) = ready!(self.inner.poll_ready(cx))
@@ -62,19 +62,26 @@ where
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let dialect = Dialect::of(request.method(), request.headers());
-        let state = match self.unready.take() {
-            None => State::Calling {
-                inner: self.inner.call(request),
-            },
-            error => State::Failed { error },
-        };
+        let layer = self.layer.clone();
+        // Made where it is to be: the inner future is large, mostly, and to move it is not for nothing.
+        if self.unready.is_none() {
+            return ResponseFuture {
+                state: State::Calling {
+                    inner: self.inner.call(request),
+                },
+                dialect,
+                layer,
+            };
+        }
         ResponseFuture {
-            state,
+            state: State::Failed {
+                error: self.unready.take(),
+            },
             dialect,
-            layer: self.layer.clone(),
+            layer,
         }
     }
 }
@@ -115,7 +122,7 @@ where
 {
     type Output = Result<Response<ResB>, Infallible>;
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let error = match this.state.project() {

@@ -10,6 +10,7 @@ use tower_service::Service;
 use super::budget::Payment;
 use super::layer::{Core, Settings};
 use super::policy::{Decision, RetryPolicy};
+use super::receive::Receive;
 use super::service::Kit;
 use super::wait::Wait;
 use crate::context::{self, AttemptScope};
@@ -35,49 +36,53 @@ impl Scope for Attempt {
 pin_project! {
     /// The future of a call that may be tried again.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, Req, P>
+    pub struct ResponseFuture<S, Req, P, R>
     where
         S: Service<Req>,
         S::Error: WithRejection,
+        R: Receive<S::Response>,
+        P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
     {
         #[pin]
-        phase: Phase<S, S::Future, Grown<S::Error>>,
-        // To send again; `None` where the request cannot be copied.
-        copy: Option<Req>,
+        phase: Phase<S, S::Future, Grown<S::Error>, Req>,
+        // To send again; `None` where the request cannot be. Dropped as soon as the answer is known: it may keep a body.
+        kept: Option<P::Kept>,
         attempt: u32,
         steps: Steps,
         deadline: Moment,
-        kit: Held<Kit<S, P>>,
+        kit: Held<Kit<S, P, R>>,
     }
 }
 
 pin_project! {
     #[project = PhaseProj]
-    enum Phase<S, F, E> {
+    enum Phase<S, F, E, Req> {
         Calling {
             #[pin]
             call: Scoped<F, Attempt>,
         },
         /// Apart, because it is large, and most calls never come here.
         Waiting {
-            wait: Pin<Box<Wait<S, E>>>,
+            wait: Pin<Box<Wait<S, E, Req>>>,
         },
         Done,
     }
 }
 
-impl<S, Req, P> ResponseFuture<S, Req, P>
+impl<S, Req, P, R> ResponseFuture<S, Req, P, R>
 where
     S: Service<Req>,
     S::Error: WithRejection,
+    R: Receive<S::Response>,
+    P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
 {
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn new(call: S::Future, copy: Option<Req>, kit: Held<Kit<S, P>>) -> Self {
+    pub(super) fn new(call: S::Future, kept: Option<P::Kept>, kit: Held<Kit<S, P, R>>) -> Self {
         Self {
             phase: Phase::Calling {
                 call: Scoped::new(call, Attempt(1)),
             },
-            copy,
+            kept,
             attempt: 1,
             steps: Steps::default(),
             deadline: context::deadline(),
@@ -86,13 +91,14 @@ where
     }
 }
 
-impl<S, Req, P> Future for ResponseFuture<S, Req, P>
+impl<S, Req, P, R> Future for ResponseFuture<S, Req, P, R>
 where
     S: Service<Req> + Clone,
     S::Error: WithRejection,
-    P: RetryPolicy<Req, S::Response, Grown<S::Error>>,
+    R: Receive<S::Response>,
+    P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
 {
-    type Output = Result<S::Response, Grown<S::Error>>;
+    type Output = Result<R::Response, Grown<S::Error>>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -100,53 +106,54 @@ where
         loop {
             match this.phase.as_mut().project() {
                 PhaseProj::Calling { call } => {
-                    let result = ready!(call.poll(cx)).map_err(WithRejection::grow);
-                    let (attempt, core) = (*this.attempt, &this.kit.core);
-                    let decision = match this.copy {
-                        Some(request) if !not_sent(&result) => {
-                            Some(core.policy.decide(request, result.as_ref(), attempt))
-                        }
-                        _ => None,
+                    let core = &this.kit.core;
+                    let result = match ready!(call.poll(cx)) {
+                        Ok(response) => Ok(core.receive.receive(response, cx)),
+                        Err(error) => Err(error.grow()),
                     };
-                    let hint = match decision.unwrap_or(Decision::Return) {
-                        Decision::Return => {
-                            // Only what the policy has seen and let pass is known to be a success.
-                            if let (Some(_), Ok(_), Some(budget)) =
-                                (decision, &result, &core.settings.budget)
-                            {
-                                budget.succeeded();
-                            }
-                            this.phase.set(Phase::Done);
-                            return Poll::Ready(result);
-                        }
-                        Decision::Retry => None,
-                        Decision::RetryAfter(hint) => Some(hint),
-                    };
+                    let kept = this.kept.as_mut().filter(|_| !not_sent(&result));
                     // Where it is called and where it is polled may be different tasks: either's deadline holds.
-                    let deadline = (*this.deadline).min(context::deadline());
-                    let Some(next) = core.prepare(attempt, *this.steps, hint, deadline) else {
+                    let deadline = || (*this.deadline).min(context::deadline());
+                    let next = match kept {
+                        None => None,
+                        Some(kept) => {
+                            let decision = core.policy.decide(kept, result.as_ref(), *this.attempt);
+                            match core.heed(decision, result.is_ok()) {
+                                None => None,
+                                Some(hint) => {
+                                    let again = |attempt| core.policy.again(kept, attempt);
+                                    core.prepare(
+                                        *this.attempt,
+                                        *this.steps,
+                                        hint,
+                                        deadline(),
+                                        again,
+                                    )
+                                }
+                            }
+                        }
+                    };
+                    let Some((next, request)) = next else {
+                        *this.kept = None;
                         this.phase.set(Phase::Done);
                         return Poll::Ready(result);
                     };
                     *this.steps = next.steps;
-                    let (at, payment) = (next.at, next.payment);
                     // Sets the response free, with all it holds, and the finished call.
-                    let wait = Box::pin(Wait::until(at, payment, result.err()));
+                    let wait = Box::pin(Wait::until(next.at, next.payment, request, result.err()));
                     this.phase.set(Phase::Waiting { wait });
                 }
                 PhaseProj::Waiting { wait } => {
                     let deadline = (*this.deadline).min(context::deadline());
                     let result = ready!(wait.as_mut().poll(cx, this.kit, deadline));
-                    let (mut service, request) = match (result, this.copy.take()) {
-                        (Ok(service), Some(request)) => (service, request),
-                        (Ok(_), None) => return Poll::Pending,
-                        (Err(error), _) => {
+                    let (mut service, request) = match result {
+                        Ok(next) => next,
+                        Err(error) => {
+                            *this.kept = None;
                             this.phase.set(Phase::Done);
                             return Poll::Ready(Err(error));
                         }
                     };
-                    // Also before the last attempt: the budget wants to know how that one goes.
-                    *this.copy = this.kit.core.policy.clone_request(&request);
                     *this.attempt += 1;
                     let scope = Attempt(*this.attempt);
                     let entered = scope.enter();
@@ -177,26 +184,48 @@ struct Next {
     payment: Option<Payment>,
 }
 
-impl<P> Core<P> {
+impl<P, R> Core<P, R> {
+    /// `None` where this result is the answer, else the server's hint, if it gave one. Also tells the budget how the attempt went.
+    #[inline]
+    fn heed(&self, decision: Decision, is_response: bool) -> Option<Option<Duration>> {
+        let wanted = match decision {
+            Decision::Return => {
+                // Only what the policy has seen and let pass is known to be a success: as far as the response that it saw can tell, which for
+                // a body that streams is its head.
+                if let (true, Some(budget)) = (is_response, &self.settings.budget) {
+                    budget.succeeded();
+                }
+                return None;
+            }
+            Decision::Fail => None,
+            Decision::Retry => Some(None),
+            Decision::RetryAfter(hint) => Some(Some(hint)),
+        };
+        if let Some(budget) = &self.settings.budget {
+            budget.failed();
+        }
+        wanted
+    }
+
     /// `None` where something forbids another attempt: the last one's result is the answer all the same.
     #[cold]
-    fn prepare(
+    fn prepare<Req>(
         &self,
         attempt: u32,
         steps: Steps,
         hint: Option<Duration>,
         deadline: Moment,
-    ) -> Option<Next> {
-        let settings = &self.settings;
-        if let Some(budget) = &settings.budget {
-            budget.failed();
-        }
-        match settings.next(attempt, steps, hint, deadline) {
-            Ok(next) => {
+        again: impl FnOnce(u32) -> Result<Req, RetryRefused>,
+    ) -> Option<(Next, Req)> {
+        let next = self.settings.next(attempt, steps, hint, deadline);
+        // Last of all: it takes the body away from the attempt that may still be sending it. Without it, nothing has been paid.
+        let next = next.and_then(|next| Ok((again(attempt + 1)?, next)));
+        match next {
+            Ok((request, next)) => {
                 let (attempt, delay) = (attempt + 1, next.delay);
                 self.listeners
                     .tell(NOW, || EventKind::Retrying { attempt, delay });
-                Some(next)
+                Some((next, request))
             }
             Err(why) => {
                 self.listeners.tell(NOW, || EventKind::RetryRefused(why));
@@ -207,7 +236,7 @@ impl<P> Core<P> {
 }
 
 impl Settings {
-    /// The budget comes last: what anything else forbids is not paid for.
+    /// The budget comes last: what anything else here forbids is not paid for.
     fn next(
         &self,
         attempt: u32,
@@ -249,10 +278,12 @@ impl Settings {
     }
 }
 
-impl<S, Req, P> fmt::Debug for ResponseFuture<S, Req, P>
+impl<S, Req, P, R> fmt::Debug for ResponseFuture<S, Req, P, R>
 where
     S: Service<Req>,
     S::Error: WithRejection,
+    R: Receive<S::Response>,
+    P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")

@@ -6,6 +6,7 @@ use tower_layer::Layer;
 
 use super::budget::RetryBudget;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
+use super::receive::AsItComes;
 use super::service::{Kit, Retry};
 use crate::ConfigError;
 use crate::name::unnamed::RETRY;
@@ -17,8 +18,9 @@ use crate::shared::Shared;
 pub(crate) const LAYER: &str = "retry";
 
 /// What a retry layer shares between all its services.
-pub(crate) struct Core<P> {
+pub(crate) struct Core<P, R> {
     pub(super) policy: P,
+    pub(super) receive: R,
     pub(super) settings: Settings,
     pub(super) origin: &'static Origin,
     pub(super) listeners: Listeners,
@@ -32,13 +34,14 @@ pub(super) struct Settings {
     pub(super) budget: Option<RetryBudget>,
     pub(super) max_retry_after: Duration,
     pub(super) max_ready_wait: Duration,
+    pub(super) replay_limit: usize,
 }
 
 /// Tries again what failed: see the [module](crate::retry).
 ///
 /// Clones share the budget, and so do all services that they make.
-pub struct RetryLayer<P = RetryErrors> {
-    core: Arc<Core<P>>,
+pub struct RetryLayer<P = RetryErrors, R = AsItComes> {
+    core: Arc<Core<P, R>>,
 }
 
 impl RetryLayer {
@@ -48,6 +51,7 @@ impl RetryLayer {
         Self {
             core: Arc::new(Core {
                 policy: RetryErrors,
+                receive: AsItComes,
                 settings: Settings::default(),
                 origin: &RETRY,
                 listeners: Listeners::new(&RETRY, None),
@@ -57,7 +61,7 @@ impl RetryLayer {
 
     /// A retry layer with settings of your own.
     pub fn builder() -> RetryBuilder {
-        RetryBuilder::by(RetryErrors)
+        RetryBuilder::by(RetryErrors, AsItComes)
     }
 }
 
@@ -69,11 +73,12 @@ impl Default for Settings {
             budget: Some(RetryBudget::new()),
             max_retry_after: Duration::from_secs(30),
             max_ready_wait: Duration::from_secs(1),
+            replay_limit: 64 * 1024,
         }
     }
 }
 
-impl<P> RetryLayer<P> {
+impl<P, R> RetryLayer<P, R> {
     /// The budget, if there is one.
     #[must_use]
     pub fn budget(&self) -> Option<&RetryBudget> {
@@ -93,8 +98,8 @@ impl Default for RetryLayer {
     }
 }
 
-impl<S: Clone, P> Layer<S> for RetryLayer<P> {
-    type Service = Retry<S, P>;
+impl<S: Clone, P, R> Layer<S> for RetryLayer<P, R> {
+    type Service = Retry<S, P, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Retry {
@@ -107,7 +112,7 @@ impl<S: Clone, P> Layer<S> for RetryLayer<P> {
     }
 }
 
-impl<P> Clone for RetryLayer<P> {
+impl<P, R> Clone for RetryLayer<P, R> {
     fn clone(&self) -> Self {
         Self {
             core: Arc::clone(&self.core),
@@ -115,7 +120,7 @@ impl<P> Clone for RetryLayer<P> {
     }
 }
 
-impl<P> fmt::Debug for RetryLayer<P> {
+impl<P, R> fmt::Debug for RetryLayer<P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryLayer")
             .field("name", &self.core.origin.name())
@@ -139,19 +144,21 @@ impl<P> fmt::Debug for RetryLayer<P> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct RetryBuilder<P = RetryErrors> {
+pub struct RetryBuilder<P = RetryErrors, R = AsItComes> {
     name: Option<String>,
     settings: Settings,
     policy: P,
+    receive: R,
     observer: Option<Arc<dyn Observer>>,
 }
 
-impl<P> RetryBuilder<P> {
-    pub(crate) fn by(policy: P) -> Self {
+impl<P, R> RetryBuilder<P, R> {
+    pub(crate) fn by(policy: P, receive: R) -> Self {
         Self {
             name: None,
             settings: Settings::default(),
             policy,
+            receive,
             observer: None,
         }
     }
@@ -199,8 +206,18 @@ impl<P> RetryBuilder<P> {
         self
     }
 
+    /// How many bytes of a request's body are kept, where the body streams, so that it can be sent again: at most 64 MiB, 64 KiB by default. A
+    /// request of which more has been read is not sent again. With 0 requests that stream are sent once.
+    ///
+    /// For the policies that know such requests: those of `mainstay::http` and `mainstay::grpc`. There is at most one such buffer for each call in
+    /// flight. See `mainstay::http::ReplayBody` for how a stream is kept.
+    pub fn replay_limit(mut self, bytes: usize) -> Self {
+        self.settings.replay_limit = bytes;
+        self
+    }
+
     /// Retries where a closure of the request and the result says so.
-    pub fn retry_if<Req, Res, Err, F>(self, retry: F) -> RetryBuilder<RetryIf<F>>
+    pub fn retry_if<Req, Res, Err, F>(self, retry: F) -> RetryBuilder<RetryIf<F>, R>
     where
         F: Fn(&Req, Result<&Res, &Err>) -> bool,
     {
@@ -208,7 +225,7 @@ impl<P> RetryBuilder<P> {
     }
 
     /// Decides by a closure of the request, the result and the number of the attempt.
-    pub fn decide<Req, Res, Err, F>(self, decide: F) -> RetryBuilder<RetryFn<F>>
+    pub fn decide<Req, Res, Err, F>(self, decide: F) -> RetryBuilder<RetryFn<F>, R>
     where
         F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
     {
@@ -221,7 +238,7 @@ impl<P> RetryBuilder<P> {
         self,
         clone: C,
         decide: F,
-    ) -> RetryBuilder<CloneWith<C, F>>
+    ) -> RetryBuilder<CloneWith<C, F>, R>
     where
         C: Fn(&Req) -> Option<Req>,
         F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
@@ -230,11 +247,12 @@ impl<P> RetryBuilder<P> {
     }
 
     /// Decides by a [`RetryPolicy`](crate::RetryPolicy) of your own.
-    pub fn policy<P2>(self, policy: P2) -> RetryBuilder<P2> {
+    pub fn policy<P2>(self, policy: P2) -> RetryBuilder<P2, R> {
         RetryBuilder {
             name: self.name,
             settings: self.settings,
             policy,
+            receive: self.receive,
             observer: self.observer,
         }
     }
@@ -250,8 +268,9 @@ impl<P> RetryBuilder<P> {
     /// # Errors
     ///
     /// When a value is out of its range.
-    pub fn build(self) -> Result<RetryLayer<P>, ConfigError> {
+    pub fn build(self) -> Result<RetryLayer<P, R>, ConfigError> {
         const LONGEST: Duration = Duration::from_secs(3600);
+        const MOST_KEPT: usize = 64 * 1024 * 1024;
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(RETRY.name()))?;
         let settings = self.settings;
         if !(1..=100).contains(&settings.attempts) {
@@ -273,9 +292,19 @@ impl<P> RetryBuilder<P> {
                 ));
             }
         }
+        if settings.replay_limit > MOST_KEPT {
+            let rule = "must be at most 64 MiB";
+            return Err(ConfigError::new(
+                LAYER,
+                "replay_limit",
+                settings.replay_limit,
+                rule,
+            ));
+        }
         Ok(RetryLayer {
             core: Arc::new(Core {
                 policy: self.policy,
+                receive: self.receive,
                 settings,
                 origin,
                 listeners: Listeners::new(origin, self.observer),
@@ -284,7 +313,7 @@ impl<P> RetryBuilder<P> {
     }
 }
 
-impl<P> fmt::Debug for RetryBuilder<P> {
+impl<P, R> fmt::Debug for RetryBuilder<P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryBuilder")
             .field("name", &self.name)

@@ -37,11 +37,15 @@
 //! bulkhead, shed load, a deadline that had passed) is never retried, and no policy is asked; an attempt that timed out may be.
 //!
 //! Before an attempt's response is given up, everything else has been decided: attempts are left, the delay is known (the server's
-//! own hint, or the back-off) and ends before the deadline, the budget pays. Only then is the response dropped, with the permit, the body and
+//! own hint, or the back-off) and ends before the deadline, the budget pays, the request can be sent again. Only then is the response dropped, with the permit, the body and
 //! the connection it holds, and the wait begins. An error is kept while it waits: should the inner
 //! service not become ready again, that error is the answer.
 //!
-//! A request that cannot be cloned is sent once.
+//! A request that cannot be sent again is sent once. The policies of `mainstay::http` and `mainstay::grpc` also send again what streams:
+//! see [`RetryBuilder::replay_limit`](crate::RetryBuilder::replay_limit).
+//!
+//! Whatever the inner service does in `call` or when its future is polled or dropped sees the number of the attempt
+//! ([`Context::attempt`](crate::Context::attempt)). A connection that reads the request's body in a task of its own, as hyper's do, does not.
 //!
 //! # What it rejects
 //!
@@ -65,12 +69,16 @@ mod budget;
 mod future;
 mod layer;
 mod policy;
+mod receive;
 mod service;
 mod wait;
 
 pub use crate::policy::backoff::{Backoff, Jitter};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use future::ResponseFuture;
+#[cfg(feature = "http")]
+pub(crate) use layer::LAYER;
 pub use layer::{RetryBuilder, RetryLayer};
 pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf, RetryPolicy};
+pub use receive::{AsItComes, Receive};
 pub use service::Retry;

@@ -1,17 +1,21 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::RetryRefused;
+
 /// What to do after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// Give the caller this result.
+    /// Give the caller this result. A response that is let pass is a success.
     Return,
     /// Try again, after the back-off.
     Retry,
     /// Try again after so long: the server said when. What it asks is met exactly, or, if it is longer than the layer's
     /// [`max_retry_after`](crate::RetryBuilder::max_retry_after) or than what is left, the caller gets this result.
     RetryAfter(Duration),
+    /// Give the caller this result, a failure that must not be repeated. Counts in the [throttling of gRPC](crate::RetryBudget::throttle) as one.
+    Fail,
 }
 
 /// Decides what is tried again.
@@ -20,13 +24,48 @@ pub enum Decision {
 /// shown: they are never retried.
 ///
 /// Closures do for most: [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if) and [`RetryBuilder::decide`](crate::RetryBuilder::decide).
+///
+/// ```
+/// use mainstay::{Decision, RetryLayer, RetryPolicy, RetryRefused};
+///
+/// struct Reads;
+///
+/// impl<Res, Err> RetryPolicy<String, Res, Err> for Reads {
+///     type Kept = String;
+///
+///     fn keep(&self, query: &mut String, _: usize) -> Option<String> {
+///         query.starts_with("SELECT").then(|| query.clone())
+///     }
+///
+///     fn decide(&self, _: &String, result: Result<&Res, &Err>, _: u32) -> Decision {
+///         if result.is_ok() { Decision::Return } else { Decision::Retry }
+///     }
+///
+///     fn again(&self, query: &mut String, _: u32) -> Result<String, RetryRefused> { Ok(query.clone()) }
+/// }
+///
+/// let layer = RetryLayer::builder().policy(Reads).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
 pub trait RetryPolicy<Req, Res, Err> {
-    /// A copy of the request to send again, made before it is sent; `None` where it cannot be copied or must not be sent twice. It is
-    /// then sent once.
-    fn clone_request(&self, request: &Req) -> Option<Req>;
+    /// What is kept of a request while it is sent: a copy of it, mostly.
+    type Kept;
+
+    /// Keeps what it takes to send the request again, before it is sent; `None` where that cannot or must not be. It is then sent once, and
+    /// the policy is not asked. Of a request that streams, no more than `limit` bytes may be kept
+    /// ([`RetryBuilder::replay_limit`](crate::RetryBuilder::replay_limit)); to learn what streams by, the request may be changed.
+    fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept>;
 
     /// What to do after an attempt: 1 is the first one.
-    fn decide(&self, request: &Req, result: Result<&Res, &Err>, attempt: u32) -> Decision;
+    fn decide(&self, kept: &Self::Kept, result: Result<&Res, &Err>, attempt: u32) -> Decision;
+
+    /// The request for the next attempt, `attempt`: 2 for the first retry. Asked for when everything else has been decided, before the response is given up
+    /// and the back-off begins.
+    ///
+    /// # Errors
+    ///
+    /// Why the request cannot be sent again after all. The caller gets the result of the last attempt.
+    fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Result<Req, RetryRefused>;
 }
 
 /// Retries every error: for operations that may be repeated.
@@ -34,9 +73,15 @@ pub trait RetryPolicy<Req, Res, Err> {
 pub struct RetryErrors;
 
 impl<Req: Clone, Res, Err> RetryPolicy<Req, Res, Err> for RetryErrors {
+    type Kept = Req;
+
     #[inline]
-    fn clone_request(&self, request: &Req) -> Option<Req> {
+    fn keep(&self, request: &mut Req, _: usize) -> Option<Req> {
         Some(request.clone())
+    }
+
+    fn again(&self, kept: &mut Req, _: u32) -> Result<Req, RetryRefused> {
+        Ok(kept.clone())
     }
 
     fn decide(&self, _: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
@@ -56,9 +101,15 @@ where
     Req: Clone,
     F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
 {
+    type Kept = Req;
+
     #[inline]
-    fn clone_request(&self, request: &Req) -> Option<Req> {
+    fn keep(&self, request: &mut Req, _: usize) -> Option<Req> {
         Some(request.clone())
+    }
+
+    fn again(&self, kept: &mut Req, _: u32) -> Result<Req, RetryRefused> {
+        Ok(kept.clone())
     }
 
     fn decide(&self, request: &Req, result: Result<&Res, &Err>, attempt: u32) -> Decision {
@@ -81,9 +132,15 @@ where
     Req: Clone,
     F: Fn(&Req, Result<&Res, &Err>) -> bool,
 {
+    type Kept = Req;
+
     #[inline]
-    fn clone_request(&self, request: &Req) -> Option<Req> {
+    fn keep(&self, request: &mut Req, _: usize) -> Option<Req> {
         Some(request.clone())
+    }
+
+    fn again(&self, kept: &mut Req, _: u32) -> Result<Req, RetryRefused> {
+        Ok(kept.clone())
     }
 
     fn decide(&self, request: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
@@ -114,12 +171,23 @@ where
     C: Fn(&Req) -> Option<Req>,
     F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
 {
-    fn clone_request(&self, request: &Req) -> Option<Req> {
-        (self.clone)(request)
+    /// Empty when the copy itself had to be sent, because it gave no other one.
+    type Kept = Option<Req>;
+
+    fn keep(&self, request: &mut Req, _: usize) -> Option<Self::Kept> {
+        (self.clone)(request).map(Some)
     }
 
-    fn decide(&self, request: &Req, result: Result<&Res, &Err>, attempt: u32) -> Decision {
-        (self.decide)(request, result, attempt)
+    fn decide(&self, kept: &Option<Req>, result: Result<&Res, &Err>, attempt: u32) -> Decision {
+        match kept {
+            Some(request) => (self.decide)(request, result, attempt),
+            None => Decision::Return,
+        }
+    }
+
+    fn again(&self, kept: &mut Option<Req>, _: u32) -> Result<Req, RetryRefused> {
+        let again = kept.as_ref().and_then(&self.clone);
+        again.or_else(|| kept.take()).ok_or(RetryRefused::Body)
     }
 }
 

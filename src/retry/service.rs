@@ -7,26 +7,27 @@ use tower_service::Service;
 use super::future::ResponseFuture;
 use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
+use super::receive::{AsItComes, Receive};
 use crate::context::AttemptScope;
 use crate::runtime::Entry;
 use crate::shared::Shared;
 use crate::{Grown, WithRejection};
 
 /// A service behind a [`RetryLayer`](crate::RetryLayer).
-pub struct Retry<S, P = RetryErrors> {
+pub struct Retry<S, P = RetryErrors, R = AsItComes> {
     pub(super) inner: S,
-    pub(super) kit: Shared<Kit<S, P>>,
+    pub(super) kit: Shared<Kit<S, P, R>>,
 }
 
 /// What a call needs that may have to be repeated.
-pub(crate) struct Kit<S, P> {
-    pub(super) core: Arc<Core<P>>,
+pub(crate) struct Kit<S, P, R> {
+    pub(super) core: Arc<Core<P, R>>,
     /// The inner service to clone when there is something to retry: cloning it for every call would cost every call
     /// as much as the layers it consists of. It is never polled, so it keeps nothing reserved.
     pub(super) spare: Mutex<S>,
 }
 
-impl<S, P> Retry<S, P> {
+impl<S, P, R> Retry<S, P, R> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -38,15 +39,16 @@ impl<S, P> Retry<S, P> {
     }
 }
 
-impl<S, Req, P> Service<Req> for Retry<S, P>
+impl<S, Req, P, R> Service<Req> for Retry<S, P, R>
 where
     S: Service<Req> + Clone,
     S::Error: WithRejection,
-    P: RetryPolicy<Req, S::Response, Grown<S::Error>>,
+    R: Receive<S::Response>,
+    P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
 {
-    type Response = S::Response;
+    type Response = R::Response;
     type Error = Grown<S::Error>;
-    type Future = ResponseFuture<S, Req, P>;
+    type Future = ResponseFuture<S, Req, P, R>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -54,23 +56,23 @@ where
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, mut request: Req) -> Self::Future {
         let entry = Entry::new();
         let core = &self.kit.core;
         if let Some(budget) = &core.settings.budget {
             budget.request(entry.now());
         }
-        let copy = if core.settings.attempts > 1 {
-            core.policy.clone_request(&request)
+        let kept = if core.settings.attempts > 1 {
+            core.policy.keep(&mut request, core.settings.replay_limit)
         } else {
             None
         };
         let _scope = AttemptScope::enter(1);
-        ResponseFuture::new(self.inner.call(request), copy, self.kit.hold())
+        ResponseFuture::new(self.inner.call(request), kept, self.kit.hold())
     }
 }
 
-impl<S: Clone, P> Clone for Retry<S, P> {
+impl<S: Clone, P, R> Clone for Retry<S, P, R> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
@@ -79,7 +81,7 @@ impl<S: Clone, P> Clone for Retry<S, P> {
     }
 }
 
-impl<S: fmt::Debug, P> fmt::Debug for Retry<S, P> {
+impl<S: fmt::Debug, P, R> fmt::Debug for Retry<S, P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("inner", &self.inner)

@@ -14,21 +14,28 @@ use crate::runtime::{Moment, Timer};
 use crate::{Reason, WithRejection};
 
 pin_project! {
-    pub(super) struct Wait<S, E> {
+    pub(super) struct Wait<S, E, Req> {
         // For the time of the next attempt, and then for as long as the service may take to be ready.
         #[pin]
         timer: Timer,
         // There once the time has come.
         service: Option<S>,
         payment: Option<Payment>,
+        request: Option<Req>,
         // The last attempt's: the answer if there is no next one.
         error: Option<E>,
     }
 }
 
-impl<S, E> Wait<S, E> {
-    pub(super) fn until(at: Moment, payment: Option<Payment>, error: Option<E>) -> Self {
+impl<S, E, Req> Wait<S, E, Req> {
+    pub(super) fn until(
+        at: Moment,
+        payment: Option<Payment>,
+        request: Req,
+        error: Option<E>,
+    ) -> Self {
         Self {
+            request: Some(request),
             timer: Timer::at(at),
             service: None,
             payment,
@@ -36,13 +43,13 @@ impl<S, E> Wait<S, E> {
         }
     }
 
-    /// The service that is ready for the next attempt, which is then paid for; or the error that is the answer instead.
-    pub(super) fn poll<Req, P>(
+    /// The next attempt's request and the service that is ready for it, which is then paid for; or the error that is the answer instead.
+    pub(super) fn poll<P, R>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        kit: &Kit<S, P>,
+        kit: &Kit<S, P, R>,
         deadline: Moment,
-    ) -> Poll<Result<S, E>>
+    ) -> Poll<Result<(S, Req), E>>
     where
         S: Service<Req> + Clone,
         S::Error: WithRejection<Error = E>,
@@ -65,7 +72,8 @@ impl<S, E> Wait<S, E> {
                 if let Some(payment) = this.payment.take() {
                     payment.spend();
                 }
-                Poll::Ready(this.service.take().ok_or_else(|| {
+                let next = this.service.take().zip(this.request.take());
+                Poll::Ready(next.ok_or_else(|| {
                     E::reject(core.listeners.reject(core.origin, Reason::NotReady, None))
                 }))
             }

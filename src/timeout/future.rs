@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
+use super::cover::{Answered, Cover, HeadOnly};
 use crate::context::{self, DeadlineScope};
 use crate::observe::Teller;
 use crate::runtime::{Moment, Timer};
@@ -29,9 +30,10 @@ impl Scope for Until {
 pin_project! {
     /// The future of a call with a time limit.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<F, B = HeadOnly> {
         #[pin]
         state: State<F>,
+        cover: B,
     }
 }
 
@@ -51,37 +53,41 @@ pin_project! {
     }
 }
 
-impl<F> ResponseFuture<F> {
+impl<F, B> ResponseFuture<F, B> {
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn new(inner: F, deadline: Moment, teller: Teller) -> Self {
+    pub(super) fn new(inner: F, deadline: Moment, teller: Teller, cover: B) -> Self {
         Self {
             state: State::Calling {
                 inner: Scoped::new(inner, Until(deadline)),
                 timer: None,
                 teller,
             },
+            cover,
         }
     }
 
-    pub(super) fn rejected(rejection: Rejection) -> Self {
+    pub(super) fn rejected(rejection: Rejection, cover: B) -> Self {
         Self {
             state: State::Rejected {
                 rejection: Some(rejection),
             },
+            cover,
         }
     }
 }
 
-impl<F, Res, E> Future for ResponseFuture<F>
+impl<F, B, Res, E> Future for ResponseFuture<F, B>
 where
     F: Future<Output = Result<Res, E>>,
     E: WithRejection,
+    B: Cover<Res>,
 {
-    type Output = Result<Res, E::Error>;
+    type Output = Result<B::Response, E::Error>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let mut state = this.state;
         let rejection = match state.as_mut().project() {
             StateProj::Calling {
                 mut inner,
@@ -90,7 +96,17 @@ where
             } => {
                 // The answer first: one that is there when the time is over is given.
                 if let Poll::Ready(result) = inner.as_mut().poll(cx) {
-                    return Poll::Ready(result.map_err(WithRejection::grow));
+                    return Poll::Ready(match result {
+                        Ok(response) => {
+                            let Until(own) = *inner.scope();
+                            let answered = Answered {
+                                deadline: own.min(context::deadline()),
+                                teller,
+                            };
+                            Ok(this.cover.cover(response, &answered, cx))
+                        }
+                        Err(error) => Err(error.grow()),
+                    });
                 }
                 if timer.is_none() {
                     let Until(own) = *inner.scope();
@@ -116,7 +132,7 @@ where
     }
 }
 
-impl<F> fmt::Debug for ResponseFuture<F> {
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

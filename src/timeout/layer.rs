@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::cover::HeadOnly;
 use super::service::Timeout;
 use crate::ConfigError;
 use crate::name::origin;
@@ -12,15 +13,25 @@ use crate::observe::{Observer, Teller};
 
 pub(crate) const LAYER: &str = "timeout";
 
+/// Long enough to break nobody, and short enough to end what hangs.
+pub(crate) const DEFAULT: Duration = Duration::from_secs(30);
+
 /// How long a call of a request may take.
 pub trait PerRequest<Req> {
     /// The limit for this request; `None` is no limit of this layer's own.
     fn timeout(&self, request: &Req) -> Option<Duration>;
+
+    /// What the request itself asks to be done by, from now on; zero is late already. `None` is nothing, which is what requests that
+    /// have no place for it always say.
+    #[inline]
+    fn asked(&self, _request: &Req) -> Option<Duration> {
+        None
+    }
 }
 
 /// The same limit for every request.
 #[derive(Debug, Clone, Copy)]
-pub struct Fixed(pub(super) Duration);
+pub struct Fixed(Duration);
 
 impl<Req> PerRequest<Req> for Fixed {
     #[inline]
@@ -56,9 +67,10 @@ impl<F> fmt::Debug for PerRequestFn<F> {
 
 /// Limits how long a call may take: see the [module](crate::timeout).
 #[derive(Clone)]
-pub struct TimeoutLayer<P = Fixed> {
-    pub(super) policy: P,
-    pub(super) teller: Teller,
+pub struct TimeoutLayer<P = Fixed, B = HeadOnly> {
+    policy: P,
+    cover: B,
+    teller: Teller,
 }
 
 impl TimeoutLayer {
@@ -70,6 +82,7 @@ impl TimeoutLayer {
     pub const fn new(timeout: Duration) -> Self {
         Self {
             policy: Fixed(timeout),
+            cover: HeadOnly,
             teller: Teller::new(&TIMEOUT),
         }
     }
@@ -92,37 +105,36 @@ impl TimeoutLayer {
     {
         TimeoutLayer {
             policy: PerRequestFn(Arc::new(timeout)),
+            cover: HeadOnly,
             teller: Teller::new(&TIMEOUT),
         }
     }
 
     /// A layer with more settings.
     pub fn builder() -> TimeoutBuilder {
-        TimeoutBuilder {
-            name: None,
-            policy: Fixed(Duration::from_secs(30)),
-            observer: None,
-        }
+        TimeoutBuilder::of(Fixed(DEFAULT), HeadOnly)
     }
 }
 
-impl<S, P: Clone> Layer<S> for TimeoutLayer<P> {
-    type Service = Timeout<S, P>;
+impl<S, P: Clone, B: Clone> Layer<S> for TimeoutLayer<P, B> {
+    type Service = Timeout<S, P, B>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Timeout {
             inner,
             policy: self.policy.clone(),
+            cover: self.cover.clone(),
             teller: self.teller.clone(),
         }
     }
 }
 
-impl<P: fmt::Debug> fmt::Debug for TimeoutLayer<P> {
+impl<P: fmt::Debug, B: fmt::Debug> fmt::Debug for TimeoutLayer<P, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer")
             .field("name", &self.teller.origin().name())
             .field("policy", &self.policy)
+            .field("covers", &self.cover)
             .finish()
     }
 }
@@ -139,39 +151,37 @@ impl<P: fmt::Debug> fmt::Debug for TimeoutLayer<P> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct TimeoutBuilder<P = Fixed> {
+pub struct TimeoutBuilder<P = Fixed, B = HeadOnly> {
     name: Option<String>,
-    policy: P,
+    pub(crate) policy: P,
+    pub(crate) cover: B,
     observer: Option<Arc<dyn Observer>>,
 }
 
-impl<P> TimeoutBuilder<P> {
+impl<P, B> TimeoutBuilder<P, B> {
+    pub(crate) const fn of(policy: P, cover: B) -> Self {
+        Self {
+            name: None,
+            policy,
+            cover,
+            observer: None,
+        }
+    }
+
+    /// The same with another policy.
+    fn by<Q>(self, policy: Q) -> TimeoutBuilder<Q, B> {
+        TimeoutBuilder {
+            name: self.name,
+            policy,
+            cover: self.cover,
+            observer: self.observer,
+        }
+    }
+
     /// The name of this instance, in rejections and events; `default` if it is not set.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
-    }
-
-    /// How long a call may take: longer than nothing, at most 24 hours; 30 seconds by default, which is long enough to break
-    /// nobody and short enough to end what hangs.
-    pub fn timeout(self, timeout: Duration) -> TimeoutBuilder<Fixed> {
-        TimeoutBuilder {
-            name: self.name,
-            policy: Fixed(timeout),
-            observer: self.observer,
-        }
-    }
-
-    /// How long a call may take, by its request: see [`TimeoutLayer::per_request`].
-    pub fn per_request<Req, F>(self, timeout: F) -> TimeoutBuilder<PerRequestFn<F>>
-    where
-        F: Fn(&Req) -> Option<Duration>,
-    {
-        TimeoutBuilder {
-            name: self.name,
-            policy: PerRequestFn(Arc::new(timeout)),
-            observer: self.observer,
-        }
     }
 
     /// Tells this observer what the layer decides.
@@ -180,13 +190,45 @@ impl<P> TimeoutBuilder<P> {
         self
     }
 
-    fn finish(self) -> Result<TimeoutLayer<P>, ConfigError> {
+    /// The layer, with the policy as it was checked.
+    pub(crate) fn finish<Q>(
+        self,
+        policy: impl FnOnce(P) -> Q,
+    ) -> Result<TimeoutLayer<Q, B>, ConfigError> {
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(TIMEOUT.name()))?;
         Ok(TimeoutLayer {
-            policy: self.policy,
+            policy: policy(self.policy),
+            cover: self.cover,
             teller: Teller::new(origin).told(self.observer),
         })
     }
+}
+
+impl<P> TimeoutBuilder<P> {
+    /// How long a call may take: longer than nothing, at most 24 hours; 30 seconds by default, which is long enough to break
+    /// nobody and short enough to end what hangs.
+    pub fn timeout(self, timeout: Duration) -> TimeoutBuilder<Fixed> {
+        self.by(Fixed(timeout))
+    }
+
+    /// How long a call may take, by its request: see [`TimeoutLayer::per_request`].
+    pub fn per_request<Req, F>(self, timeout: F) -> TimeoutBuilder<PerRequestFn<F>>
+    where
+        F: Fn(&Req) -> Option<Duration>,
+    {
+        self.by(PerRequestFn(Arc::new(timeout)))
+    }
+}
+
+/// Refuses what can be no time limit.
+pub(crate) fn check(field: &'static str, limit: Duration) -> Result<(), ConfigError> {
+    const LONGEST: Duration = Duration::from_secs(24 * 3600);
+    if limit.is_zero() || limit > LONGEST {
+        let rule = "must be longer than nothing and at most 24 hours";
+        let shown = format_args!("{limit:?}").to_string();
+        return Err(ConfigError::new(LAYER, field, shown, rule));
+    }
+    Ok(())
 }
 
 impl TimeoutBuilder<Fixed> {
@@ -196,14 +238,8 @@ impl TimeoutBuilder<Fixed> {
     ///
     /// When a value is out of its range.
     pub fn build(self) -> Result<TimeoutLayer, ConfigError> {
-        const LONGEST: Duration = Duration::from_secs(24 * 3600);
-        let Fixed(timeout) = self.policy;
-        if timeout.is_zero() || timeout > LONGEST {
-            let rule = "must be longer than nothing and at most 24 hours";
-            let shown = format_args!("{timeout:?}").to_string();
-            return Err(ConfigError::new(LAYER, "timeout", shown, rule));
-        }
-        self.finish()
+        check("timeout", self.policy.0)?;
+        self.finish(|policy| policy)
     }
 }
 
@@ -214,15 +250,16 @@ impl<F> TimeoutBuilder<PerRequestFn<F>> {
     ///
     /// When the name is refused.
     pub fn build(self) -> Result<TimeoutLayer<PerRequestFn<F>>, ConfigError> {
-        self.finish()
+        self.finish(|policy| policy)
     }
 }
 
-impl<P: fmt::Debug> fmt::Debug for TimeoutBuilder<P> {
+impl<P: fmt::Debug, B: fmt::Debug> fmt::Debug for TimeoutBuilder<P, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutBuilder")
             .field("name", &self.name)
             .field("policy", &self.policy)
+            .field("covers", &self.cover)
             .finish_non_exhaustive()
     }
 }

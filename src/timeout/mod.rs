@@ -30,7 +30,8 @@
 //! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed) when the request's deadline (the context's) had passed before:
 //! the inner service is not called. The time runs from `call` (that of the outermost mainstay layer of a stack, so what a layer
 //! between them does there synchronously counts), not from the first poll, and ends at the response: what a
-//! response streams afterwards is not limited. Waiting for readiness is not limited either.
+//! response streams afterwards is not limited. Waiting for readiness is not limited either. Over HTTP and gRPC,
+//! `mainstay::http::timeout` (feature `http`) makes a layer that can limit the response's body, too, and that reads how long the caller has.
 //!
 //! # What a clone shares
 //!
@@ -45,10 +46,15 @@
 //! One reading of the clock, shared with the other layers of a stack. The timer is made when the call first has to wait: a call that
 //! is ready at once has none. Nothing is allocated.
 
+mod cover;
 mod future;
 mod layer;
 mod service;
 
+pub use cover::{Answered, Asked, Cover, HeadOnly};
 pub use future::ResponseFuture;
 pub use layer::{Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
 pub use service::Timeout;
+
+#[cfg(feature = "http")]
+pub(crate) use layer::{DEFAULT, LAYER, check};

@@ -3,6 +3,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::cover::{Asked, Cover, HeadOnly};
 use super::future::ResponseFuture;
 use super::layer::{Fixed, PerRequest};
 use crate::context::{self, DeadlineScope};
@@ -12,13 +13,14 @@ use crate::{Grown, Reason, WithRejection};
 
 /// A service behind a [`TimeoutLayer`](crate::TimeoutLayer).
 #[derive(Clone)]
-pub struct Timeout<S, P = Fixed> {
+pub struct Timeout<S, P = Fixed, B = HeadOnly> {
     pub(super) inner: S,
     pub(super) policy: P,
+    pub(super) cover: B,
     pub(super) teller: Teller,
 }
 
-impl<S, P> Timeout<S, P> {
+impl<S, P, B> Timeout<S, P, B> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
@@ -30,15 +32,16 @@ impl<S, P> Timeout<S, P> {
     }
 }
 
-impl<S, P, Req> Service<Req> for Timeout<S, P>
+impl<S, P, B, Req> Service<Req> for Timeout<S, P, B>
 where
     S: Service<Req>,
     S::Error: WithRejection,
     P: PerRequest<Req>,
+    B: Cover<S::Response> + Clone,
 {
-    type Response = S::Response;
+    type Response = B::Response;
     type Error = Grown<S::Error>;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S::Future, B>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -48,22 +51,28 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let entry = Entry::new();
-        let inherited = context::deadline();
-        if inherited <= entry.now() {
-            return ResponseFuture::rejected(self.teller.reject(Reason::DeadlinePassed));
+        let asked = match self.policy.asked(&request) {
+            Some(asked) => context::deadline().min(entry.now().after(asked)),
+            None => context::deadline(),
+        };
+        if asked <= entry.now() {
+            let rejection = self.teller.reject(Reason::DeadlinePassed);
+            return ResponseFuture::rejected(rejection, self.cover.clone());
         }
         // A limit beyond what the clock can tell is no limit.
         let own = match self.policy.timeout(&request) {
             Some(timeout) => entry.now().after(timeout),
             None => Moment::NEVER,
         };
-        let deadline = inherited.min(own);
+        let deadline = asked.min(own);
         let _scope = DeadlineScope::enter(deadline);
-        ResponseFuture::new(self.inner.call(request), deadline, self.teller.clone())
+        let cover = self.cover.clone().begin(Asked(asked));
+        let inner = self.inner.call(request);
+        ResponseFuture::new(inner, deadline, self.teller.clone(), cover)
     }
 }
 
-impl<S: fmt::Debug, P: fmt::Debug> fmt::Debug for Timeout<S, P> {
+impl<S: fmt::Debug, P: fmt::Debug, B> fmt::Debug for Timeout<S, P, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout")
             .field("inner", &self.inner)

@@ -88,6 +88,7 @@ macro_rules! carry {
     )*};
 }
 carry!(Message, Answer);
+impl mainstay::WholeReply for Answer {}
 
 impl Message {
     pub(crate) fn new(log: &Log, id: u32) -> Self {

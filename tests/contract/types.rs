@@ -58,6 +58,8 @@ impl<G> Carry for Parcel<G> {
     }
 }
 
+impl<G> mainstay::WholeReply for Parcel<G> {}
+
 /// What cannot be cloned.
 pub(crate) struct Single;
 

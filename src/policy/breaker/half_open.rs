@@ -8,12 +8,20 @@ use crate::policy::window::Counts;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Probes {
-    /// By serial number, until when each may report. Serials and times rise together.
-    in_flight: BTreeMap<u64, Duration>,
+    /// By serial number. Serials and times rise together.
+    in_flight: BTreeMap<u64, Probe>,
     next_serial: u64,
     /// The probes that reported, or had a failure recorded for them when their time was over.
     reported: Counts,
     consecutive_failures: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    /// Until when it may report.
+    until: Duration,
+    /// Whether it was slow, once its response has begun well.
+    answered: Option<bool>,
 }
 
 impl Probes {
@@ -24,7 +32,8 @@ impl Probes {
         }
         let serial = self.next_serial;
         self.next_serial = serial.saturating_add(1);
-        self.in_flight.insert(serial, until);
+        let answered = None;
+        self.in_flight.insert(serial, Probe { until, answered });
         Some(serial)
     }
 
@@ -39,6 +48,13 @@ impl Probes {
         self.in_flight.remove(&serial).is_some()
     }
 
+    /// The response has begun well: its end may be later than the end of the probe's time.
+    pub(super) fn answered(&mut self, serial: u64, slow: bool) {
+        if let Some(probe) = self.in_flight.get_mut(&serial) {
+            probe.answered = Some(slow);
+        }
+    }
+
     pub(super) fn report(&mut self, failed: bool, slow: bool) {
         self.reported.add(Counts::of(failed, slow));
         self.consecutive_failures = if failed {
@@ -48,7 +64,8 @@ impl Probes {
         };
     }
 
-    /// Makes failures of the probes whose time is over, one by one, until that decides.
+    /// Reports for the probes whose time is over, one by one, until that decides: a failure, or a success where the response has begun
+    /// well. A stream that has gone well for so long is well, and nobody knows when it will end.
     pub(super) fn expire(
         &mut self,
         now: Duration,
@@ -57,11 +74,13 @@ impl Probes {
         places: u64,
     ) -> Verdict {
         while let Some(oldest) = self.in_flight.first_entry() {
-            if now < *oldest.get() {
+            if now < oldest.get().until {
                 break;
             }
-            oldest.remove();
-            self.report(true, rules.is_slow(life));
+            match oldest.remove().answered {
+                Some(slow) => self.report(false, slow),
+                None => self.report(true, rules.is_slow(life)),
+            }
             let verdict = self.judge(rules, places);
             if verdict != Verdict::Unknown {
                 return verdict;
@@ -85,7 +104,7 @@ impl Probes {
     pub(super) fn in_flight(&self, now: Duration) -> u64 {
         self.in_flight
             .values()
-            .filter(|until| now < **until)
+            .filter(|probe| now < probe.until)
             .count() as u64
     }
 }

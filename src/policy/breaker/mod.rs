@@ -179,7 +179,7 @@ impl Breaker {
         if let (Phase::HalfOpen(probes), Kind::Probe(serial)) = (&mut self.phase, ticket.kind())
             && !probes.leave(serial)
         {
-            // Its time was over, and a failure has been counted for it.
+            // Its time was over, and something has been counted for it.
             return None;
         }
         let failed = counted?;
@@ -197,6 +197,28 @@ impl Breaker {
             }
             _ => None,
         }
+    }
+
+    /// Takes note that a call's response has begun well, so many after the call; its outcome comes later.
+    pub(crate) fn answered(
+        &mut self,
+        now: Duration,
+        ticket: Ticket,
+        elapsed: Duration,
+        random: f64,
+    ) -> Option<Transition> {
+        let now = self.pass(now);
+        if self.config.mode == Mode::Off {
+            return None;
+        }
+        let transition = self.settle(now, random);
+        if transition.is_none()
+            && ticket.epoch == self.epoch
+            && let (Phase::HalfOpen(probes), Kind::Probe(serial)) = (&mut self.phase, ticket.kind())
+        {
+            probes.answered(serial, self.rules.is_slow(elapsed));
+        }
+        transition
     }
 
     fn count(

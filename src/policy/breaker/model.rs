@@ -15,6 +15,7 @@ struct Record {
 struct Probe {
     until: Duration,
     gone: bool,
+    answered: Option<Duration>,
 }
 
 pub(super) struct Model {
@@ -82,7 +83,12 @@ impl Model {
                 let waiting = self.probes.iter().filter(|p| !p.gone).count();
                 if waiting + self.log.len() < self.config.probes as usize {
                     let until = now + self.config.probe_life;
-                    self.probes.push(Probe { until, gone: false });
+                    let (gone, answered) = (false, None);
+                    self.probes.push(Probe {
+                        until,
+                        gone,
+                        answered,
+                    });
                     let serial = self.probes.len() as u64 - 1;
                     return (ticket(self.epoch, Kind::Probe(serial)), change);
                 }
@@ -170,6 +176,26 @@ impl Model {
             }
             _ => None,
         }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        now: Duration,
+        ticket: Ticket,
+        elapsed: Duration,
+        actual: Option<&Transition>,
+    ) -> Change {
+        self.now = self.now.max(now);
+        if self.config.mode == Mode::Off {
+            return None;
+        }
+        let change = self.settle(actual);
+        if let (Kind::Probe(serial), None, true) =
+            (ticket.kind(), change, ticket.epoch == self.epoch)
+        {
+            self.probes[serial as usize].answered = Some(elapsed);
+        }
+        change
     }
 
     pub(super) fn force(&mut self, now: Duration, to: State) -> Change {
@@ -268,10 +294,11 @@ impl Model {
                     let probe = &mut self.probes[serial];
                     if !probe.gone && probe.until <= self.now {
                         probe.gone = true;
+                        let answered = probe.answered;
                         self.log.push(Record {
                             at: self.now,
-                            failed: true,
-                            slow: self.slow(self.config.probe_life),
+                            failed: answered.is_none(),
+                            slow: self.slow(answered.unwrap_or(self.config.probe_life)),
                         });
                         let change = self.decide(Cause::ProbeTimedOut, actual);
                         if change.is_some() {

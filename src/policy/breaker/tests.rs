@@ -23,6 +23,11 @@ enum Step {
         elapsed: Duration,
         retry_after: Option<Duration>,
     },
+    /// A response begins well.
+    Answer {
+        which: prop::sample::Index,
+        elapsed: Duration,
+    },
     /// A call that is let through, ends well and is not slow.
     Succeed,
     /// A call that is let through and fails.
@@ -51,6 +56,8 @@ fn steps(back: bool) -> impl Strategy<Value = Vec<Step>> {
                 elapsed: MS * elapsed,
                 retry_after: retry_after.map(|ms| MS * ms),
             }),
+        4 => (any::<prop::sample::Index>(), 0..50_u32)
+            .prop_map(|(which, elapsed)| Step::Answer { which, elapsed: MS * elapsed }),
         12 => Just(Step::Succeed),
         5 => Just(Step::Fail),
         1 => Just(Step::Look),
@@ -252,6 +259,19 @@ impl Run {
         }
     }
 
+    fn answer(&mut self, ticket: Ticket, elapsed: Duration) {
+        let (now, random) = (self.now, self.random);
+        let transition = self.exact.answered(now, ticket, elapsed, random);
+        let expected = self
+            .model
+            .answered(now, ticket, elapsed, transition.as_ref());
+        assert_eq!(change(transition.as_ref()), expected);
+        if let Some(fronted) = &mut self.fronted {
+            let other = fronted.slowly(|breaker| breaker.answered(now, ticket, elapsed, random));
+            assert_eq!(other, transition);
+        }
+    }
+
     fn step(&mut self, step: Step) {
         self.random = (self.random + 0.618_033_988_75).fract();
         match step {
@@ -270,6 +290,12 @@ impl Run {
                 if !self.pending.is_empty() {
                     let ticket = self.pending.swap_remove(which.index(self.pending.len()));
                     self.record(ticket, outcome, elapsed, retry_after);
+                }
+            }
+            Step::Answer { which, elapsed } => {
+                if !self.pending.is_empty() {
+                    let ticket = self.pending[which.index(self.pending.len())];
+                    self.answer(ticket, elapsed);
                 }
             }
             Step::Succeed => {

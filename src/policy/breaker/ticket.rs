@@ -56,7 +56,17 @@ impl Ticket {
         }
     }
 
-    #[cfg(test)]
+    /// As two words.
+    pub(crate) const fn to_words(self) -> [u64; 2] {
+        [self.epoch, self.serial]
+    }
+
+    /// What `to_words` gave.
+    pub(crate) const fn from_words([epoch, serial]: [u64; 2]) -> Self {
+        Self { epoch, serial }
+    }
+
+    #[inline]
     pub(crate) const fn is_probe(&self) -> bool {
         matches!(self.kind(), Kind::Probe(_))
     }

@@ -1,4 +1,4 @@
-//! What a circuit breaker knows of the time of a call.
+//! What a layer knows of the time of a call.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::runtime::{Moment, nanos};
 /// What is known of the time of a call: in one word, because it is moved with every call. What is known is in the two highest
 /// bits, the time in the others, where 146 years have room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Time(u64);
+pub struct Time(u64);
 
 const KNOWN: u64 = 0b11 << 62;
 const AT_ONCE: u64 = 0b01 << 62;
@@ -44,6 +44,25 @@ impl Time {
         }
     }
 
+    /// The same from its head on: no time passes any more.
+    pub(crate) fn at_head(self) -> Self {
+        if self.is_known() {
+            Self::took(self.ran())
+        } else {
+            self
+        }
+    }
+
+    /// What `to_bits` gave.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The same as a word.
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
     pub(crate) const fn if_it_waited(self) -> Self {
         match self.0 & KNOWN {
             AT_ONCE => Self::UNKNOWN,
@@ -66,7 +85,7 @@ impl Time {
     }
 
     #[inline]
-    pub(super) fn now(self) -> Moment {
+    pub(crate) fn now(self) -> Moment {
         match self.0 & KNOWN {
             AT_ONCE => Moment::from_bits(self.0 & !KNOWN),
             _ => Moment::now(),

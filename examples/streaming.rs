@@ -1,0 +1,125 @@
+//! A server stream that breaks off half-way: a gRPC call that began with a 200 and good messages, and failed all the same. The client's circuit
+//! breaker hears of it in the trailers, and opens.
+//!
+//! Run it with `cargo run --example streaming`. Both sides are on loopback; it ends by itself.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use mainstay::{BoxError, Context, CorrelationLayer, RespondLayer, State, TimeoutLayer};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Response, Status};
+use tower::ServiceBuilder;
+
+#[allow(missing_docs, unreachable_pub, reason = "generated")]
+mod users {
+    include!("proto/users.rs");
+}
+use users::users_client::UsersClient;
+use users::users_server::{Users, UsersServer};
+use users::{GetRequest, ListRequest, User};
+
+const NAMES: [&str; 3] = ["ada", "grace", "barbara"];
+
+/// Knows three users. Asked for more, it loses its database on the way.
+struct Directory;
+
+#[tonic::async_trait]
+impl Users for Directory {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<User>, Status> {
+        Ok(Response::new(user(&request.into_inner().name)))
+    }
+
+    type ListStream = Pin<Box<dyn Stream<Item = Result<User, Status>> + Send>>;
+
+    async fn list(
+        &self,
+        request: Request<ListRequest>,
+    ) -> Result<Response<Self::ListStream>, Status> {
+        let limit = request.into_inner().limit as usize;
+        let known = tokio_stream::iter(NAMES).map(|name| {
+            // This runs when the method has long returned, and still on behalf of its request.
+            let id = Context::current().correlation_id().map(ToString::to_string);
+            println!("  server: {name}, asked for by {}", id.unwrap_or_default());
+            Ok(user(name))
+        });
+        let lost = Status::unavailable("the database is gone");
+        let end = (limit > NAMES.len()).then_some(Err(lost));
+        let all = known.take(limit).chain(tokio_stream::iter(end));
+        Ok(Response::new(Box::pin(all)))
+    }
+}
+
+fn user(name: &str) -> User {
+    User {
+        name: name.to_owned(),
+        email: format!("{name}@example.com"),
+    }
+}
+
+async fn serve(listener: TcpListener) -> Result<(), BoxError> {
+    let layers = (CorrelationLayer::server(), RespondLayer::new());
+    Server::builder()
+        .layer(layers)
+        .add_service(UsersServer::new(Directory))
+        .serve_with_incoming(TcpListenerStream::new(listener))
+        .await?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    let channel = Endpoint::from_shared(address)?.connect_lazy();
+    let server = tokio::spawn(serve(listener));
+
+    let breaker = mainstay::grpc::circuit_breaker()
+        .name("users")
+        .consecutive_failures(2)
+        .build()?;
+    let circuit = breaker.handle();
+    let users = UsersClient::new(
+        ServiceBuilder::new()
+            .layer(CorrelationLayer::client())
+            .layer(breaker)
+            .layer(TimeoutLayer::new(Duration::from_secs(1)))
+            .service(channel),
+    );
+    let list = async |limit| -> Result<usize, Status> {
+        // A clone shares the circuit.
+        let mut list = users
+            .clone()
+            .list(ListRequest { limit })
+            .await?
+            .into_inner();
+        let mut count = 0;
+        loop {
+            match list.message().await {
+                Ok(Some(_)) => count += 1,
+                Ok(None) => return Ok(count),
+                Err(status) => {
+                    println!("  client: broke off after {count}");
+                    return Err(status);
+                }
+            }
+        }
+    };
+
+    for (call, limit) in [3, 10, 10, 3].into_iter().enumerate() {
+        println!("up to {limit} users:");
+        let id = format!("order-{call}").parse()?;
+        let context = Context::current().with_correlation_id(id);
+        match context.scope(list(limit)).await {
+            Ok(count) => println!("  client: {count} users"),
+            Err(status) => println!("  client: {:?}: {}", status.code(), status.message()),
+        }
+        println!("  the circuit is {}", circuit.state());
+    }
+    assert_eq!(circuit.state(), State::Open, "two streams broke off");
+    server.abort();
+    Ok(())
+}

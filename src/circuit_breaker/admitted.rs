@@ -1,0 +1,85 @@
+//! What a circuit keeps of a call that it let through.
+
+use std::time::Duration;
+
+use super::circuit::Circuit;
+use crate::Verdict;
+use crate::context;
+use crate::hold::{Keeper, Pack};
+use crate::observe::EventKind;
+use crate::policy::breaker::Ticket;
+use crate::runtime::Moment;
+use crate::time::Time;
+use crate::track::CANCELLED;
+
+/// Under which ticket a call was let through, and what is known of its time.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted {
+    pub(super) ticket: Ticket,
+    pub(super) time: Time,
+}
+
+impl Pack for Admitted {
+    fn pack(self) -> [u64; 3] {
+        let [epoch, serial] = self.ticket.to_words();
+        [epoch, serial, self.time.to_bits()]
+    }
+
+    fn unpack([epoch, serial, time]: [u64; 3]) -> Self {
+        Self {
+            ticket: Ticket::from_words([epoch, serial]),
+            time: Time::from_bits(time),
+        }
+    }
+}
+
+impl Keeper for Circuit {
+    type Call = Admitted;
+
+    const HOLDS: bool = false;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn settle(&self, call: &Admitted, _: u64, verdict: Verdict) {
+        self.finish(call, verdict, call.time);
+    }
+
+    #[inline]
+    fn wait(&self, call: &mut Admitted) {
+        call.time = call.time.waiting();
+        if !call.time.is_known() && self.times_cancelled() {
+            call.time = Time::since(Moment::now());
+        }
+    }
+
+    fn head(&self, call: &mut Admitted) {
+        call.time = call.time.at_head();
+        if call.ticket.is_probe() {
+            self.answered(call.ticket, call.time.ran());
+        }
+    }
+
+    fn cancel(&self, call: &Admitted, _: u64) {
+        if context::deadline_has_passed() {
+            // Cut off by its own deadline, however short that was: no caller that changed its mind.
+            self.finish(call, CANCELLED, Time::took(Duration::MAX));
+        } else {
+            self.finish(call, CANCELLED, call.time.if_it_waited());
+        }
+    }
+
+    #[inline]
+    fn release(&self, _: &Admitted, _: u64) {}
+}
+
+impl Circuit {
+    /// `counts_as` is the time that the circuit hears of; told is the true one.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn finish(&self, call: &Admitted, verdict: Verdict, counts_as: Time) {
+        self.record(call.ticket, verdict, counts_as);
+        self.listeners
+            .tell(call.ticket.epoch(), || EventKind::Settled {
+                outcome: verdict.outcome(),
+                latency: call.time.is_known().then(|| call.time.ran()),
+            });
+    }
+}

@@ -1,0 +1,287 @@
+//! What a layer holds for a call, from its admission to its end.
+
+use std::fmt;
+
+use crate::Verdict;
+use crate::guarded::Guard;
+use crate::track::{CANCELLED, FAILED, Settle};
+
+/// The state of a layer that keeps something for each of its calls.
+pub trait Keeper: Sync + 'static {
+    /// What is remembered of a call, apart from its progress.
+    type Call: Pack;
+
+    /// Whether a call keeps something when its outcome is known.
+    const HOLDS: bool = true;
+
+    /// The outcome is known.
+    fn settle(&self, call: &Self::Call, number: u64, verdict: Verdict);
+
+    /// The call waits.
+    fn wait(&self, _: &mut Self::Call) {}
+
+    /// The head of a response is there that does not decide.
+    fn head(&self, _: &mut Self::Call) {}
+
+    /// The caller went away before the outcome was known.
+    fn cancel(&self, call: &Self::Call, number: u64) {
+        self.settle(call, number, CANCELLED);
+    }
+
+    /// The call is over, and its outcome has been told.
+    fn release(&self, call: &Self::Call, number: u64);
+}
+
+/// Something of at most three words.
+pub trait Pack: Copy {
+    #[doc(hidden)]
+    fn pack(self) -> [u64; 3];
+    #[doc(hidden)]
+    fn unpack(words: [u64; 3]) -> Self;
+}
+
+impl Pack for () {
+    fn pack(self) -> [u64; 3] {
+        [0; 3]
+    }
+
+    fn unpack(_: [u64; 3]) -> Self {}
+}
+
+/// How far a call has got, and a number of the layer's own: in one word, because it is moved with every call, and what was
+/// written in pieces is slow to be read as a whole.
+#[derive(Debug, Clone, Copy)]
+struct Progress(u64);
+
+const SETTLED: u64 = 1;
+const ENTERED: u64 = 1 << 1;
+const NUMBER: u32 = 2;
+
+impl Progress {
+    /// User code is running. The number has 62 bits.
+    #[inline]
+    const fn new(number: u64) -> Self {
+        Self(number << NUMBER | ENTERED)
+    }
+
+    #[inline]
+    const fn number(self) -> u64 {
+        self.0 >> NUMBER
+    }
+
+    #[inline]
+    const fn is_entered(self) -> bool {
+        self.0 & ENTERED != 0
+    }
+
+    #[inline]
+    const fn enter(&mut self) {
+        self.0 |= ENTERED;
+    }
+
+    #[inline]
+    const fn leave(&mut self) {
+        self.0 &= !ENTERED;
+    }
+
+    /// Whether it was not settled before.
+    #[inline]
+    const fn settle(&mut self) -> bool {
+        let first = self.0 & SETTLED == 0;
+        self.0 |= SETTLED;
+        first
+    }
+}
+
+/// What a layer holds for a call while the call's future has it.
+pub struct Hold<K: Keeper, T> {
+    tracker: T,
+    kept: Kept<K>,
+}
+
+/// Apart from the tracker, which has nothing to do any more once the call is dropped.
+struct Kept<K: Keeper> {
+    keeper: &'static K,
+    call: K::Call,
+    progress: Progress,
+}
+
+impl<K: Keeper, T> Hold<K, T> {
+    /// The inner service is about to be called.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(crate) fn new(keeper: &'static K, call: K::Call, number: u64, tracker: T) -> Self {
+        Self {
+            tracker,
+            kept: Kept {
+                keeper,
+                call,
+                progress: Progress::new(number),
+            },
+        }
+    }
+}
+
+impl<K: Keeper, T> Settle for Hold<K, T> {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn settle(&mut self, verdict: Verdict) {
+        let kept = &mut self.kept;
+        if kept.progress.settle() {
+            let number = kept.progress.number();
+            kept.keeper.settle(&kept.call, number, verdict);
+        }
+    }
+
+    #[inline]
+    fn holds(&self) -> bool {
+        K::HOLDS
+    }
+
+    fn into_held(self) -> Held {
+        let kept = self.kept;
+        let held = Held {
+            keeper: kept.keeper,
+            call: kept.call.pack(),
+            progress: kept.progress,
+        };
+        // It goes on as the other, and plain words is all there is.
+        std::mem::forget(kept);
+        held
+    }
+}
+
+impl<K: Keeper, T> Guard for Hold<K, T> {
+    type Track = T;
+
+    #[inline]
+    fn tracker(&self) -> &T {
+        &self.tracker
+    }
+
+    #[inline]
+    fn entered(&mut self) {
+        self.kept.progress.enter();
+    }
+
+    #[inline]
+    fn returned(&mut self) {
+        self.kept.progress.leave();
+    }
+
+    #[inline]
+    fn suspended(&mut self) {
+        self.kept.progress.leave();
+        self.kept.keeper.wait(&mut self.kept.call);
+    }
+
+    #[inline]
+    fn at_head(&mut self) {
+        self.kept.progress.leave();
+        self.kept.keeper.head(&mut self.kept.call);
+    }
+}
+
+impl<K: Keeper> Drop for Kept<K> {
+    #[inline]
+    fn drop(&mut self) {
+        end(self.keeper, &self.call, self.progress);
+    }
+}
+
+/// A panic is told from a cancellation by whether user code was running, even where the unwinding has long been caught.
+#[cfg_attr(not(debug_assertions), inline(always))]
+fn end<K: Keeper>(keeper: &K, call: &K::Call, mut progress: Progress) {
+    let number = progress.number();
+    if progress.settle() {
+        if progress.is_entered() {
+            keeper.settle(call, number, FAILED);
+        } else {
+            keeper.cancel(call, number);
+        }
+    }
+    keeper.release(call, number);
+}
+
+/// What a layer holds for a call whose response is on its way to the caller, whichever layer it is.
+///
+/// Dropping it gives back what is held. If it is unsettled then, the caller went away, or (between
+/// [`enter`](Self::enter) and [`leave`](Self::leave)) user code panicked.
+pub struct Held {
+    keeper: &'static dyn Erased,
+    call: [u64; 3],
+    progress: Progress,
+}
+
+impl Held {
+    /// User code is about to run.
+    #[inline]
+    pub fn enter(&mut self) {
+        self.progress.enter();
+    }
+
+    /// User code returned.
+    #[inline]
+    pub fn leave(&mut self) {
+        self.progress.leave();
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn is_entered(&self) -> bool {
+        self.progress.is_entered()
+    }
+
+    /// Says how the call went. Only the first verdict counts.
+    #[inline]
+    pub fn settle(&mut self, verdict: Verdict) {
+        if self.progress.settle() {
+            let number = self.progress.number();
+            self.keeper.settle(self.call, number, verdict);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.keeper.end(self.call, self.progress);
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Held")
+    }
+}
+
+impl<K: Keeper, T> fmt::Debug for Hold<K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
+}
+
+/// Keeps nothing of any call.
+pub(crate) struct Nothing;
+
+impl Keeper for Nothing {
+    type Call = ();
+
+    const HOLDS: bool = false;
+
+    fn settle(&self, (): &(), _: u64, _: Verdict) {}
+
+    fn release(&self, (): &(), _: u64) {}
+}
+
+/// A [`Keeper`] of any type.
+trait Erased: Sync {
+    fn settle(&self, call: [u64; 3], number: u64, verdict: Verdict);
+    fn end(&self, call: [u64; 3], progress: Progress);
+}
+
+impl<K: Keeper> Erased for K {
+    fn settle(&self, call: [u64; 3], number: u64, verdict: Verdict) {
+        Keeper::settle(self, &K::Call::unpack(call), number, verdict);
+    }
+
+    fn end(&self, call: [u64; 3], progress: Progress) {
+        end(self, &K::Call::unpack(call), progress);
+    }
+}

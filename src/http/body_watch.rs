@@ -1,0 +1,336 @@
+//! A body that is watched by a timer, because its reader may never come again.
+
+use std::future::Future as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use http_body::{Body, Frame, SizeHint};
+
+use super::early::Early;
+use crate::context::{self, DeadlineScope};
+use crate::observe::Teller;
+use crate::respond::grpc_trailers;
+use crate::runtime::{Moment, Timer};
+use crate::{BoxError, Reason, Rejection};
+
+/// What holds for a body.
+pub(super) struct Limits {
+    /// Whether the deadline ends it.
+    pub(super) whole: bool,
+    pub(super) idle: Option<Duration>,
+    /// Whether its source may be silent while somebody reads.
+    pub(super) patient: bool,
+    /// Whether it ends in trailers that can tell why.
+    pub(super) trailers: bool,
+    /// Within which it works.
+    pub(super) deadline: Moment,
+    pub(super) teller: Teller,
+}
+
+/// A body and its timer.
+///
+/// A reader whose client does not read is not woken by the body, and polls it no more when it is woken by anything else. So the timer wakes
+/// the body itself: it is its own waker, and is run by whoever drives the time. Nothing of the user's runs under the lock, but for what
+/// a body says of its size.
+pub(super) struct Watched<B: Body> {
+    limits: Limits,
+    slot: Mutex<Slot<B>>,
+}
+
+struct Slot<B: Body> {
+    state: State,
+    /// Gone while it is polled, and when it is ended.
+    body: Option<B>,
+    /// What came at the head.
+    early: Early<Frame<B::Data>>,
+    /// When a frame was last taken, or the reader last asked whether it is still there.
+    progress: Moment,
+    /// Who waits for a frame.
+    reader: Option<Waker>,
+    /// Refers to this very body: taken out when it is ended.
+    timer: Option<Pin<Box<Timer>>>,
+    /// When the timer fires.
+    due: Moment,
+    /// Whether it did so while the body was polled.
+    missed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Ended by a limit, which the reader does not know yet.
+    Late,
+    Over,
+}
+
+/// What is left when a body is ended: to be dropped outside of the lock.
+struct Remains<B: Body> {
+    body: Option<B>,
+    early: Early<Frame<B::Data>>,
+    timer: Option<Pin<Box<Timer>>>,
+    reader: Option<Waker>,
+}
+
+/// What was found under the lock, to be acted on outside of it.
+enum Found<B: Body> {
+    Fine,
+    /// The reader is to be asked whether it is still there.
+    Silent(Waker),
+    Late(Box<Remains<B>>),
+}
+
+type Polled<D> = Poll<Option<Result<Frame<D>, BoxError>>>;
+
+impl<B: Body> Watched<B> {
+    fn lock(&self) -> MutexGuard<'_, Slot<B>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its reader is gone, or has all of it.
+    pub(super) fn close(&self) {
+        // The lock is given back before what was in it is dropped.
+        let remains = self.lock().end(State::Over);
+        drop(remains);
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        let slot = self.lock();
+        match slot.state {
+            State::Open if !slot.early.is_empty() => false,
+            State::Open => slot.body.as_ref().is_none_or(Body::is_end_stream),
+            State::Late => false,
+            State::Over => true,
+        }
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let slot = self.lock();
+        match (slot.state, &slot.body) {
+            (State::Open, Some(body)) => slot.early.size_hint(body.size_hint()),
+            (State::Late, _) => SizeHint::default(),
+            (State::Open | State::Over, _) => SizeHint::with_exact(0),
+        }
+    }
+
+    /// When the body has to be looked at.
+    fn due(&self, progress: Moment) -> Moment {
+        let idle = self
+            .limits
+            .idle
+            .map_or(Moment::NEVER, |idle| progress.after(idle));
+        idle.min(self.end())
+    }
+
+    fn end(&self) -> Moment {
+        if self.limits.whole {
+            self.limits.deadline
+        } else {
+            Moment::NEVER
+        }
+    }
+
+    /// What the reader of a body that was ended gets.
+    fn last_words(&self) -> Result<Frame<B::Data>, BoxError> {
+        let rejection = Rejection::by(self.limits.teller.origin(), Reason::TimedOut);
+        if self.limits.trailers {
+            Ok(Frame::trailers(grpc_trailers(&rejection)))
+        } else {
+            Err(rejection.into())
+        }
+    }
+
+    fn act(&self, found: Found<B>) {
+        match found {
+            Found::Fine => {}
+            Found::Silent(reader) => reader.wake(),
+            Found::Late(remains) => self.bury(*remains),
+        }
+    }
+
+    /// What was ended is dropped; who listens to the layer is told, and so is the reader, if there is one.
+    #[cold]
+    fn bury(&self, remains: Remains<B>) {
+        let deadline = self.limits.deadline.min(context::deadline());
+        let entered = DeadlineScope::enter(deadline);
+        // A guest in the thread that drives the time.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.early))));
+        drop(entered);
+        drop(remains.timer);
+        // The reader gets one of its own.
+        let _ = self.limits.teller.reject(Reason::TimedOut);
+        if let Some(reader) = remains.reader {
+            reader.wake();
+        }
+    }
+}
+
+impl<B> Watched<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static,
+{
+    pub(super) fn new(body: B, early: Early<Frame<B::Data>>, limits: Limits) -> Arc<Self> {
+        let now = Moment::now();
+        let watched = Arc::new(Self {
+            slot: Mutex::new(Slot {
+                state: State::Open,
+                body: Some(body),
+                early,
+                progress: now,
+                reader: None,
+                timer: None,
+                due: now,
+                missed: false,
+            }),
+            limits,
+        });
+        let due = watched.due(now);
+        let mut slot = watched.lock();
+        slot.due = due;
+        slot.timer = Some(Box::pin(Timer::at(due)));
+        let found = watched.arm(&mut slot, now);
+        drop(slot);
+        watched.act(found);
+        watched
+    }
+
+    pub(super) fn poll_frame(self: &Arc<Self>, cx: &mut Context<'_>) -> Polled<B::Data> {
+        let mut slot = self.lock();
+        if let Some(first) = slot.early.take() {
+            slot.progress = Moment::now();
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let before = slot.reader.take();
+        let state = slot.state;
+        if state == State::Late {
+            slot.state = State::Over;
+        }
+        let body = slot.body.take();
+        drop(slot);
+        drop(before);
+        match (state, body) {
+            (State::Open, Some(body)) => self.poll_body(body, cx),
+            (State::Late, _) => Poll::Ready(Some(self.last_words())),
+            _ => Poll::Ready(None),
+        }
+    }
+
+    /// While it is polled nobody else can end it; a panic ends it.
+    fn poll_body(self: &Arc<Self>, mut body: B, cx: &mut Context<'_>) -> Polled<B::Data> {
+        let polled = Pin::new(&mut body).poll_frame(cx);
+        let over = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || body.is_end_stream(),
+            Poll::Ready(_) => true,
+            Poll::Pending => false,
+        };
+        if over {
+            drop(body);
+            self.close();
+            return polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let reader = polled.is_pending().then(|| cx.waker().clone());
+        let now = Moment::now();
+        let mut slot = self.lock();
+        slot.body = Some(body);
+        if reader.is_none() || self.limits.patient {
+            slot.progress = now;
+        }
+        slot.reader = reader;
+        // The timer may have had no opportunity: a body that is always ready keeps a thread to itself.
+        let found = if slot.missed || now >= self.end() {
+            slot.missed = false;
+            self.look(&mut slot, now)
+        } else {
+            Found::Fine
+        };
+        let ended = slot.state == State::Late;
+        if ended {
+            slot.state = State::Over;
+        }
+        drop(slot);
+        self.act(found);
+        if ended {
+            return Poll::Ready(Some(self.last_words()));
+        }
+        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    /// Ends the body if it is time, and otherwise sets the timer.
+    fn look(self: &Arc<Self>, slot: &mut Slot<B>, now: Moment) -> Found<B> {
+        let mut asked = None;
+        if now >= self.due(slot.progress) && now < self.end() && self.limits.patient {
+            // Who waits is asked whether it is still there: it is, if it comes again.
+            asked = slot.reader.take();
+            if asked.is_some() {
+                slot.progress = now;
+            }
+        }
+        let due = self.due(slot.progress);
+        if due <= now {
+            return Found::Late(Box::new(slot.end(State::Late)));
+        }
+        if let Some(timer) = &mut slot.timer {
+            timer.as_mut().reset(due);
+        }
+        slot.due = due;
+        match (self.arm(slot, now), asked) {
+            (Found::Fine, Some(reader)) => Found::Silent(reader),
+            (found, _) => found,
+        }
+    }
+
+    /// Waits for the timer.
+    fn arm(self: &Arc<Self>, slot: &mut Slot<B>, now: Moment) -> Found<B> {
+        let waker = Waker::from(Arc::clone(self));
+        let mut cx = Context::from_waker(&waker);
+        if slot.due > now
+            && let Some(timer) = &mut slot.timer
+            && timer.as_mut().poll(&mut cx).is_pending()
+        {
+            return Found::Fine;
+        }
+        Found::Late(Box::new(slot.end(State::Late)))
+    }
+
+    /// The timer has fired.
+    fn fire(self: &Arc<Self>) {
+        let now = Moment::now();
+        let mut slot = self.lock();
+        // Before its time it fires only when its runtime is shut down, where it cannot be set again.
+        if slot.state != State::Open || now < slot.due {
+            return;
+        }
+        if slot.body.is_none() {
+            // Being polled right now.
+            slot.missed = true;
+            return;
+        }
+        let found = self.look(&mut slot, now);
+        drop(slot);
+        self.act(found);
+    }
+}
+
+impl<B> Wake for Watched<B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static,
+{
+    fn wake(self: Arc<Self>) {
+        // The thread that drives the time is everybody's.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.fire()));
+    }
+}
+
+impl<B: Body> Slot<B> {
+    fn end(&mut self, state: State) -> Remains<B> {
+        self.state = state;
+        Remains {
+            body: self.body.take(),
+            early: std::mem::take(&mut self.early),
+            timer: self.timer.take(),
+            reader: self.reader.take(),
+        }
+    }
+}

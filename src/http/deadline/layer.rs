@@ -1,0 +1,121 @@
+use std::fmt;
+
+use http::HeaderName;
+use tower_layer::Layer;
+
+use super::service::Deadline;
+use super::wire::{GRPC_TIMEOUT, TIMEOUT_MS};
+use crate::ConfigError;
+
+const LAYER: &str = "deadline";
+
+/// Writes what is left of the deadline into each request: for clients, innermost.
+///
+/// A server that is not told goes on working for a caller who has given up. Inside of a retry each attempt says what is left for it,
+/// and not what was left for the first one.
+///
+/// ```
+/// use http::{Request, Response};
+/// use mainstay::http::DeadlineLayer;
+/// use mainstay::TimeoutLayer;
+/// use std::time::Duration;
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let mut client = ServiceBuilder::new()
+///     .layer(TimeoutLayer::new(Duration::from_secs(2)))
+///     .layer(DeadlineLayer::new())
+///     .service(service_fn(|request: Request<()>| async move {
+///         let left: u64 = request.headers()["x-request-timeout-ms"].to_str().unwrap().parse().unwrap();
+///         assert!(left > 1_900 && left <= 2_000);
+///         Ok::<_, std::io::Error>(Response::new(()))
+///     }));
+///
+/// client.ready().await.unwrap().call(Request::new(())).await.unwrap();
+/// # }
+/// ```
+///
+/// # What it writes
+///
+/// The deadline is the [`Context`](crate::Context)'s: that of the request which is being served, or of a
+/// [`TimeoutLayer`](crate::TimeoutLayer) further out, whichever is earlier. Requests with gRPC's `content-type` get `grpc-timeout`, all others
+/// `x-request-timeout-ms`, the number of milliseconds. Both are rounded down, so that nobody takes longer than there is; less than a
+/// millisecond is written as one, because none means late already. What a request says itself is kept where it is shorter (tonic's
+/// `Request::set_timeout`). Without a deadline nothing is written, and what is there is left.
+///
+/// It works on `http::Request` and `reqwest::Request`. The context is that of whoever calls it, so behind `tower::buffer`, which calls from a
+/// task of its own, there is no deadline to be written: put the buffer inside.
+///
+/// # What it rejects
+///
+/// Requests whose deadline has passed, with [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed): the inner service is not called.
+///
+/// # What a clone shares
+///
+/// The settings only.
+///
+/// # Cancellation
+///
+/// Dropping the future drops the call.
+///
+/// # Cost
+///
+/// One reading of the clock, and one allocation for the value of the header. Neither, where there is no deadline.
+#[derive(Clone)]
+pub struct DeadlineLayer {
+    header: HeaderName,
+}
+
+impl DeadlineLayer {
+    /// With `x-request-timeout-ms` for what is not gRPC.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            header: TIMEOUT_MS.clone(),
+        }
+    }
+
+    /// Writes this header in place of `x-request-timeout-ms`.
+    ///
+    /// # Errors
+    ///
+    /// When it is no name of a header, or gRPC's own.
+    pub fn header(mut self, name: impl AsRef<str>) -> Result<Self, ConfigError> {
+        self.header = checked(LAYER, name.as_ref())?;
+        Ok(self)
+    }
+}
+
+/// A header for milliseconds.
+pub(crate) fn checked(component: &'static str, name: &str) -> Result<HeaderName, ConfigError> {
+    let rule = match HeaderName::from_bytes(name.as_bytes()) {
+        Ok(header) if name.len() <= 64 && header != GRPC_TIMEOUT => return Ok(header),
+        Ok(header) if header == GRPC_TIMEOUT => "must not be gRPC's own, which counts otherwise",
+        _ => "must be a header's name of at most 64 bytes",
+    };
+    let shown: String = name.chars().take(64).collect();
+    let shown = format_args!("{shown:?}").to_string();
+    Err(ConfigError::new(component, "header", shown, rule))
+}
+
+impl Default for DeadlineLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = Deadline<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Deadline::new(inner, self.header.clone())
+    }
+}
+
+impl fmt::Debug for DeadlineLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadlineLayer")
+            .field("header", &self.header)
+            .finish()
+    }
+}

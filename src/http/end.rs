@@ -1,0 +1,113 @@
+//! What the end of a response says where its head did not decide.
+
+use http::{HeaderMap, StatusCode};
+
+use super::classify::{ClassifyHead, HttpClassifier};
+use super::head::{ContentType, ResponseHead};
+use crate::grpc::{self, GrpcClassifier};
+use crate::{Head, Outcome, Verdict};
+
+/// How the end of a body is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct End(Rule);
+
+#[derive(Debug, Clone, Copy)]
+enum Rule {
+    Plain,
+    Grpc(GrpcClassifier),
+}
+
+impl End {
+    /// An error of the body is a failure. Its end is a success, and so is that it is dropped: a caller that does not care for
+    /// bodies says nothing of the server.
+    #[must_use]
+    pub const fn plain() -> Self {
+        Self(Rule::Plain)
+    }
+
+    /// `grpc-status` in the trailers says how it went; that there is none is a failure, and so is an error of the body. A body that is dropped
+    /// before was cancelled.
+    #[must_use]
+    pub const fn grpc(classifier: GrpcClassifier) -> Self {
+        Self(Rule::Grpc(classifier))
+    }
+
+    pub(crate) fn of_trailers(self, trailers: &HeaderMap) -> Verdict {
+        match self.0 {
+            Rule::Plain => Outcome::Success.into(),
+            Rule::Grpc(classifier) => classifier.of_trailers(trailers),
+        }
+    }
+
+    /// The body ended without trailers.
+    pub(crate) fn of_end(self) -> Verdict {
+        match self.0 {
+            Rule::Plain => Outcome::Success.into(),
+            Rule::Grpc(classifier) => classifier.of_code(grpc::Code::Unknown),
+        }
+    }
+
+    /// The caller let go of the body; `None` is that it has cancelled the call.
+    pub(crate) fn of_drop(self) -> Option<Verdict> {
+        match self.0 {
+            Rule::Plain => Some(Outcome::Success.into()),
+            Rule::Grpc(_) => None,
+        }
+    }
+}
+
+/// A classifier that knows whether the head of a response decides, and what the end of its body says if it does not.
+///
+/// What a plain [`Classify`](crate::Classify) says of a head is final for anything but a success; a success can still be lost by the body.
+/// That is what the methods do unless they are written anew.
+pub trait ClassifyEnd {
+    /// Whether the head decides. `verdict` is what the classifier itself says of the head, `ended` that there is no body.
+    fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
+        plain(head, verdict, ended)
+    }
+}
+
+/// Whether the call is over with its head whatever follows: the connection is now somebody else's, or it is a stream of events, which
+/// lasts for as long as its reader likes and mostly waits.
+pub(crate) fn is_over_at_head(head: &ResponseHead<'_>) -> bool {
+    is_over(head.status(), head.content_type())
+}
+
+fn is_over(status: StatusCode, content_type: ContentType) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || content_type == ContentType::Events
+}
+
+impl ClassifyEnd for HttpClassifier {
+    fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
+        if verdict.outcome() != Outcome::Success {
+            return Head::Final(verdict);
+        }
+        let content_type = head.content_type();
+        if content_type == ContentType::Grpc && head.status() == StatusCode::OK {
+            // A server may speak both on one port.
+            let grpc = GrpcClassifier::new();
+            return grpc.at_head(head, grpc.of_head(head), ended);
+        }
+        if ended || is_over(head.status(), content_type) {
+            Head::Final(verdict)
+        } else {
+            Head::Pending(End::plain())
+        }
+    }
+}
+
+impl<F> ClassifyEnd for ClassifyHead<F> {}
+
+impl<C: ClassifyEnd + ?Sized> ClassifyEnd for std::sync::Arc<C> {
+    fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
+        (**self).at_head(head, verdict, ended)
+    }
+}
+
+fn plain(head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
+    if verdict.outcome() != Outcome::Success || ended || is_over_at_head(head) {
+        Head::Final(verdict)
+    } else {
+        Head::Pending(End::plain())
+    }
+}

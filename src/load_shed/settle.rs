@@ -1,0 +1,85 @@
+//! What a call in flight tells the limit when its outcome is known.
+
+use std::time::Duration;
+
+use super::load::{Admitted, Load};
+use crate::context;
+use crate::hold::{Keeper, Pack};
+use crate::observe::EventKind;
+use crate::runtime::Moment;
+use crate::time::Time;
+use crate::{Outcome, Verdict};
+
+impl Pack for Time {
+    fn pack(self) -> [u64; 3] {
+        [self.to_bits(), 0, 0]
+    }
+
+    fn unpack([bits, ..]: [u64; 3]) -> Self {
+        Self::from_bits(bits)
+    }
+}
+
+impl Keeper for Load {
+    type Call = Time;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn settle(&self, time: &Time, admitted: u64, verdict: Verdict) {
+        let admitted = Admitted::from_bits(admitted);
+        let tells =
+            admitted.sample || verdict.is_overload() || verdict.outcome() == Outcome::Cancelled;
+        if tells && self.moves() {
+            self.report(admitted, *time, verdict);
+        }
+        self.listeners
+            .tell(admitted.stamp(), || EventKind::Settled {
+                outcome: verdict.outcome(),
+                latency: None,
+            });
+    }
+
+    #[inline]
+    fn wait(&self, time: &mut Time) {
+        if !time.is_known() && self.moves() {
+            *time = Time::since(Moment::now());
+        }
+    }
+
+    fn head(&self, time: &mut Time) {
+        *time = time.at_head();
+    }
+
+    #[inline]
+    fn release(&self, _: &Time, admitted: u64) {
+        self.give_back(Admitted::from_bits(admitted));
+    }
+}
+
+impl Load {
+    /// The latency of a sample is taken, or a drop is noted.
+    #[cold]
+    fn report(&self, admitted: Admitted, time: Time, verdict: Verdict) {
+        let outcome = verdict.outcome();
+        let now = Moment::now().since_beginning();
+        let latency = time.is_known().then(|| time.ran());
+        let ran = if context::deadline_has_passed() {
+            // Cut off by its own deadline, however short that was: no caller that changed its mind.
+            Some(Duration::MAX)
+        } else {
+            latency
+        };
+        let gave_up =
+            outcome == Outcome::Cancelled && ran.is_some_and(|ran| self.gave_up_after(ran));
+        let moved = match latency {
+            _ if verdict.is_overload() || gave_up => self.dropped(admitted, now),
+            Some(latency) if admitted.sample && outcome == Outcome::Success => {
+                self.sample(admitted, now, latency)
+            }
+            _ => None,
+        };
+        if let Some((from, to)) = moved {
+            self.listeners
+                .tell(admitted.stamp(), || EventKind::LimitChanged { from, to });
+        }
+    }
+}
