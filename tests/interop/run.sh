@@ -145,7 +145,7 @@ http_server=$(addresses http_server)
 # --- the cases -----------------------------------------------------------------------------------------------------
 
 mkfifo "$run/lines"
-python3 "$here/report.py" "$here/expected_failures" <"$run/lines" &
+python3 "$here/report.py" <"$run/lines" &
 report=$!
 pids+=("$report")
 exec 3>"$run/lines"

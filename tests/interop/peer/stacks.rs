@@ -92,8 +92,8 @@ pub(crate) fn serve_grpc(
     let layers = ServiceBuilder::new()
         .layer(CorrelationLayer::server())
         .layer(RespondLayer::new())
+        .layer(grpc::timeout().timeout(serving.time).build()?)
         .layer(load_shed.build()?)
-        .layer(TimeoutLayer::new(serving.time))
         .layer(bulkhead)
         .layer(circuit.build()?)
         .into_inner();
@@ -128,8 +128,8 @@ pub(crate) fn serve_http(
     let layers = ServiceBuilder::new()
         .layer(CorrelationLayer::server())
         .layer(RespondLayer::new())
+        .layer(http::timeout().timeout(serving.time).build()?)
         .layer(load_shed.build()?)
-        .layer(TimeoutLayer::new(serving.time))
         .layer(bulkhead)
         .layer(circuit.build()?);
     let app = app.layer(layers);
@@ -187,6 +187,7 @@ pub(crate) fn grpc_client(
         .layer(circuit)
         .layer(grpc::bulkhead().name("peer").limit(64).build()?)
         .layer(TimeoutLayer::new(calling.attempt))
+        .layer(http::DeadlineLayer::new())
         .service(Endpoint::from_shared(format!("http://{address}"))?.connect_lazy())
         .map_response(|response| response.map(Body::new));
     Ok((BoxCloneService::new(stack), handle))
@@ -217,6 +218,7 @@ pub(crate) fn http_client(
         .layer(circuit)
         .layer(http::bulkhead().name("proxy").limit(64).build()?)
         .layer(TimeoutLayer::new(calling.attempt))
+        .layer(http::DeadlineLayer::new())
         .service(client);
     Ok((BoxCloneService::new(stack), handle))
 }
