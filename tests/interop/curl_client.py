@@ -14,6 +14,8 @@ ADDRESSES = json.loads(sys.argv[1])
 VERSIONS = ((H1, "1.1"), (H2, "2"))
 # What curl calls a transfer that took longer than `--max-time`.
 TIMED_OUT = 28
+# And what it calls a body that breaks off, of either version.
+BROKEN = (18, 92)
 PROBLEM = "application/problem+json"
 
 
@@ -246,6 +248,19 @@ def _():
             same("status", curl(flag, url("one", "/hello")).status, 503)
             process.stdout.read()
         until("the permit is free", lambda: in_flight("one") == 0, 1)
+
+
+@case("a limit that covers the whole body breaks it off, and frees the permit")
+def _():
+    for flag, _ in VERSIONS:
+        call = key()
+        there = url("whole", f"/chunks/100/100/50?key={call}")
+        answer = curl(flag, "-H", "x-request-timeout-ms: 300", there, expected_exit=BROKEN)
+        same("status", answer.status, 200)
+        between("bytes", len(answer.body), 100, 700)
+        between("seconds", answer.seconds, 0.3, 0.7)
+        until("the handler's body is dropped", lambda: watch(f"/journal/{call}")[0]["dropped"], 1)
+        until("the permit is free", lambda: in_flight("whole") == 0, 1)
 
 
 @case("a caller who gives up with --max-time frees the permit")

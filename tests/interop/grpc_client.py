@@ -53,13 +53,13 @@ def in_flight(name):
     return WATCH.InFlight(pb.Empty(), timeout=5).calls[name]
 
 
-def raw(name, call, *headers, expected_exit=(0,)):
-    """A unary call by curl, which sends what grpcio would not. Without a limit of its own; and without a body if there is no call."""
+def raw(name, call, *headers, method="Unary", expected_exit=(0,)):
+    """A call by curl, which sends what grpcio would not. Without a limit of its own; and without a body if there is no call."""
     data = None
     if call is not None:
         message = call.SerializeToString()
         data = b"\0" + len(message).to_bytes(4, "big") + message
-    arguments = [H2, "-X", "POST", f"http://{ADDRESSES[name]}/echo.Echo/Unary"]
+    arguments = [H2, "-X", "POST", f"http://{ADDRESSES[name]}/echo.Echo/{method}"]
     for header in ("content-type: application/grpc", "te: trailers", *headers):
         arguments += ["-H", header]
     return curl(*arguments, data=data, expected_exit=expected_exit)
@@ -276,6 +276,18 @@ def _():
 def _():
     replies = list(MAIN.ServerStream(plan(messages=8, size=10, pause_ms=200), timeout=10))
     same("messages", len(replies), 8)
+
+
+@case("a limit that covers the whole body ends a stream with DEADLINE_EXCEEDED in real trailers, and frees the permit")
+def _():
+    for headers, least, most in ((("grpc-timeout: 300m",), 0.28, 0.7), ((), OWN_LIMIT / 1000, OWN_LIMIT / 1000 + 0.5)):
+        call = plan(messages=1000, size=10, pause_ms=40)
+        answer = raw("whole", call, *headers, method="ServerStream")
+        same("grpc-status", answer.headers.get("grpc-status"), "4")
+        between("seconds", answer.seconds, least, most)
+        between("messages", answer.body.count(b"x" * 10), 2, most * 1000 // 40)
+        until("the server has dropped it", lambda: journal(call.key)[0].dropped, 1)
+        until("the permit is free", lambda: in_flight("whole") == 0, 1)
 
 
 @case("a stream of replies: one megabyte, and none")

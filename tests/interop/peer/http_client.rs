@@ -23,6 +23,8 @@ struct Call {
     /// When it was over, in seconds.
     at: f64,
     id: String,
+    /// What the client said it had left, in milliseconds.
+    left: String,
 }
 
 /// Against what the cases are run.
@@ -185,6 +187,12 @@ pub(crate) async fn run(address: &str, access_log: PathBuf) -> Result<(), BoxErr
         GROUP,
         "all attempts have the caller's correlation ID",
         correlation(proxy),
+    )
+    .await;
+    case(
+        GROUP,
+        "each attempt says what the caller has left",
+        deadline(proxy),
     )
     .await;
     Ok(())
@@ -369,4 +377,28 @@ async fn correlation(proxy: &Proxy) -> Outcome {
     let calls = proxy.calls(&path, 2).await?;
     let ids: Vec<_> = calls.iter().map(|call| &*call.id).collect();
     same("IDs", ids, ["order-4711"; 2])
+}
+
+async fn deadline(proxy: &Proxy) -> Outcome {
+    let calling = Calling {
+        total: Duration::from_secs(3),
+        attempt: Duration::from_secs(4),
+        ..Calling::default()
+    };
+    let (stack, _) = http_client(proxy.client.clone(), calling)?;
+    let path = proxy.path("busy", 0);
+    proxy.get(&path).send_through(&stack).await?;
+    // The second call is a 503, a second, and a 200.
+    proxy.get(&path).send_through(&stack).await?;
+    let calls = proxy.calls(&path, 3).await?;
+    let left: Result<Vec<u32>, _> = calls.iter().map(|call| call.left.parse()).collect();
+    let left = left.map_err(|_| format!("no numbers: {calls:?}"))?;
+    holds(&format!("left of 3000, and after a second: {left:?}"), {
+        matches!(left[..], [2_500..=3_000, first @ 2_500..=3_000, second @ 1_000..=2_000] if first - second >= 999)
+    })?;
+    let path = proxy.path("fine", 0);
+    let request = proxy.get(&path).header("x-request-timeout-ms", "700");
+    request.send_through(&stack).await?;
+    let calls = proxy.calls(&path, 1).await?;
+    same("what the caller itself said", &*calls[0].left, "700")
 }

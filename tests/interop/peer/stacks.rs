@@ -28,11 +28,13 @@ pub(crate) struct Serving {
     pub(crate) time: Duration,
     /// After two failures in a row the circuit opens for half a minute.
     pub(crate) circuit: bool,
+    /// The time limit covers the body of the response, too.
+    pub(crate) whole_body: bool,
 }
 
 impl Serving {
-    /// The servers: all is well with `main`; each of the others has one reason to reject calls.
-    pub(crate) const ALL: [Self; 4] = [
+    /// The servers: all is well with `main`; each of the others has one reason to reject or end calls.
+    pub(crate) const ALL: [Self; 5] = [
         Self::named("main"),
         Self {
             calls: 1,
@@ -48,6 +50,10 @@ impl Serving {
             circuit: true,
             ..Self::named("circuit")
         },
+        Self {
+            whole_body: true,
+            ..Self::named("whole")
+        },
     ];
 
     const fn named(name: &'static str) -> Self {
@@ -57,6 +63,7 @@ impl Serving {
             load: 128,
             time: Duration::from_secs(1),
             circuit: false,
+            whole_body: false,
         }
     }
 
@@ -89,10 +96,14 @@ pub(crate) fn serve_grpc(
         .open_for(Duration::from_secs(30))
         .open_max(Duration::from_secs(30))
         .mode(serving.mode());
+    let mut timeout = grpc::timeout().timeout(serving.time);
+    if serving.whole_body {
+        timeout = timeout.whole_body();
+    }
     let layers = ServiceBuilder::new()
         .layer(CorrelationLayer::server())
         .layer(RespondLayer::new())
-        .layer(grpc::timeout().timeout(serving.time).build()?)
+        .layer(timeout.build()?)
         .layer(load_shed.build()?)
         .layer(bulkhead)
         .layer(circuit.build()?)
@@ -125,10 +136,14 @@ pub(crate) fn serve_http(
         .open_for(Duration::from_secs(30))
         .open_max(Duration::from_secs(30))
         .mode(serving.mode());
+    let mut timeout = http::timeout().timeout(serving.time);
+    if serving.whole_body {
+        timeout = timeout.whole_body();
+    }
     let layers = ServiceBuilder::new()
         .layer(CorrelationLayer::server())
         .layer(RespondLayer::new())
-        .layer(http::timeout().timeout(serving.time).build()?)
+        .layer(timeout.build()?)
         .layer(load_shed.build()?)
         .layer(bulkhead)
         .layer(circuit.build()?);
