@@ -26,6 +26,9 @@ class Answer:
 # does not want the body. A server may (RFC 9113, section 8.1), and a client must keep the answer.
 LOST = 92
 
+# curl 7.88 sees only a second later, about once in forty times, that an answer to a body it has sent over HTTP/2 is at its end.
+STALL = 1.0
+
 
 def curl(*arguments, data=None, expected_exit=(0,)):
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 import echo_pb2 as pb
 import echo_pb2_grpc as stubs
 from cases import between, case, run, same, until
-from curl import H2, LOST, curl
+from curl import H2, LOST, STALL, curl
 
 ADDRESSES = json.loads(sys.argv[1])
 # Each channel a connection of its own, and no retries by grpcio.
@@ -159,9 +159,11 @@ def _():
 @case("the server itself answers DEADLINE_EXCEEDED when grpc-timeout is over, not CANCELLED")
 def _():
     for timeout in ("200m", "200000u"):
-        answer = raw("main", plan(sleep_ms=5000), f"grpc-timeout: {timeout}")
-        same("grpc-status", answer.headers.get("grpc-status"), "4")
-        between("seconds", answer.seconds, 0.18, 0.6)
+        answers = [raw("main", plan(sleep_ms=5000), f"grpc-timeout: {timeout}") for _ in range(5)]
+        for answer in answers:
+            same("grpc-status", answer.headers.get("grpc-status"), "4")
+        # In time for a caller who gives up after 200 ms. The fastest one tells how early the server is; see `STALL` for the others.
+        between("seconds", min(answer.seconds for answer in answers), 0.19, 0.1995)
 
 
 @case("a call without a deadline gets the server's own limit and DEADLINE_EXCEEDED")
@@ -280,12 +282,12 @@ def _():
 
 @case("a limit that covers the whole body ends a stream with DEADLINE_EXCEEDED in real trailers, and frees the permit")
 def _():
-    for headers, least, most in ((("grpc-timeout: 300m",), 0.28, 0.7), ((), OWN_LIMIT / 1000, OWN_LIMIT / 1000 + 0.5)):
+    for headers, seconds in ((("grpc-timeout: 300m",), 0.3), ((), OWN_LIMIT / 1000)):
         call = plan(messages=1000, size=10, pause_ms=40)
         answer = raw("whole", call, *headers, method="ServerStream")
         same("grpc-status", answer.headers.get("grpc-status"), "4")
-        between("seconds", answer.seconds, least, most)
-        between("messages", answer.body.count(b"x" * 10), 2, most * 1000 // 40)
+        between("seconds", answer.seconds, seconds - 0.02, seconds + 0.5 + STALL)
+        between("messages", answer.body.count(b"x" * 10), 2, seconds / 0.04)
         until("the server has dropped it", lambda: journal(call.key)[0].dropped, 1)
         until("the permit is free", lambda: in_flight("whole") == 0, 1)
 
