@@ -9,6 +9,7 @@ mod stacks;
 
 mod clients_h1;
 mod clients_h2;
+mod servers;
 
 #[allow(unreachable_pub, reason = "generated")]
 mod users {

@@ -65,6 +65,19 @@ impl Watch {
         let what = format!("everything to be given back: {case}");
         until(&what, || (self.held)() == [0, 0]).await;
     }
+
+    /// What the circuit breaker has learned once nothing more comes: the other side may be far behind with what it was sent.
+    pub(crate) async fn calm(&self, case: &str) -> Vec<String> {
+        let mut outcomes = Vec::new();
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            self.is_idle(case).await;
+            match self.outcomes() {
+                more if more.is_empty() => return outcomes,
+                more => outcomes.extend(more),
+            }
+        }
+    }
 }
 
 /// Load shedding, circuit breaker, bulkhead and time limit of a protocol, and the watch over them.
