@@ -145,12 +145,36 @@ async fn a_connection_ends_before_in_and_after_the_answer() {
     let lost = |seen| ((seen, "failure"), (NotOk, "failure"));
     for (case, steps, (http, grpc)) in [
         ("at once", vec![Cut], lost(Nothing)),
-        ("a reset in the body", vec![grpc_head(), Message(false), Cut], lost(Broken(200))),
-        ("a reset after the head", vec![grpc_head(), Cut], lost(Broken(200))),
-        ("goes away at once", vec![GoAway(Reason::NO_ERROR)], lost(Nothing)),
-        ("goes away in anger", vec![GoAway(Reason::ENHANCE_YOUR_CALM)], lost(Nothing)),
-        ("goes away in the body", vec![grpc_head(), Message(false), GoAway(Reason::INTERNAL_ERROR)], lost(Broken(200))),
-        ("goes away in the body without an error", vec![grpc_head(), Message(false), GoAway(Reason::NO_ERROR)], lost(Broken(200))),
+        (
+            "a reset in the body",
+            vec![grpc_head(), Message(false), Cut],
+            lost(Broken(200)),
+        ),
+        (
+            "a reset after the head",
+            vec![grpc_head(), Cut],
+            lost(Broken(200)),
+        ),
+        (
+            "goes away at once",
+            vec![GoAway(Reason::NO_ERROR)],
+            lost(Nothing),
+        ),
+        (
+            "goes away in anger",
+            vec![GoAway(Reason::ENHANCE_YOUR_CALM)],
+            lost(Nothing),
+        ),
+        (
+            "goes away in the body",
+            vec![grpc_head(), Message(false), GoAway(Reason::INTERNAL_ERROR)],
+            lost(Broken(200)),
+        ),
+        (
+            "goes away in the body without an error",
+            vec![grpc_head(), Message(false), GoAway(Reason::NO_ERROR)],
+            lost(Broken(200)),
+        ),
     ] {
         meet(case, &h2(steps).await, http, grpc).await;
     }
@@ -160,12 +184,42 @@ async fn a_connection_ends_before_in_and_after_the_answer() {
 async fn streams_that_never_begin_or_never_end() {
     let long = Duration::from_secs(1);
     for (case, steps, http, grpc) in [
-        ("no head", vec![Pause(long)], (Nothing, "failure"), (Is(Code::DeadlineExceeded), "failure")),
-        ("no message", vec![grpc_head(), Pause(long)], (Left(200), "cancelled"), (Enough, "cancelled")),
-        ("no end", vec![grpc_head(), Message(false), Pause(long)], (Left(200), "cancelled"), (Enough, "cancelled")),
-        ("messages for ever", vec![grpc_head(), Endless], (Left(200), "cancelled"), (Enough, "cancelled")),
-        ("a body for ever", vec![html(), Endless], (Left(200), "success"), (Enough, "cancelled")),
-        ("a failure for ever", vec![Head(500, Fields::new(), false), Endless], (Left(500), "failure"), (Enough, "failure")),
+        (
+            "no head",
+            vec![Pause(long)],
+            (Nothing, "failure"),
+            (Is(Code::DeadlineExceeded), "failure"),
+        ),
+        (
+            "no message",
+            vec![grpc_head(), Pause(long)],
+            (Left(200), "cancelled"),
+            (Enough, "cancelled"),
+        ),
+        (
+            "no end",
+            vec![grpc_head(), Message(false), Pause(long)],
+            (Left(200), "cancelled"),
+            (Enough, "cancelled"),
+        ),
+        (
+            "messages for ever",
+            vec![grpc_head(), Endless],
+            (Left(200), "cancelled"),
+            (Enough, "cancelled"),
+        ),
+        (
+            "a body for ever",
+            vec![html(), Endless],
+            (Left(200), "success"),
+            (Enough, "cancelled"),
+        ),
+        (
+            "a failure for ever",
+            vec![Head(500, Fields::new(), false), Endless],
+            (Left(500), "failure"),
+            (Enough, "failure"),
+        ),
     ] {
         meet(case, &h2(steps).await, http, grpc).await;
     }
@@ -186,22 +240,97 @@ async fn trailers_that_are_none() {
     let (whole, broken) = (Whole(200), Broken(200));
     let fine = (Is(Code::Ok), "success");
     for (case, end, http, grpc) in [
-        ("100 kB", trailers(&[("grpc-status", b"0"), ("x", &large)]), (broken, "failure"), (NotOk, "failure")),
+        (
+            "100 kB",
+            trailers(&[("grpc-status", b"0"), ("x", &large)]),
+            (broken, "failure"),
+            (NotOk, "failure"),
+        ),
         ("three hundred", End(many), (whole, "success"), fine),
-        ("two hundred of one name", End(duplicates), (whole, "success"), fine),
-        ("no text", trailers(&[("grpc-status", b"0"), ("x", b"\xff\xfe")]), (whole, "success"), fine),
-        ("nothing in them", trailers(&[]), (whole, "failure"), (NotOk, "failure")),
-        ("a code that is none", trailers(&[("grpc-status", b"fine")]), (whole, "failure"), (Is(Code::Unknown), "failure")),
-        ("a code of one byte more", trailers(&[("grpc-status", b"0 ")]), (whole, "failure"), (Is(Code::Unknown), "failure")),
-        ("a code that is no text", trailers(&[("grpc-status", b"\xff")]), (whole, "failure"), (Is(Code::Unknown), "failure")),
-        ("a code of 4000 digits", trailers(&[("grpc-status", &long)]), (whole, "failure"), (Is(Code::Unknown), "failure")),
-        ("two codes, a good one first", trailers(&[("grpc-status", b"0"), ("grpc-status", b"14")]), (whole, "success"), fine),
-        ("two codes, a bad one first", trailers(&[("grpc-status", b"14"), ("grpc-status", b"0")]), (whole, "failure"), (Is(Code::Unavailable), "failure")),
-        ("a message that is no text", trailers(&[("grpc-status", b"13"), ("grpc-message", b"%FF%FE%")]), (whole, "failure"), (NotOk, "failure")),
-        ("details that are none", trailers(&[("grpc-status", b"14"), ("grpc-status-details-bin", b"%%%")]), (whole, "failure"), (Status::Panic, "failure")),
-        ("a hint of 4000 digits", trailers(&[("grpc-status", b"14"), ("grpc-retry-pushback-ms", &long)]), (whole, "failure"), (Is(Code::Unavailable), "failure")),
-        ("a hint that is no text", trailers(&[("grpc-status", b"8"), ("grpc-retry-pushback-ms", b"\xff")]), (whole, "failure"), (Is(Code::ResourceExhausted), "failure")),
-        ("cancelled", trailers(&[("grpc-status", b"1")]), (whole, "cancelled"), (Is(Code::Cancelled), "cancelled")),
+        (
+            "two hundred of one name",
+            End(duplicates),
+            (whole, "success"),
+            fine,
+        ),
+        (
+            "no text",
+            trailers(&[("grpc-status", b"0"), ("x", b"\xff\xfe")]),
+            (whole, "success"),
+            fine,
+        ),
+        (
+            "nothing in them",
+            trailers(&[]),
+            (whole, "failure"),
+            (NotOk, "failure"),
+        ),
+        (
+            "a code that is none",
+            trailers(&[("grpc-status", b"fine")]),
+            (whole, "failure"),
+            (Is(Code::Unknown), "failure"),
+        ),
+        (
+            "a code of one byte more",
+            trailers(&[("grpc-status", b"0 ")]),
+            (whole, "failure"),
+            (Is(Code::Unknown), "failure"),
+        ),
+        (
+            "a code that is no text",
+            trailers(&[("grpc-status", b"\xff")]),
+            (whole, "failure"),
+            (Is(Code::Unknown), "failure"),
+        ),
+        (
+            "a code of 4000 digits",
+            trailers(&[("grpc-status", &long)]),
+            (whole, "failure"),
+            (Is(Code::Unknown), "failure"),
+        ),
+        (
+            "two codes, a good one first",
+            trailers(&[("grpc-status", b"0"), ("grpc-status", b"14")]),
+            (whole, "success"),
+            fine,
+        ),
+        (
+            "two codes, a bad one first",
+            trailers(&[("grpc-status", b"14"), ("grpc-status", b"0")]),
+            (whole, "failure"),
+            (Is(Code::Unavailable), "failure"),
+        ),
+        (
+            "a message that is no text",
+            trailers(&[("grpc-status", b"13"), ("grpc-message", b"%FF%FE%")]),
+            (whole, "failure"),
+            (NotOk, "failure"),
+        ),
+        (
+            "details that are none",
+            trailers(&[("grpc-status", b"14"), ("grpc-status-details-bin", b"%%%")]),
+            (whole, "failure"),
+            (Status::Panic, "failure"),
+        ),
+        (
+            "a hint of 4000 digits",
+            trailers(&[("grpc-status", b"14"), ("grpc-retry-pushback-ms", &long)]),
+            (whole, "failure"),
+            (Is(Code::Unavailable), "failure"),
+        ),
+        (
+            "a hint that is no text",
+            trailers(&[("grpc-status", b"8"), ("grpc-retry-pushback-ms", b"\xff")]),
+            (whole, "failure"),
+            (Is(Code::ResourceExhausted), "failure"),
+        ),
+        (
+            "cancelled",
+            trailers(&[("grpc-status", b"1")]),
+            (whole, "cancelled"),
+            (Is(Code::Cancelled), "cancelled"),
+        ),
     ] {
         let peer = h2(vec![grpc_head(), Message(false), end]).await;
         meet(case, &peer, http, grpc).await;
@@ -218,18 +347,95 @@ async fn heads_that_lie() {
     let large = vec![b'x'; 400_000];
     let lost = (NotOk, "failure");
     for (case, steps, http, grpc) in [
-        ("a value of 400 kB", vec![with(&[("x", &large)], false)], (Nothing, "failure"), lost),
-        ("longer than it is", vec![with(&[("content-length", b"100")], false), Message(true)], (Broken(200), "failure"), lost),
-        ("shorter than it is", vec![with(&[("content-length", b"2")], false), Message(true)], (Broken(200), "failure"), lost),
-        ("no status anywhere", vec![grpc_head(), Message(true)], (Whole(200), "failure"), lost),
-        ("nothing but a head", vec![with(&[], true)], (Whole(200), "failure"), lost),
-        ("a code in the head", vec![with(&[("grpc-status", b"14")], true)], (Whole(200), "failure"), (Is(Code::Unavailable), "failure")),
-        ("a code in the head, and no end", vec![with(&[("grpc-status", b"14")], false), Endless], (Left(200), "failure"), (Is(Code::Unavailable), "failure")),
-        ("a bad code in the head, a good one in the trailers", vec![with(&[("grpc-status", b"14")], false), Message(false), trailers(&[("grpc-status", b"0")])], (Whole(200), "failure"), (Is(Code::Unavailable), "failure")),
-        ("details in the head that are none", vec![with(&[("grpc-status", b"14"), ("grpc-status-details-bin", b"%%%")], true)], (Whole(200), "failure"), (Status::Panic, "failure")),
-        ("a proxy's page", vec![Head(200, fields(&[("content-type", b"text/html")]), false), Message(true)], (Whole(200), "success"), lost),
-        ("a status that is none", vec![Head(999, Fields::new(), false), Message(true)], (Whole(999), "failure"), lost),
-        ("events for ever", vec![Head(200, fields(&[("content-type", b"text/event-stream")]), false), Endless], (Left(200), "success"), (Enough, "failure")),
+        (
+            "a value of 400 kB",
+            vec![with(&[("x", &large)], false)],
+            (Nothing, "failure"),
+            lost,
+        ),
+        (
+            "longer than it is",
+            vec![with(&[("content-length", b"100")], false), Message(true)],
+            (Broken(200), "failure"),
+            lost,
+        ),
+        (
+            "shorter than it is",
+            vec![with(&[("content-length", b"2")], false), Message(true)],
+            (Broken(200), "failure"),
+            lost,
+        ),
+        (
+            "no status anywhere",
+            vec![grpc_head(), Message(true)],
+            (Whole(200), "failure"),
+            lost,
+        ),
+        (
+            "nothing but a head",
+            vec![with(&[], true)],
+            (Whole(200), "failure"),
+            lost,
+        ),
+        (
+            "a code in the head",
+            vec![with(&[("grpc-status", b"14")], true)],
+            (Whole(200), "failure"),
+            (Is(Code::Unavailable), "failure"),
+        ),
+        (
+            "a code in the head, and no end",
+            vec![with(&[("grpc-status", b"14")], false), Endless],
+            (Left(200), "failure"),
+            (Is(Code::Unavailable), "failure"),
+        ),
+        (
+            "a bad code in the head, a good one in the trailers",
+            vec![
+                with(&[("grpc-status", b"14")], false),
+                Message(false),
+                trailers(&[("grpc-status", b"0")]),
+            ],
+            (Whole(200), "failure"),
+            (Is(Code::Unavailable), "failure"),
+        ),
+        (
+            "details in the head that are none",
+            vec![with(
+                &[("grpc-status", b"14"), ("grpc-status-details-bin", b"%%%")],
+                true,
+            )],
+            (Whole(200), "failure"),
+            (Status::Panic, "failure"),
+        ),
+        (
+            "a proxy's page",
+            vec![
+                Head(200, fields(&[("content-type", b"text/html")]), false),
+                Message(true),
+            ],
+            (Whole(200), "success"),
+            lost,
+        ),
+        (
+            "a status that is none",
+            vec![Head(999, Fields::new(), false), Message(true)],
+            (Whole(999), "failure"),
+            lost,
+        ),
+        (
+            "events for ever",
+            vec![
+                Head(
+                    200,
+                    fields(&[("content-type", b"text/event-stream")]),
+                    false,
+                ),
+                Endless,
+            ],
+            (Left(200), "success"),
+            (Enough, "failure"),
+        ),
     ] {
         meet(case, &h2(steps).await, http, grpc).await;
     }
@@ -243,22 +449,65 @@ async fn frames_that_are_none() {
     let header: Vec<u8> = [&[0, 1, b'x', 100], &[b'y'; 100][..]].concat();
     let nothing = ((Nothing, "failure"), (NotOk, "failure"));
     for (case, acts) in [
-        ("HTTP/1.1", vec![Read, send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"), Wait]),
+        (
+            "HTTP/1.1",
+            vec![
+                Read,
+                send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"),
+                Wait,
+            ],
+        ),
         ("noise", vec![send([0xff; 100]), Wait]),
         ("nothing at all", vec![Wait]),
         ("hangs up", vec![]),
         ("settings and nothing more", hello(vec![Wait])),
         ("settings for ever", vec![repeat(&settings)]),
-        ("pings for ever", hello(vec![repeat(frame(6, 0, 0, &[0; 8]))])),
-        ("a frame that is too large", hello(vec![send([0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]), Wait])),
-        ("data of no stream", hello(vec![Act::Send(frame(0, 0, 0, b"x")), Wait])),
-        ("headers of no stream", hello(vec![Act::Send(frame(1, 4, 0, &status_200)), Wait])),
-        ("a stream that nobody opened", hello(vec![Act::Send(frame(1, 4, 99, &status_200)), Wait])),
-        ("a promise", hello(vec![Act::Send(frame(5, 4, 1, &[0, 0, 0, 2, 0x88])), Wait])),
-        ("headers without an end", hello(vec![Act::Send(frame(1, 0, 1, &status_200)), repeat(frame(9, 0, 1, &header))])),
-        ("headers that cannot be unpacked", hello(vec![Act::Send(frame(1, 4, 1, &[0xff; 20])), Wait])),
-        ("a window that runs over", hello(vec![Act::Send(frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff])), Wait])),
-        ("a window of nothing", vec![Act::Send(frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])), Wait]),
+        (
+            "pings for ever",
+            hello(vec![repeat(frame(6, 0, 0, &[0; 8]))]),
+        ),
+        (
+            "a frame that is too large",
+            hello(vec![send([0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]), Wait]),
+        ),
+        (
+            "data of no stream",
+            hello(vec![Act::Send(frame(0, 0, 0, b"x")), Wait]),
+        ),
+        (
+            "headers of no stream",
+            hello(vec![Act::Send(frame(1, 4, 0, &status_200)), Wait]),
+        ),
+        (
+            "a stream that nobody opened",
+            hello(vec![Act::Send(frame(1, 4, 99, &status_200)), Wait]),
+        ),
+        (
+            "a promise",
+            hello(vec![Act::Send(frame(5, 4, 1, &[0, 0, 0, 2, 0x88])), Wait]),
+        ),
+        (
+            "headers without an end",
+            hello(vec![
+                Act::Send(frame(1, 0, 1, &status_200)),
+                repeat(frame(9, 0, 1, &header)),
+            ]),
+        ),
+        (
+            "headers that cannot be unpacked",
+            hello(vec![Act::Send(frame(1, 4, 1, &[0xff; 20])), Wait]),
+        ),
+        (
+            "a window that runs over",
+            hello(vec![
+                Act::Send(frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
+                Wait,
+            ]),
+        ),
+        (
+            "a window of nothing",
+            vec![Act::Send(frame(4, 0, 0, &[0, 4, 0, 0, 0, 0])), Wait],
+        ),
     ] {
         let (http, grpc) = nothing;
         meet(case, &h2_bytes(acts).await, http, grpc).await;
@@ -270,8 +519,16 @@ async fn an_answer_before_the_request_was_read() {
     count_panics();
     static LARGE: [u8; 8 << 20] = [b'x'; 8 << 20];
     for (case, steps, seen) in [
-        ("an answer and a polite reset", vec![Head(413, Fields::new(), true), Break(Reason::NO_ERROR)], Whole(413)),
-        ("an answer and nothing more", vec![html(), Message(true)], Whole(200)),
+        (
+            "an answer and a polite reset",
+            vec![Head(413, Fields::new(), true), Break(Reason::NO_ERROR)],
+            Whole(413),
+        ),
+        (
+            "an answer and nothing more",
+            vec![html(), Message(true)],
+            Whole(200),
+        ),
     ] {
         let (layers, watch) = layers!(http);
         let peer = h2(steps).await;
@@ -280,5 +537,31 @@ async fn an_answer_before_the_request_was_read() {
         watch.is_idle(case).await;
         assert_eq!(watch.outcomes(), ["success"], "{case}");
     }
+    no_panics();
+}
+
+#[tokio::test]
+async fn calls_that_fail_together_are_all_failures() {
+    count_panics();
+    for steps in [
+        vec![Cut],
+        vec![GoAway(Reason::NO_ERROR)],
+        vec![GoAway(Reason::ENHANCE_YOUR_CALM)],
+    ] {
+        let peer = h2(steps).await;
+        let (layers, watch) = layers!(http);
+        let stack = layers.layer(hyper_client());
+        let calls = (0..20).map(|_| by_hyper(stack.clone(), peer.address, b""));
+        let seen = futures::future::join_all(calls).await;
+        assert!(seen.iter().all(|seen| *seen == Nothing), "{seen:?}");
+        watch.is_idle("together").await;
+        assert_eq!(watch.outcomes(), ["failure"; 20]);
+    }
+    let (layers, watch) = layers!(http);
+    let stack = layers.layer(hyper_client());
+    let peer = h2_bytes(vec![]).await;
+    let calls = (0..20).map(|_| by_hyper(stack.clone(), peer.address, b""));
+    futures::future::join_all(calls).await;
+    assert_eq!(watch.outcomes(), ["failure"; 20]);
     no_panics();
 }

@@ -134,7 +134,11 @@ async fn read_head(stream: &mut TcpStream) -> bool {
 
 /// Speaks HTTP/1.1, more or less.
 pub(crate) async fn h1(acts: Vec<Act>) -> Peer {
-    let well = vec![Read, send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"), Wait];
+    let well = vec![
+        Read,
+        send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+        Wait,
+    ];
     Peer::of(
         move |stream| act(stream, acts.clone()),
         move |stream| act(stream, well.clone()),

@@ -33,7 +33,9 @@ async fn axum_server() -> (SocketAddr, Watch) {
     count_panics();
     let (layers, watch) = layers!(http);
     let endless = || async {
-        Body::from_stream(stream::repeat(Ok::<_, Infallible>(Bytes::from_static(&[0; 8_192]))))
+        Body::from_stream(stream::repeat(Ok::<_, Infallible>(Bytes::from_static(
+            &[0; 8_192],
+        ))))
     };
     let upgraded = || async {
         let headers = [(header::UPGRADE, "echo"), (header::CONNECTION, "upgrade")];
@@ -64,7 +66,9 @@ async fn statuses(address: SocketAddr, acts: Vec<Act>) -> Vec<String> {
     for act in acts {
         match act {
             Act::Send(bytes) => drop(stream.write_all(&bytes).await),
-            Act::Repeat(bytes) => while let Ok(Ok(())) = timeout(QUIET, stream.write_all(&bytes)).await {},
+            Act::Repeat(bytes) => {
+                while let Ok(Ok(())) = timeout(QUIET, stream.write_all(&bytes)).await {}
+            }
             Act::Pause(time) => sleep(time).await,
             Read | Act::Wait | Act::Reset => unreachable!("not here"),
         }
@@ -86,7 +90,12 @@ async fn requests_that_make_no_sense() {
     let (address, watch) = axum_server().await;
     let many: String = (0..101).map(|n| format!("x-{n}: x\r\n")).collect();
     let long = "x".repeat(300_000);
-    let chunked = |rest: &str| send(ask("/echo", &format!("transfer-encoding: chunked\r\n\r\n{rest}")));
+    let chunked = |rest: &str| {
+        send(ask(
+            "/echo",
+            &format!("transfer-encoding: chunked\r\n\r\n{rest}"),
+        ))
+    };
     let end = "\r\n";
     let ok = (vec!["200"], vec!["success"]);
     let late = (vec!["504"], vec!["failure"]);
@@ -96,27 +105,126 @@ async fn requests_that_make_no_sense() {
     for (case, acts, (expected, outcomes)) in [
         ("nothing", vec![], nothing.clone()),
         ("half a line", vec![send("GET /")], nothing.clone()),
-        ("half a head", vec![send(ask("/", "x-a: "))], nothing.clone()),
-        ("a head without an end", vec![send(ask("/", "")), repeat("x: x\r\n")], refused("431")),
-        ("a line without an end", vec![send("GET /"), repeat("aaaa")], refused("431")),
-        ("101 headers", vec![send(ask("/", &many)), send(end)], refused("431")),
-        ("a value of 300 kB", vec![send(ask("/", &format!("x: {long}\r\n\r\n")))], ok.clone()),
-        ("noise", vec![send([0xff; 64]), send("\r\n\r\n")], refused("400")),
-        ("noise after the preface of HTTP/2", vec![send(preface), send([0xff; 64])], nothing.clone()),
-        ("two lengths", vec![send(ask("/echo", "content-length: 2\r\ncontent-length: 3\r\n\r\nok!"))], refused("400")),
-        ("a length and chunks", vec![send(ask("/echo", "content-length: 99\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"))], ok.clone()),
-        ("no number of a chunk", vec![chunked("ZZ\r\n")], (vec!["400"], vec!["success"])),
-        ("extensions without an end", vec![chunked("2;"), repeat("a=b;")], (vec!["400"], vec!["success"])),
-        ("half a body", vec![send(ask("/echo", "content-length: 99\r\n\r\nhalf"))], late.clone()),
-        ("half of the chunks", vec![chunked("5\r\nhello\r\n")], late.clone()),
-        ("a body that never comes", vec![send(ask("/echo", "expect: 100-continue\r\ncontent-length: 99\r\n\r\n"))], (vec!["100", "504"], vec!["failure"])),
-        ("an expectation of the impossible", vec![send(ask("/", "expect: the impossible\r\n\r\n"))], ok.clone()),
-        ("a body nobody asked for", vec![send(ask("/", "content-length: 5\r\n\r\nhello"))], ok.clone()),
-        ("two in a row and half of a third", vec![send(ask("/", end).repeat(2)), send(ask("/", "x"))], (vec!["200", "200"], vec!["success", "success"])),
-        ("an upgrade nobody knows", vec![send(ask("/", "connection: upgrade\r\nupgrade: x\r\n\r\n"))], ok.clone()),
-        ("an upgrade, and noise", vec![send(ask("/upgrade", "connection: upgrade\r\nupgrade: echo\r\n\r\n")), send([0xff; 64])], (vec!["101"], vec!["success"])),
-        ("an upgrade that was not asked for", vec![send(ask("/upgrade", end))], (vec!["101"], vec!["success"])),
-        ("a call that takes too long", vec![send(ask("/never", end))], late.clone()),
+        (
+            "half a head",
+            vec![send(ask("/", "x-a: "))],
+            nothing.clone(),
+        ),
+        (
+            "a head without an end",
+            vec![send(ask("/", "")), repeat("x: x\r\n")],
+            refused("431"),
+        ),
+        (
+            "a line without an end",
+            vec![send("GET /"), repeat("aaaa")],
+            refused("431"),
+        ),
+        (
+            "101 headers",
+            vec![send(ask("/", &many)), send(end)],
+            refused("431"),
+        ),
+        (
+            "a value of 300 kB",
+            vec![send(ask("/", &format!("x: {long}\r\n\r\n")))],
+            ok.clone(),
+        ),
+        (
+            "noise",
+            vec![send([0xff; 64]), send("\r\n\r\n")],
+            refused("400"),
+        ),
+        (
+            "noise after the preface of HTTP/2",
+            vec![send(preface), send([0xff; 64])],
+            nothing.clone(),
+        ),
+        (
+            "two lengths",
+            vec![send(ask(
+                "/echo",
+                "content-length: 2\r\ncontent-length: 3\r\n\r\nok!",
+            ))],
+            refused("400"),
+        ),
+        (
+            "a length and chunks",
+            vec![send(ask(
+                "/echo",
+                "content-length: 99\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            ))],
+            ok.clone(),
+        ),
+        (
+            "no number of a chunk",
+            vec![chunked("ZZ\r\n")],
+            (vec!["400"], vec!["success"]),
+        ),
+        (
+            "extensions without an end",
+            vec![chunked("2;"), repeat("a=b;")],
+            (vec!["400"], vec!["success"]),
+        ),
+        (
+            "half a body",
+            vec![send(ask("/echo", "content-length: 99\r\n\r\nhalf"))],
+            late.clone(),
+        ),
+        (
+            "half of the chunks",
+            vec![chunked("5\r\nhello\r\n")],
+            late.clone(),
+        ),
+        (
+            "a body that never comes",
+            vec![send(ask(
+                "/echo",
+                "expect: 100-continue\r\ncontent-length: 99\r\n\r\n",
+            ))],
+            (vec!["100", "504"], vec!["failure"]),
+        ),
+        (
+            "an expectation of the impossible",
+            vec![send(ask("/", "expect: the impossible\r\n\r\n"))],
+            ok.clone(),
+        ),
+        (
+            "a body nobody asked for",
+            vec![send(ask("/", "content-length: 5\r\n\r\nhello"))],
+            ok.clone(),
+        ),
+        (
+            "two in a row and half of a third",
+            vec![send(ask("/", end).repeat(2)), send(ask("/", "x"))],
+            (vec!["200", "200"], vec!["success", "success"]),
+        ),
+        (
+            "an upgrade nobody knows",
+            vec![send(ask("/", "connection: upgrade\r\nupgrade: x\r\n\r\n"))],
+            ok.clone(),
+        ),
+        (
+            "an upgrade, and noise",
+            vec![
+                send(ask(
+                    "/upgrade",
+                    "connection: upgrade\r\nupgrade: echo\r\n\r\n",
+                )),
+                send([0xff; 64]),
+            ],
+            (vec!["101"], vec!["success"]),
+        ),
+        (
+            "an upgrade that was not asked for",
+            vec![send(ask("/upgrade", end))],
+            (vec!["101"], vec!["success"]),
+        ),
+        (
+            "a call that takes too long",
+            vec![send(ask("/never", end))],
+            late.clone(),
+        ),
     ] {
         let statuses = within(case, statuses(address, acts)).await;
         watch.is_idle(case).await;
@@ -138,8 +246,24 @@ async fn goes_through(address: SocketAddr, watch: &Watch, case: &str) {
 async fn headers_that_mean_something_to_the_layers() {
     let (address, watch) = axum_server().await;
     let long = "x".repeat(50_000);
-    let values: [&[u8]; 8] = [b"", b"\xff\xfe", b"\t", b"-1", b"99999999999999999999S", b"\"}{", b"0n", long.as_bytes()];
-    let names = ["x-correlation-id", "grpc-timeout", "x-request-timeout-ms", "retry-after", "traceparent", "content-type"];
+    let values: [&[u8]; 8] = [
+        b"",
+        b"\xff\xfe",
+        b"\t",
+        b"-1",
+        b"99999999999999999999S",
+        b"\"}{",
+        b"0n",
+        long.as_bytes(),
+    ];
+    let names = [
+        "x-correlation-id",
+        "grpc-timeout",
+        "x-request-timeout-ms",
+        "retry-after",
+        "traceparent",
+        "content-type",
+    ];
     for name in names {
         for value in values {
             for times in [1, 20] {
@@ -156,7 +280,10 @@ async fn headers_that_mean_something_to_the_layers() {
     }
     watch.is_idle("headers").await;
     let outcomes = watch.outcomes();
-    assert!(outcomes.iter().all(|outcome| outcome == "success"), "{outcomes:?}");
+    assert!(
+        outcomes.iter().all(|outcome| outcome == "success"),
+        "{outcomes:?}"
+    );
     goes_through(address, &watch, "headers").await;
     no_panics();
 }
@@ -167,12 +294,36 @@ async fn clients_that_go_away_in_the_middle() {
     let half = send(ask("/echo", "content-length: 99\r\n\r\nhalf"));
     let pause = Act::Pause(Duration::from_millis(30));
     for (case, acts, outcome) in [
-        ("a body, and gone", vec![half.clone(), pause.clone()], "success"),
-        ("a body, and reset", vec![half, pause.clone(), Act::Reset], "success"),
-        ("the wait, and gone", vec![send(ask("/never", "\r\n")), pause.clone()], "cancelled"),
-        ("the wait, and reset", vec![send(ask("/never", "\r\n")), pause.clone(), Act::Reset], "cancelled"),
-        ("the answer, and gone", vec![send(ask("/endless", "\r\n")), pause.clone()], "success"),
-        ("the answer, and reset", vec![send(ask("/endless", "\r\n")), pause, Act::Reset], "success"),
+        (
+            "a body, and gone",
+            vec![half.clone(), pause.clone()],
+            "success",
+        ),
+        (
+            "a body, and reset",
+            vec![half, pause.clone(), Act::Reset],
+            "success",
+        ),
+        (
+            "the wait, and gone",
+            vec![send(ask("/never", "\r\n")), pause.clone()],
+            "cancelled",
+        ),
+        (
+            "the wait, and reset",
+            vec![send(ask("/never", "\r\n")), pause.clone(), Act::Reset],
+            "cancelled",
+        ),
+        (
+            "the answer, and gone",
+            vec![send(ask("/endless", "\r\n")), pause.clone()],
+            "success",
+        ),
+        (
+            "the answer, and reset",
+            vec![send(ask("/endless", "\r\n")), pause, Act::Reset],
+            "success",
+        ),
     ] {
         let stream = TcpStream::connect(address).await.unwrap();
         within(case, act(stream, acts)).await;
@@ -230,10 +381,14 @@ enum Drops {
 async fn rapid_reset(address: SocketAddr, path: &str, fields: &Fields, drops: Drops) {
     let mut sender = connect(address).await;
     for number in 0..200 {
-        if std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_err() {
+        if std::future::poll_fn(|cx| sender.poll_ready(cx))
+            .await
+            .is_err()
+        {
             sender = connect(address).await;
         }
-        let Ok((response, mut body)) = sender.send_request(head(address, path, fields), false) else {
+        let Ok((response, mut body)) = sender.send_request(head(address, path, fields), false)
+        else {
             continue;
         };
         match drops {
@@ -261,7 +416,10 @@ async fn two_hundred_streams_that_are_opened_and_dropped() {
             let case = format!("{path}, {drops:?}");
             within(&case, rapid_reset(address, path, &Fields::new(), drops)).await;
             let outcomes = watch.calm(&case).await;
-            assert!(!outcomes.contains(&"failure".to_owned()), "{case}: {outcomes:?}");
+            assert!(
+                !outcomes.contains(&"failure".to_owned()),
+                "{case}: {outcomes:?}"
+            );
             goes_through(address, &watch, &case).await;
         }
     }
@@ -270,7 +428,10 @@ async fn two_hundred_streams_that_are_opened_and_dropped() {
         let case = format!("tonic, {drops:?}");
         within(&case, rapid_reset(address, LIST, &grpc(), drops)).await;
         let outcomes = watch.calm(&case).await;
-        assert!(!outcomes.contains(&"failure".to_owned()), "{case}: {outcomes:?}");
+        assert!(
+            !outcomes.contains(&"failure".to_owned()),
+            "{case}: {outcomes:?}"
+        );
         answers(address, &watch, &case).await;
     }
     no_panics();
@@ -327,12 +488,20 @@ async fn answers(address: SocketAddr, watch: &Watch, case: &str) {
 }
 
 /// Sends this as a call and tells the code of the answer, if one comes.
-async fn code(address: SocketAddr, fields: &Fields, message: &'static [u8], all: bool) -> Option<String> {
+async fn code(
+    address: SocketAddr,
+    fields: &Fields,
+    message: &'static [u8],
+    all: bool,
+) -> Option<String> {
     let mut sender = connect(address).await.ready().await.ok()?;
-    let (response, mut body) = sender.send_request(head(address, GET, fields), false).ok()?;
+    let (response, mut body) = sender
+        .send_request(head(address, GET, fields), false)
+        .ok()?;
     body.send_data(Bytes::from_static(message), all).ok()?;
     let response = timeout(QUIET, response).await.ok()?.ok()?;
-    let of = |fields: &http::HeaderMap| Some(fields.get("grpc-status")?.to_str().unwrap().to_owned());
+    let of =
+        |fields: &http::HeaderMap| Some(fields.get("grpc-status")?.to_str().unwrap().to_owned());
     let in_head = of(response.headers());
     let mut body = response.into_body();
     while let Some(Ok(data)) = body.data().await {
@@ -350,11 +519,41 @@ async fn messages_that_are_none() {
     for (case, message, all, expected, outcomes) in [
         ("a message", &[0; 5][..], true, Some("0"), vec!["success"]),
         ("no message", b"", true, Some("13"), vec!["failure"]),
-        ("half a message", b"\0\0\0\0\x09ha", false, Some("4"), vec!["failure"]),
-        ("half a message, and its end", b"\0\0\0\0\x09ha", true, Some("13"), vec!["failure"]),
-        ("a message of 4 GB", b"\0\xff\xff\xff\xff", true, Some("11"), vec!["success"]),
-        ("an unknown compression", b"\x07\0\0\0\0", true, Some("13"), vec!["failure"]),
-        ("no such field", b"\0\0\0\0\x03\xff\xff\xff", true, Some("13"), vec!["failure"]),
+        (
+            "half a message",
+            b"\0\0\0\0\x09ha",
+            false,
+            Some("4"),
+            vec!["failure"],
+        ),
+        (
+            "half a message, and its end",
+            b"\0\0\0\0\x09ha",
+            true,
+            Some("13"),
+            vec!["failure"],
+        ),
+        (
+            "a message of 4 GB",
+            b"\0\xff\xff\xff\xff",
+            true,
+            Some("11"),
+            vec!["success"],
+        ),
+        (
+            "an unknown compression",
+            b"\x07\0\0\0\0",
+            true,
+            Some("13"),
+            vec!["failure"],
+        ),
+        (
+            "no such field",
+            b"\0\0\0\0\x03\xff\xff\xff",
+            true,
+            Some("13"),
+            vec!["failure"],
+        ),
     ] {
         let got = within(case, code(address, &grpc(), message, all)).await;
         watch.is_idle(case).await;
@@ -368,8 +567,24 @@ async fn messages_that_are_none() {
 #[tokio::test]
 async fn metadata_that_mean_something_to_the_layers() {
     let (address, watch) = tonic_server().await;
-    let values: [&[u8]; 9] = [b"", b"\xff", b"-1S", b"1", b"S", b"99999999H", b"999999999999S", b"0n", &[b'9'; 9_000]];
-    for name in ["grpc-timeout", "x-correlation-id", "grpc-status", "grpc-retry-pushback-ms", "x-request-timeout-ms"] {
+    let values: [&[u8]; 9] = [
+        b"",
+        b"\xff",
+        b"-1S",
+        b"1",
+        b"S",
+        b"99999999H",
+        b"999999999999S",
+        b"0n",
+        &[b'9'; 9_000],
+    ];
+    for name in [
+        "grpc-timeout",
+        "x-correlation-id",
+        "grpc-status",
+        "grpc-retry-pushback-ms",
+        "x-request-timeout-ms",
+    ] {
         for value in values {
             for times in [1, 3] {
                 let mut all = grpc();
@@ -378,7 +593,10 @@ async fn metadata_that_mean_something_to_the_layers() {
                 within(&case, code(address, &all, &[0; 5], true)).await;
                 watch.is_idle(&case).await;
                 let outcomes = watch.outcomes();
-                assert!(!outcomes.contains(&"failure".to_owned()), "{case}: {outcomes:?}");
+                assert!(
+                    !outcomes.contains(&"failure".to_owned()),
+                    "{case}: {outcomes:?}"
+                );
             }
         }
         answers(address, &watch, name).await;
@@ -393,7 +611,9 @@ async fn a_reader_of_a_stream_that_stops_reading_holds_its_place_until_it_goes()
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
     let mut sender = sender.ready().await.unwrap();
-    let (response, mut body) = sender.send_request(head(address, LIST, &grpc()), false).unwrap();
+    let (response, mut body) = sender
+        .send_request(head(address, LIST, &grpc()), false)
+        .unwrap();
     body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
     let response = within("a head", response).await.unwrap();
     sleep(LIMIT * 2).await;
@@ -417,11 +637,29 @@ async fn frames_that_are_none() {
         ("HTTP/1.1", vec![send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")]),
         ("nothing after the preface", vec![preface.clone()]),
         ("noise", hello(vec![send([0xff; 64])])),
-        ("settings for ever", vec![preface.clone(), repeat(frame(4, 0, 0, &[]))]),
-        ("headers without an end", hello(vec![Act::Send(frame(1, 0, 1, &[0x83])), repeat(frame(9, 0, 1, &header))])),
-        ("data of no stream", hello(vec![Act::Send(frame(0, 0, 1, b"x"))])),
-        ("a head without a method", hello(vec![Act::Send(frame(1, 5, 1, &[0x86, 0x84]))])),
-        ("a stream of an even number", hello(vec![Act::Send(frame(1, 5, 2, &[0x83, 0x86, 0x84]))])),
+        (
+            "settings for ever",
+            vec![preface.clone(), repeat(frame(4, 0, 0, &[]))],
+        ),
+        (
+            "headers without an end",
+            hello(vec![
+                Act::Send(frame(1, 0, 1, &[0x83])),
+                repeat(frame(9, 0, 1, &header)),
+            ]),
+        ),
+        (
+            "data of no stream",
+            hello(vec![Act::Send(frame(0, 0, 1, b"x"))]),
+        ),
+        (
+            "a head without a method",
+            hello(vec![Act::Send(frame(1, 5, 1, &[0x86, 0x84]))]),
+        ),
+        (
+            "a stream of an even number",
+            hello(vec![Act::Send(frame(1, 5, 2, &[0x83, 0x86, 0x84]))]),
+        ),
     ] {
         within(case, statuses(address, acts)).await;
         watch.is_idle(case).await;

@@ -45,10 +45,7 @@ pub(crate) fn observer() -> (impl Fn(&Event) + Send + Sync + 'static, Told) {
 }
 
 impl Watch {
-    pub(crate) fn new(
-        held: impl Fn() -> [u32; 2] + Send + Sync + 'static,
-        told: Told,
-    ) -> Self {
+    pub(crate) fn new(held: impl Fn() -> [u32; 2] + Send + Sync + 'static, told: Told) -> Self {
         Self {
             held: Box::new(held),
             told,
@@ -134,7 +131,9 @@ pub(crate) async fn read<B: Body>(status: u16, body: B) -> Seen {
         }
         Seen::Left(status)
     };
-    timeout(PATIENCE, reading).await.unwrap_or(Seen::Left(status))
+    timeout(PATIENCE, reading)
+        .await
+        .unwrap_or(Seen::Left(status))
 }
 
 /// One call, made in a task of its own: what a panic of the client does to the layers is part of what is tried.

@@ -1,0 +1,349 @@
+//! Bodies that break the rules of bodies, and responses that end up where nobody thought of.
+
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::{Body, Frame, SizeHint};
+use mainstay::{grpc as resilient_grpc, http as resilient};
+use tower::{Layer as _, ServiceExt as _};
+
+use crate::script::{
+    Break, Data, Script, Told, answer, grpc, next, read, script, status, through, trailers,
+};
+
+/// What it says of its end, whatever comes of it.
+#[derive(Clone, Copy)]
+enum Says {
+    Ended,
+    NotEnded,
+    /// Panics when it is asked after a frame.
+    Panics,
+}
+
+/// A script that lies about its end.
+struct Liar {
+    script: Script,
+    says: Says,
+    polled: bool,
+}
+
+impl Body for Liar {
+    type Data = Bytes;
+    type Error = crate::script::BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.polled = true;
+        Pin::new(&mut self.script).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self.says {
+            Says::Ended => true,
+            Says::NotEnded => false,
+            Says::Panics if self.polled => panic!("asked for its end"),
+            Says::Panics => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(7)
+    }
+}
+
+fn liar(says: Says, of: Response<Script>) -> Response<Liar> {
+    of.map(|script| Liar {
+        script,
+        says,
+        polled: false,
+    })
+}
+
+/// A circuit breaker and a bulkhead around a service that gives this response, what they were told, and what they hold.
+macro_rules! around {
+    ($protocol:ident, $response:expr) => {{
+        let told = Told::default();
+        let breaker = $protocol::circuit_breaker()
+            .observer(told.observer())
+            .build()
+            .unwrap();
+        let bulkhead = $protocol::bulkhead().limit(8).build().unwrap();
+        let response = $response;
+        let service = tower::service_fn(|response| async { Ok::<_, std::io::Error>(response) });
+        let layers = (breaker, bulkhead);
+        let response = layers.layer(service).oneshot(response).await.unwrap();
+        let held = move || {
+            // Keeps both of them, or nobody would be told.
+            let all = &layers;
+            all.1.in_flight()
+        };
+        (response, told, held)
+    }};
+}
+
+#[tokio::test]
+async fn a_body_that_says_too_early_that_it_ends_is_over_then() {
+    let body = || script([Data("a"), Data("b"), status("0")]);
+    let (response, told, held) = around!(resilient, liar(Says::Ended, answer(200, body())));
+    assert_eq!((told.outcomes(), held()), (vec!["success".to_owned()], 0));
+    assert_eq!(read(response.into_body()).await.0, "ab");
+    assert_eq!((told.outcomes().len(), held()), (1, 0));
+
+    // Where it says so at its head, there are no trailers to come.
+    let (response, told, held) = around!(resilient_grpc, liar(Says::Ended, grpc(body())));
+    assert_eq!((told.outcomes(), held()), (vec!["failure".to_owned()], 0));
+    assert_eq!(read(response.into_body()).await.0, "ab");
+    assert_eq!((told.outcomes().len(), held()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_never_says_that_it_ends_is_over_when_it_does() {
+    let body = script([Data("a"), status("0")]);
+    let (response, told, held) = around!(resilient_grpc, liar(Says::NotEnded, grpc(body)));
+    let mut body = pin!(response.into_body());
+    assert!(next(body.as_mut()).await.is_some());
+    assert_eq!((told.outcomes().len(), held()), (0, 1));
+    assert!(next(body.as_mut()).await.is_some());
+    assert_eq!((told.outcomes(), held()), (vec!["success".to_owned()], 0));
+    for _ in 0..3 {
+        assert!(next(body.as_mut()).await.is_none());
+    }
+    assert_eq!((told.outcomes().len(), held()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_panics_over_its_end_is_a_failure() {
+    let body = script([Data("a"), Data("b")]);
+    let (response, told, held) = around!(resilient, liar(Says::Panics, answer(200, body)));
+    let mut body = Box::pin(response.into_body());
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        body.as_mut()
+            .poll_frame(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }));
+    assert!(polled.is_err());
+    drop(body);
+    assert_eq!((told.outcomes(), held()), (vec!["failure".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn frames_after_the_end_are_passed_on_and_mean_nothing() {
+    let more = || [Data("b"), Break, status("14"), trailers(&[]), Data("c")];
+    for (first, expected) in [(status("0"), "success"), (Break, "failure")] {
+        let steps = [Data("a"), first].into_iter().chain(more());
+        let (response, told, held) = around!(resilient_grpc, grpc(script(steps)));
+        let mut body = pin!(response.into_body());
+        next(body.as_mut()).await.unwrap().unwrap();
+        assert_eq!((told.outcomes().len(), held()), (0, 1));
+        let _ = next(body.as_mut()).await.unwrap();
+        assert_eq!((told.outcomes(), held()), (vec![expected.to_owned()], 0));
+        let mut left = 0;
+        while next(body.as_mut()).await.is_some() {
+            left += 1;
+        }
+        assert!(next(body.as_mut()).await.is_none());
+        assert_eq!((left, told.outcomes().len(), held()), (5, 1, 0));
+    }
+}
+
+#[tokio::test]
+async fn empty_frames_are_no_end() {
+    let steps = (0..1_000).map(|_| Data("")).chain([status("0")]);
+    let (response, told, held) = around!(resilient_grpc, grpc(script(steps)));
+    let mut body = pin!(response.into_body());
+    for _ in 0..1_000 {
+        next(body.as_mut()).await.unwrap().unwrap();
+        assert_eq!((told.outcomes().len(), held()), (0, 1));
+    }
+    next(body.as_mut()).await.unwrap().unwrap();
+    assert_eq!((told.outcomes(), held()), (vec!["success".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn a_status_in_the_head_is_the_status() {
+    for (head, end, expected) in [
+        ("14", "0", "failure"),
+        ("0", "14", "success"),
+        ("1", "0", "cancelled"),
+        ("x", "0", "failure"),
+    ] {
+        let mut response = grpc(script([Data("a"), status(end)]));
+        let value = head.parse().unwrap();
+        response.headers_mut().insert("grpc-status", value);
+        let (response, told, held) = around!(resilient_grpc, response);
+        assert_eq!((told.outcomes(), held()), (vec![expected.to_owned()], 1));
+        read(response.into_body()).await;
+        assert_eq!((told.outcomes().len(), held()), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn bombs_are_passed_on_and_not_kept() {
+    let mut bomb = HeaderMap::new();
+    let value = "x".repeat(10_000);
+    for number in 0..20_000 {
+        let name = http::HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap();
+        bomb.append(name, http::HeaderValue::from_static("x"));
+    }
+    for _ in 0..5_000 {
+        bomb.append("grpc-status", http::HeaderValue::from_str(&value).unwrap());
+    }
+    let mut bomb = Some(bomb);
+    // Not the first one: threads get their counters with that.
+    let (warm, _told, _held) = around!(resilient_grpc, grpc(script([status("0")])));
+    read(warm.into_body()).await;
+
+    let body = http_body_util::StreamBody::new(futures::stream::poll_fn(move |_| {
+        Poll::Ready(
+            bomb.take()
+                .map(|bomb| Ok::<_, std::io::Error>(Frame::<Bytes>::trailers(bomb))),
+        )
+    }));
+    let response = grpc(script([])).map(|_| body);
+    let (response, told, held) = around!(resilient_grpc, response);
+    let mut body = pin!(response.into_body());
+    let mut got = None;
+    let counted = allocation_counter::measure(|| {
+        got = Some(
+            body.as_mut()
+                .poll_frame(&mut Context::from_waker(Waker::noop())),
+        );
+    });
+    // The list of outcomes, and nothing of the bomb.
+    assert!(counted.bytes_total < 1_000, "{counted:?}");
+    assert_eq!(held(), 0);
+    let Some(Poll::Ready(Some(Ok(frame)))) = got else {
+        panic!("no trailers");
+    };
+    assert_eq!(frame.trailers_ref().unwrap().len(), 25_000);
+    drop(frame);
+    assert_eq!(told.outcomes(), ["failure"]);
+}
+
+#[test]
+fn a_response_may_end_in_another_runtime_or_in_none() {
+    let runtime = |paused| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(paused)
+            .build()
+            .unwrap()
+    };
+    let told = Told::default();
+    let breaker = resilient_grpc::circuit_breaker()
+        .slow_calls(std::time::Duration::from_secs(1), 0.5)
+        .observer(told.observer())
+        .build()
+        .unwrap();
+    let shedder = resilient_grpc::load_shed().build().unwrap();
+    let bulkhead = resilient_grpc::bulkhead()
+        .limit(2)
+        .queue(8, std::time::Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let layers = (shedder.clone(), breaker.clone(), bulkhead.clone());
+    let held = || (shedder.in_flight(), bulkhead.in_flight());
+    let ask = || through(&layers, grpc(script([Data("a"), status("0")])));
+    let (first, second) = runtime(true).block_on(async {
+        // A clock far ahead of all others.
+        tokio::time::sleep(std::time::Duration::from_secs(1_000_000)).await;
+        (ask().await, ask().await)
+    });
+    assert_eq!(held(), (2, 2));
+    // One waits in a runtime of its own for a place that is given back in none.
+    let waiting = std::thread::spawn({
+        let layers = layers.clone();
+        move || {
+            runtime(false).block_on(async {
+                through(&layers, grpc(script([Data("b"), status("0")])))
+                    .await
+                    .into_body()
+            })
+        }
+    });
+    while bulkhead.waiting() == 0 {
+        std::thread::yield_now();
+    }
+    std::thread::spawn(move || drop(first)).join().unwrap();
+    let third = waiting.join().unwrap();
+    assert_eq!(held(), (2, 2));
+    let texts =
+        runtime(false).block_on(async { (read(second.into_body()).await.0, read(third).await.0) });
+    assert_eq!(texts, ("a".to_owned(), "b".to_owned()));
+    assert_eq!(held(), (0, 0));
+    assert_eq!(told.outcomes(), ["cancelled", "success", "success"]);
+    runtime(true).block_on(async { read(ask().await.into_body()).await });
+    assert_eq!(held(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_response_outlives_its_layers_and_does_no_harm_to_those_that_follow() {
+    for _ in 0..50 {
+        let old = {
+            let layers = (
+                resilient::load_shed().build().unwrap(),
+                resilient::circuit_breaker().build().unwrap(),
+                resilient::bulkhead().limit(1).build().unwrap(),
+            );
+            through(&layers, answer(200, script([Data("a"), Break]))).await
+        };
+        // In the places that the others have left.
+        let told = Told::default();
+        let shedder = resilient::load_shed().build().unwrap();
+        let breaker = resilient::circuit_breaker()
+            .consecutive_failures(1)
+            .observer(told.observer())
+            .build()
+            .unwrap();
+        let bulkhead = resilient::bulkhead().limit(1).build().unwrap();
+        let layers = (shedder.clone(), breaker.clone(), bulkhead.clone());
+        let held = || (shedder.in_flight(), bulkhead.in_flight());
+        let new = through(&layers, answer(200, script([Data("b")]))).await;
+        read(old.into_body()).await;
+        assert_eq!(held(), (1, 1));
+        assert_eq!(told.outcomes().len(), 0);
+        assert_eq!(breaker.state(), mainstay::State::Closed);
+        read(new.into_body()).await;
+        assert_eq!(held(), (0, 0));
+        assert_eq!(told.outcomes(), ["success"]);
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_taken_apart_gives_back_what_it_held() {
+    let whole = || answer(200, script([Data("a"), Data("b")]));
+    // The body alone is what counts.
+    let (response, told, held) = around!(resilient, whole());
+    let (parts, body) = response.into_parts();
+    drop(parts);
+    assert_eq!((told.outcomes().len(), held()), (0, 1));
+    drop(body);
+    assert_eq!((told.outcomes(), held()), (vec!["success".to_owned()], 0));
+
+    let (response, told, held) = around!(resilient, whole());
+    let rebuilt = response.map(|body| {
+        drop(body);
+        "another"
+    });
+    assert_eq!((told.outcomes(), held()), (vec!["success".to_owned()], 0));
+    drop(rebuilt);
+
+    // A call that is dropped before its head, with a response inside.
+    let bulkhead = resilient::bulkhead().limit(1).build().unwrap();
+    let service = bulkhead.layer(tower::service_fn(|response: Response<Script>| async {
+        let _response = response;
+        pending::<Result<Response<Script>, std::io::Error>>().await
+    }));
+    let mut call = Box::pin(service.oneshot(whole()));
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(Future::poll(call.as_mut(), cx).is_pending());
+    assert_eq!(bulkhead.in_flight(), 1);
+    drop(call);
+    assert_eq!(bulkhead.in_flight(), 0);
+}

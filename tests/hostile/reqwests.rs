@@ -1,0 +1,276 @@
+//! What can be done to a `reqwest::Response` between the layers and after them: it stays what it is, and what it holds is given back.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::BodyExt as _;
+use mainstay::reqwest::SendThrough as _;
+use mainstay::{Error, State};
+use reqwest::{Body, Client, Response};
+use tower::{Layer, ServiceBuilder};
+
+use crate::peers::{Peer, Read, Reset, Wait, h1, send};
+use crate::stacks::{count_panics, layers, no_panics};
+
+async fn says(bytes: &str) -> Peer {
+    count_panics();
+    h1(vec![Read, send(bytes), Wait]).await
+}
+
+async fn hello() -> Peer {
+    says("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await
+}
+
+fn client() -> Client {
+    Client::builder().pool_max_idle_per_host(0).build().unwrap()
+}
+
+async fn get<S>(stack: &S, address: SocketAddr) -> Response
+where
+    S: tower::Service<reqwest::Request, Response = Response, Error = Error<reqwest::Error>> + Clone,
+{
+    let call = client().get(format!("http://{address}/"));
+    call.send_through(stack).await.unwrap()
+}
+
+/// Two stacks of layers with something in between that does this to responses.
+macro_rules! between {
+    ($change:expr) => {{
+        let (outer, outer_watch) = layers!(http);
+        let (inner, inner_watch) = layers!(http);
+        let stack = ServiceBuilder::new()
+            .layer(outer)
+            .map_response($change)
+            .layer(inner)
+            .service(client());
+        let held = {
+            let (outer, inner) = (outer_watch.held, inner_watch.held);
+            move || (outer(), inner())
+        };
+        (stack, held)
+    }};
+}
+
+const ALL: ([u32; 2], [u32; 2]) = ([1, 1], [1, 1]);
+const OUTER: ([u32; 2], [u32; 2]) = ([1, 1], [0, 0]);
+const NONE: ([u32; 2], [u32; 2]) = ([0, 0], [0, 0]);
+
+/// As a user's middleware does it.
+fn rebuilt(response: Response, change: impl FnOnce(Body) -> Body) -> Response {
+    let (parts, body) = http::Response::<Body>::from(response).into_parts();
+    http::Response::from_parts(parts, change(body)).into()
+}
+
+#[tokio::test]
+async fn a_response_that_is_left_alone_is_followed_by_all() {
+    let peer = hello().await;
+    let (stack, held) = between!(|response: Response| response);
+    let response = get(&stack, peer.address).await;
+    assert_eq!(held(), ALL);
+    assert_eq!(response.text().await.unwrap(), "hello");
+    assert_eq!(held(), NONE);
+}
+
+#[tokio::test]
+async fn a_response_that_is_rebuilt_with_its_body_is_followed_by_all() {
+    let peer = hello().await;
+    let (stack, held) = between!(|response| {
+        rebuilt(response, |body| Body::wrap(body.map_frame(|frame| frame)))
+    });
+    let response = get(&stack, peer.address).await;
+    assert_eq!(held(), ALL);
+    assert_eq!(response.text().await.unwrap(), "hello");
+    assert_eq!(held(), NONE);
+}
+
+#[tokio::test]
+async fn a_response_that_is_rebuilt_with_another_body_is_followed_from_there() {
+    let peer = hello().await;
+    let (stack, held) = between!(|response| rebuilt(response, |_| Body::wrap(
+        http_body_util::Full::new(bytes::Bytes::from_static(b"another"))
+    )));
+    let response = get(&stack, peer.address).await;
+    assert_eq!(held(), OUTER);
+    assert_eq!(response.text().await.unwrap(), "another");
+    assert_eq!(held(), NONE);
+}
+
+#[tokio::test]
+async fn a_response_that_is_begun_to_be_read_is_followed_all_the_same() {
+    let peer =
+        says("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
+            .await;
+    let (layers, watch) = layers!(http);
+    let (outer, outer_watch) = layers!(http);
+    let stack = layers.layer(client());
+    let mut response = get(&stack, peer.address).await;
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "a");
+    // Through layers that have nothing to do with it, and see it only now.
+    let response = Arc::new(Mutex::new(Some(response)));
+    let again = outer.layer(tower::service_fn(move |_: reqwest::Request| {
+        let response = response.lock().unwrap().take().unwrap();
+        async move { Ok::<_, reqwest::Error>(response) }
+    }));
+    let response = get(&again, peer.address).await;
+    assert_eq!(((watch.held)(), (outer_watch.held)()), ([1, 1], [1, 1]));
+    assert_eq!(response.text().await.unwrap(), "b");
+    assert_eq!(((watch.held)(), (outer_watch.held)()), ([0, 0], [0, 0]));
+    assert_eq!(watch.outcomes(), ["success"]);
+    assert_eq!(outer_watch.outcomes(), ["success"]);
+}
+
+#[tokio::test]
+async fn extensions_hold_nothing() {
+    let peer = hello().await;
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&kept);
+    let (stack, held) = between!(move |response: Response| {
+        keep.lock().unwrap().push(response.extensions().clone());
+        response
+    });
+    let response = get(&stack, peer.address).await;
+    let extensions = response.extensions().clone();
+    assert_eq!(held(), ALL);
+    drop(response);
+    assert_eq!(held(), NONE);
+
+    // Those of a response that is gone, in another one.
+    let mut response = get(&stack, peer.address).await;
+    *response.extensions_mut() = extensions;
+    assert_eq!(response.text().await.unwrap(), "hello");
+    assert_eq!(held(), NONE);
+    let stale = kept.lock().unwrap().pop().unwrap();
+    let (stack, held) = between!(move |mut response: Response| {
+        *response.extensions_mut() = stale.clone();
+        response
+    });
+    let response = get(&stack, peer.address).await;
+    assert_eq!(held(), ALL);
+    drop(response);
+    assert_eq!(held(), NONE);
+
+    // Without any.
+    let (stack, held) = between!(|mut response: Response| {
+        response.extensions_mut().clear();
+        response
+    });
+    let response = get(&stack, peer.address).await;
+    assert_eq!(held(), ALL);
+    assert_eq!(response.text().await.unwrap(), "hello");
+    assert_eq!(held(), NONE);
+}
+
+#[tokio::test]
+async fn every_way_to_be_done_with_a_response() {
+    let peer = says("HTTP/1.1 404 No\r\ncontent-length: 5\r\n\r\nhello").await;
+    let (layers, watch) = layers!(http);
+    let stack = layers.layer(client());
+    let ask = async || {
+        let response = get(&stack, peer.address).await;
+        assert_eq!((watch.held)(), [1, 1]);
+        response
+    };
+    let done = || {
+        assert_eq!((watch.held)(), [0, 0]);
+        assert_eq!(watch.outcomes(), ["success"]);
+    };
+    let error = ask().await.error_for_status().unwrap_err();
+    assert_eq!(
+        error.url().unwrap().as_str(),
+        format!("http://{}/", peer.address)
+    );
+    done();
+    ask().await.json::<String>().await.unwrap_err();
+    done();
+    assert_eq!(ask().await.bytes().await.unwrap(), "hello");
+    done();
+    drop(ask().await.bytes_stream());
+    done();
+    let response = http::Response::<Body>::from(ask().await);
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "hello"
+    );
+    done();
+    let body = Body::from(ask().await);
+    assert_eq!((watch.held)(), [1, 1]);
+    drop(body);
+    done();
+    // Passed on as the body of a request: read there, and over with that.
+    let other = hello().await;
+    let request = client().post(format!("http://{}/", other.address));
+    let sent = request.body(Body::from(ask().await)).send().await.unwrap();
+    drop(sent);
+    crate::common::until("the end", || (watch.held)() == [0, 0]).await;
+    no_panics();
+}
+
+#[tokio::test]
+async fn an_error_of_the_body_looks_as_it_does_without_the_layers() {
+    for bytes in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n",
+    ] {
+        count_panics();
+        let peer = h1(vec![Read, send(bytes), Reset]).await;
+        let bare = client().get(format!("http://{}/", peer.address));
+        let bare = bare.send().await.unwrap().bytes().await.unwrap_err();
+        let (layers, watch) = layers!(http);
+        let stack = layers.layer(client());
+        let error = get(&stack, peer.address).await.bytes().await.unwrap_err();
+        let kind = |error: &reqwest::Error| {
+            [
+                error.is_body(),
+                error.is_decode(),
+                error.is_timeout(),
+                error.is_request(),
+                error.is_connect(),
+            ]
+        };
+        assert_eq!(kind(&error), kind(&bare), "{error:?} {bare:?}");
+        assert_eq!(watch.outcomes(), ["failure"]);
+        assert_eq!((watch.held)(), [0, 0]);
+    }
+}
+
+#[tokio::test]
+async fn answers_without_a_body_hold_nothing() {
+    for head in [
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\ncontent-length: 9\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        let peer = says(head).await;
+        let (layers, watch) = layers!(http);
+        let response = get(&layers.layer(client()), peer.address).await;
+        assert_eq!((watch.held)(), [0, 0], "{head}");
+        assert_eq!(watch.outcomes(), ["success"], "{head}");
+        drop(response);
+    }
+    let peer = says("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n").await;
+    let (layers, watch) = layers!(http);
+    let stack = layers.layer(client());
+    let head = client().head(format!("http://{}/", peer.address));
+    let response = head.send_through(&stack).await.unwrap();
+    assert_eq!((watch.held)(), [0, 0]);
+    assert_eq!(watch.outcomes(), ["success"]);
+    drop(response);
+}
+
+#[tokio::test]
+async fn a_server_cannot_keep_a_circuit_open_for_ever() {
+    let digits = "9".repeat(5_000);
+    let busy = format!("HTTP/1.1 503 No\r\nretry-after: {digits}\r\ncontent-length: 0\r\n\r\n");
+    let peer = says(&busy).await;
+    let max = std::time::Duration::from_secs(90);
+    let breaker = mainstay::http::circuit_breaker()
+        .consecutive_failures(1)
+        .open_max(max)
+        .build()
+        .unwrap();
+    let stack = breaker.layer(client());
+    get(&stack, peer.address).await;
+    assert_eq!(breaker.state(), State::Open);
+    let left = breaker.handle().snapshot().retry_after.unwrap();
+    assert!(left <= max, "{left:?}");
+}
