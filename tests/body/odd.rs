@@ -347,3 +347,34 @@ async fn a_response_that_is_taken_apart_gives_back_what_it_held() {
     drop(call);
     assert_eq!(bulkhead.in_flight(), 0);
 }
+
+/// Says, when it is dropped, what is held then.
+struct Last<F: Fn() -> u32>(F, std::sync::mpsc::Sender<u32>);
+
+impl<F: Fn() -> u32> Drop for Last<F> {
+    fn drop(&mut self) {
+        self.1.send(self.0()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_work_ends_before_its_place_is_given_back() {
+    let bulkhead = resilient::bulkhead().limit(1).build().unwrap();
+    let (sender, dropped) = std::sync::mpsc::channel();
+    let seen = bulkhead.clone();
+    let service = bulkhead.layer(tower::service_fn(move |()| {
+        let seen = seen.clone();
+        let last = Last(move || seen.in_flight(), sender.clone());
+        let frames = futures::stream::poll_fn(move |_| {
+            let _last = &last;
+            Poll::Ready(Some(Ok::<_, std::io::Error>(Frame::data(Bytes::new()))))
+        });
+        async { Ok::<_, std::io::Error>(Response::new(http_body_util::StreamBody::new(frames))) }
+    }));
+    let mut body = Box::pin(service.oneshot(()).await.unwrap().into_body());
+    next(body.as_mut()).await.unwrap().unwrap();
+    assert_eq!(bulkhead.in_flight(), 1);
+    drop(body);
+    assert_eq!(dropped.recv().unwrap(), 1);
+    assert_eq!(bulkhead.in_flight(), 0);
+}

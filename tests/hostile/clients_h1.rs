@@ -9,8 +9,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tower::Layer as _;
 
+use crate::common::PATIENCE as PATIENT;
 use crate::peers::{Act, Peer, Read, Reset, Wait, h1, repeat, send};
-use crate::stacks::{Seen, by_hyper, by_reqwest, count_panics, in_task, layers, no_panics};
+use crate::stacks::{
+    PATIENCE as IMPATIENT, Seen, by_hyper, by_reqwest, count_panics, in_task, layers, no_panics,
+};
 use Seen::{Broken, Left, Nothing, Whole};
 
 fn reqwest_client() -> reqwest::Client {
@@ -30,29 +33,38 @@ fn hyper_client() -> Client<HttpConnector, Full<Bytes>> {
 /// What both clients see of it, what the layers make of it, and that nothing is left of it.
 async fn meet(case: &str, peer: &Peer, request: &'static [u8], seen: &[Seen], outcome: &str) {
     let address = peer.address;
+    let patience = patience(seen[0]);
     let (layers, watch) = layers!(http);
     let with_reqwest = layers.layer(reqwest_client());
-    let call = by_reqwest(with_reqwest.clone(), address, request);
+    let call = by_reqwest(with_reqwest.clone(), address, request, patience);
     let got = in_task(case, call).await.unwrap();
     assert!(seen.contains(&got), "reqwest, {case}: {got:?}");
     watch.is_idle(case).await;
     assert_eq!(watch.outcomes(), [outcome], "reqwest, {case}");
 
     let with_hyper = layers.layer(hyper_client());
-    let call = by_hyper(with_hyper.clone(), address, request);
+    let call = by_hyper(with_hyper.clone(), address, request, patience);
     let got = in_task(case, call).await.unwrap();
     assert!(seen.contains(&got), "hyper, {case}: {got:?}");
     watch.is_idle(case).await;
     assert_eq!(watch.outcomes(), [outcome], "hyper, {case}");
 
     peer.tame();
-    let got = by_reqwest(with_reqwest, address, b"").await;
+    let got = by_reqwest(with_reqwest, address, b"", PATIENT).await;
     assert_eq!(got, Whole(200), "reqwest, after {case}");
-    let got = by_hyper(with_hyper, address, b"").await;
+    let got = by_hyper(with_hyper, address, b"", PATIENT).await;
     assert_eq!(got, Whole(200), "hyper, after {case}");
     watch.is_idle(case).await;
     assert_eq!(watch.outcomes(), ["success", "success"], "after {case}");
     no_panics();
+}
+
+/// Nobody waits long for what is not to come.
+fn patience(seen: Seen) -> Duration {
+    match seen {
+        Left(_) => IMPATIENT,
+        _ => PATIENT,
+    }
 }
 
 type Case = (&'static str, Vec<Act>, Seen, &'static str);
@@ -599,7 +611,7 @@ async fn a_redirect_to_itself() {
     .await;
     let (layers, watch) = layers!(http);
     let stack = layers.layer(reqwest_client());
-    let call = by_reqwest(stack, peer.address, b"");
+    let call = by_reqwest(stack, peer.address, b"", PATIENT);
     assert_eq!(in_task("a loop", call).await, Some(Nothing));
     watch.is_idle("a loop").await;
     assert_eq!(watch.outcomes(), ["failure"]);

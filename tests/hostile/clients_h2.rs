@@ -12,10 +12,13 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 use tower::Layer as _;
 
+use crate::common::PATIENCE as PATIENT;
 use crate::peers::{
     Act, Fields, Peer, Read, Step, Wait, fields, frame, grpc_head, h2, h2_bytes, repeat, send,
 };
-use crate::stacks::{Seen, by_hyper, by_tonic, count_panics, in_task, layers, no_panics};
+use crate::stacks::{
+    PATIENCE as IMPATIENT, Seen, by_hyper, by_tonic, count_panics, in_task, layers, no_panics,
+};
 use Seen::{Broken, Left, Nothing, Whole};
 use Step::{Break, Cut, End, Endless, GoAway, Head, Message, Pause};
 
@@ -46,14 +49,23 @@ async fn meet(case: &str, peer: &Peer, http: (Seen, &str), grpc: (Status, &str))
     count_panics();
     let (layers, watch) = layers!(http);
     let stack = layers.layer(hyper_client());
-    let got = in_task(case, by_hyper(stack, peer.address, b"")).await;
+    let got = in_task(
+        case,
+        by_hyper(
+            stack,
+            peer.address,
+            b"",
+            patience(matches!(http.0, Left(_))),
+        ),
+    )
+    .await;
     assert_eq!(got, Some(http.0), "hyper, {case}");
     watch.is_idle(case).await;
     assert_eq!(watch.outcomes(), [http.1], "hyper, {case}");
 
     let (layers_of_grpc, watch_of_grpc) = layers!(grpc);
     let stack = layers_of_grpc.layer(channel(peer));
-    let end = in_task(case, by_tonic(stack)).await;
+    let end = in_task(case, by_tonic(stack, patience(grpc.0 == Enough))).await;
     let fits = match (&end, grpc.0) {
         (None, Status::Panic) | (Some((_, None)), Enough) => true,
         (Some((_, Some(Ok(())))), Is(code)) => code == Code::Ok,
@@ -67,16 +79,21 @@ async fn meet(case: &str, peer: &Peer, http: (Seen, &str), grpc: (Status, &str))
 
     peer.tame();
     // On connections of their own: those above may be as they were left.
-    let got = by_hyper(layers.layer(hyper_client()), peer.address, b"").await;
+    let got = by_hyper(layers.layer(hyper_client()), peer.address, b"", PATIENT).await;
     assert_eq!(got, Whole(200), "hyper, after {case}");
     watch.is_idle(case).await;
     assert_eq!(watch.outcomes(), ["success"], "hyper, after {case}");
-    let (messages, end) = by_tonic(layers_of_grpc.layer(channel(peer))).await;
+    let (messages, end) = by_tonic(layers_of_grpc.layer(channel(peer)), PATIENT).await;
     assert_eq!(messages, 1, "tonic, after {case}");
     assert!(matches!(end, Some(Ok(()))), "tonic, after {case}: {end:?}");
     watch_of_grpc.is_idle(case).await;
     assert_eq!(watch_of_grpc.outcomes(), ["success"], "tonic, after {case}");
     no_panics();
+}
+
+/// Nobody waits long for what is not to come.
+fn patience(in_vain: bool) -> Duration {
+    if in_vain { IMPATIENT } else { PATIENT }
 }
 
 /// As plain HTTP, whatever it says it is.
@@ -515,6 +532,52 @@ async fn frames_that_are_none() {
 }
 
 #[tokio::test]
+async fn frames_for_ever() {
+    let settings = Act::Send(frame(4, 0, 0, &[]));
+    let head = Act::Send(frame(1, 4, 1, &[0x88]));
+    let hint = frame(1, 4, 1, b"\x08\x03103");
+    let slowly = Act::Pause(Duration::from_millis(30));
+    // Not before the request has opened the stream.
+    let hello = |then: Vec<Act>| [vec![settings.clone(), slowly.clone()], then].concat();
+    for (case, acts, http, grpc) in [
+        (
+            "hints",
+            hello(vec![repeat(&hint)]),
+            (Nothing, "failure"),
+            (NotOk, "failure"),
+        ),
+        (
+            "data without anything in them",
+            hello(vec![head, repeat(frame(0, 0, 1, &[]))]),
+            // h2 loses patience, and takes it for what it is.
+            (Broken(200), "failure"),
+            (NotOk, "failure"),
+        ),
+    ] {
+        meet(case, &h2_bytes(acts).await, http, grpc).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_that_are_none_are_the_readers_to_refuse() {
+    let pause = Pause(Duration::from_millis(500));
+    for (case, message, code) in [
+        ("4 GB", &b"\0\xff\xff\xff\xff"[..], Code::OutOfRange),
+        (
+            "a compression nobody knows",
+            b"\x07\0\0\0\0",
+            Code::Internal,
+        ),
+        ("no such field", b"\0\0\0\0\x03\xff\xff\xff", Code::Internal),
+    ] {
+        let peer = h2(vec![grpc_head(), Step::Data(message), pause.clone()]).await;
+        // It then drops the response before its trailers.
+        let grpc = (Is(code), "cancelled");
+        meet(case, &peer, (Left(200), "cancelled"), grpc).await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_before_the_request_was_read() {
     count_panics();
     static LARGE: [u8; 8 << 20] = [b'x'; 8 << 20];
@@ -532,7 +595,7 @@ async fn an_answer_before_the_request_was_read() {
     ] {
         let (layers, watch) = layers!(http);
         let peer = h2(steps).await;
-        let call = by_hyper(layers.layer(hyper_client()), peer.address, &LARGE);
+        let call = by_hyper(layers.layer(hyper_client()), peer.address, &LARGE, PATIENT);
         assert_eq!(in_task(case, call).await, Some(seen), "{case}");
         watch.is_idle(case).await;
         assert_eq!(watch.outcomes(), ["success"], "{case}");
@@ -551,7 +614,7 @@ async fn calls_that_fail_together_are_all_failures() {
         let peer = h2(steps).await;
         let (layers, watch) = layers!(http);
         let stack = layers.layer(hyper_client());
-        let calls = (0..20).map(|_| by_hyper(stack.clone(), peer.address, b""));
+        let calls = (0..20).map(|_| by_hyper(stack.clone(), peer.address, b"", PATIENT));
         let seen = futures::future::join_all(calls).await;
         assert!(seen.iter().all(|seen| *seen == Nothing), "{seen:?}");
         watch.is_idle("together").await;
@@ -560,7 +623,7 @@ async fn calls_that_fail_together_are_all_failures() {
     let (layers, watch) = layers!(http);
     let stack = layers.layer(hyper_client());
     let peer = h2_bytes(vec![]).await;
-    let calls = (0..20).map(|_| by_hyper(stack.clone(), peer.address, b""));
+    let calls = (0..20).map(|_| by_hyper(stack.clone(), peer.address, b"", PATIENT));
     futures::future::join_all(calls).await;
     assert_eq!(watch.outcomes(), ["failure"; 20]);
     no_panics();

@@ -174,6 +174,8 @@ pub(crate) enum Step {
     Head(u16, Fields, bool),
     /// A message of gRPC without anything in it, and whether that is all.
     Message(bool),
+    /// Something else as data.
+    Data(&'static [u8]),
     /// Data for ever.
     Endless,
     /// Trailers.
@@ -277,6 +279,10 @@ async fn follow(
                     body.send_data(Bytes::from_static(&[0; 5]), all)
                 });
                 drop(sent);
+            }
+            Step::Data(bytes) => {
+                let bytes = Bytes::from_static(bytes);
+                drop(body.as_mut().map(|body| body.send_data(bytes, false)));
             }
             Step::Endless => {
                 let Some(body) = &mut body else { return };

@@ -274,3 +274,113 @@ async fn a_server_cannot_keep_a_circuit_open_for_ever() {
     let left = breaker.handle().snapshot().retry_after.unwrap();
     assert!(left <= max, "{left:?}");
 }
+
+/// A body of a user's own: gives these frames, then panics or ends, and says what is held when it is dropped.
+struct Own {
+    frames: Vec<&'static str>,
+    panics: bool,
+    held: Box<dyn Fn() -> [u32; 2] + Send + Sync>,
+    dropped: Arc<Mutex<Vec<[u32; 2]>>>,
+}
+
+impl http_body::Body for Own {
+    type Data = bytes::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        let next = self.frames.pop();
+        assert!(next.is_some() || !self.panics, "told to panic");
+        std::task::Poll::Ready(next.map(|text| Ok(http_body::Frame::data(text.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty() && !self.panics
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.frames.len() as u64)
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.dropped.lock().unwrap().push((self.held)());
+    }
+}
+
+/// What comes through the layers of a response with such a body.
+async fn own(
+    panics: bool,
+) -> (
+    http::Response<Body>,
+    crate::stacks::Watch,
+    Arc<Mutex<Vec<[u32; 2]>>>,
+) {
+    count_panics();
+    let (layers, watch) = layers!(http);
+    let (shed, _, bulkhead, _) = layers.clone();
+    let dropped = Arc::new(Mutex::new(Vec::new()));
+    let body = Own {
+        frames: vec!["b", "a"],
+        panics,
+        held: Box::new(move || [shed.in_flight(), bulkhead.in_flight()]),
+        dropped: Arc::clone(&dropped),
+    };
+    let response = Mutex::new(Some(http::Response::new(Body::wrap(body)).into()));
+    let stack = layers.layer(tower::service_fn(move |_: reqwest::Request| {
+        let response: Response = response.lock().unwrap().take().unwrap();
+        async move { Ok::<_, reqwest::Error>(response) }
+    }));
+    let request = client().get("http://localhost/").build().unwrap();
+    let response = tower::ServiceExt::oneshot(stack, request).await.unwrap();
+    (response.into(), watch, dropped)
+}
+
+#[tokio::test]
+async fn a_body_passes_as_it_is_and_is_over_with_its_last_frame() {
+    let (mut response, watch, _) = own(false).await;
+    let body = response.body_mut();
+    assert_eq!(http_body::Body::size_hint(body).exact(), Some(2));
+    assert!(!http_body::Body::is_end_stream(body));
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "a"
+    );
+    assert_eq!((watch.held)(), [1, 1]);
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "b"
+    );
+    assert_eq!((watch.held)(), [0, 0]);
+    assert!(http_body::Body::is_end_stream(body));
+    assert_eq!(watch.outcomes(), ["success"]);
+    for _ in 0..3 {
+        assert!(body.frame().await.is_none());
+    }
+    assert!(watch.outcomes().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_is_dropped_before_what_it_holds_is_given_back() {
+    let (mut response, watch, dropped) = own(false).await;
+    response.body_mut().frame().await.unwrap().unwrap();
+    drop(response);
+    assert_eq!(*dropped.lock().unwrap(), [[1, 1]]);
+    assert_eq!((watch.held)(), [0, 0]);
+    let (response, watch, dropped) = own(false).await;
+    drop(response);
+    assert_eq!(*dropped.lock().unwrap(), [[1, 1]]);
+    assert_eq!((watch.held)(), [0, 0]);
+}
+
+#[tokio::test]
+async fn a_body_that_panics_is_a_failure() {
+    let (response, watch, _) = own(true).await;
+    let read = tokio::spawn(async move { response.into_body().collect().await });
+    assert!(read.await.unwrap_err().is_panic());
+    assert_eq!(watch.outcomes(), ["failure"]);
+    assert_eq!((watch.held)(), [0, 0]);
+}

@@ -18,9 +18,9 @@ use crate::users::ListRequest;
 use crate::users::users_client::UsersClient;
 
 /// So long a call may take to its head: `TimeoutLayer`'s.
-pub(crate) const LIMIT: Duration = Duration::from_millis(150);
-/// So long a caller reads a body before it lets go of it.
-const PATIENCE: Duration = Duration::from_millis(100);
+pub(crate) const LIMIT: Duration = Duration::from_millis(300);
+/// So long a caller reads a body that is not to end before it lets go of it.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
 /// So much a caller reads of a body.
 const MUCH: usize = 1 << 20;
 
@@ -93,8 +93,12 @@ macro_rules! layers {
         let bulkhead = mainstay::$protocol::bulkhead().limit(400).build().unwrap();
         let timeout = mainstay::TimeoutLayer::new(crate::stacks::LIMIT);
         let held = {
-            let (shed, bulkhead) = (shed.clone(), bulkhead.clone());
-            move || [shed.in_flight(), bulkhead.in_flight()]
+            // The circuit breaker too: one that is gone tells nothing.
+            let (shed, breaker, bulkhead) = (shed.clone(), breaker.clone(), bulkhead.clone());
+            move || {
+                let _keeps = &breaker;
+                [shed.in_flight(), bulkhead.in_flight()]
+            }
         };
         let watch = crate::stacks::Watch::new(held, told);
         ((shed, breaker, bulkhead, timeout), watch)
@@ -116,7 +120,7 @@ pub(crate) enum Seen {
 }
 
 /// Reads a body as a careful caller does.
-pub(crate) async fn read<B: Body>(status: u16, body: B) -> Seen {
+pub(crate) async fn read<B: Body>(status: u16, body: B, patience: Duration) -> Seen {
     let mut body = std::pin::pin!(body);
     let reading = async {
         let mut size = 0;
@@ -131,7 +135,7 @@ pub(crate) async fn read<B: Body>(status: u16, body: B) -> Seen {
         }
         Seen::Left(status)
     };
-    timeout(PATIENCE, reading)
+    timeout(patience, reading)
         .await
         .unwrap_or(Seen::Left(status))
 }
@@ -144,7 +148,12 @@ where
     within(case, tokio::spawn(call)).await.ok()
 }
 
-pub(crate) async fn by_reqwest<S>(stack: S, address: SocketAddr, request: &'static [u8]) -> Seen
+pub(crate) async fn by_reqwest<S>(
+    stack: S,
+    address: SocketAddr,
+    request: &'static [u8],
+    patience: Duration,
+) -> Seen
 where
     S: tower::Service<reqwest::Request, Response = reqwest::Response> + Clone,
     S::Error: From<reqwest::Error>,
@@ -154,13 +163,18 @@ where
     match call.send_through(&stack).await {
         Ok(response) => {
             let response = http::Response::<reqwest::Body>::from(response);
-            read(response.status().as_u16(), response.into_body()).await
+            read(response.status().as_u16(), response.into_body(), patience).await
         }
         Err(_) => Seen::Nothing,
     }
 }
 
-pub(crate) async fn by_hyper<S, B>(stack: S, address: SocketAddr, request: &'static [u8]) -> Seen
+pub(crate) async fn by_hyper<S, B>(
+    stack: S,
+    address: SocketAddr,
+    request: &'static [u8],
+    patience: Duration,
+) -> Seen
 where
     S: tower::Service<http::Request<Full<Bytes>>, Response = http::Response<B>>,
     B: Body,
@@ -169,13 +183,16 @@ where
         .body(Full::from(request))
         .unwrap();
     match stack.oneshot(request).await {
-        Ok(response) => read(response.status().as_u16(), response.into_body()).await,
+        Ok(response) => read(response.status().as_u16(), response.into_body(), patience).await,
         Err(_) => Seen::Nothing,
     }
 }
 
 /// A call of a streaming method through tonic: how many messages came, and what the end was. `None` is that the caller had enough.
-pub(crate) async fn by_tonic<S, B>(stack: S) -> (usize, Option<Result<(), Status>>)
+pub(crate) async fn by_tonic<S, B>(
+    stack: S,
+    patience: Duration,
+) -> (usize, Option<Result<(), Status>>)
 where
     S: tower::Service<http::Request<tonic::body::Body>, Response = http::Response<B>>,
     S::Error: Into<tower::BoxError>,
@@ -197,7 +214,7 @@ where
         }
         None
     };
-    let end = timeout(PATIENCE, reading).await.unwrap_or(None);
+    let end = timeout(patience, reading).await.unwrap_or(None);
     (messages, end)
 }
 
