@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
-use mainstay::{grpc as resilient_grpc, http as resilient};
+use mainstay::{Head, Held, Outcome, Settle, Track, grpc as resilient_grpc, http as resilient};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::script::{
@@ -377,4 +377,80 @@ async fn the_work_ends_before_its_place_is_given_back() {
     drop(body);
     assert_eq!(dropped.recv().unwrap(), 1);
     assert_eq!(bulkhead.in_flight(), 0);
+}
+
+/// A user's own protocol, whose replies carry what is held for their call.
+#[derive(Clone)]
+struct ByHand;
+
+impl<E> Track<&'static str, E> for ByHand {
+    type Pending = ();
+    type Response = (&'static str, Option<Held>);
+
+    fn head(&self, _: Result<&&'static str, &E>) -> Head<()> {
+        Head::Pending(())
+    }
+
+    fn attach<G: Settle>(
+        reply: &'static str,
+        pending: Option<()>,
+        guard: &mut Option<G>,
+    ) -> Self::Response {
+        assert!(pending.is_some());
+        (reply, guard.take().map(Settle::into_held))
+    }
+}
+
+#[tokio::test]
+async fn what_a_tracker_of_a_users_own_is_given_counts_once_and_holds_until_it_is_dropped() {
+    let told = Told::default();
+    let breaker = mainstay::CircuitBreakerLayer::builder()
+        .tracker(ByHand)
+        .observer(told.observer())
+        .build()
+        .unwrap();
+    let bulkhead = mainstay::BulkheadLayer::builder()
+        .limit(8)
+        .tracker(ByHand)
+        .build()
+        .unwrap();
+    let echo = || tower::service_fn(|reply| async move { Ok::<_, std::io::Error>(reply) });
+    let ask = async || {
+        breaker
+            .layer(echo())
+            .oneshot("reply")
+            .await
+            .unwrap()
+            .1
+            .unwrap()
+    };
+
+    let mut held = ask().await;
+    held.settle(Outcome::Failure.into());
+    held.settle(Outcome::Success.into());
+    drop(held);
+    drop(ask().await);
+    let mut held = ask().await;
+    held.enter();
+    drop(held);
+    let mut held = ask().await;
+    held.enter();
+    held.leave();
+    drop(held);
+    let told = told.outcomes();
+    assert_eq!(told, ["failure", "cancelled", "failure", "cancelled"]);
+
+    let (_, held) = bulkhead.layer(echo()).oneshot("reply").await.unwrap();
+    let mut held = held.unwrap();
+    held.settle(Outcome::Success.into());
+    assert_eq!(bulkhead.in_flight(), 1);
+    drop(held);
+    assert_eq!(bulkhead.in_flight(), 0);
+
+    // An error has nothing to be attached to: it is final, whatever the tracker says.
+    let broken = breaker.layer(tower::service_fn(|()| async {
+        Err::<&'static str, _>(std::io::Error::other("broken"))
+    }));
+    assert!(broken.oneshot(()).await.is_err());
+    assert_eq!(breaker.handle().snapshot().failures, 3);
 }

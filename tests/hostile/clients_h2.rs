@@ -124,7 +124,7 @@ const REASONS: [Reason; 14] = [
 
 #[tokio::test]
 async fn a_stream_is_reset_for_whatever_reason() {
-    for reason in REASONS {
+    let all = REASONS.map(async |reason| {
         let case = format!("{reason:?} before the head");
         let peer = h2(vec![Break(reason)]).await;
         meet(&case, &peer, (Nothing, "failure"), (NotOk, "failure")).await;
@@ -144,7 +144,8 @@ async fn a_stream_is_reset_for_whatever_reason() {
             _ => (Broken(200), "failure"),
         };
         meet(&case, &peer, http, (NotOk, "failure")).await;
-    }
+    });
+    futures::future::join_all(all).await;
 }
 
 #[tokio::test]
