@@ -65,7 +65,7 @@ fn liar(says: Says, of: Response<Script>) -> Response<Liar> {
     })
 }
 
-/// A circuit breaker and a bulkhead around a service that gives this response, what they were told, and what they hold.
+/// A bulkhead and a circuit breaker around a service that gives this response, what they were told, and what they hold.
 macro_rules! around {
     ($protocol:ident, $response:expr) => {{
         let told = Told::default();
@@ -76,12 +76,12 @@ macro_rules! around {
         let bulkhead = $protocol::bulkhead().limit(8).build().unwrap();
         let response = $response;
         let service = tower::service_fn(|response| async { Ok::<_, std::io::Error>(response) });
-        let layers = (breaker, bulkhead);
+        let layers = (bulkhead, breaker);
         let response = layers.layer(service).oneshot(response).await.unwrap();
         let held = move || {
             // Keeps both of them, or nobody would be told.
             let all = &layers;
-            all.1.in_flight()
+            all.0.in_flight()
         };
         (response, told, held)
     }};
@@ -453,4 +453,20 @@ async fn what_a_tracker_of_a_users_own_is_given_counts_once_and_holds_until_it_i
     }));
     assert!(broken.oneshot(()).await.is_err());
     assert_eq!(breaker.handle().snapshot().failures, 3);
+}
+
+#[tokio::test]
+async fn an_error_of_http_is_one_of_http_whatever_it_says_of_its_body() {
+    // To gRPC a 400 is `INTERNAL`; to HTTP it is the caller's mistake.
+    let refused = || {
+        let mut response = grpc(script([Data("a")]));
+        *response.status_mut() = http::StatusCode::BAD_REQUEST;
+        response
+    };
+    let (response, told, _held) = around!(resilient, refused());
+    read(response.into_body()).await;
+    assert_eq!(told.outcomes(), ["success"]);
+    let (response, told, _held) = around!(resilient_grpc, refused());
+    read(response.into_body()).await;
+    assert_eq!(told.outcomes(), ["failure"]);
 }
