@@ -4,11 +4,12 @@ use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
-use mainstay::{Head, Held, Outcome, Settle, Track, grpc as resilient_grpc, http as resilient};
+use mainstay::{Head, Held, Limit, Outcome, Settle, Track, grpc as resilient_grpc, http as resilient};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::script::{
@@ -237,14 +238,14 @@ fn a_response_may_end_in_another_runtime_or_in_none() {
     };
     let told = Told::default();
     let breaker = resilient_grpc::circuit_breaker()
-        .slow_calls(std::time::Duration::from_secs(1), 0.5)
+        .slow_calls(Duration::from_secs(1), 0.5)
         .observer(told.observer())
         .build()
         .unwrap();
     let shedder = resilient_grpc::load_shed().build().unwrap();
     let bulkhead = resilient_grpc::bulkhead()
         .limit(2)
-        .queue(8, std::time::Duration::from_secs(60))
+        .queue(8, Duration::from_secs(60))
         .build()
         .unwrap();
     let layers = (shedder.clone(), breaker.clone(), bulkhead.clone());
@@ -252,7 +253,7 @@ fn a_response_may_end_in_another_runtime_or_in_none() {
     let ask = || through(&layers, grpc(script([Data("a"), status("0")])));
     let (first, second) = runtime(true).block_on(async {
         // A clock far ahead of all others.
-        tokio::time::sleep(std::time::Duration::from_secs(1_000_000)).await;
+        tokio::time::sleep(Duration::from_secs(1_000_000)).await;
         (ask().await, ask().await)
     });
     assert_eq!(held(), (2, 2));
@@ -469,4 +470,31 @@ async fn an_error_of_http_is_one_of_http_whatever_it_says_of_its_body() {
     let (response, told, _held) = around!(resilient_grpc, refused());
     read(response.into_body()).await;
     assert_eq!(told.outcomes(), ["failure"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lets_go_of_a_stream_did_not_wait_for_its_head_in_vain() {
+    let slow = Duration::from_secs(5);
+    let breaker = resilient_grpc::circuit_breaker()
+        .consecutive_failures(1)
+        .build()
+        .unwrap();
+    let limit = Limit::aimd().initial(100).build().unwrap();
+    let shedder = resilient_grpc::load_shed().limit(limit).build().unwrap();
+    let layers = (shedder.clone(), breaker.clone());
+    let service = layers.layer(tower::service_fn(move |()| async move {
+        tokio::time::sleep(slow).await;
+        Ok::<_, std::io::Error>(grpc(script([Data("a"), status("0")])))
+    }));
+    let calls = || futures::future::join_all((0..80).map(|_| service.clone().oneshot(())));
+    drop(calls().await);
+    assert_eq!(breaker.handle().snapshot().failures, 0);
+    assert_eq!(breaker.state(), mainstay::State::Closed);
+    assert_eq!(shedder.limit(), 100);
+
+    // Who lets go before the head does.
+    let waited = tokio::time::timeout(slow / 2, calls()).await;
+    assert!(waited.is_err());
+    assert_eq!(breaker.state(), mainstay::State::Open);
+    assert!(shedder.limit() < 100);
 }
