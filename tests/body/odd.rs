@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
-use mainstay::{Head, Held, Limit, Outcome, Settle, Track, grpc as resilient_grpc, http as resilient};
+use mainstay::{
+    Head, Held, Limit, Outcome, Settle, Track, grpc as resilient_grpc, http as resilient,
+};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::script::{
@@ -497,4 +499,40 @@ async fn who_lets_go_of_a_stream_did_not_wait_for_its_head_in_vain() {
     assert!(waited.is_err());
     assert_eq!(breaker.state(), mainstay::State::Open);
     assert!(shedder.limit() < 100);
+}
+
+#[tokio::test]
+async fn an_error_is_judged_by_its_code_too() {
+    for (error, expected) in [
+        (tonic::Status::not_found(""), "success"),
+        (tonic::Status::cancelled(""), "cancelled"),
+        (tonic::Status::internal(""), "failure"),
+    ] {
+        let told = Told::default();
+        let breaker = resilient_grpc::circuit_breaker()
+            .observer(told.observer())
+            .build()
+            .unwrap();
+        let service = breaker.layer(tower::service_fn(|error| async {
+            Err::<Response<Script>, tonic::Status>(error)
+        }));
+        assert!(service.oneshot(error).await.is_err());
+        assert_eq!(told.outcomes(), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_at_its_head_is_over_then_and_not_when_its_future_is_dropped() {
+    let bulkhead = resilient::bulkhead().limit(1).build().unwrap();
+    let breaker = resilient::circuit_breaker().build().unwrap();
+    let layers = (bulkhead.clone(), breaker.clone());
+    let mut call = pin!(
+        layers
+            .layer(crate::script::echo())
+            .oneshot(answer(200, script([])))
+    );
+    let response = std::future::poll_fn(|cx| call.as_mut().poll(cx)).await;
+    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(breaker.handle().snapshot().calls, 1);
+    drop(response);
 }

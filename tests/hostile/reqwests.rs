@@ -384,3 +384,41 @@ async fn a_body_that_panics_is_a_failure() {
     assert_eq!(watch.outcomes(), ["failure"]);
     assert_eq!((watch.held)(), [0, 0]);
 }
+
+#[tokio::test]
+async fn a_body_is_boxed_once_however_many_layers_there_are() {
+    fn allocations<L, S>(layers: &L) -> u64
+    where
+        L: Layer<
+                tower::util::ServiceFn<
+                    fn(Response) -> std::future::Ready<Result<Response, reqwest::Error>>,
+                >,
+                Service = S,
+            >,
+        S: tower::Service<Response, Response = Response>,
+    {
+        let answer: fn(Response) -> std::future::Ready<_> =
+            |response| std::future::ready(Ok(response));
+        let mut service = layers.layer(tower::service_fn(answer));
+        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        let mut counted = 0;
+        // Not the first time: threads get their counters with that.
+        for _ in 0..2 {
+            let body = Body::wrap(http_body_util::Full::new(bytes::Bytes::from_static(b"x")));
+            let mut response = Some(http::Response::new(body).into());
+            let measured = allocation_counter::measure(|| {
+                assert!(service.poll_ready(cx).is_ready());
+                let mut call = std::pin::pin!(service.call(response.take().unwrap()));
+                assert!(call.as_mut().poll(cx).is_ready());
+            });
+            counted = measured.count_total;
+        }
+        counted
+    }
+    let layer = || mainstay::http::bulkhead().build().unwrap();
+    let one = allocations(&layer());
+    let four = allocations(&(layer(), layer(), layer(), layer()));
+    assert!(one > 0);
+    // The list of what they hold grows once.
+    assert!(four <= one + 1, "{four} of four, {one} of one");
+}
