@@ -422,3 +422,19 @@ async fn a_body_is_boxed_once_however_many_layers_there_are() {
     // The list of what they hold grows once.
     assert!(four <= one + 1, "{four} of four, {one} of one");
 }
+
+#[tokio::test]
+async fn streams_of_events_and_upgrades_hold_nothing() {
+    for head in [
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: x\n\n",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+    ] {
+        let peer = says(head).await;
+        let (layers, watch) = layers!(http);
+        let response = get(&layers.layer(client()), peer.address).await;
+        assert_eq!((watch.held)(), [0, 0], "{head}");
+        assert_eq!(watch.outcomes(), ["success"], "{head}");
+        drop(response);
+        assert!(watch.outcomes().is_empty());
+    }
+}
