@@ -536,3 +536,17 @@ async fn what_is_over_at_its_head_is_over_then_and_not_when_its_future_is_droppe
     assert_eq!(breaker.handle().snapshot().calls, 1);
     drop(response);
 }
+
+#[tokio::test]
+async fn what_has_no_body_is_known_at_its_head() {
+    for (content_type, expected) in [
+        ("application/grpc", "failure"),
+        ("application/grpc-web", "success"),
+    ] {
+        let empty = || crate::script::typed(content_type, script([]));
+        let (_response, told, held) = around!(resilient_grpc, empty());
+        assert_eq!((told.outcomes(), held()), (vec![expected.to_owned()], 0));
+        let (_response, told, held) = around!(resilient, empty());
+        assert_eq!((told.outcomes(), held()), (vec![expected.to_owned()], 0));
+    }
+}
