@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use mainstay::{
     Head, Held, Limit, Outcome, Settle, Track, grpc as resilient_grpc, http as resilient,
 };
-use tower::{Layer as _, ServiceExt as _};
+use tower::{Layer as _, Service, ServiceExt as _};
 
 use crate::script::{
     Break, Data, Script, Told, answer, grpc, next, read, script, status, through, trailers,
@@ -526,11 +526,9 @@ async fn what_is_over_at_its_head_is_over_then_and_not_when_its_future_is_droppe
     let bulkhead = resilient::bulkhead().limit(1).build().unwrap();
     let breaker = resilient::circuit_breaker().build().unwrap();
     let layers = (bulkhead.clone(), breaker.clone());
-    let mut call = pin!(
-        layers
-            .layer(crate::script::echo())
-            .oneshot(answer(200, script([])))
-    );
+    let mut service = layers.layer(crate::script::echo());
+    let service = service.ready().await.unwrap();
+    let mut call = pin!(Service::call(service, answer(200, script([]))));
     let response = std::future::poll_fn(|cx| call.as_mut().poll(cx)).await;
     assert_eq!(bulkhead.in_flight(), 0);
     assert_eq!(breaker.handle().snapshot().calls, 1);
