@@ -1,5 +1,6 @@
 //! Calls of HTTP and gRPC last until the end of their responses: what the layers learn there, and what they hold until then.
 
+mod odd;
 mod script;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
