@@ -28,20 +28,22 @@ impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for HttpClassifier {
     #[inline]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
-            Ok(response) => judge(&ResponseHead::of(response)),
+            Ok(response) => self.of_head(&ResponseHead::of(response)),
             Err(error) => of_error(error).into(),
         }
     }
 }
 
-#[inline]
-fn judge(head: &ResponseHead<'_>) -> Verdict {
-    let status = head.status();
-    // Not `is_server_error`: a status that does not exist (600 to 999) is to be taken for a 5xx, says RFC 9110, 15.
-    if status.as_u16() >= 500 || status == StatusCode::TOO_MANY_REQUESTS {
-        return failed(head);
+impl HttpClassifier {
+    #[inline]
+    pub(super) fn of_head(self, head: &ResponseHead<'_>) -> Verdict {
+        let status = head.status();
+        // Not `is_server_error`: a status that does not exist (600 to 999) is to be taken for a 5xx, says RFC 9110, 15.
+        if status.as_u16() >= 500 || status == StatusCode::TOO_MANY_REQUESTS {
+            return failed(head);
+        }
+        Outcome::Success.into()
     }
-    Outcome::Success.into()
 }
 
 #[cold]
