@@ -43,8 +43,8 @@ pin_project! {
         Calling {
             #[pin]
             inner: Scoped<F, Until>,
-            // Apart, because it is large, and a future is moved often before it first has to wait.
-            timer: Option<Pin<Box<Timer>>>,
+            #[pin]
+            timer: Option<Timer>,
             teller: Teller,
         },
         Rejected {
@@ -91,7 +91,7 @@ where
         let rejection = match state.as_mut().project() {
             StateProj::Calling {
                 mut inner,
-                timer,
+                mut timer,
                 teller,
             } => {
                 // The answer first: one that is there when the time is over is given.
@@ -108,18 +108,17 @@ where
                         Err(error) => Err(error.grow()),
                     });
                 }
-                let timer = match timer {
-                    Some(timer) => timer,
-                    None => {
-                        let Until(own) = *inner.scope();
-                        let deadline = own.min(context::deadline());
-                        if deadline == Moment::NEVER {
-                            return Poll::Pending;
-                        }
-                        timer.insert(Box::pin(Timer::at(deadline)))
+                if timer.is_none() {
+                    let Until(own) = *inner.scope();
+                    let deadline = own.min(context::deadline());
+                    if deadline == Moment::NEVER {
+                        return Poll::Pending;
                     }
-                };
-                ready!(timer.as_mut().poll(cx));
+                    timer.set(Some(Timer::at(deadline)));
+                }
+                if let Some(timer) = timer.as_pin_mut() {
+                    ready!(timer.poll(cx));
+                }
                 teller.reject(Reason::TimedOut)
             }
             StateProj::Rejected { rejection } => match rejection.take() {

@@ -44,7 +44,7 @@
 //! # Cost
 //!
 //! One reading of the clock, shared with the other layers of a stack. The timer is made when the call first has to wait: a call that
-//! is ready at once has none, and nothing is allocated; a timer is one allocation.
+//! is ready at once has none. Nothing is allocated.
 
 mod cover;
 mod future;
