@@ -63,9 +63,11 @@ impl Time {
         self.0
     }
 
+    /// The same for a caller that went away: known only if it was waiting. It was not where the call was never pending, nor once the
+    /// head was there.
     pub(crate) const fn if_it_waited(self) -> Self {
         match self.0 & KNOWN {
-            AT_ONCE => Self::UNKNOWN,
+            AT_ONCE | TOOK => Self::UNKNOWN,
             _ => self,
         }
     }

@@ -8,8 +8,12 @@ macro_rules! http_server {
         ServiceBuilder::new()
             .layer(CorrelationLayer::server())
             .layer(RespondLayer::new())
+            .layer(
+                mainstay::http::timeout()
+                    .timeout(Duration::from_secs(2))
+                    .build()?,
+            )
             .layer(mainstay::http::load_shed().name("orders").build()?)
-            .layer(TimeoutLayer::new(Duration::from_secs(2)))
             .layer(
                 mainstay::http::bulkhead()
                     .name("orders")
@@ -25,8 +29,12 @@ macro_rules! grpc_server {
         ServiceBuilder::new()
             .layer(CorrelationLayer::server())
             .layer(RespondLayer::new())
+            .layer(
+                mainstay::grpc::timeout()
+                    .timeout(Duration::from_secs(2))
+                    .build()?,
+            )
             .layer(mainstay::grpc::load_shed().name("users").build()?)
-            .layer(TimeoutLayer::new(Duration::from_secs(2)))
             .layer(
                 mainstay::grpc::bulkhead()
                     .name("users")
@@ -57,6 +65,7 @@ macro_rules! http_client {
                     .build()?,
             )
             .layer(TimeoutLayer::new(Duration::from_millis(500)))
+            .layer(mainstay::http::DeadlineLayer::new())
     };
 }
 
@@ -66,8 +75,10 @@ macro_rules! grpc_client {
         ServiceBuilder::new()
             .layer(CorrelationLayer::client())
             .layer(TimeoutLayer::new(Duration::from_secs(1)))
+            .layer(mainstay::grpc::retry().name("users").build()?)
             .layer(mainstay::grpc::circuit_breaker().name("users").build()?)
             .layer(mainstay::grpc::bulkhead().name("users").limit(64).build()?)
+            .layer(mainstay::http::DeadlineLayer::new())
     };
 }
 

@@ -137,23 +137,18 @@ where
 }
 
 impl ClassifyEnd for GrpcClassifier {
-    fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
-        let decides = head.status() != StatusCode::OK
-            || head.headers().contains_key(&GRPC_STATUS)
-            || verdict.outcome() != Outcome::Success;
-        if decides {
-            Head::Final(verdict)
-        } else if head.content_type() == ContentType::GrpcWeb {
-            if ended {
-                Head::Final(verdict)
-            } else {
-                Head::Pending(End::plain())
-            }
-        } else if ended {
-            Head::Final(self.of_code(Code::Unknown))
-        } else {
-            Head::Pending(End::grpc(*self))
+    fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
+        if head.status() != StatusCode::OK || head.headers().contains_key(&GRPC_STATUS) {
+            return Some(Head::Final(self.of_head(head)));
         }
+        Some(match head.content_type() {
+            ContentType::Grpc | ContentType::Missing if ended => {
+                Head::Final(self.of_code(Code::Unknown))
+            }
+            ContentType::Grpc | ContentType::Missing => Head::Pending(End::grpc(*self)),
+            ContentType::GrpcWeb if !ended => Head::Pending(End::plain()),
+            _ => Head::Final(self.of_head(head)),
+        })
     }
 }
 

@@ -119,7 +119,8 @@ impl Code {
 
 /// Whether a head does not say that it is something else.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    !headers.contains_key(http::header::CONTENT_TYPE) || ContentType::of(headers).is_grpc()
+    let content_type = ContentType::of(headers);
+    content_type == ContentType::Missing || content_type.is_grpc()
 }
 
 impl fmt::Display for Code {

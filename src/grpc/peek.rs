@@ -9,9 +9,10 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::code::is_grpc;
+use super::code::{Code, GRPC_STATUS, is_grpc};
+use crate::RetryBudget;
 use crate::http::HttpResponse;
-use crate::retry::Receive;
+use crate::retry::{Ended, Receive};
 
 /// Looks whether a response has come to its end without a message, so that a [`GrpcRetry`](super::GrpcRetry) sees the status in its trailers.
 ///
@@ -31,7 +32,7 @@ where
     fn receive(&self, response: http::Response<B>, cx: &mut Context<'_>) -> Self::Response {
         let headers = response.headers();
         let is_open = response.status() == StatusCode::OK
-            && !headers.contains_key("grpc-status")
+            && !headers.contains_key(&GRPC_STATUS)
             && is_grpc(headers);
         response.map(|mut body| {
             let polled = if is_open && !body.is_end_stream() {
@@ -40,6 +41,8 @@ where
                 Poll::Pending
             };
             Peeked {
+                decides: !is_open,
+                told: None,
                 first: match polled {
                     Poll::Pending => First::Unread,
                     Poll::Ready(Some(result)) => First::Frame { result },
@@ -49,6 +52,30 @@ where
             }
         })
     }
+
+    fn ended(&self, response: &mut Self::Response, budget: &RetryBudget) -> Ended {
+        let code = if response.body().decides {
+            Code::of_head(response.status(), response.headers())
+        } else {
+            match &response.body().first {
+                First::Unread | First::Frame { result: Err(_) } => return later(response, budget),
+                First::End => Code::Unknown,
+                First::Frame { result: Ok(frame) } => match frame.trailers_ref() {
+                    Some(trailers) => Code::of_trailers(trailers),
+                    None => return later(response, budget),
+                },
+            }
+        };
+        match code {
+            Code::Ok => Ended::Well,
+            _ => Ended::Otherwise,
+        }
+    }
+}
+
+fn later<B: Body>(response: &mut http::Response<Peeked<B>>, budget: &RetryBudget) -> Ended {
+    response.body_mut().told = Some(budget.clone());
+    Ended::Later
 }
 
 /// A response of gRPC whose first frame may have been looked at.
@@ -76,7 +103,11 @@ pin_project! {
     where
         B: Body,
     {
+        // The head says how the call went.
+        decides: bool,
         first: First<B::Data, B::Error>,
+        // Wants to know how the call ends.
+        told: Option<RetryBudget>,
         #[pin]
         body: B,
     }
@@ -102,14 +133,33 @@ impl<B: Body> Body for Peeked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
-        match this.first {
+        let polled = match this.first {
             First::Unread => this.body.poll_frame(cx),
             First::End => Poll::Ready(None),
             first => match std::mem::replace(first, First::Unread) {
                 First::Frame { result } => Poll::Ready(Some(result)),
                 First::Unread | First::End => Poll::Ready(None),
             },
+        };
+        if let (Some(budget), Poll::Ready(frame)) = (&*this.told, &polled) {
+            let success = match frame {
+                Some(Ok(frame)) => match frame.trailers_ref().map(Code::of_trailers) {
+                    // There is more to come.
+                    None => return polled,
+                    Some(Code::Ok) => Some(true),
+                    // What a retry is for, had it come in time.
+                    Some(Code::Unavailable) => Some(false),
+                    Some(_) => None,
+                },
+                Some(Err(_)) => Some(false),
+                None => None,
+            };
+            if let Some(success) = success {
+                budget.told(success);
+            }
+            *this.told = None;
         }
+        polled
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -120,12 +120,21 @@ pub(super) fn cause<E: 'static>(error: &E) -> Cause {
         return Cause::TimedOut;
     }
     match find::<Status>(error) {
-        // tonic also says "cancelled" of a connection that was lost, and keeps what happened as the source.
-        Some(status) if status.code() == tonic::Code::Cancelled && status.source().is_some() => {
-            Cause::Transport
-        }
+        Some(status) if is_of_transport(status) => Cause::Transport,
         Some(status) => Cause::Code(status.code().into()),
         None => Cause::Transport,
+    }
+}
+
+/// tonic also says "cancelled" of a connection that was lost or a stream that was reset, and "permission denied" of one reset for want of
+/// security, though no service said either. It keeps what happened as the source.
+fn is_of_transport(status: &Status) -> bool {
+    match (status.code(), status.source()) {
+        (tonic::Code::Cancelled, source) => source.is_some(),
+        (tonic::Code::PermissionDenied, Some(source)) => {
+            find::<tonic::transport::Error>(source).is_some()
+        }
+        _ => false,
     }
 }
 

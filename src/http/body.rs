@@ -37,12 +37,15 @@ impl Rest {
         polled: &Poll<Option<Result<Frame<D>, E>>>,
         ended: impl FnOnce() -> bool,
     ) -> bool {
+        // Before it is left: that is the body's own word, too, and it may panic over it.
+        let ended =
+            matches!(polled, Poll::Ready(Some(Ok(frame))) if !frame.is_trailers()) && ended();
         self.held.leave();
         match polled {
             Poll::Pending => return false,
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 Some(trailers) => self.settle(|end| end.of_trailers(trailers)),
-                None if ended() => self.settle(End::of_end),
+                None if ended => self.settle(End::of_end),
                 None => return false,
             },
             Poll::Ready(None) => self.settle(End::of_end),

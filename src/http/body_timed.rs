@@ -58,7 +58,7 @@ enum Inner<B: Body> {
     /// Without a limit.
     Alone(B),
     /// All that there was at the head; the body itself is gone.
-    Kept(Early<Result<Frame<B::Data>, BoxError>>),
+    Kept(Early<B::Data>),
     Watched(Arc<Watched<B>>),
     Over,
 }
@@ -79,7 +79,7 @@ where
     pub(super) fn limited(mut body: B, limits: Limits, cx: &mut Context<'_>) -> Self {
         let deadline = limits.deadline;
         let _entered = enter(deadline);
-        let mut early = Early::new(body.size_hint());
+        let mut early = Early::new(&body.size_hint());
         // Two, because that is what a unary call of gRPC has.
         let more = loop {
             let Poll::Ready(next) = Pin::new(&mut body).poll_frame(cx) else {
@@ -97,7 +97,7 @@ where
             }
         };
         let inner = if more {
-            Inner::Watched(Watched::new(body, early.flatten(), limits))
+            Inner::Watched(Watched::new(body, early, limits))
         } else {
             Inner::Kept(early)
         };
@@ -149,7 +149,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Alone(body) => body.size_hint(),
-            Inner::Kept(early) => early.size_hint(SizeHint::with_exact(0)),
+            Inner::Kept(early) => early.size_hint(&SizeHint::with_exact(0)),
             Inner::Watched(watched) => watched.size_hint(),
             Inner::Over => SizeHint::with_exact(0),
         }

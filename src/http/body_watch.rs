@@ -45,7 +45,7 @@ struct Slot<B: Body> {
     /// Gone while it is polled, and when it is ended.
     body: Option<B>,
     /// What came at the head.
-    early: Early<Frame<B::Data>>,
+    early: Early<B::Data>,
     /// When a frame was last taken, or the reader last asked whether it is still there.
     progress: Moment,
     /// Who waits for a frame.
@@ -69,7 +69,7 @@ enum State {
 /// What is left when a body is ended: to be dropped outside of the lock.
 struct Remains<B: Body> {
     body: Option<B>,
-    early: Early<Frame<B::Data>>,
+    early: Early<B::Data>,
     timer: Option<Pin<Box<Timer>>>,
     reader: Option<Waker>,
 }
@@ -109,7 +109,7 @@ impl<B: Body> Watched<B> {
     pub(super) fn size_hint(&self) -> SizeHint {
         let slot = self.lock();
         match (slot.state, &slot.body) {
-            (State::Open, Some(body)) => slot.early.size_hint(body.size_hint()),
+            (State::Open, Some(body)) => slot.early.size_hint(&body.size_hint()),
             (State::Late, _) => SizeHint::default(),
             (State::Open | State::Over, _) => SizeHint::with_exact(0),
         }
@@ -171,7 +171,7 @@ impl<B> Watched<B>
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static,
 {
-    pub(super) fn new(body: B, early: Early<Frame<B::Data>>, limits: Limits) -> Arc<Self> {
+    pub(super) fn new(body: B, early: Early<B::Data>, limits: Limits) -> Arc<Self> {
         let now = Moment::now();
         let watched = Arc::new(Self {
             slot: Mutex::new(Slot {
@@ -200,7 +200,7 @@ where
         let mut slot = self.lock();
         if let Some(first) = slot.early.take() {
             slot.progress = Moment::now();
-            return Poll::Ready(Some(Ok(first)));
+            return Poll::Ready(Some(first));
         }
         let before = slot.reader.take();
         let state = slot.state;

@@ -9,7 +9,7 @@ use crate::{Classify, Outcome, Verdict};
 ///
 /// | the result | the outcome |
 /// |---|---|
-/// | 500 to 599, 429 | a failure |
+/// | 500 to 599, 429, and what is no status at all (600 to 999) | a failure |
 /// | any other response, 4xx too: the server does what it should | a success |
 /// | an error | a failure; ignored where the request itself is at fault (it could not be built, its own body broke off) |
 ///
@@ -28,19 +28,22 @@ impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for HttpClassifier {
     #[inline]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
-            Ok(response) => judge(&ResponseHead::of(response)),
+            Ok(response) => self.of_head(&ResponseHead::of(response)),
             Err(error) => of_error(error).into(),
         }
     }
 }
 
-#[inline]
-fn judge(head: &ResponseHead<'_>) -> Verdict {
-    let status = head.status();
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return failed(head);
+impl HttpClassifier {
+    #[inline]
+    pub(super) fn of_head(self, head: &ResponseHead<'_>) -> Verdict {
+        let status = head.status();
+        // Not `is_server_error`: a status that does not exist (600 to 999) is to be taken for a 5xx, says RFC 9110, 15.
+        if status.as_u16() >= 500 || status == StatusCode::TOO_MANY_REQUESTS {
+            return failed(head);
+        }
+        Outcome::Success.into()
     }
-    Outcome::Success.into()
 }
 
 #[cold]
@@ -189,7 +192,7 @@ mod tests {
         for status in [100, 200, 204, 301, 400, 404, 408, 499] {
             assert_eq!(verdict(status), Outcome::Success.into(), "{status}");
         }
-        for status in [500, 501, 502, 504, 599] {
+        for status in [500, 501, 502, 504, 599, 600, 999] {
             assert_eq!(verdict(status), Outcome::Failure.into(), "{status}");
         }
         for status in [429, 503] {

@@ -1,93 +1,102 @@
-//! The frames that a body had ready at its head.
+//! What a body had ready at its head.
 
 use bytes::Buf;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-/// Up to two frames (or errors), and what the body said of its size before it was asked for them.
-pub(super) struct Early<F> {
-    frames: [Option<F>; 2],
-    /// Until the first is taken, so that a head is written as if nobody had asked.
-    hint: Option<SizeHint>,
+use crate::BoxError;
+
+/// Up to two frames, or one and an error: what a body has that is ready with all it has. Smaller than two frames, because it is moved with
+/// the response.
+pub(super) struct Early<D> {
+    data: Option<D>,
+    last: Last<D>,
+    /// What the body said of its size before it was asked, until the first frame is taken, so that a head is written as if nobody
+    /// had asked. The highest number is none.
+    hint: Option<(u64, u64)>,
 }
 
-impl<F> Default for Early<F> {
+enum Last<D> {
+    None,
+    Data(D),
+    Trailers(HeaderMap),
+    Error(BoxError),
+}
+
+impl<D> Default for Early<D> {
     fn default() -> Self {
         Self {
-            frames: [None, None],
+            data: None,
+            last: Last::None,
             hint: None,
         }
     }
 }
 
-impl<F> Early<F> {
-    pub(super) fn new(hint: SizeHint) -> Self {
+impl<D> Early<D> {
+    pub(super) fn new(hint: &SizeHint) -> Self {
         Self {
-            frames: [None, None],
-            hint: Some(hint),
+            hint: Some((hint.lower(), hint.upper().unwrap_or(u64::MAX))),
+            ..Self::default()
         }
     }
 
-    pub(super) fn push(&mut self, frame: F) {
-        if let Some(place) = self.frames.iter_mut().find(|place| place.is_none()) {
-            *place = Some(frame);
+    /// There is room for it until it [`is_full`](Self::is_full).
+    pub(super) fn push(&mut self, next: Result<Frame<D>, BoxError>) {
+        match next.map(Frame::into_data) {
+            Ok(Ok(data)) if self.data.is_none() => self.data = Some(data),
+            Ok(Ok(data)) => self.last = Last::Data(data),
+            Ok(Err(frame)) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    self.last = Last::Trailers(trailers);
+                }
+            }
+            Err(error) => self.last = Last::Error(error),
         }
     }
 
     /// The next in order.
-    pub(super) fn take(&mut self) -> Option<F> {
+    pub(super) fn take(&mut self) -> Option<Result<Frame<D>, BoxError>> {
         self.hint = None;
-        self.frames.iter_mut().find_map(Option::take)
+        if let Some(data) = self.data.take() {
+            return Some(Ok(Frame::data(data)));
+        }
+        match std::mem::replace(&mut self.last, Last::None) {
+            Last::None => None,
+            Last::Data(data) => Some(Ok(Frame::data(data))),
+            Last::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Last::Error(error) => Some(Err(error)),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.iter().all(Option::is_none)
+        self.data.is_none() && matches!(self.last, Last::None)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.frames.iter().all(Option::is_some)
+        !matches!(self.last, Last::None)
     }
 }
 
-/// A frame, or an error in its place.
-pub(super) trait MaybeFrame {
-    /// How much data it has.
-    fn length(&self) -> u64;
-}
-
-impl<D: Buf> MaybeFrame for Frame<D> {
-    fn length(&self) -> u64 {
-        self.data_ref().map_or(0, |data| data.remaining() as u64)
-    }
-}
-
-impl<D: Buf, E> MaybeFrame for Result<Frame<D>, E> {
-    fn length(&self) -> u64 {
-        self.as_ref().map_or(0, MaybeFrame::length)
-    }
-}
-
-impl<F: MaybeFrame> Early<F> {
+impl<D: Buf> Early<D> {
     /// The size of all that is left, where this is the size of what follows.
-    pub(super) fn size_hint(&self, rest: SizeHint) -> SizeHint {
-        if let Some(hint) = &self.hint {
-            return SizeHint::clone(hint);
-        }
-        let early: u64 = self.frames.iter().flatten().map(MaybeFrame::length).sum();
+    pub(super) fn size_hint(&self, rest: &SizeHint) -> SizeHint {
+        let (lower, upper) = self.hint.unwrap_or_else(|| {
+            let last = match &self.last {
+                Last::Data(data) => data.remaining(),
+                _ => 0,
+            };
+            let early = (self.data.as_ref().map_or(0, Buf::remaining) + last) as u64;
+            let upper = rest
+                .upper()
+                .map_or(u64::MAX, |upper| upper.saturating_add(early));
+            (rest.lower().saturating_add(early), upper)
+        });
         let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(early));
+        if upper != u64::MAX {
+            hint.set_upper(upper);
         }
-        hint.set_lower(rest.lower().saturating_add(early));
+        hint.set_lower(lower);
         hint
-    }
-}
-
-impl<D, E> Early<Result<Frame<D>, E>> {
-    /// The frames alone: where there is an error there is nothing to follow.
-    pub(super) fn flatten(self) -> Early<Frame<D>> {
-        Early {
-            frames: self.frames.map(|frame| frame.and_then(Result::ok)),
-            hint: self.hint,
-        }
     }
 }

@@ -56,14 +56,14 @@ impl End {
     }
 }
 
-/// A classifier that knows whether the head of a response decides, and what the end of its body says if it does not.
+/// A classifier that knows what the end of a body says where the head of a response does not decide.
 ///
-/// What a plain [`Classify`](crate::Classify) says of a head is final for anything but a success; a success can still be lost by the body.
-/// That is what the methods do unless they are written anew.
+/// What a plain [`Classify`](crate::Classify) says of a head is final for anything but a success; a success can still be lost by the body
+/// ([`End::plain`]). An empty `impl` says just that.
 pub trait ClassifyEnd {
-    /// Whether the head decides. `verdict` is what the classifier itself says of the head, `ended` that there is no body.
-    fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
-        plain(head, verdict, ended)
+    /// What the head says, and how to go on from there; `ended` is that there is no body. `None` asks the classifier for its verdict on the head.
+    fn at_head(&self, _: &ResponseHead<'_>, _ended: bool) -> Option<Head<End>> {
+        None
     }
 }
 
@@ -78,33 +78,34 @@ fn is_over(status: StatusCode, content_type: ContentType) -> bool {
 }
 
 impl ClassifyEnd for HttpClassifier {
-    fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
+    fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
+        let verdict = self.of_head(head);
         if verdict.outcome() != Outcome::Success {
-            return Head::Final(verdict);
+            return Some(Head::Final(verdict));
         }
         let content_type = head.content_type();
         if content_type == ContentType::Grpc && head.status() == StatusCode::OK {
             // A server may speak both on one port.
-            let grpc = GrpcClassifier::new();
-            return grpc.at_head(head, grpc.of_head(head), ended);
+            return GrpcClassifier::new().at_head(head, ended);
         }
-        if ended || is_over(head.status(), content_type) {
+        Some(if ended || is_over(head.status(), content_type) {
             Head::Final(verdict)
         } else {
             Head::Pending(End::plain())
-        }
+        })
     }
 }
 
 impl<F> ClassifyEnd for ClassifyHead<F> {}
 
-impl<C: ClassifyEnd + ?Sized> ClassifyEnd for std::sync::Arc<C> {
-    fn at_head(&self, head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
-        (**self).at_head(head, verdict, ended)
+impl<C: ClassifyEnd> ClassifyEnd for std::sync::Arc<C> {
+    fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
+        (**self).at_head(head, ended)
     }
 }
 
-fn plain(head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
+/// How to go on where a plain classifier has judged the head.
+pub(crate) fn plain(head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
     if verdict.outcome() != Outcome::Success || ended || is_over_at_head(head) {
         Head::Final(verdict)
     } else {

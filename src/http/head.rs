@@ -127,13 +127,14 @@ pub(crate) enum ContentType {
     GrpcWeb,
     Events,
     Other,
+    Missing,
 }
 
 impl ContentType {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         match headers.get(http::header::CONTENT_TYPE) {
             Some(value) => Self::of_value(value.as_bytes()),
-            None => Self::Other,
+            None => Self::Missing,
         }
     }
 

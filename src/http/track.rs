@@ -3,7 +3,7 @@
 use http_body::Body;
 
 use super::body::{GuardedBody, Rest};
-use super::end::{ClassifyEnd, End, is_over_at_head};
+use super::end::{ClassifyEnd, End, is_over_at_head, plain};
 use super::head::ResponseHead;
 use crate::{Classify, Head, Settle, Track};
 
@@ -35,13 +35,13 @@ impl<C> EndOfBody<C> {
     where
         C: Classify<Res, Err> + ClassifyEnd,
     {
-        let verdict = self.0.classify(result);
-        match result {
-            Ok(response) => {
-                let (head, ended) = look(response);
-                self.0.at_head(&head, verdict, ended)
-            }
-            Err(_) => Head::Final(verdict),
+        let Ok(response) = result else {
+            return Head::Final(self.0.classify(result));
+        };
+        let (head, ended) = look(response);
+        match self.0.at_head(&head, ended) {
+            Some(head) => head,
+            None => plain(&head, self.0.classify(result), ended),
         }
     }
 }

@@ -24,6 +24,9 @@ const LAST_GENERATION: u32 = (1 << 20) - 1;
 
 /// How many samples a window should have: enough for a steady average, few enough to cost nothing.
 const SAMPLES: u32 = 64;
+/// So many calls, and so much time, say how many will come in a second: nobody pays for the first of those.
+const MANY: u32 = 1_024;
+const SOON: Duration = Duration::from_millis(5);
 /// At most every so many calls are skipped between two samples.
 const SPARSEST: u32 = 256;
 
@@ -264,11 +267,13 @@ impl Load {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Once a second, chooses how many calls to skip from how many there were.
+    /// Once a second, or sooner where many come, chooses how many calls to skip from how many there were.
     fn adapt_sampling(&self, moving: &mut Moving, now: Duration, number: u32) {
-        if now.saturating_sub(moving.since) >= Duration::from_secs(1) {
-            let calls = number.wrapping_sub(moving.counted) & ADMISSIONS;
-            let every = (calls / SAMPLES).clamp(1, SPARSEST);
+        let elapsed = now.saturating_sub(moving.since);
+        let calls = number.wrapping_sub(moving.counted) & ADMISSIONS;
+        if elapsed >= Duration::from_secs(1) || (calls >= MANY && elapsed >= SOON) {
+            let a_second = u128::from(calls) * 1_000_000_000 / elapsed.as_nanos().max(1);
+            let every = (a_second / u128::from(SAMPLES)).clamp(1, SPARSEST.into());
             // Rounded down to a power of two: rather a few samples too many.
             self.skip.store((1 << every.ilog2()) - 1, Ordering::Relaxed);
             moving.since = now;

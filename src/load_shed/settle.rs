@@ -8,6 +8,7 @@ use crate::hold::{Keeper, Pack};
 use crate::observe::EventKind;
 use crate::runtime::Moment;
 use crate::time::Time;
+use crate::track::CANCELLED;
 use crate::{Outcome, Verdict};
 
 impl Pack for Time {
@@ -47,6 +48,10 @@ impl Keeper for Load {
 
     fn head(&self, time: &mut Time) {
         *time = time.at_head();
+    }
+
+    fn cancel(&self, time: &Time, admitted: u64) {
+        self.settle(&time.if_it_waited(), admitted, CANCELLED);
     }
 
     #[inline]

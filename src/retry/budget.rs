@@ -114,12 +114,26 @@ impl RetryBudget {
         }
     }
 
+    /// Whether it wants to know how calls end.
+    #[inline]
+    pub(super) fn is_throttle(&self) -> bool {
+        self.0.page_ends.load(Ordering::Relaxed) == u64::MAX
+    }
+
+    /// Takes note of how a call ended of which that was [not known](crate::retry::Ended::Later) when its response came: the last attempt
+    /// succeeded, or failed in a way that calls for a retry. Only [throttling](Self::throttle) wants to know.
+    pub fn told(&self, success: bool) {
+        if !success {
+            self.failed();
+        } else if self.is_throttle() {
+            self.succeeded();
+        }
+    }
+
     /// An attempt succeeded.
     #[inline]
     pub(super) fn succeeded(&self) {
-        if self.0.page_ends.load(Ordering::Relaxed) == u64::MAX {
-            self.0.counted.bump();
-        }
+        self.0.counted.bump();
     }
 
     /// An attempt failed in a way that calls for a retry.

@@ -10,7 +10,7 @@ use tower_service::Service;
 use super::budget::Payment;
 use super::layer::{Core, Settings};
 use super::policy::{Decision, RetryPolicy};
-use super::receive::Receive;
+use super::receive::{Ended, Receive};
 use super::service::Kit;
 use super::wait::Wait;
 use crate::context::{self, AttemptScope};
@@ -107,7 +107,7 @@ where
             match this.phase.as_mut().project() {
                 PhaseProj::Calling { call } => {
                     let core = &this.kit.core;
-                    let result = match ready!(call.poll(cx)) {
+                    let mut result = match ready!(call.poll(cx)) {
                         Ok(response) => Ok(core.receive.receive(response, cx)),
                         Err(error) => Err(error.grow()),
                     };
@@ -118,7 +118,7 @@ where
                         None => None,
                         Some(kept) => {
                             let decision = core.policy.decide(kept, result.as_ref(), *this.attempt);
-                            match core.heed(decision, result.is_ok()) {
+                            match core.heed(decision, &mut result) {
                                 None => None,
                                 Some(hint) => {
                                     let again = |attempt| core.policy.again(kept, attempt);
@@ -187,12 +187,21 @@ struct Next {
 impl<P, R> Core<P, R> {
     /// `None` where this result is the answer, else the server's hint, if it gave one. Also tells the budget how the attempt went.
     #[inline]
-    fn heed(&self, decision: Decision, is_response: bool) -> Option<Option<Duration>> {
+    fn heed<Res, E>(
+        &self,
+        decision: Decision,
+        result: &mut Result<R::Response, E>,
+    ) -> Option<Option<Duration>>
+    where
+        R: Receive<Res>,
+    {
         let wanted = match decision {
             Decision::Return => {
-                // Only what the policy has seen and let pass is known to be a success: as far as the response that it saw can tell, which for
-                // a body that streams is its head.
-                if let (true, Some(budget)) = (is_response, &self.settings.budget) {
+                // Only what the policy has seen and let pass is known to be a success.
+                if let (Ok(response), Some(budget)) = (result, &self.settings.budget)
+                    && budget.is_throttle()
+                    && self.receive.ended(response, budget) == Ended::Well
+                {
                     budget.succeeded();
                 }
                 return None;

@@ -80,5 +80,5 @@ pub use future::ResponseFuture;
 pub(crate) use layer::LAYER;
 pub use layer::{RetryBuilder, RetryLayer};
 pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf, RetryPolicy};
-pub use receive::{AsItComes, Receive};
+pub use receive::{AsItComes, Ended, Receive};
 pub use service::Retry;

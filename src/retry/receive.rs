@@ -2,6 +2,8 @@
 
 use std::task::Context;
 
+use super::RetryBudget;
+
 /// Takes a response as it arrives, before a policy sees it, and makes of it what the caller gets.
 ///
 /// A protocol may say only in the first frames of a body how a call went, or only at its end. The core knows no protocol, so an adapter
@@ -12,6 +14,24 @@ pub trait Receive<Res> {
 
     /// Takes a response. May poll, but not wait: what is not there yet must not hold the response up.
     fn receive(&self, response: Res, cx: &mut Context<'_>) -> Self::Response;
+
+    /// Says how the call went, of a response that is the answer, to the [throttling of gRPC](RetryBudget::throttle): at once, or later, when the
+    /// response itself says it.
+    fn ended(&self, _: &mut Self::Response, _: &RetryBudget) -> Ended {
+        Ended::Well
+    }
+}
+
+/// How a call went, to a [`RetryBudget`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// It succeeded.
+    Well,
+    /// It failed in a way that a retry would not have changed: it counts neither way.
+    Otherwise,
+    /// It is not known yet. The budget is [told](RetryBudget::told) when it is.
+    Later,
 }
 
 /// Leaves responses alone.

@@ -1,5 +1,6 @@
 //! Calls of HTTP and gRPC last until the end of their responses: what the layers learn there, and what they hold until then.
 
+mod odd;
 mod script;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -535,4 +536,37 @@ async fn a_rejection_has_a_body_too() {
     assert!(read(refused.into_body()).await.0.contains("full"));
     assert_eq!(read(held.into_body()).await.0, "hello");
     assert_eq!(ask().await.unwrap().status(), 200);
+}
+
+// --- The throttling of gRPC
+
+/// How many tokens of ten a throttle has lost (it may go on while it has more than five), after so many calls that end like this.
+async fn may_retry_after(calls: usize, end: impl Fn() -> script::Step) -> bool {
+    let throttle = mainstay::RetryBudget::throttle(10, 1.0).unwrap();
+    let layer = grpc::retry().budget(throttle.clone()).build().unwrap();
+    for _ in 0..calls {
+        let body = std::sync::Arc::new(script([Data("message"), Wait(MS), end()]));
+        let service = layer.layer(tower::service_fn(move |_: http::Request<bytes::Bytes>| {
+            std::future::ready(Ok::<_, std::io::Error>(grpc(body.again())))
+        }));
+        let call = tower::ServiceExt::oneshot(service, http::Request::default());
+        read(call.await.unwrap().into_body()).await;
+    }
+    throttle.balance() == 1
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_throttle_of_grpc_hears_how_streams_end() {
+    assert!(may_retry_after(4, || status("14")).await);
+    assert!(!may_retry_after(5, || status("14")).await);
+    assert!(!may_retry_after(5, || Break).await);
+    // What no retry is for counts neither way.
+    assert!(may_retry_after(20, || status("5")).await);
+    assert!(may_retry_after(20, || status("0")).await);
+    let number = std::cell::Cell::new(0);
+    let mixed = || {
+        number.set(number.get() + 1);
+        status(if number.get() < 6 { "14" } else { "0" })
+    };
+    assert!(may_retry_after(7, mixed).await);
 }

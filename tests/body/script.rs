@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service, ServiceExt as _, service_fn};
 
 /// What a [`Script`] does next.
+#[derive(Clone)]
 pub(crate) enum Step {
     Data(&'static str),
     Trailers(HeaderMap),
@@ -39,6 +40,13 @@ pub(crate) fn script(steps: impl IntoIterator<Item = Step>) -> Script {
         steps: steps.into_iter().collect(),
         timer: None,
         says_so: true,
+    }
+}
+
+impl Script {
+    /// The same from the beginning, of one that has not been read.
+    pub(crate) fn again(&self) -> Self {
+        script(self.steps.iter().cloned())
     }
 }
 

@@ -27,7 +27,8 @@ pub enum Mode {
     Off,
 }
 
-/// How a call counts that was dropped before it had a result.
+/// How a call counts that was dropped before it had a result. The head of a response is one, wherever it is followed to its end: whoever
+/// lets go of a stream did not wait for it in vain, and the call does not count.
 ///
 /// A caller that goes away says nothing about what it called, but a caller that gave up waiting does:
 /// 200 hung calls, each cut off by a time-out further out, are an outage.
