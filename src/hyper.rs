@@ -40,8 +40,7 @@ pub(crate) fn is_final(error: &dyn Any) -> bool {
     false
 }
 
-/// Whether there was no connection for the request, or it was closed before the request was sent.
+/// Whether there was no connection to send the request on.
 pub(crate) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
     find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect())
-        || find::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled)
 }

@@ -11,6 +11,8 @@ use mainstay::{
     BoxError, BulkheadLayer, CircuitBreakerLayer, Context, CorrelationLayer, Limit, LoadShedLayer,
     Reason, Rejection, RespondLayer, State, TimeoutLayer, grpc,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::service::{LayerExt, Routes};
@@ -410,6 +412,79 @@ async fn a_channel_that_cannot_connect_opens_the_circuit() {
         assert!(Rejection::find(&status).is_none());
     }
     assert_eq!(handle.state(), State::Open);
+}
+
+/// A connection on which somebody has asked for Ann, and heard nothing but empty settings.
+async fn asked_for_ann(listener: TcpListener) -> TcpStream {
+    let (mut connection, _) = listener.accept().await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    connection.write_all(&settings).await.unwrap();
+    let mut received = Vec::new();
+    while !received.windows(5).any(|part| part == b"\x0a\x03ann") {
+        let read = connection.read_buf(&mut received).await.unwrap();
+        assert!(read > 0, "the client left");
+    }
+    connection
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_in_the_middle_of_a_call_is_unavailable() {
+    let (listener, address) = listener().await;
+    let server = tokio::spawn(async move { drop(asked_for_ann(listener).await) });
+    let breaker = grpc::circuit_breaker()
+        .consecutive_failures(1)
+        .build()
+        .unwrap();
+    let handle = breaker.handle();
+    let mut client = UsersClient::new(breaker.layer(channel(address)));
+    let call = client.get(named("ann"));
+    let status = within("a status", call).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(Rejection::find(&status).is_none());
+    assert_eq!(handle.state(), State::Open);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_a_server_turns_away_as_it_shuts_down_is_unavailable() {
+    // A GOAWAY without an error that says that no stream was seen.
+    const GO_AWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (listener, address) = listener().await;
+    let server = tokio::spawn(async move {
+        let mut connection = asked_for_ann(listener).await;
+        connection.write_all(GO_AWAY).await.unwrap();
+        // Until the client leaves, too.
+        while connection.read_u8().await.is_ok() {}
+    });
+    let breaker = grpc::circuit_breaker().build().unwrap();
+    let mut client = UsersClient::new(breaker.layer(channel(address)));
+    let call = client.get(named("ann"));
+    let status = within("a status", call).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    drop(client);
+    within("the client's leave", server).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_at_once_is_unavailable() {
+    let (listener, address) = listener().await;
+    let server = tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await.unwrap());
+        }
+    });
+    let breaker = grpc::circuit_breaker()
+        .mode(mainstay::Mode::Shadow)
+        .build()
+        .unwrap();
+    // It is found out in one of several places, as it happens.
+    let mut client = UsersClient::new(breaker.layer(channel(address)));
+    for _ in 0..100 {
+        let call = client.get(named("ann"));
+        let status = within("a status", call).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    }
+    server.abort();
 }
 
 #[tokio::test]

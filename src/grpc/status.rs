@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
+use std::io;
 use std::sync::{Arc, LazyLock};
 
 use tonic::metadata::MetadataValue;
@@ -11,6 +12,7 @@ use super::code::Code;
 use super::errors::Cause;
 use super::pushback::{PUSHBACK, Pushback, millis, read};
 use crate::chain::find;
+use crate::http::was_unprocessed;
 use crate::{BoxError, Reason, Rejection, WithRejection};
 
 impl WithRejection for Status {
@@ -44,13 +46,20 @@ impl WithRejection for tonic::transport::Error {
     fn grow(self) -> Status {
         // tonic has a time limit of its own (`Endpoint::timeout`) and calls what it ends cancelled.
         let late = find::<TimeoutExpired>(&self).is_some();
+        let lost = find::<io::Error>(&self).is_some() || was_unprocessed(&self);
         let status = Status::from_error(Box::new(self));
-        if !late {
-            return status;
-        }
-        let mut exceeded = Status::deadline_exceeded(status.message());
-        exceeded.set_source(Arc::new(status));
-        exceeded
+        let code = match status.code() {
+            _ if late => tonic::Code::DeadlineExceeded,
+            // It has no code for a connection that breaks, calls a request cancelled for which there was none any more, and one that the
+            // server turned away as it shut down an internal error. A stream that the server has cancelled keeps its code.
+            tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal if lost => {
+                tonic::Code::Unavailable
+            }
+            _ => return status,
+        };
+        let mut known = Status::new(code, status.message());
+        known.set_source(Arc::new(status));
+        known
     }
 
     fn reject(rejection: Rejection) -> Status {

@@ -94,5 +94,7 @@ pub use timeout::{BodyLimits, HttpLimit, timeout};
 pub use track::EndOfBody;
 
 pub(crate) use unprocessed::is_unprocessed;
+#[cfg(feature = "tonic")]
+pub(crate) use unprocessed::was_unprocessed;
 #[cfg(feature = "reqwest")]
 pub(crate) use {body::Rest, end::is_over_at_head, track::rest_of};

@@ -8,7 +8,7 @@ use crate::BoxError;
 /// Whether the request was never processed: there was no connection to send it on, the one there was closed before it was sent, or the server
 /// refused it unseen (over HTTP/2, by `REFUSED_STREAM` or by a `GOAWAY` that tells which streams it has seen: RFC 9113, 8.7).
 pub(crate) fn is_unprocessed<E: 'static>(error: &E) -> bool {
-    known(error).is_some_and(says_so)
+    known(error).is_some_and(was_unprocessed)
 }
 
 /// The error where its type is one that has a chain of sources.
@@ -34,13 +34,19 @@ fn known(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     error.downcast_ref::<BoxError>().map(|boxed| &**boxed as _)
 }
 
-fn says_so(error: &(dyn StdError + 'static)) -> bool {
+/// The same of an error that is known to have a chain of sources.
+pub(crate) fn was_unprocessed(error: &(dyn StdError + 'static)) -> bool {
     #[cfg(feature = "reqwest")]
     if crate::reqwest::is_unprocessed(error) {
         return true;
     }
     #[cfg(feature = "hyper")]
     if crate::hyper::is_unprocessed(error) {
+        return true;
+    }
+    // It was closed before the request was sent.
+    #[cfg(any(feature = "hyper", feature = "tonic"))]
+    if crate::chain::find::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled) {
         return true;
     }
     #[cfg(feature = "http2")]
