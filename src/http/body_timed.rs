@@ -99,6 +99,8 @@ where
         let inner = if more {
             Inner::Watched(Watched::new(body, early.flatten(), limits))
         } else {
+            // Within the deadline still.
+            drop(body);
             Inner::Kept(early)
         };
         Self { inner, deadline }

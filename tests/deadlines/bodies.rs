@@ -448,6 +448,15 @@ async fn the_deadline_is_known_to_a_body_and_to_its_drop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_is_gone_at_the_head_was_dropped_within_its_deadline() {
+    let (read, seen) = body(&whole(secs(10)), [Data("a")]).await;
+    let seen = seen.lock().unwrap();
+    assert!(seen.dropped);
+    assert_eq!(seen.left, [Some(secs(10)); 2]);
+    drop(read);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_not_limited_knows_what_its_caller_asked_for_and_no_more() {
     let limit = resilient::timeout().timeout(secs(5)).build().unwrap();
     let steps = || [Wait(ms(1)), Data("a"), Hang];

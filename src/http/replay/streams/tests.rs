@@ -417,6 +417,90 @@ fn a_source_that_panics_leaves_no_lock_behind() {
 }
 
 #[test]
+fn a_source_that_panics_under_an_earlier_attempt_does_not_end_the_next_one_as_if_it_were_whole() {
+    type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+    let begins: Shared<(Tape<Source>, Shared<Reader<Source>>)> = Shared::default();
+    let of_source = Arc::clone(&begins);
+    let source: Source = Box::pin(from(move |_| {
+        let Some((mut tape, second)) = of_source.lock().unwrap().take() else {
+            return Poll::Ready(Some(Ok(Frame::data(data(1)))));
+        };
+        *second.lock().unwrap() = Some(tape.again().unwrap());
+        panic!("told to");
+    }));
+    let (tape, mut first) = Tape::new(source, 100);
+    assert!(poll(&mut first, Waker::noop()).is_ready());
+    let second = Shared::default();
+    *begins.lock().unwrap() = Some((tape, Arc::clone(&second)));
+    let polled = AssertUnwindSafe(|| poll(&mut first, Waker::noop()).is_ready());
+    catch_unwind(polled).unwrap_err();
+    let (sizes, is_whole) = read(second.lock().unwrap().take().unwrap());
+    assert!(sizes.len() <= 1 && !is_whole);
+}
+
+/// A waker that holds something, as that of a task may hold the task.
+struct Holds<T>(#[allow(dead_code, reason = "to be dropped")] T);
+
+impl<T: Send + Sync> Wake for Holds<T> {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_waker_that_is_dropped_may_drop_another_reader() {
+    let (done, waits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut tape, first) = Tape::new(from::<_, BoxError>(|_| Poll::Pending), 100);
+        let mut second = tape.again().unwrap();
+        let holding = Waker::from(Arc::new(Holds(Mutex::new((first, tape)))));
+        assert!(poll(&mut second, &holding).is_pending());
+        drop(holding);
+        assert!(poll(&mut second, Waker::noop()).is_pending());
+        done.send(()).unwrap();
+    });
+    let limit = std::time::Duration::from_secs(20);
+    waits.recv_timeout(limit).expect("a deadlock");
+}
+
+#[test]
+fn who_waits_for_a_source_hears_of_its_end_even_if_its_drop_panics() {
+    struct Bomb<B>(B);
+
+    impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for Bomb<B> {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<Self> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+    }
+
+    impl<B> Drop for Bomb<B> {
+        fn drop(&mut self) {
+            panic!("told to");
+        }
+    }
+
+    type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+    let begins: Shared<(Tape<Source>, Shared<Reader<Source>>, Waker)> = Shared::default();
+    let of_source = Arc::clone(&begins);
+    let source: Source = Box::pin(Bomb(from(move |_| {
+        let (mut tape, second, waker) = of_source.lock().unwrap().take().unwrap();
+        let mut reader = tape.again().unwrap();
+        assert!(poll(&mut reader, &waker).is_pending());
+        *second.lock().unwrap() = Some(reader);
+        Poll::Ready(None)
+    })));
+    let (tape, mut first) = Tape::new(source, 100);
+    let (count, waker) = counted();
+    let second = Shared::default();
+    *begins.lock().unwrap() = Some((tape, Arc::clone(&second), waker));
+    let polled = AssertUnwindSafe(|| poll(&mut first, Waker::noop()).is_ready());
+    catch_unwind(polled).unwrap_err();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert_eq!(read(second.lock().unwrap().take().unwrap()), (vec![], true));
+}
+
+#[test]
 fn a_body_that_cannot_be_ended_is_left_to_its_reader() {
     let mut frames = vec!["b", "a"];
     let source = from::<_, Infallible>(move |_| {
