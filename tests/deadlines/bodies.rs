@@ -1,18 +1,21 @@
 //! What becomes of a response's body.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Duration;
 
-use http::Response;
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use mainstay::http::TimedBody;
 use mainstay::respond::RejectionBody;
 use mainstay::{Context, EventKind, Reason, http as resilient};
 use tokio::time::{Instant, sleep};
+use tower::{Layer as _, Service as _, service_fn};
 
 use crate::script::Step::{Block, Data, Fail, Hang, Panic, Trailers, Wait};
 use crate::script::{HttpTimeout, Script, Seen, Step, behind, body, ended, next, typed};
@@ -241,26 +244,36 @@ async fn a_body_that_keeps_the_thread_to_itself_is_ended_too() {
 
 #[test]
 fn a_timer_that_fires_while_the_body_is_polled_is_not_lost() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
-    let layer = resilient::timeout().body_idle(ms(20)).build().unwrap();
-    runtime.block_on(async {
-        let task = tokio::spawn(async move {
-            let (mut slow, _seen) = body(
-                &layer,
-                [Data("a"), Wait(ms(1)), Data("b"), Block(ms(100)), Hang],
-            )
-            .await;
-            next(&mut slow).await.unwrap().unwrap();
-            next(&mut slow).await.unwrap().unwrap();
-            next(&mut slow).await
-        });
-        let last = tokio::time::timeout(secs(10), task).await;
-        assert_eq!(ended(last.expect("not lost").unwrap()), Reason::TimedOut);
+    let runtime = Arc::new(runtime);
+    let layer = resilient::timeout().body_idle(ms(10)).build().unwrap();
+    // In the midst of its second poll another thread drives the time.
+    let (driver, mut polls) = (Arc::clone(&runtime), 0);
+    let frames = futures::stream::poll_fn(move |_| {
+        polls += 1;
+        if polls == 2 {
+            let driver = Arc::clone(&driver);
+            let driven = std::thread::spawn(move || driver.block_on(async { sleep(ms(50)).await }));
+            driven.join().unwrap();
+        }
+        Poll::<Option<Result<Frame<Bytes>, Infallible>>>::Pending
     });
+    let mut response = Some(Response::new(StreamBody::new(frames)));
+    let mut service = layer.layer(service_fn(move |_: Request<()>| {
+        let response = response.take().unwrap();
+        async move { Ok::<_, Infallible>(response) }
+    }));
+    let called = runtime.block_on(service.call(Request::new(())));
+    let mut body = called.unwrap().into_body();
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    let Poll::Ready(Some(Err(error))) = Pin::new(&mut body).poll_frame(&mut cx) else {
+        panic!("lost: nobody comes again")
+    };
+    let rejection = mainstay::Rejection::find(&*error).unwrap();
+    assert_eq!(rejection.reason(), Reason::TimedOut);
 }
 
 #[tokio::test(start_paused = true)]
