@@ -102,6 +102,10 @@ pub(super) fn pushback<E: 'static>(error: &E) -> Option<Pushback> {
     read(find::<Status>(chain(error)?)?.metadata().as_ref())
 }
 
+fn is_of_transport(error: &(dyn StdError + 'static)) -> bool {
+    find::<tonic::transport::Error>(error).is_some()
+}
+
 /// What an error that is no rejection comes from.
 pub(super) fn cause<E: 'static>(error: &E) -> Cause {
     let Some(error) = chain(error) else {
@@ -110,13 +114,19 @@ pub(super) fn cause<E: 'static>(error: &E) -> Cause {
     if find::<TimeoutExpired>(error).is_some() {
         return Cause::TimedOut;
     }
-    match find::<Status>(error) {
-        // tonic also says "cancelled" of a connection that was lost, and keeps what happened as the source.
-        Some(status) if status.code() == tonic::Code::Cancelled && status.source().is_some() => {
-            Cause::Transport
-        }
-        Some(status) => Cause::Code(status.code().into()),
-        None => Cause::Transport,
+    let Some(status) = find::<Status>(error) else {
+        return Cause::Transport;
+    };
+    let is_reset = || {
+        let reset = find::<h2::Error>(error);
+        reset.is_some_and(|error| error.is_reset() && error.is_remote())
+    };
+    // tonic says "cancelled" or "unknown" of a connection that was lost, and keeps what happened as the source.
+    match status.code() {
+        tonic::Code::Cancelled if status.source().is_some() && is_reset() => Cause::Cancelled,
+        tonic::Code::Cancelled if status.source().is_some() => Cause::Transport,
+        tonic::Code::Unknown if is_of_transport(error) && !is_reset() => Cause::Transport,
+        code => Cause::Code(code.into()),
     }
 }
 

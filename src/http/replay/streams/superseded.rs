@@ -18,9 +18,7 @@ pub(super) enum BrokenOff {
 impl fmt::Display for BrokenOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Superseded => {
-                "the request was given up: another attempt has taken its body over"
-            }
+            Self::Superseded => "the request was given up: another attempt has taken its body over",
             Self::Panicked => "the request's body has panicked",
         })
     }

@@ -170,7 +170,9 @@ where
     /// Whether everything that was read is still there and another attempt can begin.
     fn whole(&self) -> Result<(), RetryRefused> {
         // Without an error to end it with, a body that is still being read has to be left to its reader.
-        let is_free = || !self.is_read || self.is_ended() || make::<B::Error>(BrokenOff::Superseded).is_some();
+        let is_free = || {
+            !self.is_read || self.is_ended() || make::<B::Error>(BrokenOff::Superseded).is_some()
+        };
         match (self.keeps, &self.source) {
             (Keeps::TooMuch, _) => Err(RetryRefused::TooLarge),
             (Keeps::Everything, Source::Here(_) | Source::Lent | Source::Ended) if is_free() => {
