@@ -3,19 +3,21 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body as _, Frame};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use mainstay::http::TimedBody;
 use mainstay::respond::RejectionBody;
-use mainstay::{Context, EventKind, Reason, http as resilient};
+use mainstay::{
+    Context, CorrelationId, CorrelationLayer, Event, EventKind, Reason, http as resilient,
+};
 use tokio::time::{Instant, sleep};
-use tower::{Layer as _, Service as _, service_fn};
+use tower::{Layer as _, Service as _, ServiceBuilder, service_fn};
 
 use crate::script::Step::{Block, Data, Fail, Hang, Panic, Trailers, Wait};
 use crate::script::{HttpTimeout, Script, Seen, Step, behind, body, ended, next, typed};
@@ -458,6 +460,55 @@ async fn the_deadline_is_known_to_a_body_and_to_its_drop() {
         assert!(seen.left.iter().all(Option::is_some), "{how}");
     }
     assert_eq!(Context::current().remaining(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_the_time_ends_is_dropped_within_the_context_of_its_request() {
+    struct Tells<B>(B, mpsc::Sender<Option<CorrelationId>>);
+
+    impl<B> Drop for Tells<B> {
+        fn drop(&mut self) {
+            let id = Context::current().correlation_id().cloned();
+            self.1.send(id).unwrap();
+        }
+    }
+
+    impl<B: Body + Unpin> Body for Tells<B> {
+        type Data = B::Data;
+        type Error = B::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Polled<B> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+    }
+
+    type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
+    let (sender, told) = mpsc::channel();
+    let heard = sender.clone();
+    let limit = resilient::timeout().observer(move |_: &Event| {
+        let id = Context::current().correlation_id().cloned();
+        heard.send(id).unwrap();
+    });
+    let mut service = ServiceBuilder::new()
+        .layer(CorrelationLayer::server())
+        .layer(limit.build().unwrap())
+        .service_fn(|_: Request<()>| {
+            let body = Tells(Script::new([Hang]).0, sender.clone());
+            async move { Ok::<_, Infallible>(Response::new(body)) }
+        });
+    let request = Request::builder().header("x-correlation-id", "order-4711");
+    let response = service.call(request.body(()).unwrap()).await.unwrap();
+    sleep(secs(61)).await;
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(
+        told,
+        [
+            Some("order-4711".parse().unwrap()),
+            Some("order-4711".parse().unwrap())
+        ]
+    );
+    drop(response);
 }
 
 #[tokio::test(start_paused = true)]
