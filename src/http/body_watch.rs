@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_body::{Body, Frame, SizeHint};
 
 use super::early::Early;
-use crate::context::{self, DeadlineScope, Task};
+use crate::context::Task;
 use crate::observe::Teller;
 use crate::respond::grpc_trailers;
 use crate::runtime::{Moment, Timer};
@@ -26,7 +26,6 @@ pub(super) struct Limits {
     pub(super) patient: bool,
     /// Whether it ends in trailers that can tell why.
     pub(super) trailers: bool,
-    /// Within which it works.
     pub(super) deadline: Moment,
     pub(super) teller: Teller,
 }
@@ -156,15 +155,12 @@ impl<B: Body> Watched<B> {
     /// What was ended is dropped; who listens to the layer is told, and so is the reader, if there is one.
     #[cold]
     fn bury(&self, remains: Remains<B>) {
-        let deadline = self.limits.deadline.min(context::deadline());
         let entered = self.task.enter();
-        let within = DeadlineScope::enter(deadline);
         // A guest in the thread that drives the time.
         let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.early))));
         drop(remains.timer);
         // The reader gets one of its own.
         let _ = self.limits.teller.reject(Reason::TimedOut);
-        drop(within);
         drop(entered);
         if let Some(reader) = remains.reader {
             reader.wake();

@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use proptest::prelude::*;
 
 use super::reader::{Polled, Reader};
+use super::superseded::BrokenOff;
 use super::tape::Tape;
 use crate::{BoxError, RetryRefused};
 
@@ -438,6 +439,33 @@ fn a_source_that_panics_under_an_earlier_attempt_does_not_end_the_next_one_as_if
     assert!(sizes.len() <= 1 && !is_whole);
 }
 
+#[test]
+fn a_source_that_fails_under_an_earlier_attempt_fails_the_next_one() {
+    type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+    let begins: Shared<(Tape<Source>, Shared<Reader<Source>>)> = Shared::default();
+    let of_source = Arc::clone(&begins);
+    let source: Source = Box::pin(from(move |_| {
+        let (mut tape, second) = of_source.lock().unwrap().take().unwrap();
+        *second.lock().unwrap() = Some(tape.again().unwrap());
+        Poll::Ready(Some(Err("the source failed".into())))
+    }));
+    let (tape, mut first) = Tape::new(source, 100);
+    let second = Shared::default();
+    *begins.lock().unwrap() = Some((tape, Arc::clone(&second)));
+    let polled = poll(&mut first, Waker::noop());
+    assert!(matches!(polled, Poll::Ready(Some(Err(error))) if error.is::<BrokenOff>()));
+    let mut second = second.lock().unwrap().take().unwrap();
+    let polled = poll(&mut second, Waker::noop());
+    let Poll::Ready(Some(Err(error))) = polled else {
+        panic!("not told")
+    };
+    assert_eq!(error.to_string(), "the source failed");
+    assert!(matches!(
+        poll(&mut second, Waker::noop()),
+        Poll::Ready(None)
+    ));
+}
+
 /// A waker that holds something, as that of a task may hold the task.
 struct Holds<T>(#[allow(dead_code, reason = "to be dropped")] T);
 
@@ -535,9 +563,14 @@ fn a_body_that_cannot_be_ended_is_left_to_its_reader() {
 
 #[test]
 fn so_many_small_frames_are_too_many() {
+    const MOST: usize = 1000 / size_of::<Bytes>() + 16;
     let source = Script(std::iter::repeat_n(Item::Data(1), 100).collect());
     let (mut tape, mut reader) = Tape::new(source, 1000);
-    for _ in 0..100 {
+    for _ in 0..MOST {
+        assert_eq!(see(&mut reader), Seen::Data(1));
+    }
+    let mut reader = tape.again().unwrap();
+    for _ in 0..=MOST {
         assert_eq!(see(&mut reader), Seen::Data(1));
     }
     assert_eq!(tape.again().err(), Some(RetryRefused::TooLarge));
