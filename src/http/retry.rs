@@ -252,6 +252,7 @@ mod tests {
         assert_eq!(decide(&policy, 503, Some("2")), two);
         assert_eq!(decide(&policy, 502, Some("2")), Decision::Retry);
         assert_eq!(decide(&policy, 503, Some("soon")), Decision::Retry);
+        assert_eq!(decide(&policy, 503, Some("0")), Decision::Retry);
         assert_eq!(decide(&policy, 301, Some("2")), Decision::Return);
     }
 

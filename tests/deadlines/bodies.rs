@@ -559,19 +559,25 @@ async fn a_body_that_is_not_limited_knows_what_its_caller_asked_for_and_no_more(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_knows_the_deadline_of_whoever_waited_for_its_head() {
-    let (script, seen) = Script::new([Wait(ms(1)), Data("a"), Hang]);
-    let mut response = Some(Response::new(script));
-    let mut service = layer().layer(service_fn(move |_: Request<()>| {
-        let response = response.take().unwrap();
-        async move { Ok::<_, Infallible>(response) }
-    }));
-    // As behind a buffer, which calls from a task of its own.
-    let call = service.call(Request::new(()));
-    let context = Context::current().with_timeout(secs(60));
-    let mut asked = context.scope(call).await.unwrap().into_body();
-    next(&mut asked).await.unwrap().unwrap();
-    assert!(seen.lock().unwrap().left.iter().all(Option::is_some));
+async fn the_deadline_of_whoever_waits_for_the_head_holds_for_the_body() {
+    let whole = resilient::timeout().timeout(secs(300)).whole_body();
+    for layer in [layer(), whole.without_body_idle().build().unwrap()] {
+        let (script, seen) = Script::new([Wait(ms(1)), Data("a"), Hang]);
+        let mut response = Some(Response::new(script));
+        let mut service = layer.layer(service_fn(move |_: Request<()>| {
+            let response = response.take().unwrap();
+            async move { Ok::<_, Infallible>(response) }
+        }));
+        // As behind a buffer, which calls from a task of its own.
+        let call = service.call(Request::new(()));
+        let context = Context::current().with_timeout(secs(60));
+        let began = Instant::now();
+        let mut asked = context.scope(call).await.unwrap().into_body();
+        next(&mut asked).await.unwrap().unwrap();
+        assert!(seen.lock().unwrap().left.iter().all(Option::is_some));
+        assert_eq!(ended(next(&mut asked).await), Reason::TimedOut);
+        assert!(began.elapsed() <= secs(61));
+    }
 }
 
 #[tokio::test(start_paused = true)]
