@@ -200,14 +200,14 @@ where
     })
 }
 
-/// What a new task takes along.
-struct Task {
+/// What a new task takes along, and what runs for a request in a task that is nobody's.
+pub(crate) struct Task {
     context: Context,
     span: InSpan,
 }
 
 impl Task {
-    fn current() -> Self {
+    pub(crate) fn current() -> Self {
         Self {
             context: Context::current(),
             span: InSpan::current(),

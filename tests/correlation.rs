@@ -181,10 +181,15 @@ async fn a_request_without_one_gets_a_new_one_each() {
 #[tokio::test(start_paused = true)]
 async fn fields_are_read_in_order_and_the_first_is_written() {
     let message = Message::default().with(FIRST, "one").with(SECOND, "two");
-    let (_, inner, answer) = serve(CorrelationLayer::server(), message).await;
+    let (received, inner, answer) = serve(CorrelationLayer::server(), message).await;
     assert_eq!(
         (&*inner, answer.text(FIRST), answer.text(SECOND)),
         ("one", Some("one"), None)
+    );
+    assert_eq!(
+        (received.text(FIRST), received.text(SECOND)),
+        (Some("one"), Some("one")),
+        "there is but one inside"
     );
 
     let message = Message::default().with(SECOND, "two");

@@ -425,28 +425,36 @@ async fn trailers_that_come_with_the_head_are_judged() {
     }
 }
 
-#[tokio::test]
-async fn a_call_that_was_refused_unseen_is_sent_again_whatever_the_codes() {
+/// A server that answers its first call with these bytes, in the midst of HTTP/2, and all others as it should.
+async fn first_answered(answer: &'static [u8]) -> (SocketAddr, Directory) {
     let (listener, address) = listener().await;
     let server = Directory::default();
     let second = server.clone();
     tokio::spawn(async move {
         let (mut first, _) = listener.accept().await.unwrap();
-        // Settings, and a GOAWAY that says that no stream was seen.
+        // Settings.
         first.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
         let mut read = Vec::new();
         // Until there is the head of a request.
         while !frames(&read).any(|kind| kind == 1) {
             assert!(first.read_buf(&mut read).await.unwrap() > 0);
         }
-        let go_away = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        first.write_all(&go_away).await.unwrap();
+        first.write_all(answer).await.unwrap();
+        first.shutdown().await.unwrap();
         let server = Server::builder()
             .add_service(second)
             .serve_with_incoming(TcpListenerStream::new(listener));
         server.await.unwrap();
         drop(first);
     });
+    (address, server)
+}
+
+#[tokio::test]
+async fn a_call_that_was_refused_unseen_is_sent_again_whatever_the_codes() {
+    // A GOAWAY that says that no stream was seen.
+    let go_away = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (address, server) = first_answered(go_away).await;
     let none: [Code; 0] = [];
     let layer = retry()
         .policy(GrpcRetry::new().codes(none))
@@ -456,6 +464,22 @@ async fn a_call_that_was_refused_unseen_is_sent_again_whatever_the_codes() {
     let result = call(service, "/users.Users/Collect", messages(&["a", "b"])).await;
     result.unwrap();
     assert_eq!(server.names(), [["a", "b"]]);
+}
+
+#[tokio::test]
+async fn a_stream_that_the_server_cancels_is_cancelled_and_a_connection_that_breaks_is_not() {
+    let reset = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
+    let (address, server) = first_answered(reset).await;
+    let service = retry().build().unwrap().layer(channel(address));
+    let result = call(service, "/users.Users/Collect", messages(&["a"])).await;
+    assert_eq!(result.unwrap_err().code(), tonic::Code::Cancelled);
+    assert_eq!(server.calls(), 0);
+
+    let (address, server) = first_answered(&[]).await;
+    let service = retry().build().unwrap().layer(channel(address));
+    let result = call(service, "/users.Users/Collect", messages(&["a"])).await;
+    result.unwrap();
+    assert_eq!(server.calls(), 1);
 }
 
 /// The kinds of the frames that a client has sent after its preface.

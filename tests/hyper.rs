@@ -204,3 +204,21 @@ async fn a_bare_connection_is_a_service() {
     let result: Result<_, Error<hyper::Error>> = call.call(request("GET", address, "")).await;
     assert_eq!(result.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn no_answer_to_a_head_has_a_body() {
+    let service = RespondLayer::new()
+        .map_error(|error: std::io::Error| Response::new(Full::<Bytes>::from(error.to_string())))
+        .layer(service_fn(async |_: Request<Incoming>| {
+            Err::<Response<Full<Bytes>>, _>(Error::Inner(std::io::Error::other("gone")))
+        }));
+    let address = serve(service).await;
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Full<Bytes>>();
+    for method in ["HEAD", "GET"] {
+        let response = client.request(request(method, address, "")).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, if method == "GET" { "gone" } else { "" });
+    }
+}

@@ -569,7 +569,7 @@ async fn read_request(stream: &mut TcpStream) {
     }
 }
 
-/// Answers the first request with this frame, and serves all that come on other connections.
+/// Answers the first request with this frame and nothing more, and serves all that come on other connections.
 async fn first_answered(
     answer: Vec<u8>,
     others: impl FnOnce(TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Clone + Send + 'static,
@@ -580,6 +580,7 @@ async fn first_answered(
         first.write_all(&frame(SETTINGS, 0, &[])).await.unwrap();
         read_request(&mut first).await;
         first.write_all(&answer).await.unwrap();
+        first.shutdown().await.unwrap();
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             tokio::spawn(others.clone()(stream));
@@ -608,12 +609,14 @@ async fn what_the_server_never_began_is_sent_again_whatever_its_method() {
         assert_eq!(text(response.unwrap()).await, "ab");
         assert_eq!(calls.load(Ordering::SeqCst), 2);
     }
-    let address = first_answered(reset(CANCEL), others).await;
-    let (service, calls) = counted(http2());
-    let request = to(address, "POST", stream(&["a", "b"]));
-    let response = within("the response", service.oneshot(request)).await;
-    assert!(response.is_err());
-    assert_eq!(calls.load(Ordering::SeqCst), 1, "it may have been begun");
+    for answer in [reset(CANCEL), go_away(1)] {
+        let address = first_answered(answer, others).await;
+        let (service, calls) = counted(http2());
+        let request = to(address, "POST", stream(&["a", "b"]));
+        let response = within("the response", service.oneshot(request)).await;
+        assert!(response.is_err());
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "it may have been begun");
+    }
 }
 
 #[tokio::test]

@@ -365,3 +365,23 @@ async fn the_correlation_id_is_sent() {
     let response = get.send_through(&service).await.unwrap();
     assert_eq!(response.headers()["x-correlation-id"].len(), 36);
 }
+
+#[tokio::test]
+async fn what_was_done_and_then_redirected_is_not_done_again() {
+    let (closed, nowhere) = listener().await;
+    drop(closed);
+    let orders = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&orders);
+    let router = Router::new().route(
+        "/",
+        post(async move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            axum::response::Redirect::to(&format!("http://{nowhere}/"))
+        }),
+    );
+    let url = format!("http://{}/", serve(router).await);
+    let order = Client::new().post(url).body("order");
+    let error = order.send_through(&retrying(SHORT)).await.unwrap_err();
+    assert!(matches!(error, Error::Inner(error) if error.is_connect()));
+    assert_eq!(orders.load(Ordering::SeqCst), 1);
+}

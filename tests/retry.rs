@@ -848,6 +848,20 @@ async fn the_wait_for_readiness_ends_at_the_deadline_and_is_paid_back() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_readiness_ends_at_the_deadline_of_whoever_made_the_call() {
+    let (mut service, probe) = over_probe(builder().max_ready_wait(secs(3_600)));
+    let context = Context::current().with_timeout(secs(1));
+    let began = Instant::now();
+    let service = service.ready().await.unwrap();
+    // Polled by somebody who has no deadline.
+    let call = tokio::spawn(context.sync_scope(|| service.call(Act::Fail)));
+    settle().await;
+    probe.set_ready(false);
+    assert!(matches!(call.await.unwrap(), Err(Error::Inner(Broken))));
+    assert_eq!(began.elapsed(), secs(1));
+}
+
 /// A call that fails, within a deadline, in a task of its own.
 async fn start_within(
     mut service: Retry<Probe>,

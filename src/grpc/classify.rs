@@ -130,7 +130,7 @@ where
             Err(error) => match cause(error) {
                 Cause::Code(code) => self.of_code(code),
                 Cause::TimedOut => Verdict::new(Outcome::Failure).with_overload(true),
-                Cause::Transport => Outcome::Failure.into(),
+                Cause::Cancelled | Cause::Transport => Outcome::Failure.into(),
             },
         }
     }

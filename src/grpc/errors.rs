@@ -11,6 +11,9 @@ pub(super) enum Cause {
     /// A time limit that is not this crate's.
     #[cfg_attr(not(feature = "tonic"), allow(dead_code))]
     TimedOut,
+    /// The server cancelled the stream, as it does when its handler is gone: a failure, but of a call that it had begun.
+    #[cfg_attr(not(feature = "tonic"), allow(dead_code))]
+    Cancelled,
     /// There is no code: the call did not come to an end.
     Transport,
 }

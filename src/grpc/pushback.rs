@@ -11,12 +11,16 @@ pub(crate) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 pub(super) enum Pushback {
     /// After exactly so long.
     After(Duration),
-    /// Not at all: it says so by a negative number, or by anything else that is none.
+    /// Not at all: it says so by a negative number, or by anything else that is none, two of them included.
     Never,
 }
 
 pub(super) fn read(headers: &HeaderMap) -> Option<Pushback> {
-    let value = headers.get(PUSHBACK)?.as_bytes();
+    let mut values = headers.get_all(PUSHBACK).iter();
+    let value = values.next()?.as_bytes();
+    if values.next().is_some() {
+        return Some(Pushback::Never);
+    }
     let millis = str::from_utf8(value).ok().and_then(|text| {
         // The specification knows digits only; `parse` alone would take a plus sign.
         text.bytes()
@@ -65,6 +69,10 @@ mod tests {
             headers.insert(PUSHBACK, HeaderValue::from_bytes(value).unwrap());
             assert_eq!(read(&headers), Some(expected), "{value:?}");
         }
+        // Nobody can tell which one is meant.
+        headers.insert(PUSHBACK, HeaderValue::from_static("0"));
+        headers.append(PUSHBACK, HeaderValue::from_static("0"));
+        assert_eq!(read(&headers), Some(Pushback::Never));
     }
 
     #[test]

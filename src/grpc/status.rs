@@ -111,6 +111,10 @@ pub(super) fn pushback<E: 'static>(error: &E) -> Option<Pushback> {
     read(find::<Status>(chain(error)?)?.metadata().as_ref())
 }
 
+fn is_of_transport(error: &(dyn StdError + 'static)) -> bool {
+    find::<tonic::transport::Error>(error).is_some()
+}
+
 /// What an error that is no rejection comes from.
 pub(super) fn cause<E: 'static>(error: &E) -> Cause {
     let Some(error) = chain(error) else {
@@ -119,22 +123,21 @@ pub(super) fn cause<E: 'static>(error: &E) -> Cause {
     if find::<TimeoutExpired>(error).is_some() {
         return Cause::TimedOut;
     }
-    match find::<Status>(error) {
-        Some(status) if is_of_transport(status) => Cause::Transport,
-        Some(status) => Cause::Code(status.code().into()),
-        None => Cause::Transport,
-    }
-}
-
-/// tonic also says "cancelled" of a connection that was lost or a stream that was reset, and "permission denied" of one reset for want of
-/// security, though no service said either. It keeps what happened as the source.
-fn is_of_transport(status: &Status) -> bool {
-    match (status.code(), status.source()) {
-        (tonic::Code::Cancelled, source) => source.is_some(),
-        (tonic::Code::PermissionDenied, Some(source)) => {
-            find::<tonic::transport::Error>(source).is_some()
-        }
-        _ => false,
+    let Some(status) = find::<Status>(error) else {
+        return Cause::Transport;
+    };
+    let is_reset = || {
+        let reset = find::<h2::Error>(error);
+        reset.is_some_and(|error| error.is_reset() && error.is_remote())
+    };
+    // tonic says "cancelled" or "unknown" of a connection that was lost, "cancelled" of a stream that the server reset, and "permission denied"
+    // of one reset for want of security, though no service said any of it. It keeps what happened as the source.
+    match status.code() {
+        tonic::Code::Cancelled if status.source().is_some() && is_reset() => Cause::Cancelled,
+        tonic::Code::Cancelled if status.source().is_some() => Cause::Transport,
+        tonic::Code::PermissionDenied if is_of_transport(error) => Cause::Cancelled,
+        tonic::Code::Unknown if is_of_transport(error) && !is_reset() => Cause::Transport,
+        code => Cause::Code(code.into()),
     }
 }
 

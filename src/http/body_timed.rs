@@ -20,14 +20,15 @@ use crate::runtime::Moment;
 ///
 /// # When it is ended
 ///
-/// - With [`whole_body`](crate::timeout::TimeoutBuilder::whole_body), at the deadline.
+/// - With [`whole_body`](crate::timeout::TimeoutBuilder::whole_body), at the deadline; in gRPC, where a deadline is one of the whole call, at that of
+///   the caller in any case.
 /// - When no frame was taken from it for [`body_idle`](crate::timeout::TimeoutBuilder::body_idle): its source gives nothing, or nobody reads. A
 ///   client that stops reading is found out although the server then never asks for the body. Server-sent events (`text/event-stream`) and
 ///   gRPC streams may be silent for as long as they like: they are ended only when nobody reads, which is found out within twice the time.
 ///
-/// The inner body is dropped then and there, which frees what it holds, also when nobody reads. Who reads on gets a
-/// [`Rejection`](crate::Rejection) with [`Reason::TimedOut`](crate::Reason::TimedOut) as the error, or from a gRPC response trailers
-/// that say `DEADLINE_EXCEEDED`. An observer is told, in the thread that drives the time.
+/// The inner body is dropped then and there, within the [`Context`](crate::Context) that there was at the head, which frees what it holds, also
+/// when nobody reads. Who reads on gets a [`Rejection`](crate::Rejection) with [`Reason::TimedOut`](crate::Reason::TimedOut) as the error,
+/// or from a gRPC response trailers that say `DEADLINE_EXCEEDED`. An observer is told, within the same context, in the thread that drives the time.
 ///
 /// A body that is at its end together with its head is left alone, and so is that of a 101, which is no longer HTTP.
 ///
@@ -42,9 +43,9 @@ use crate::runtime::Moment;
 ///
 /// # Cost
 ///
-/// Nothing is allocated for a body that is ready at once with its one or two frames. Any other costs two allocations and a timer; then each frame
-/// one reading of the clock and two uncontended locks. The inner body is moved when it is read, so keep large ones in a box, as axum's and tonic's
-/// are.
+/// Nothing is allocated for a body that is ready at once with its one or two frames. Any other costs two allocations, a third within a span, and
+/// a timer; then each frame one reading of the clock and two uncontended locks. The inner body is moved when it is read, so keep large ones in
+/// a box, as axum's and tonic's are.
 pub struct TimedBody<B: Body> {
     inner: Inner<B>,
     deadline: Moment,
@@ -99,6 +100,8 @@ where
         let inner = if more {
             Inner::Watched(Watched::new(body, early, limits))
         } else {
+            // Within the deadline still.
+            drop(body);
             Inner::Kept(early)
         };
         Self { inner, deadline }

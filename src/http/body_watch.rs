@@ -10,10 +10,11 @@ use std::time::Duration;
 use http_body::{Body, Frame, SizeHint};
 
 use super::early::Early;
-use crate::context::{self, DeadlineScope};
+use crate::context::Task;
 use crate::observe::Teller;
 use crate::respond::grpc_trailers;
 use crate::runtime::{Moment, Timer};
+use crate::scoped::Scope;
 use crate::{BoxError, Reason, Rejection};
 
 /// What holds for a body.
@@ -25,7 +26,6 @@ pub(super) struct Limits {
     pub(super) patient: bool,
     /// Whether it ends in trailers that can tell why.
     pub(super) trailers: bool,
-    /// Within which it works.
     pub(super) deadline: Moment,
     pub(super) teller: Teller,
 }
@@ -37,6 +37,8 @@ pub(super) struct Limits {
 /// a body says of its size.
 pub(super) struct Watched<B: Body> {
     limits: Limits,
+    /// Within which it is ended, in a thread that knows nothing of its request.
+    task: Task,
     slot: Mutex<Slot<B>>,
 }
 
@@ -153,14 +155,13 @@ impl<B: Body> Watched<B> {
     /// What was ended is dropped; who listens to the layer is told, and so is the reader, if there is one.
     #[cold]
     fn bury(&self, remains: Remains<B>) {
-        let deadline = self.limits.deadline.min(context::deadline());
-        let entered = DeadlineScope::enter(deadline);
+        let entered = self.task.enter();
         // A guest in the thread that drives the time.
         let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.early))));
-        drop(entered);
         drop(remains.timer);
         // The reader gets one of its own.
         let _ = self.limits.teller.reject(Reason::TimedOut);
+        drop(entered);
         if let Some(reader) = remains.reader {
             reader.wake();
         }
@@ -185,6 +186,7 @@ where
                 missed: false,
             }),
             limits,
+            task: Task::current(),
         });
         let due = watched.due(now);
         let mut slot = watched.lock();

@@ -15,8 +15,10 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 ///
 /// A request is retried if it may be repeated: its method is idempotent (GET, HEAD, OPTIONS, TRACE, PUT, DELETE), or it has an
 /// `Idempotency-Key`. Any other is sent again only if the transport says that the server never began it: there was no connection, or it was
-/// closed before the request was sent, or HTTP/2 refused the stream unseen (`REFUSED_STREAM`, `GOAWAY`; feature `http2`). A request
-/// whose body cannot be sent again is sent once: see [`ReplayBody`](super::ReplayBody).
+/// closed before the request was sent, or HTTP/2 refused the stream unseen (`REFUSED_STREAM`, `GOAWAY`; feature `http2`). reqwest's errors do not
+/// count as such, because it follows redirects by itself: a server may have done what the request asks for before the one that it redirects
+/// to could not be reached. For the same reason put a layer that follows redirects, such as tower-http's, outside of the retry. A request whose
+/// body cannot be sent again is sent once: see [`ReplayBody`](super::ReplayBody).
 ///
 /// It is retried after the statuses 408, 425, 429, 502, 503 and 504, after errors of the transport, and after an attempt that timed out. A
 /// `Retry-After` on a 429 or a 503 is met exactly. 500 is not in the list, because what broke a server once usually does so again:
@@ -250,6 +252,7 @@ mod tests {
         assert_eq!(decide(&policy, 503, Some("2")), two);
         assert_eq!(decide(&policy, 502, Some("2")), Decision::Retry);
         assert_eq!(decide(&policy, 503, Some("soon")), Decision::Retry);
+        assert_eq!(decide(&policy, 503, Some("0")), Decision::Retry);
         assert_eq!(decide(&policy, 301, Some("2")), Decision::Return);
     }
 

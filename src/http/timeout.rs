@@ -56,7 +56,8 @@ use crate::{BoxError, ConfigError, context};
 ///
 /// # Bodies
 ///
-/// The layer's own limit ends at the head of the response, unless it is to cover the [`whole_body`](TimeoutBuilder::whole_body). Whatever a body does
+/// The layer's own limit ends at the head of the response, unless it is to cover the [`whole_body`](TimeoutBuilder::whole_body). In gRPC a deadline
+/// is one of the whole call, so that of the caller also ends a response that is being streamed. Whatever a body does
 /// happens within the deadline that holds for it: then the same one, else the caller's or the context's.
 ///
 /// A body that makes no progress is ended after [`body_idle`](TimeoutBuilder::body_idle), which frees what it holds. See [`TimedBody`].
@@ -146,14 +147,16 @@ where
         } else {
             self.asked.min(context::deadline())
         };
-        let limited = (self.whole || self.idle.is_some())
-            && response.status() != StatusCode::SWITCHING_PROTOCOLS
-            && !response.body().is_end_stream();
         let (head, body) = response.into_parts();
+        let content_type = ContentType::of(&head.headers);
+        // A deadline of gRPC is one of the whole call.
+        let whole = self.whole || (content_type.is_grpc() && deadline != Moment::NEVER);
+        let limited = (whole || self.idle.is_some())
+            && head.status != StatusCode::SWITCHING_PROTOCOLS
+            && !body.is_end_stream();
         let body = if limited {
-            let content_type = ContentType::of(&head.headers);
             let limits = Limits {
-                whole: self.whole,
+                whole,
                 idle: self.idle,
                 // Nothing can be the matter with a stream that says nothing for minutes.
                 patient: content_type.is_grpc() || content_type == ContentType::Events,

@@ -13,10 +13,6 @@ pub(crate) fn is_unprocessed<E: 'static>(error: &E) -> bool {
 
 /// The error where its type is one that has a chain of sources.
 fn known(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
-    #[cfg(feature = "reqwest")]
-    if let Some(crate::Error::Inner(error)) = error.downcast_ref::<crate::Error<reqwest::Error>>() {
-        return Some(error);
-    }
     #[cfg(feature = "hyper")]
     if let Some(crate::Error::Inner(error)) = error.downcast_ref::<crate::Error<hyper::Error>>() {
         return Some(error);
@@ -36,9 +32,10 @@ fn known(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
 
 /// The same of an error that is known to have a chain of sources.
 pub(crate) fn was_unprocessed(error: &(dyn StdError + 'static)) -> bool {
+    // It follows redirects by itself and does not tell which of the requests found no connection: the one before may have been processed.
     #[cfg(feature = "reqwest")]
-    if crate::reqwest::is_unprocessed(error) {
-        return true;
+    if crate::chain::find::<reqwest::Error>(error).is_some() {
+        return false;
     }
     #[cfg(feature = "hyper")]
     if crate::hyper::is_unprocessed(error) {

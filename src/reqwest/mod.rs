@@ -32,7 +32,9 @@
 //!
 //! What [`HttpRetry`](crate::http::HttpRetry) says. A request whose body is a stream is sent again, too, as long as no more of it has
 //! been read than [`replay_limit`](crate::RetryBuilder::replay_limit) says: see [`ReplayBody`]. Errors that would be the same again
-//! (a request that cannot be built, too many redirects, a response that cannot be read) are not retried.
+//! (a request that cannot be built, too many redirects, a response that cannot be read) are not retried. reqwest follows redirects by itself, and
+//! of a request that found no connection it does not tell whether it was the first one. So what must not be repeated is not sent again then,
+//! either: the server may have done it, and only what it redirected to was not there.
 //!
 //! # What it rejects, what a clone shares
 //!
@@ -166,11 +168,6 @@ pub(crate) fn is_final(error: &dyn Any) -> bool {
 /// Whether the caller made it: of a URL, or of a body of which the source broke off.
 pub(crate) fn is_callers_fault(error: &dyn Any) -> bool {
     the_error(error).is_some_and(is_callers)
-}
-
-/// Whether there was no connection to send the request on.
-pub(crate) fn is_unprocessed(error: &(dyn std::error::Error + 'static)) -> bool {
-    find::<reqwest::Error>(error).is_some_and(reqwest::Error::is_connect)
 }
 
 fn is_callers(error: &reqwest::Error) -> bool {

@@ -199,15 +199,17 @@ fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: Look) {
     }
 }
 
-/// The answer that a user made of an error, in the dialect of the request: a caller that speaks gRPC must be told in gRPC, and the
-/// closure that made the answer does not know who is asking.
+/// The answer that a user made of an error, in the dialect of the request: a caller that speaks gRPC must be told in gRPC, one that sent a
+/// HEAD must get no body, and the closure that made the answer does not know who is asking.
 pub(super) fn in_dialect<ResB, B: MakeBody<ResB>>(
     response: Response<ResB>,
     dialect: Dialect,
     body: &B,
 ) -> Response<ResB> {
-    let Dialect::Grpc(content_type) = dialect else {
-        return response;
+    let content_type = match dialect {
+        Dialect::Http => return response,
+        Dialect::Head => return response.map(|_| body.make(Bytes::new())),
+        Dialect::Grpc(content_type) => content_type,
     };
     if response.headers().contains_key(&GRPC_STATUS) {
         return response;

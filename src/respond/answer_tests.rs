@@ -128,3 +128,15 @@ fn a_message_is_percent_encoded() {
     assert_eq!(percent_encoded("100 % `plain` ~"), "100 %25 `plain` ~");
     assert_eq!(percent_encoded("a\nb\u{e9}\u{7f}"), "a%0Ab%C3%A9%7F");
 }
+
+#[test]
+fn an_error_is_never_an_ok_to_who_speaks_grpc() {
+    for (status, code) in [(200, "2"), (204, "2"), (503, "14"), (404, "12")] {
+        let mut response = Response::new(String::from("made by a closure"));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        let told = in_dialect(response, Dialect::Grpc("application/grpc"), &KnownBody);
+        assert_eq!(told.status(), 200);
+        assert_eq!(told.headers()["grpc-status"], code, "{status}");
+        assert_eq!(told.body(), "");
+    }
+}

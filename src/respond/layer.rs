@@ -66,7 +66,7 @@ impl<M, B> RespondLayer<M, B> {
     /// (the closure gets the `E`), a [`BoxError`](crate::BoxError) or a `tonic::Status` (the closure gets what holds no rejection).
     ///
     /// A gRPC request is answered by a gRPC status all the same: by the closure's own, if its response carries a `grpc-status`, or else by
-    /// the one that its HTTP status stands for.
+    /// the one that its HTTP status stands for. The answer to a HEAD goes without its body.
     ///
     /// ```
     /// use http::{Request, Response, StatusCode};
@@ -101,8 +101,8 @@ impl<M, B> RespondLayer<M, B> {
         }
     }
 
-    /// Makes the body of an answer by a closure of its bytes, for body types that are not known. In gRPC there are no bytes, and what the
-    /// closure makes of them must be a body that is at its end at once.
+    /// Makes the body of an answer by a closure of its bytes, for body types that are not known. In gRPC, and to a HEAD, there are no bytes,
+    /// and what the closure makes of them must be a body that is at its end at once.
     ///
     /// ```
     /// use bytes::Bytes;

@@ -1,18 +1,24 @@
 //! What becomes of a response's body.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::Duration;
 
-use http::Response;
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use mainstay::http::TimedBody;
 use mainstay::respond::RejectionBody;
-use mainstay::{Context, EventKind, Reason, http as resilient};
+use mainstay::{
+    Context, CorrelationId, CorrelationLayer, Event, EventKind, Reason, http as resilient,
+};
 use tokio::time::{Instant, sleep};
+use tower::{Layer as _, Service as _, ServiceBuilder, service_fn};
 
 use crate::script::Step::{Block, Data, Fail, Hang, Panic, Trailers, Wait};
 use crate::script::{HttpTimeout, Script, Seen, Step, behind, body, ended, next, typed};
@@ -219,11 +225,11 @@ async fn an_ended_body_is_not_at_its_end_before_the_reader_knows() {
 #[tokio::test]
 async fn a_body_that_keeps_the_thread_to_itself_is_ended_too() {
     // Whoever drives the time has no opportunity here.
-    let mut steps = Vec::new();
+    let mut steps = vec![Data("x"), Data("x")];
     for _ in 0..50 {
-        steps.extend([Block(ms(4)), Data("x")]);
+        steps.extend([Block(ms(40)), Data("x")]);
     }
-    let (mut busy, seen) = body(&whole(ms(10)), steps).await;
+    let (mut busy, seen) = body(&whole(ms(100)), steps).await;
     let mut cx = TaskContext::from_waker(Waker::noop());
     let mut frames = 0;
     let error = loop {
@@ -233,7 +239,7 @@ async fn a_body_that_keeps_the_thread_to_itself_is_ended_too() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(frames <= 3, "{frames}");
+    assert!(frames <= 4, "{frames}");
     let rejection = mainstay::Rejection::find(&*error).unwrap();
     assert_eq!(rejection.reason(), Reason::TimedOut);
     assert!(is_dropped(&seen) && next(&mut busy).await.is_none());
@@ -241,26 +247,36 @@ async fn a_body_that_keeps_the_thread_to_itself_is_ended_too() {
 
 #[test]
 fn a_timer_that_fires_while_the_body_is_polled_is_not_lost() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
-    let layer = resilient::timeout().body_idle(ms(20)).build().unwrap();
-    runtime.block_on(async {
-        let task = tokio::spawn(async move {
-            let (mut slow, _seen) = body(
-                &layer,
-                [Data("a"), Wait(ms(1)), Data("b"), Block(ms(100)), Hang],
-            )
-            .await;
-            next(&mut slow).await.unwrap().unwrap();
-            next(&mut slow).await.unwrap().unwrap();
-            next(&mut slow).await
-        });
-        let last = tokio::time::timeout(secs(10), task).await;
-        assert_eq!(ended(last.expect("not lost").unwrap()), Reason::TimedOut);
+    let runtime = Arc::new(runtime);
+    let layer = resilient::timeout().body_idle(ms(10)).build().unwrap();
+    // In the midst of its second poll another thread drives the time.
+    let (driver, mut polls) = (Arc::clone(&runtime), 0);
+    let frames = futures::stream::poll_fn(move |_| {
+        polls += 1;
+        if polls == 2 {
+            let driver = Arc::clone(&driver);
+            let driven = std::thread::spawn(move || driver.block_on(async { sleep(ms(50)).await }));
+            driven.join().unwrap();
+        }
+        Poll::<Option<Result<Frame<Bytes>, Infallible>>>::Pending
     });
+    let mut response = Some(Response::new(StreamBody::new(frames)));
+    let mut service = layer.layer(service_fn(move |_: Request<()>| {
+        let response = response.take().unwrap();
+        async move { Ok::<_, Infallible>(response) }
+    }));
+    let called = runtime.block_on(service.call(Request::new(())));
+    let mut body = called.unwrap().into_body();
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    let Poll::Ready(Some(Err(error))) = Pin::new(&mut body).poll_frame(&mut cx) else {
+        panic!("lost: nobody comes again")
+    };
+    let rejection = mainstay::Rejection::find(&*error).unwrap();
+    assert_eq!(rejection.reason(), Reason::TimedOut);
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,6 +309,32 @@ async fn grpc_is_told_in_trailers() {
         Reason::TimedOut,
         "its trailers are in the body"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_of_grpc_is_one_of_the_whole_call() {
+    // The layer's own is not: that is for the head.
+    let own = resilient::timeout().timeout(secs(1)).build().unwrap();
+    let steps = || [Data("a"), Wait(secs(5)), Data("b"), Hang];
+    let (mut stream, _seen) = typed(&own, "application/grpc", steps()).await;
+    assert_eq!(next(&mut stream).await.unwrap().unwrap(), "a");
+    assert_eq!(next(&mut stream).await.unwrap().unwrap(), "b");
+
+    let began = Instant::now();
+    let layer = layer();
+    let callers = || Context::current().with_timeout(secs(3));
+    let call = typed(&layer, "application/grpc", steps());
+    let (mut stream, seen) = callers().scope(call).await;
+    assert_eq!(next(&mut stream).await.unwrap().unwrap(), "a");
+    let frame = stream.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_trailers().unwrap()["grpc-status"], "4");
+    assert_eq!(began.elapsed(), secs(3));
+    assert!(is_dropped(&seen));
+
+    let call = typed(&layer, "text/plain", steps());
+    let (mut plain, _seen) = callers().scope(call).await;
+    assert_eq!(next(&mut plain).await.unwrap().unwrap(), "a");
+    assert_eq!(next(&mut plain).await.unwrap().unwrap(), "b");
 }
 
 // --- Standing still
@@ -448,6 +490,84 @@ async fn the_deadline_is_known_to_a_body_and_to_its_drop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_the_time_ends_is_dropped_within_the_context_of_its_request() {
+    struct Tells<B>(B, mpsc::Sender<Option<CorrelationId>>);
+
+    impl<B> Drop for Tells<B> {
+        fn drop(&mut self) {
+            let id = Context::current().correlation_id().cloned();
+            self.1.send(id).unwrap();
+        }
+    }
+
+    impl<B: Body + Unpin> Body for Tells<B> {
+        type Data = B::Data;
+        type Error = B::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Polled<B> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+    }
+
+    type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
+    let (sender, told) = mpsc::channel();
+    let heard = sender.clone();
+    let limit = resilient::timeout().observer(move |_: &Event| {
+        let id = Context::current().correlation_id().cloned();
+        heard.send(id).unwrap();
+    });
+    let mut service = ServiceBuilder::new()
+        .layer(CorrelationLayer::server())
+        .layer(limit.build().unwrap())
+        .service_fn(|_: Request<()>| {
+            let body = Tells(Script::new([Hang]).0, sender.clone());
+            async move { Ok::<_, Infallible>(Response::new(body)) }
+        });
+    let request = Request::builder().header("x-correlation-id", "order-4711");
+    let response = service.call(request.body(()).unwrap()).await.unwrap();
+    sleep(secs(61)).await;
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(
+        told,
+        [
+            Some("order-4711".parse().unwrap()),
+            Some("order-4711".parse().unwrap())
+        ]
+    );
+    drop(response);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_gone_at_the_head_was_dropped_within_its_deadline() {
+    let (read, seen) = body(&whole(secs(10)), [Data("a")]).await;
+    let seen = seen.lock().unwrap();
+    assert!(seen.dropped);
+    assert_eq!(seen.left, [Some(secs(10)); 2]);
+    drop(read);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_are_the_end_of_a_body_that_does_not_say_so_itself() {
+    let held = Arc::new(());
+    let holds = Arc::clone(&held);
+    let frames = [Frame::data(Bytes::new()), Frame::trailers(HeaderMap::new())];
+    let frames = futures::stream::iter(frames).map(move |frame| {
+        let _ = &holds;
+        Ok::<_, Infallible>(frame)
+    });
+    let mut response = Some(Response::new(StreamBody::new(frames)));
+    let mut service = layer().layer(service_fn(move |_: Request<()>| {
+        let response = response.take().unwrap();
+        async move { Ok::<_, Infallible>(response) }
+    }));
+    let response = service.call(Request::new(())).await.unwrap();
+    assert_eq!(Arc::strong_count(&held), 1, "gone at the head");
+    let trailers = response.into_body().collect().await.unwrap();
+    assert!(trailers.trailers().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_not_limited_knows_what_its_caller_asked_for_and_no_more() {
     let limit = resilient::timeout().timeout(secs(5)).build().unwrap();
     let steps = || [Wait(ms(1)), Data("a"), Hang];
@@ -462,6 +582,28 @@ async fn a_body_that_is_not_limited_knows_what_its_caller_asked_for_and_no_more(
     next(&mut asked).await.unwrap().unwrap();
     assert_eq!(seen.lock().unwrap().left[0], Some(secs(60)));
     assert!(seen.lock().unwrap().left.iter().all(Option::is_some));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_whoever_waits_for_the_head_holds_for_the_body() {
+    let whole = resilient::timeout().timeout(secs(300)).whole_body();
+    for layer in [layer(), whole.without_body_idle().build().unwrap()] {
+        let (script, seen) = Script::new([Wait(ms(1)), Data("a"), Hang]);
+        let mut response = Some(Response::new(script));
+        let mut service = layer.layer(service_fn(move |_: Request<()>| {
+            let response = response.take().unwrap();
+            async move { Ok::<_, Infallible>(response) }
+        }));
+        // As behind a buffer, which calls from a task of its own.
+        let call = service.call(Request::new(()));
+        let context = Context::current().with_timeout(secs(60));
+        let began = Instant::now();
+        let mut asked = context.scope(call).await.unwrap().into_body();
+        next(&mut asked).await.unwrap().unwrap();
+        assert!(seen.lock().unwrap().left.iter().all(Option::is_some));
+        assert_eq!(ended(next(&mut asked).await), Reason::TimedOut);
+        assert!(began.elapsed() <= secs(61));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,14 +43,16 @@ impl Model {
         let summed_up = self.windows().into_iter().map(|window| {
             let timed = window
                 .iter()
-                .filter_map(|call| Some((call.rtt?, f64::from(call.weight))));
-            let (sum, weights) = timed.fold((0.0, 0.0), |(sum, weights), (rtt, weight)| {
-                (sum + rtt.as_secs_f64() * weight, weights + weight)
-            });
+                .filter_map(|call| Some((call.rtt?, call.weight)));
+            // Whole numbers: a mean that is exactly the time-out is not above it.
+            let (sum, weights) = timed
+                .fold((Duration::ZERO, 0), |(sum, weights), (rtt, weight)| {
+                    (sum + rtt * weight, weights + weight)
+                });
             let in_flight = window.iter().map(|call| call.in_flight).max().unwrap_or(0);
             let dropped = window.iter().any(|call| call.rtt.is_none());
             (
-                (weights > 0.0).then(|| sum / weights),
+                (weights > 0).then(|| (sum / weights).as_secs_f64()),
                 f64::from(in_flight),
                 dropped,
             )

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use http_body::{Body, Frame, SizeHint};
 
-use super::superseded::make;
+use super::superseded::{BrokenOff, make};
 use super::tape::{Shared, Source, State, lock};
 
 /// The body of an attempt.
@@ -28,7 +28,7 @@ impl<B: Body> Reader<B> {
 }
 
 /// The source while a reader polls it. If that panics, there is no source any more.
-struct Loan<'a, B: Body> {
+struct Loan<'a, B: Body<Error: 'static>> {
     tape: &'a Mutex<State<B>>,
     source: Option<B>,
     attempt: u64,
@@ -49,9 +49,10 @@ where
         let mut state = lock(self.tape);
         let is_current = state.attempt == self.attempt;
         let mut answer = Poll::Ready(None);
-        // Dropped only when the lock is free again.
+        // Dropped only when the lock is free again, and who waits knows.
         let mut ended = None;
         let mut freed = VecDeque::new();
+        let mut before = None;
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 state.source = source.map_or(Source::Ended, Source::Here);
@@ -83,7 +84,7 @@ where
             Poll::Pending => {
                 state.source = source.map_or(Source::Ended, Source::Here);
                 if is_current {
-                    state.wait(cx.waker());
+                    before = state.wait(cx.waker());
                     answer = Poll::Pending;
                 }
             }
@@ -91,10 +92,10 @@ where
         // Who came while the source was away waits for it.
         let waiting = if is_current { None } else { state.waker.take() };
         drop(state);
-        drop((ended, freed));
         if let Some(waker) = waiting {
             waker.wake();
         }
+        drop((ended, freed, before));
         if is_current {
             answer
         } else {
@@ -105,22 +106,23 @@ where
 
 fn superseded<B: Body<Error: 'static>>() -> Polled<B> {
     // Where there is no error to be made of it, it had come to its end: see `State::whole`.
-    Poll::Ready(make().map(Err))
+    Poll::Ready(make(BrokenOff::Superseded).map(Err))
 }
 
-impl<B: Body> Drop for Loan<'_, B> {
+impl<B: Body<Error: 'static>> Drop for Loan<'_, B> {
     fn drop(&mut self) {
         if self.source.is_some() {
+            let broken = Source::Broken(make(BrokenOff::Panicked));
             let mut state = lock(self.tape);
-            state.source = Source::Broken(None);
+            state.source = broken;
             let freed = std::mem::take(&mut state.frames);
             state.read = 0;
             let waiting = state.waker.take();
             drop(state);
-            drop(freed);
             if let Some(waker) = waiting {
                 waker.wake();
             }
+            drop(freed);
         }
     }
 }
@@ -149,7 +151,9 @@ where
         let source = match std::mem::replace(&mut state.source, Source::Lent) {
             Source::Here(source) => source,
             Source::Lent => {
-                state.wait(cx.waker());
+                let before = state.wait(cx.waker());
+                drop(state);
+                drop(before);
                 return Poll::Pending;
             }
             Source::Ended => {

@@ -1,4 +1,4 @@
-//! The error that ends the body of an attempt when the next one begins.
+//! The errors that end the body of an attempt where its source does not.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -6,33 +6,41 @@ use std::{fmt, io};
 
 use crate::BoxError;
 
-/// Another attempt has taken this body over.
-#[derive(Debug)]
-struct Superseded;
+/// Why a body came to no end of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BrokenOff {
+    /// Another attempt has taken it over.
+    Superseded,
+    /// Its source panicked, maybe while an earlier attempt was reading it.
+    Panicked,
+}
 
-impl fmt::Display for Superseded {
+impl fmt::Display for BrokenOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the request was given up: another attempt has taken its body over")
+        f.write_str(match self {
+            Self::Superseded => "the request was given up: another attempt has taken its body over",
+            Self::Panicked => "the request's body has panicked",
+        })
     }
 }
 
-impl StdError for Superseded {}
+impl StdError for BrokenOff {}
 
 /// That error as a body's own error type; `None` where there is no way to make one.
-pub(super) fn make<E: 'static>() -> Option<E> {
+pub(super) fn make<E: 'static>(why: BrokenOff) -> Option<E> {
     fn is<T: 'static, E: 'static>(error: impl FnOnce() -> T) -> Option<E> {
         let mut slot = None::<E>;
         let any: &mut dyn Any = &mut slot;
         *any.downcast_mut()? = Some(error());
         slot
     }
-    let found = is::<BoxError, E>(|| Superseded.into())
-        .or_else(|| is::<io::Error, E>(|| io::Error::other(Superseded)))
-        .or_else(|| is::<Box<dyn StdError + Send>, E>(|| Box::new(Superseded)));
+    let found = is::<BoxError, E>(|| why.into())
+        .or_else(|| is::<io::Error, E>(|| io::Error::other(why)))
+        .or_else(|| is::<Box<dyn StdError + Send>, E>(|| Box::new(why)));
     #[cfg(feature = "axum")]
-    let found = found.or_else(|| is(|| axum_core::Error::new(Superseded)));
+    let found = found.or_else(|| is(|| axum_core::Error::new(why)));
     #[cfg(feature = "tonic")]
-    let found = found.or_else(|| is(|| tonic::Status::from_error(Superseded.into())));
+    let found = found.or_else(|| is(|| tonic::Status::from_error(why.into())));
     found
 }
 
@@ -42,12 +50,14 @@ mod tests {
 
     #[test]
     fn an_error_is_made_where_its_type_is_known() {
-        assert!(make::<BoxError>().unwrap().is::<Superseded>());
-        assert!(make::<io::Error>().is_some());
-        assert!(make::<std::convert::Infallible>().is_none());
+        let why = BrokenOff::Panicked;
+        let made = make::<BoxError>(why).unwrap();
+        assert_eq!(made.downcast_ref(), Some(&why));
+        assert!(make::<io::Error>(why).is_some());
+        assert!(make::<std::convert::Infallible>(why).is_none());
         #[cfg(feature = "axum")]
-        assert!(make::<axum_core::Error>().is_some());
+        assert!(make::<axum_core::Error>(why).is_some());
         #[cfg(feature = "tonic")]
-        assert!(make::<tonic::Status>().is_some());
+        assert!(make::<tonic::Status>(why).is_some());
     }
 }

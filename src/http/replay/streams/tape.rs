@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::reader::Reader;
-use super::superseded::make;
+use super::superseded::{BrokenOff, make};
 use crate::RetryRefused;
 
 /// So many frames may be kept however small the limit is.
@@ -80,7 +80,7 @@ where
             read_trailers: false,
             room: limit,
             // A frame takes memory, however little is in it.
-            room_for_frames: limit / size_of::<B::Data>().max(1) + FEW_FRAMES,
+            room_for_frames: (limit / size_of::<B::Data>().max(1)).saturating_add(FEW_FRAMES),
             keeps: Keeps::Everything,
             attempt: 1,
             is_read: true,
@@ -153,10 +153,12 @@ impl<B: Body> State<B> {
             }
     }
 
-    pub(super) fn wait(&mut self, waker: &Waker) {
-        match &mut self.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
+    /// The waker that was known before is to be dropped outside of the lock: it may hold another reader.
+    #[must_use]
+    pub(super) fn wait(&mut self, waker: &Waker) -> Option<Waker> {
+        match &self.waker {
+            Some(known) if known.will_wake(waker) => None,
+            _ => self.waker.replace(waker.clone()),
         }
     }
 }
@@ -168,7 +170,9 @@ where
     /// Whether everything that was read is still there and another attempt can begin.
     fn whole(&self) -> Result<(), RetryRefused> {
         // Without an error to end it with, a body that is still being read has to be left to its reader.
-        let is_free = || !self.is_read || self.is_ended() || make::<B::Error>().is_some();
+        let is_free = || {
+            !self.is_read || self.is_ended() || make::<B::Error>(BrokenOff::Superseded).is_some()
+        };
         match (self.keeps, &self.source) {
             (Keeps::TooMuch, _) => Err(RetryRefused::TooLarge),
             (Keeps::Everything, Source::Here(_) | Source::Lent | Source::Ended) if is_free() => {

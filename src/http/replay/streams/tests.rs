@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use proptest::prelude::*;
 
 use super::reader::{Polled, Reader};
+use super::superseded::BrokenOff;
 use super::tape::Tape;
 use crate::{BoxError, RetryRefused};
 
@@ -417,6 +418,117 @@ fn a_source_that_panics_leaves_no_lock_behind() {
 }
 
 #[test]
+fn a_source_that_panics_under_an_earlier_attempt_does_not_end_the_next_one_as_if_it_were_whole() {
+    type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+    let begins: Shared<(Tape<Source>, Shared<Reader<Source>>)> = Shared::default();
+    let of_source = Arc::clone(&begins);
+    let source: Source = Box::pin(from(move |_| {
+        let Some((mut tape, second)) = of_source.lock().unwrap().take() else {
+            return Poll::Ready(Some(Ok(Frame::data(data(1)))));
+        };
+        *second.lock().unwrap() = Some(tape.again().unwrap());
+        panic!("told to");
+    }));
+    let (tape, mut first) = Tape::new(source, 100);
+    assert!(poll(&mut first, Waker::noop()).is_ready());
+    let second = Shared::default();
+    *begins.lock().unwrap() = Some((tape, Arc::clone(&second)));
+    let polled = AssertUnwindSafe(|| poll(&mut first, Waker::noop()).is_ready());
+    catch_unwind(polled).unwrap_err();
+    let (sizes, is_whole) = read(second.lock().unwrap().take().unwrap());
+    assert!(sizes.len() <= 1 && !is_whole);
+}
+
+#[test]
+fn a_source_that_fails_under_an_earlier_attempt_fails_the_next_one() {
+    type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+    let begins: Shared<(Tape<Source>, Shared<Reader<Source>>)> = Shared::default();
+    let of_source = Arc::clone(&begins);
+    let source: Source = Box::pin(from(move |_| {
+        let (mut tape, second) = of_source.lock().unwrap().take().unwrap();
+        *second.lock().unwrap() = Some(tape.again().unwrap());
+        Poll::Ready(Some(Err("the source failed".into())))
+    }));
+    let (tape, mut first) = Tape::new(source, 100);
+    let second = Shared::default();
+    *begins.lock().unwrap() = Some((tape, Arc::clone(&second)));
+    let polled = poll(&mut first, Waker::noop());
+    assert!(matches!(polled, Poll::Ready(Some(Err(error))) if error.is::<BrokenOff>()));
+    let mut second = second.lock().unwrap().take().unwrap();
+    let polled = poll(&mut second, Waker::noop());
+    let Poll::Ready(Some(Err(error))) = polled else {
+        panic!("not told")
+    };
+    assert_eq!(error.to_string(), "the source failed");
+    assert!(matches!(
+        poll(&mut second, Waker::noop()),
+        Poll::Ready(None)
+    ));
+}
+
+/// A waker that holds something, as that of a task may hold the task.
+struct Holds<T>(#[allow(dead_code, reason = "to be dropped")] T);
+
+impl<T: Send + Sync> Wake for Holds<T> {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_waker_that_is_dropped_may_drop_another_reader() {
+    let (done, waits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut tape, first) = Tape::new(from::<_, BoxError>(|_| Poll::Pending), 100);
+        let mut second = tape.again().unwrap();
+        let holding = Waker::from(Arc::new(Holds(Mutex::new((first, tape)))));
+        assert!(poll(&mut second, &holding).is_pending());
+        drop(holding);
+        assert!(poll(&mut second, Waker::noop()).is_pending());
+        done.send(()).unwrap();
+    });
+    let limit = std::time::Duration::from_secs(20);
+    waits.recv_timeout(limit).expect("a deadlock");
+}
+
+#[test]
+fn who_waits_for_a_source_hears_of_its_end_even_if_its_drop_panics() {
+    struct Bomb<B>(B);
+
+    impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for Bomb<B> {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<Self> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+    }
+
+    impl<B> Drop for Bomb<B> {
+        fn drop(&mut self) {
+            panic!("told to");
+        }
+    }
+
+    type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+    let begins: Shared<(Tape<Source>, Shared<Reader<Source>>, Waker)> = Shared::default();
+    let of_source = Arc::clone(&begins);
+    let source: Source = Box::pin(Bomb(from(move |_| {
+        let (mut tape, second, waker) = of_source.lock().unwrap().take().unwrap();
+        let mut reader = tape.again().unwrap();
+        assert!(poll(&mut reader, &waker).is_pending());
+        *second.lock().unwrap() = Some(reader);
+        Poll::Ready(None)
+    })));
+    let (tape, mut first) = Tape::new(source, 100);
+    let (count, waker) = counted();
+    let second = Shared::default();
+    *begins.lock().unwrap() = Some((tape, Arc::clone(&second), waker));
+    let polled = AssertUnwindSafe(|| poll(&mut first, Waker::noop()).is_ready());
+    catch_unwind(polled).unwrap_err();
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert_eq!(read(second.lock().unwrap().take().unwrap()), (vec![], true));
+}
+
+#[test]
 fn a_body_that_cannot_be_ended_is_left_to_its_reader() {
     let mut frames = vec!["b", "a"];
     let source = from::<_, Infallible>(move |_| {
@@ -451,9 +563,14 @@ fn a_body_that_cannot_be_ended_is_left_to_its_reader() {
 
 #[test]
 fn so_many_small_frames_are_too_many() {
+    const MOST: usize = 1000 / size_of::<Bytes>() + 16;
     let source = Script(std::iter::repeat_n(Item::Data(1), 100).collect());
     let (mut tape, mut reader) = Tape::new(source, 1000);
-    for _ in 0..100 {
+    for _ in 0..MOST {
+        assert_eq!(see(&mut reader), Seen::Data(1));
+    }
+    let mut reader = tape.again().unwrap();
+    for _ in 0..=MOST {
         assert_eq!(see(&mut reader), Seen::Data(1));
     }
     assert_eq!(tape.again().err(), Some(RetryRefused::TooLarge));
