@@ -10,7 +10,7 @@ use futures::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use mainstay::{BoxError, CorrelationLayer, RespondLayer, TimeoutLayer};
+use mainstay::{BoxError, CorrelationLayer, RespondLayer};
 use tower::layer::util::Identity;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 

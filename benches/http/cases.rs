@@ -56,6 +56,11 @@ async fn connected(at: Servers, server: Side, client: Side) -> Result<Vec<Pair>,
             wrapped: server.laps(http1(at.axum_wrapped).await?),
         },
         Pair {
+            name: "axum_tower",
+            bare: server.laps(http1(at.axum_bare).await?),
+            wrapped: server.laps(http1(at.axum_tower).await?),
+        },
+        Pair {
             name: "tonic",
             bare: server.laps(grpc(at.tonic_bare).await?),
             wrapped: server.laps(grpc(at.tonic_wrapped).await?),

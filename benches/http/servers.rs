@@ -1,16 +1,21 @@
 //! The servers, on loopback. All run for the whole time; one at a time has something to do.
 
+use std::future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::error_handling::HandleErrorLayer;
+use axum::http::StatusCode;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use axum::{Router, serve};
-use mainstay::{BoxError, CorrelationLayer, RespondLayer, TimeoutLayer};
+use mainstay::{BoxError, CorrelationLayer, RespondLayer};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use crate::lane::Lane;
 use crate::stacks::{grpc_server, http_server};
@@ -21,6 +26,7 @@ use crate::users::{Directory, UsersServer};
 pub(crate) struct Servers {
     pub(crate) axum_bare: SocketAddr,
     pub(crate) axum_wrapped: SocketAddr,
+    pub(crate) axum_tower: SocketAddr,
     pub(crate) tonic_bare: SocketAddr,
     pub(crate) tonic_wrapped: SocketAddr,
 }
@@ -31,6 +37,7 @@ impl Servers {
             Ok(Self {
                 axum_bare: serve_axum(router()).await?,
                 axum_wrapped: serve_axum(wrapped_router()?).await?,
+                axum_tower: serve_axum(peers_router()).await?,
                 tonic_bare: serve_tonic!(Server::builder()),
                 tonic_wrapped: serve_tonic!(Server::builder().layer(grpc_server!())),
             })
@@ -75,4 +82,19 @@ pub(crate) fn router() -> Router {
 
 pub(crate) fn wrapped_router() -> Result<Router, BoxError> {
     Ok(router().layer(http_server!()))
+}
+
+/// The nearest that tower's own layers and tower-http's come to it: an ID made and sent back, one limit for all, a time limit. They know of no
+/// deadline on the wire, of no limit that adapts, and let go at the head of a response.
+fn peers_router() -> Router {
+    let refused = |_: BoxError| future::ready(StatusCode::SERVICE_UNAVAILABLE);
+    router().layer(
+        ServiceBuilder::new()
+            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+            .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(HandleErrorLayer::new(refused))
+            .load_shed()
+            .layer(GlobalConcurrencyLimitLayer::new(256))
+            .timeout(Duration::from_secs(2)),
+    )
 }
