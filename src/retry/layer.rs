@@ -210,7 +210,8 @@ impl<P, R> RetryBuilder<P, R> {
     /// request of which more has been read is not sent again. With 0 requests that stream are sent once.
     ///
     /// For the policies that know such requests: those of `mainstay::http` and `mainstay::grpc`. There is at most one such buffer for each call in
-    /// flight. See `mainstay::http::ReplayBody` for how a stream is kept.
+    /// flight. What is kept is shared with the body and not copied, so a small piece of a large buffer keeps all of it. See `mainstay::http::ReplayBody`
+    /// for how a stream is kept.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.settings.replay_limit = bytes;
         self
