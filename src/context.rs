@@ -302,7 +302,7 @@ thread_local! {
 }
 
 impl CorrelationScope {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn enter(id: Option<&CorrelationId>) -> Self {
         let before = match KIND.get() {
             Kind::None => None,
@@ -314,13 +314,13 @@ impl CorrelationScope {
 }
 
 impl Drop for CorrelationScope {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn drop(&mut self) {
         set(self.before.as_deref());
     }
 }
 
-#[inline]
+#[cfg_attr(not(debug_assertions), inline(always))]
 fn set(id: Option<&CorrelationId>) {
     let before = KIND.get();
     match id.map(CorrelationId::parts) {

@@ -138,7 +138,7 @@ impl Fields {
 
     /// The first valid ID that the request carries, or else a new one, which the request is then given; and it is written over what
     /// says something else, in whatever field.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn settle(
         &self,
         carrier: &mut impl Carry,
@@ -158,7 +158,7 @@ impl Fields {
     }
 }
 
-#[inline]
+#[cfg_attr(not(debug_assertions), inline(always))]
 fn settle(
     fields: &[impl AsRef<str>],
     carrier: &mut impl Carry,

@@ -85,10 +85,19 @@ impl CorrelationId {
 impl TryFrom<&[u8]> for CorrelationId {
     type Error = InvalidCorrelationId;
 
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
-        if let Some((high, low)) = uuid_of(bytes) {
-            return Ok(Self(Repr::Uuid(high, low)));
+        match uuid_of(bytes) {
+            Some((high, low)) => Ok(Self(Repr::Uuid(high, low))),
+            None => Self::foreign(bytes),
         }
+    }
+}
+
+impl CorrelationId {
+    /// One that was not made here.
+    #[cold]
+    fn foreign(bytes: &[u8]) -> Result<Self, InvalidCorrelationId> {
         match bytes.len() {
             0 => return Err(InvalidCorrelationId(Rule::Empty)),
             // Before the bytes are looked at: there may be very many.
@@ -139,7 +148,7 @@ const fn is_allowed(byte: u8) -> bool {
 /// The UUID that has exactly this text. Other spellings of it must come out as they came in.
 ///
 /// Eight digits at a time: this is done for every request.
-#[inline]
+#[cfg_attr(not(debug_assertions), inline(always))]
 fn uuid_of(text: &[u8]) -> Option<(u64, u64)> {
     let text: &[u8; UUID_LENGTH] = text.try_into().ok()?;
     let [
@@ -181,7 +190,7 @@ fn uuid_of(text: &[u8]) -> Option<(u64, u64)> {
 const HYPHEN: u8 = b'-';
 
 /// The number that eight lower-case hexadecimal digits say.
-#[inline]
+#[cfg_attr(not(debug_assertions), inline(always))]
 fn digits(text: [u8; 8]) -> Option<u64> {
     /// This byte, eight times.
     const fn each(byte: u8) -> u64 {
