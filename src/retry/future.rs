@@ -44,19 +44,19 @@ pin_project! {
         P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
     {
         #[pin]
-        phase: Phase<S, S::Future, Grown<S::Error>, Req>,
+        pub(super) phase: Phase<S, S::Future, Grown<S::Error>, Req>,
         // To send again; `None` where the request cannot be. Dropped as soon as the answer is known: it may keep a body.
-        kept: Option<P::Kept>,
-        attempt: u32,
-        steps: Steps,
-        deadline: Moment,
-        kit: Held<Kit<S, P, R>>,
+        pub(super) kept: Option<P::Kept>,
+        pub(super) attempt: u32,
+        pub(super) steps: Steps,
+        pub(super) deadline: Moment,
+        pub(super) kit: Held<Kit<S, P, R>>,
     }
 }
 
 pin_project! {
     #[project = PhaseProj]
-    enum Phase<S, F, E, Req> {
+    pub(super) enum Phase<S, F, E, Req> {
         Calling {
             #[pin]
             call: Scoped<F, Attempt>,
@@ -69,24 +69,12 @@ pin_project! {
     }
 }
 
-impl<S, Req, P, R> ResponseFuture<S, Req, P, R>
-where
-    S: Service<Req>,
-    S::Error: WithRejection,
-    R: Receive<S::Response>,
-    P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
-{
+impl<S, F, E, Req> Phase<S, F, E, Req> {
+    /// The first attempt is under way.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn new(call: S::Future, kept: Option<P::Kept>, kit: Held<Kit<S, P, R>>) -> Self {
-        Self {
-            phase: Phase::Calling {
-                call: Scoped::new(call, Attempt(1)),
-            },
-            kept,
-            attempt: 1,
-            steps: Steps::default(),
-            deadline: context::deadline(),
-            kit,
+    pub(super) fn first(call: F) -> Self {
+        Self::Calling {
+            call: Scoped::new(call, Attempt(1)),
         }
     }
 }
@@ -171,7 +159,7 @@ where
 
 /// How far the back-off has got.
 #[derive(Debug, Clone, Copy, Default)]
-struct Steps {
+pub(super) struct Steps {
     taken: u32,
     previous: Option<Duration>,
 }

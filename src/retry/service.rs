@@ -4,11 +4,11 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::future::ResponseFuture;
+use super::future::{Phase, ResponseFuture, Steps};
 use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
-use crate::context::AttemptScope;
+use crate::context::{self, AttemptScope};
 use crate::runtime::Entry;
 use crate::shared::Shared;
 use crate::{Grown, WithRejection};
@@ -67,8 +67,18 @@ where
         } else {
             None
         };
+        let kit = self.kit.hold();
+        let deadline = context::deadline();
         let _scope = AttemptScope::enter(1);
-        ResponseFuture::new(self.inner.call(request), kept, self.kit.hold())
+        // Made where it is to be: to move it would cost as much as all the rest.
+        ResponseFuture {
+            phase: Phase::first(self.inner.call(request)),
+            kept,
+            attempt: 1,
+            steps: Steps::default(),
+            deadline,
+            kit,
+        }
     }
 }
 
