@@ -196,7 +196,7 @@ impl Circuit {
     /// Between the look at the gate and the count of a success the state may change. Then the success was before the change,
     /// and is not credited to the next state; unless the thread stood still right there for as long as it took to close
     /// again, and then it is one success too many among the first of the new window.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn record(&self, ticket: Ticket, verdict: Verdict, time: Time) {
         let gate = self.gate.load(Ordering::Acquire);
         let counts = gate & COUNTS != 0

@@ -32,14 +32,14 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, B = HeadOnly> {
         #[pin]
-        state: State<F>,
-        cover: B,
+        pub(super) state: State<F>,
+        pub(super) cover: B,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F> {
+    pub(super) enum State<F> {
         Calling {
             #[pin]
             inner: Scoped<F, Until>,
@@ -53,19 +53,18 @@ pin_project! {
     }
 }
 
-impl<F, B> ResponseFuture<F, B> {
+impl<F> State<F> {
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn new(inner: F, deadline: Moment, teller: Teller, cover: B) -> Self {
-        Self {
-            state: State::Calling {
-                inner: Scoped::new(inner, Until(deadline)),
-                timer: None,
-                teller,
-            },
-            cover,
+    pub(super) fn calling(inner: F, deadline: Moment, teller: Teller) -> Self {
+        Self::Calling {
+            inner: Scoped::new(inner, Until(deadline)),
+            timer: None,
+            teller,
         }
     }
+}
 
+impl<F, B> ResponseFuture<F, B> {
     pub(super) fn rejected(rejection: Rejection, cover: B) -> Self {
         Self {
             state: State::Rejected {

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::cover::{Asked, Cover, HeadOnly};
-use super::future::ResponseFuture;
+use super::future::{ResponseFuture, State};
 use super::layer::{Fixed, PerRequest};
 use crate::context::{self, DeadlineScope};
 use crate::observe::Teller;
@@ -65,10 +65,14 @@ where
             None => Moment::NEVER,
         };
         let deadline = asked.min(own);
-        let _scope = DeadlineScope::enter(deadline);
         let cover = self.cover.clone().begin(Asked(asked));
-        let inner = self.inner.call(request);
-        ResponseFuture::new(inner, deadline, self.teller.clone(), cover)
+        let teller = self.teller.clone();
+        let _scope = DeadlineScope::enter(deadline);
+        // Made where it is to be: the inner future may be large, and to move it costs as much as all the rest.
+        ResponseFuture {
+            state: State::calling(self.inner.call(request), deadline, teller),
+            cover,
+        }
     }
 }
 
