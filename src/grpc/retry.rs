@@ -13,8 +13,9 @@ static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rp
 /// How gRPC calls are retried (proposal A6 of gRPC).
 ///
 /// A call is retried when its code is `UNAVAILABLE`, which a server gives for what it has not begun, and when the transport fails: a connection that
-/// breaks is `UNAVAILABLE`, too, whatever tonic calls it; a stream that the server resets with `CANCEL` is `CANCELLED`. Further codes are for you to add, for all methods or for some: nobody but you knows which may be repeated. What the transport says was never begun (no
-/// connection, a stream that was refused unseen) is sent again whatever the codes are.
+/// breaks is `UNAVAILABLE`, too, whatever tonic calls it; a stream that the server resets with `CANCEL` is `CANCELLED`. Further codes are for you
+/// to add, for all methods or for some: nobody but you knows which may be repeated. What the transport says was never begun (no connection, a
+/// stream that was refused unseen) is sent again whatever the codes are.
 ///
 /// The code is the one in the head of the response, or of the error, or in trailers that come right after the head, without a message before them.
 /// Once there is a message, the call is the caller's: an error that comes later is never retried.

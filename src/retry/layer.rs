@@ -206,8 +206,8 @@ impl<P, R> RetryBuilder<P, R> {
         self
     }
 
-    /// How many bytes of a request's body are kept, where the body streams, so that it can be sent again: at most 64 MiB, 64 KiB by default. A
-    /// request of which more has been read is not sent again. With 0 requests that stream are sent once.
+    /// How many bytes of a request's body are kept, where the body streams or a clone of it would be a copy, so that it can be sent again: at most
+    /// 64 MiB, 64 KiB by default. A request that has more is not sent again. With 0 requests that stream are sent once.
     ///
     /// For the policies that know such requests: those of `mainstay::http` and `mainstay::grpc`. There is at most one such buffer for each call in
     /// flight. What is kept is shared with the body and not copied, so a small piece of a large buffer keeps all of it. See `mainstay::http::ReplayBody`

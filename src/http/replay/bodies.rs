@@ -4,8 +4,8 @@ use crate::RetryRefused;
 
 /// A body that can be sent again, or that knows that it cannot.
 ///
-/// What is in memory is cloned: `()`, [`Bytes`], `String`, `&'static str`, `Vec<u8>`, http-body-util's `Full` and `Empty` (feature `hyper`), a
-/// `reqwest::Body` that does not stream. What streams is *taped*: the bodies of axum, tonic and reqwest and http-body-util's boxes, each with its
+/// What is in memory is cloned: `()`, [`Bytes`], `&'static str`, http-body-util's `Full` and `Empty` (feature `hyper`), a
+/// `reqwest::Body` that does not stream; `String` and `Vec<u8>`, of which a clone is a copy, up to the limit. What streams is *taped*: the bodies of axum, tonic and reqwest and http-body-util's boxes, each with its
 /// feature. A taped body is read by the attempt as it comes, and what has been read of it is kept, up to a limit
 /// ([`RetryBuilder::replay_limit`](crate::RetryBuilder::replay_limit)); the next attempt begins with that and goes on with the rest of the stream. Nothing is
 /// collected before it is sent and nothing is copied: buffers are shared. Over the limit the attempt goes on, what was kept is freed, and there
@@ -74,13 +74,30 @@ macro_rules! cloned {
 cloned! {
     [] (),
     [] Bytes,
-    [] String,
     [] &'static str,
     [] &'static [u8],
-    [] Vec<u8>,
     #[cfg(feature = "hyper")] [D: Clone] http_body_util::Full<D>,
     #[cfg(feature = "hyper")] [D] http_body_util::Empty<D>,
 }
+
+/// A clone of these is a copy, which the limit is for as well.
+macro_rules! copied {
+    ($($body:ty),*) => {$(
+        impl ReplayBody for $body {
+            type Kept = Self;
+
+            fn keep(&mut self, limit: usize) -> Option<Self> {
+                (self.len() <= limit).then(|| self.clone())
+            }
+
+            fn again(kept: &mut Self) -> Result<Self, RetryRefused> {
+                Ok(kept.clone())
+            }
+        }
+    )*};
+}
+
+copied!(String, Vec<u8>);
 
 #[cfg(feature = "hyper")]
 impl ReplayBody for hyper::body::Incoming {
@@ -92,5 +109,20 @@ impl ReplayBody for hyper::body::Incoming {
 
     fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused> {
         match *kept {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_copied_is_kept_up_to_the_limit_and_what_is_shared_always() {
+        assert!(String::from("four").keep(4).is_some());
+        assert!(String::from("fives").keep(4).is_none());
+        assert!(vec![0_u8; 4].keep(4).is_some());
+        assert!(vec![0_u8; 5].keep(4).is_none());
+        assert!(Bytes::from_static(b"fives").keep(4).is_some());
+        assert!("fives".keep(4).is_some());
     }
 }
