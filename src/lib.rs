@@ -102,6 +102,8 @@ pub mod reqwest;
 #[cfg(feature = "http")]
 pub mod respond;
 pub mod retry;
+#[cfg(feature = "http")]
+pub mod stack;
 pub mod timeout;
 
 pub use bulkhead::BulkheadLayer;

@@ -126,7 +126,8 @@ fn clean(text: &str) -> String {
     }
 }
 
-fn check(component: &'static str, name: &str) -> Result<(), ConfigError> {
+/// Why a name is refused, if it is.
+pub(crate) fn check(component: &'static str, name: &str) -> Result<(), ConfigError> {
     let rule = if name.is_empty() {
         "must not be empty"
     } else if name.len() > LONGEST {

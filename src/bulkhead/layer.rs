@@ -30,7 +30,8 @@ pub struct Rejecting;
 /// A bulkhead in whose queue a call may wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Queued {
-    pub(crate) max_wait: Duration,
+    /// `None`: there is no queue, and a call is rejected at once. A standard stack has a queue or none without being of another type.
+    pub(crate) max_wait: Option<Duration>,
 }
 
 /// Limits how many calls are in flight: see the [module](crate::bulkhead).
@@ -142,12 +143,12 @@ impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct BulkheadBuilder<M = Rejecting, T = AtResponse> {
-    name: Option<String>,
-    limit: u32,
-    queue: u32,
-    mode: M,
-    tracker: T,
-    observer: Option<Arc<dyn Observer>>,
+    pub(crate) name: Option<String>,
+    pub(crate) limit: u32,
+    pub(crate) queue: u32,
+    pub(crate) mode: M,
+    pub(crate) tracker: T,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl<T> BulkheadBuilder<Rejecting, T> {
@@ -193,7 +194,9 @@ impl<M, T> BulkheadBuilder<M, T> {
             name: self.name,
             limit: self.limit,
             queue: calls,
-            mode: Queued { max_wait },
+            mode: Queued {
+                max_wait: Some(max_wait),
+            },
             tracker: self.tracker,
             observer: self.observer,
         }
@@ -210,6 +213,25 @@ impl<M, T> BulkheadBuilder<M, T> {
     /// [`AtResponse`] is the default here; `mainstay::http` and `mainstay::grpc` begin with one that lasts to the end of the body.
     pub fn tracker<T2>(self, tracker: T2) -> BulkheadBuilder<M, T2> {
         self.retracked(|_| tracker)
+    }
+
+    /// As it is, where a queue might have been.
+    #[cfg(feature = "http")]
+    pub(crate) fn maybe_queued(self) -> BulkheadBuilder<Queued, T> {
+        BulkheadBuilder {
+            name: self.name,
+            limit: self.limit,
+            queue: self.queue,
+            mode: Queued { max_wait: None },
+            tracker: self.tracker,
+            observer: self.observer,
+        }
+    }
+
+    /// Lets through what comes.
+    #[cfg(feature = "http")]
+    pub(crate) fn unlimited(self) -> Self {
+        self.limit(MOST_CALLS)
     }
 
     pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> BulkheadBuilder<M, T2> {
@@ -259,11 +281,13 @@ impl<T> BulkheadBuilder<Queued, T> {
     /// longer than nothing and at most an hour.
     pub fn build(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
         const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+        let Some(wait) = self.mode.max_wait else {
+            return self.finish();
+        };
         if !(1..=MOST_WAITERS).contains(&self.queue) {
             let rule = "must be from 1 to 1048575; without a queue, do not call `queue`";
             return Err(ConfigError::new(LAYER, "queue.calls", self.queue, rule));
         }
-        let wait = self.mode.max_wait;
         if wait.is_zero() || wait > LONGEST_WAIT {
             let rule = "must be longer than nothing and at most one hour";
             return Err(ConfigError::new(

@@ -53,7 +53,7 @@
 //! # Cost
 //!
 //! One compare-and-swap to take a place and one subtraction to give it back; nothing is allocated. Only calls
-//! that wait touch a lock.
+//! that wait touch a lock, and each of them takes one allocation.
 
 mod layer;
 mod places;

@@ -40,46 +40,54 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let was_ready = matches!(self.inner.take_ready(), Ready::Yes);
-        let taken = if was_ready {
-            self.places.try_take()
-        } else {
-            None
-        };
-        let phase = match taken {
-            Some(generation) => {
-                // Before the call, so that it is given back should the call panic.
-                let place = self.places.state().place(generation, self.tracker.clone());
-                let call = Guarded::admitted(self.inner.service.call(request), place);
-                Phase::Calling { call }
-            }
-            // Ready or not, the service that is called in the end is a clone that is made ready then: one that
-            // waited here could keep something reserved that others need.
-            None => Phase::Arriving {
-                waiting: Some(Waiting {
-                    request,
-                    service: {
-                        let fresh = self.inner.service.clone();
-                        if was_ready {
-                            // What it had reserved is given up.
-                            self.inner.service = fresh.clone();
-                        }
-                        fresh
-                    },
-                    tracker: self.tracker.clone(),
-                    turn: Turn {
-                        places: self.places.clone(),
-                        origin: self.origin,
-                        stage: Stage::New,
-                    },
-                }),
-                until: Entry::new()
-                    .now()
-                    .after(self.mode.max_wait)
-                    .min(context::deadline()),
+        let (was_ready, reason) = match self.inner.take_ready() {
+            Ready::Yes => match self.places.try_take() {
+                Some(generation) => {
+                    // Before the call, so that it is given back should the call panic.
+                    let place = self.places.state().place(generation, self.tracker.clone());
+                    let call = Guarded::admitted(self.inner.service.call(request), place);
+                    return QueuedFuture {
+                        phase: Phase::Calling { call },
+                    };
+                }
+                None => (true, Reason::Full),
             },
+            Ready::No(reason) => (false, reason),
         };
-        QueuedFuture { phase }
+        let Some(max_wait) = self.mode.max_wait else {
+            let listeners = &self.places.listeners;
+            let call = Guarded::rejected(listeners.reject(self.origin, reason, None));
+            return QueuedFuture {
+                phase: Phase::Calling { call },
+            };
+        };
+        // Ready or not, the service that is called in the end is a clone that is made ready then: one that
+        // waited here could keep something reserved that others need.
+        let service = self.inner.service.clone();
+        if was_ready {
+            // What it had reserved is given up.
+            self.inner.service = service.clone();
+        }
+        let until = Entry::new().now().after(max_wait);
+        let wait = Wait {
+            waiting: Some(Waiting {
+                request,
+                service,
+                tracker: self.tracker.clone(),
+                turn: Turn {
+                    places: self.places.clone(),
+                    origin: self.origin,
+                    stage: Stage::New,
+                },
+            }),
+            until: until.min(context::deadline()),
+            timer: None,
+        };
+        QueuedFuture {
+            phase: Phase::Waiting {
+                wait: Box::pin(wait),
+            },
+        }
     }
 }
 
@@ -159,19 +167,12 @@ pin_project! {
 
 pin_project! {
     #[project = PhaseProj]
-    #[project_replace = PhaseOwned]
     enum Phase<S, Req, F, T> {
-        /// It has not been polled yet, or was without having to wait.
-        Arriving {
-            waiting: Option<Waiting<S, Req, T>>,
-            until: Moment,
-        },
-        /// It waits for a place, or with a place for the inner service.
+        /// Apart, because it is large, and most calls never come here.
         Waiting {
-            waiting: Option<Waiting<S, Req, T>>,
-            #[pin]
-            timer: Timer,
+            wait: Pin<Box<Wait<S, Req, T>>>,
         },
+        /// Called, or rejected.
         Calling {
             #[pin]
             call: ResponseFuture<F, T>,
@@ -180,11 +181,50 @@ pin_project! {
     }
 }
 
+pin_project! {
+    /// A call that waits for a place, or with a place for the inner service.
+    struct Wait<S, Req, T> {
+        waiting: Option<Waiting<S, Req, T>>,
+        until: Moment,
+        // Made when it first has to wait.
+        #[pin]
+        timer: Option<Timer>,
+    }
+}
+
+/// What had waited, and how it ended.
+type Waited<S, Req, T> = (Waiting<S, Req, T>, Ended<<S as Service<Req>>::Error>);
+
 /// How the wait ended.
 enum Ended<E> {
     Admitted(Generation),
     NotReady(E),
     Rejected(Reason),
+}
+
+impl<S: Service<Req>, Req, T> Wait<S, Req, T> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<S, Req, T>> {
+        let mut this = self.project();
+        let Some(held) = this.waiting else {
+            return Poll::Pending;
+        };
+        let ended = match held.poll(cx) {
+            Poll::Ready(ended) => ended,
+            Poll::Pending => {
+                if this.timer.is_none() {
+                    this.timer.set(Some(Timer::at(*this.until)));
+                }
+                if let Some(timer) = this.timer.as_pin_mut() {
+                    ready!(timer.poll(cx));
+                }
+                Ended::Rejected(Reason::QueueTimeout)
+            }
+        };
+        match this.waiting.take() {
+            Some(waiting) => Poll::Ready((waiting, ended)),
+            None => Poll::Pending,
+        }
+    }
 }
 
 impl<S, Req, T> Future for QueuedFuture<S, Req, T>
@@ -201,41 +241,14 @@ where
             let (waiting, ended) = match phase.as_mut().project() {
                 PhaseProj::Calling { call } => return call.poll(cx),
                 PhaseProj::Done => return Poll::Pending,
-                PhaseProj::Arriving { waiting, until } => {
-                    let Some(held) = waiting else {
-                        return Poll::Pending;
-                    };
-                    match held.poll(cx) {
-                        Poll::Ready(ended) => (waiting.take(), ended),
-                        Poll::Pending => {
-                            let (waiting, timer) = (waiting.take(), Timer::at(*until));
-                            phase.set(Phase::Waiting { waiting, timer });
-                            continue;
-                        }
-                    }
-                }
-                PhaseProj::Waiting { waiting, timer } => {
-                    let Some(held) = waiting else {
-                        return Poll::Pending;
-                    };
-                    match held.poll(cx) {
-                        Poll::Ready(ended) => (waiting.take(), ended),
-                        Poll::Pending => {
-                            ready!(timer.poll(cx));
-                            (waiting.take(), Ended::Rejected(Reason::QueueTimeout))
-                        }
-                    }
-                }
+                PhaseProj::Waiting { wait } => ready!(wait.as_mut().poll(cx)),
             };
-            let Some(Waiting {
+            let Waiting {
                 request,
                 mut service,
                 tracker,
                 turn,
-            }) = waiting
-            else {
-                return Poll::Pending;
-            };
+            } = waiting;
             let error = match ended {
                 Ended::Admitted(generation) => {
                     let place = turn.into_place(generation, tracker);

@@ -30,10 +30,10 @@ use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct CircuitBreakerBuilder<T = AtResponse> {
-    name: Option<String>,
-    config: Config,
-    tracker: T,
-    observer: Option<Arc<dyn Observer>>,
+    pub(crate) name: Option<String>,
+    pub(crate) config: Config,
+    pub(crate) tracker: T,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl<T> CircuitBreakerBuilder<T> {
@@ -185,10 +185,14 @@ impl<T> CircuitBreakerBuilder<T> {
     ///
     /// [`AtResponse`] is the default here; `mainstay::http` and `mainstay::grpc` begin with one that lasts to the end of the body.
     pub fn tracker<T2>(self, tracker: T2) -> CircuitBreakerBuilder<T2> {
+        self.retracked(|_| tracker)
+    }
+
+    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> CircuitBreakerBuilder<T2> {
         CircuitBreakerBuilder {
             name: self.name,
             config: self.config,
-            tracker,
+            tracker: by(self.tracker),
             observer: self.observer,
         }
     }

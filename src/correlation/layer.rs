@@ -29,6 +29,7 @@ pub struct Client;
 pub struct CorrelationLayer<D = Server> {
     pub(super) fields: Fields,
     pub(super) trusts: bool,
+    pub(super) on: bool,
     direction: D,
 }
 
@@ -59,8 +60,26 @@ impl<D> CorrelationLayer<D> {
         Self {
             fields: Fields(None),
             trusts: true,
+            on: true,
             direction,
         }
+    }
+
+    /// The same type, which does nothing.
+    #[cfg(feature = "http")]
+    pub(crate) fn off(mut self) -> Self {
+        self.on = false;
+        self
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn field_names(&self) -> Vec<&str> {
+        self.fields.iter().collect()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) const fn trusts(&self) -> bool {
+        self.trusts
     }
 
     /// Looks for the ID in these fields (headers), in this order, and writes it to the first. By default

@@ -35,6 +35,9 @@ impl<S, D> Correlation<S, D> {
     /// The ID that came with a request, or a new one. What is inside must not see one that was refused.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn receive(&self, request: &mut impl Carry) -> InCorrelation {
+        if !self.layer.on {
+            return InCorrelation::none();
+        }
         let (fields, trusts) = (&self.layer.fields, self.layer.trusts);
         InCorrelation::new(fields.settle(request, trusts, new_id))
     }
@@ -114,7 +117,9 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let scope = match context::correlation_id() {
             Some(id) => {
-                self.layer.fields.write(&mut request, &id);
+                if self.layer.on {
+                    self.layer.fields.write(&mut request, &id);
+                }
                 None
             }
             None => Some(self.receive(&mut request)),
@@ -129,7 +134,8 @@ pub type ResponseFuture<F> = Scoped<F, Option<InCorrelation>>;
 
 /// What is entered while a request is worked on: its ID in the context, and the span (feature `tracing`) that carries it.
 pub struct InCorrelation {
-    id: CorrelationId,
+    /// `None`: nothing is entered.
+    id: Option<CorrelationId>,
     span: InSpan,
 }
 
@@ -137,21 +143,21 @@ impl InCorrelation {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn new(id: CorrelationId) -> Self {
         let span = InSpan::of_request(&id);
-        Self { id, span }
+        Self { id: Some(id), span }
     }
 
-    /// What is left of one that was given away.
-    const fn spent() -> Self {
+    /// Where there is nothing to be entered: the layer is switched off, or this was given away.
+    const fn none() -> Self {
         Self {
-            id: CorrelationId::of_uuid(0, 0),
+            id: None,
             span: InSpan::none(),
         }
     }
 
-    /// The identifier.
+    /// The identifier; `None` where a standard stack leaves it out.
     #[must_use]
-    pub fn id(&self) -> &CorrelationId {
-        &self.id
+    pub fn id(&self) -> Option<&CorrelationId> {
+        self.id.as_ref()
     }
 
     /// Runs a closure within it: for a [`Reply`] that goes on working when it has been given away.
@@ -162,18 +168,19 @@ impl InCorrelation {
 
     /// The same as [`enter`](Scope::enter), without borrowing.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn enter_owned(&self) -> (CorrelationScope, OwnedEntered) {
-        let id = CorrelationScope::enter(Some(&self.id));
+    fn enter_owned(&self) -> (Option<CorrelationScope>, OwnedEntered) {
+        let id = self.id.as_ref().map(|id| CorrelationScope::enter(Some(id)));
         (id, self.span.enter_owned())
     }
 }
 
 impl Scope for InCorrelation {
-    type Entered<'a> = (CorrelationScope, <InSpan as Scope>::Entered<'a>);
+    type Entered<'a> = (Option<CorrelationScope>, <InSpan as Scope>::Entered<'a>);
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> Self::Entered<'_> {
-        (CorrelationScope::enter(Some(&self.id)), self.span.enter())
+        let id = self.id.as_ref().map(|id| CorrelationScope::enter(Some(id)));
+        (id, self.span.enter())
     }
 }
 
@@ -206,8 +213,10 @@ where
         let result = ready!(this.inner.as_mut().poll(cx));
         Poll::Ready(result.map(|mut response| {
             // The future is gone by now, and nothing runs in its scope any more.
-            let scope = mem::replace(this.inner.scope(), InCorrelation::spent());
-            this.fields.write(&mut response, &scope.id);
+            let scope = mem::replace(this.inner.scope(), InCorrelation::none());
+            if let Some(id) = &scope.id {
+                this.fields.write(&mut response, id);
+            }
             response.in_context(scope)
         }))
     }

@@ -63,15 +63,18 @@ mod peek;
 mod pushback;
 mod retry;
 mod rules;
+mod stacks;
 #[cfg(feature = "tonic")]
 mod status;
 
+pub use crate::stack::ServerStack;
 pub use classify::GrpcClassifier;
 pub use code::Code;
 pub(crate) use code::GRPC_STATUS;
 pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use peek::{EarlyTrailers, GrpcResponse, Peeked};
 pub use retry::GrpcRetry;
+pub use stacks::{Client, ClientStack, GrpcRequest, client, server};
 
 /// The same as [`http::timeout`](crate::http::timeout()), which knows gRPC as well.
 pub use crate::http::timeout;

@@ -108,6 +108,23 @@ where
     }
 }
 
+#[cfg(feature = "reqwest")]
+impl<B: Body> TimedBody<B> {
+    /// The body that it was made of, where nothing limits it; else what this makes of it.
+    pub(crate) fn untimed_or(mut self, wrap: impl FnOnce(Self) -> B) -> B {
+        if self.deadline != Moment::NEVER {
+            return wrap(self);
+        }
+        match std::mem::replace(&mut self.inner, Inner::Over) {
+            Inner::Alone(body) => body,
+            inner => {
+                self.inner = inner;
+                wrap(self)
+            }
+        }
+    }
+}
+
 fn enter(deadline: Moment) -> DeadlineScope {
     DeadlineScope::enter(deadline.min(context::deadline()))
 }

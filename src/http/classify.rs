@@ -154,12 +154,20 @@ where
     #[inline]
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
-            Ok(response) => {
-                let head = ResponseHead::of(response);
-                (self.0)(&head).complete(&head)
-            }
+            Ok(response) => self.of_head(&ResponseHead::of(response)),
             Err(error) => of_error(error).into(),
         }
+    }
+}
+
+impl<F> ClassifyHead<F> {
+    #[inline]
+    pub(crate) fn of_head<V>(&self, head: &ResponseHead<'_>) -> Verdict
+    where
+        F: Fn(&ResponseHead<'_>) -> V,
+        V: HeadVerdict,
+    {
+        (self.0)(head).complete(head)
     }
 }
 

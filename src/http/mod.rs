@@ -75,10 +75,12 @@ mod replay;
 mod retry;
 pub(crate) mod retry_after;
 mod scoped_body;
+mod stacks;
 mod timeout;
 mod track;
 mod unprocessed;
 
+pub use crate::stack::ServerStack;
 pub use body::GuardedBody;
 pub use body_timed::TimedBody;
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
@@ -90,6 +92,7 @@ pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
 pub use replay::{KeptRequest, ReplayBody, ReplayRequest};
 pub use retry::HttpRetry;
 pub use scoped_body::InContextBody;
+pub use stacks::{Client, ClientStack, Server, client, server};
 pub use timeout::{BodyLimits, HttpLimit, timeout};
 pub use track::EndOfBody;
 

@@ -66,7 +66,7 @@ use crate::{BoxError, ConfigError, context};
 /// [`TimeoutLayer::new`](crate::TimeoutLayer::new) limits such a call up to the head, and reqwest's `timeout` and `read_timeout` limit the rest.
 pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     let policy = HttpLimit {
-        own: DEFAULT,
+        own: Some(DEFAULT),
         header: TIMEOUT_MS.as_str().to_owned(),
         trusts: true,
     };
@@ -76,15 +76,16 @@ pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
 /// The time limit of a request: the layer's own, and what its headers ask for.
 #[derive(Debug, Clone)]
 pub struct HttpLimit<N = HeaderName> {
-    own: Duration,
-    header: N,
-    trusts: bool,
+    /// `None`: no limit of its own.
+    pub(crate) own: Option<Duration>,
+    pub(crate) header: N,
+    pub(crate) trusts: bool,
 }
 
 impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     #[inline]
     fn timeout(&self, _: &Req) -> Option<Duration> {
-        Some(self.own)
+        self.own
     }
 
     #[inline]
@@ -112,8 +113,8 @@ fn early(limit: Duration) -> Duration {
 /// What of a response's body is limited.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
-    whole: bool,
-    idle: Option<Duration>,
+    pub(crate) whole: bool,
+    pub(crate) idle: Option<Duration>,
     /// For one call: the deadline that is not the layer's own.
     asked: Moment,
 }
@@ -175,7 +176,7 @@ where
 impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     /// How long a call may take at most: longer than nothing, at most 24 hours; 30 seconds by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.policy.own = timeout;
+        self.policy.own = Some(timeout);
         self
     }
 
@@ -218,7 +219,9 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     ///
     /// When a value is out of its range, or the name or the header is refused.
     pub fn build(self) -> Result<TimeoutLayer<HttpLimit, BodyLimits>, ConfigError> {
-        check("timeout", self.policy.own)?;
+        if let Some(own) = self.policy.own {
+            check("timeout", own)?;
+        }
         if let Some(idle) = self.cover.idle {
             check("body_idle", idle)?;
         }

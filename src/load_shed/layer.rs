@@ -30,6 +30,8 @@ pub struct Limited<T = AtResponse> {
     pub(super) load: Home<Load>,
     pub(super) origin: &'static Origin,
     pub(super) tracker: T,
+    /// Whether it waits for the inner service to become ready, as if it were not there.
+    pub(super) waits: bool,
 }
 
 impl<T> Limited<T> {
@@ -38,6 +40,7 @@ impl<T> Limited<T> {
             origin: settings.origin,
             load: Home::new(settings),
             tracker,
+            waits: false,
         }
     }
 }
@@ -132,6 +135,20 @@ impl LoadShedLayer<OnReadiness> {
 }
 
 impl<T> LoadShedLayer<Limited<T>> {
+    /// The same type, which sheds nothing.
+    #[cfg(feature = "http")]
+    pub(crate) fn off(tracker: T) -> Self {
+        let settings = Settings {
+            limit: Limit::fixed(u32::MAX),
+            on_cancel: OnCancel::Ignore,
+            origin: &LOAD_SHED,
+            observer: None,
+        };
+        let mut mode = Limited::new(settings, tracker);
+        mode.waits = true;
+        Self { mode }
+    }
+
     /// How many calls are in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
@@ -175,11 +192,11 @@ impl<S, M: Clone> Layer<S> for LoadShedLayer<M> {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct LoadShedBuilder<T = AtResponse> {
-    name: Option<String>,
-    limit: Limit,
-    on_cancel: OnCancel,
-    tracker: T,
-    observer: Option<Arc<dyn Observer>>,
+    pub(crate) name: Option<String>,
+    pub(crate) limit: Limit,
+    pub(crate) on_cancel: OnCancel,
+    pub(crate) tracker: T,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl<T> LoadShedBuilder<T> {

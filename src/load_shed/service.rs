@@ -60,6 +60,9 @@ where
             self.inner.will_reject(Reason::Shed);
             return Poll::Ready(Ok(()));
         }
+        if self.mode.waits {
+            return self.inner.poll_ready(cx);
+        }
         self.poll_inner(cx)
     }
 

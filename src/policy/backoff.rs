@@ -165,6 +165,17 @@ impl Backoff {
         })
     }
 
+    /// The longest that the waits between so many attempts can come to.
+    #[cfg(feature = "http")]
+    pub(crate) fn worst(&self, attempts: u32) -> Duration {
+        let waits = 1..attempts;
+        let (sum, _) = waits.fold((Duration::ZERO, None), |(sum, previous), attempt| {
+            let wait = self.delay(attempt, previous, 1.0);
+            (wait.saturating_add(sum), Some(wait))
+        });
+        sum
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let exponential = self.growth == Growth::Exponential;
         let zero_is_fine = self.growth == Growth::Constant;
@@ -194,6 +205,30 @@ impl Backoff {
             return Err(refuse("jitter", "decorrelated", rule));
         }
         Ok(())
+    }
+}
+
+/// `exponential from 50ms to 2s, full jitter`
+impl fmt::Display for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.growth {
+            Growth::Constant => write!(f, "constant {:?}", self.base)?,
+            Growth::Linear => write!(f, "linear from {:?} to {:?}", self.base, self.longest())?,
+            Growth::Exponential => {
+                write!(
+                    f,
+                    "exponential from {:?} to {:?}",
+                    self.base,
+                    self.longest()
+                )?;
+            }
+        }
+        f.write_str(match self.jitter {
+            Jitter::None => ", no jitter",
+            Jitter::Full => ", full jitter",
+            Jitter::Equal => ", equal jitter",
+            Jitter::Decorrelated => ", decorrelated jitter",
+        })
     }
 }
 

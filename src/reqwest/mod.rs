@@ -49,6 +49,8 @@
 //! One clone of the stack per request.
 
 mod send;
+mod stack;
+mod timeout;
 mod track;
 
 use std::any::Any;
@@ -62,6 +64,7 @@ use crate::http::{HttpRequest, HttpResponse, ReplayBody, ReplayRequest};
 use crate::{BoxError, Carry, Error, Plain, RetryRefused, WholeReply};
 
 pub use send::{SendFuture, SendThrough};
+pub use stack::{Client, client};
 
 impl Plain for reqwest::Error {}
 

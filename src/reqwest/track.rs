@@ -75,19 +75,31 @@ fn follow(response: Response, rest: Rest) -> Response {
         },
         None => rest,
     };
-    let url = response.url().clone();
-    let (mut parts, body) = http::Response::<Body>::from(response).into_parts();
     let rests = Rests(Arc::new(Mutex::new(Some(vec![rest]))));
+    rebuilt(response, |mut response| {
+        response.extensions_mut().insert(rests.clone());
+        response.map(|body| {
+            Body::wrap(FollowedBody {
+                body,
+                rests: Unread { rests, taken: None },
+            })
+        })
+    })
+}
+
+/// The same response with something done to it that reqwest has no way for.
+pub(super) fn rebuilt(
+    response: Response,
+    by: impl FnOnce(http::Response<Body>) -> http::Response<Body>,
+) -> Response {
+    let url = response.url().clone();
+    let mut response = by(response.into());
     // The only way to say where a response came from.
     if let Ok(with_url) = http::response::Builder::new().url(url).body(()) {
-        parts.extensions.extend(with_url.into_parts().0.extensions);
+        let extensions = with_url.into_parts().0.extensions;
+        response.extensions_mut().extend(extensions);
     }
-    parts.extensions.insert(rests.clone());
-    let body = FollowedBody {
-        body,
-        rests: Unread { rests, taken: None },
-    };
-    http::Response::from_parts(parts, Body::wrap(body)).into()
+    response.into()
 }
 
 pin_project! {

@@ -18,9 +18,9 @@ static GRPC_PUSHBACK: HeaderName = HeaderName::from_static(PUSHBACK);
 
 /// What a rejection looks like.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
-    pub(super) full: StatusCode,
-    pub(super) names: bool,
+pub(crate) struct Look {
+    pub(crate) full: StatusCode,
+    pub(crate) names: bool,
 }
 
 impl Look {

@@ -14,7 +14,7 @@ use crate::ConfigError;
 /// Turns rejections into responses: see the [module](crate::respond).
 #[derive(Clone)]
 pub struct RespondLayer<M = RejectionsOnly, B = KnownBody> {
-    pub(super) look: Look,
+    pub(crate) look: Look,
     pub(super) map: M,
     pub(super) body: B,
 }

@@ -34,6 +34,13 @@ struct Account {
     /// Until when what is counted belongs to the book's current page.
     page_ends: AtomicU64,
     book: Mutex<Book>,
+    terms: Terms,
+}
+
+/// What it was made of.
+enum Terms {
+    Budget(BudgetConfig),
+    Throttle(ThrottleConfig),
 }
 
 struct Book {
@@ -72,20 +79,21 @@ impl RetryBudget {
         };
         config.check()?;
         let kind = Kind::Throttle(Throttle::new(&config));
-        Ok(Self::with(kind, Duration::MAX))
+        Ok(Self::with(kind, Duration::MAX, Terms::Throttle(config)))
     }
 
     fn of(config: &BudgetConfig) -> Self {
         let budget = Budget::new(config, Moment::now().since_beginning());
         let ends = budget.ends();
-        Self::with(Kind::Budget(budget), ends)
+        Self::with(Kind::Budget(budget), ends, Terms::Budget(*config))
     }
 
-    fn with(kind: Kind, page_ends: Duration) -> Self {
+    fn with(kind: Kind, page_ends: Duration, terms: Terms) -> Self {
         Self(Arc::new(Account {
             counted: Striped::new(),
             page_ends: AtomicU64::new(nanos(page_ends)),
             book: Mutex::new(Book { kind, entered: 0 }),
+            terms,
         }))
     }
 
@@ -195,6 +203,29 @@ impl Account {
 impl Default for RetryBudget {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// `0.2 of the requests, at least 10 a second, over 10s`
+impl fmt::Display for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.terms {
+            Terms::Budget(BudgetConfig {
+                ratio,
+                min_per_second,
+                ttl,
+            }) => write!(
+                f,
+                "{ratio} of the requests, at least {min_per_second} a second, over {ttl:?}"
+            ),
+            Terms::Throttle(ThrottleConfig {
+                max_tokens,
+                token_ratio,
+            }) => write!(
+                f,
+                "throttle of {max_tokens} tokens, {token_ratio} a success"
+            ),
+        }
     }
 }
 

@@ -28,13 +28,13 @@ pub(crate) struct Core<P, R> {
 
 /// Everything but who decides and who listens.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
-    pub(super) attempts: u32,
-    pub(super) backoff: Backoff,
-    pub(super) budget: Option<RetryBudget>,
-    pub(super) max_retry_after: Duration,
-    pub(super) max_ready_wait: Duration,
-    pub(super) replay_limit: usize,
+pub(crate) struct Settings {
+    pub(crate) attempts: u32,
+    pub(crate) backoff: Backoff,
+    pub(crate) budget: Option<RetryBudget>,
+    pub(crate) max_retry_after: Duration,
+    pub(crate) max_ready_wait: Duration,
+    pub(crate) replay_limit: usize,
 }
 
 /// Tries again what failed: see the [module](crate::retry).
@@ -145,11 +145,11 @@ impl<P, R> fmt::Debug for RetryLayer<P, R> {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RetryBuilder<P = RetryErrors, R = AsItComes> {
-    name: Option<String>,
-    settings: Settings,
-    policy: P,
-    receive: R,
-    observer: Option<Arc<dyn Observer>>,
+    pub(crate) name: Option<String>,
+    pub(crate) settings: Settings,
+    pub(crate) policy: P,
+    pub(crate) receive: R,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl<P, R> RetryBuilder<P, R> {

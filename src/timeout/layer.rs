@@ -31,12 +31,15 @@ pub trait PerRequest<Req> {
 
 /// The same limit for every request.
 #[derive(Debug, Clone, Copy)]
-pub struct Fixed(Duration);
+pub struct Fixed(
+    /// `None`: no limit of its own. A standard stack can leave it out without being of another type.
+    pub(crate) Option<Duration>,
+);
 
 impl<Req> PerRequest<Req> for Fixed {
     #[inline]
     fn timeout(&self, _: &Req) -> Option<Duration> {
-        Some(self.0)
+        self.0
     }
 }
 
@@ -81,7 +84,7 @@ impl TimeoutLayer {
     #[must_use]
     pub const fn new(timeout: Duration) -> Self {
         Self {
-            policy: Fixed(timeout),
+            policy: Fixed(Some(timeout)),
             cover: HeadOnly,
             teller: Teller::new(&TIMEOUT),
         }
@@ -112,7 +115,7 @@ impl TimeoutLayer {
 
     /// A layer with more settings.
     pub fn builder() -> TimeoutBuilder {
-        TimeoutBuilder::of(Fixed(DEFAULT), HeadOnly)
+        TimeoutBuilder::of(Fixed(Some(DEFAULT)), HeadOnly)
     }
 }
 
@@ -152,15 +155,18 @@ impl<P: fmt::Debug, B: fmt::Debug> fmt::Debug for TimeoutLayer<P, B> {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TimeoutBuilder<P = Fixed, B = HeadOnly> {
-    name: Option<String>,
+    /// What it calls itself: a stack can have more than one.
+    layer: &'static str,
+    pub(crate) name: Option<String>,
     pub(crate) policy: P,
     pub(crate) cover: B,
-    observer: Option<Arc<dyn Observer>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl<P, B> TimeoutBuilder<P, B> {
     pub(crate) const fn of(policy: P, cover: B) -> Self {
         Self {
+            layer: LAYER,
             name: None,
             policy,
             cover,
@@ -168,9 +174,17 @@ impl<P, B> TimeoutBuilder<P, B> {
         }
     }
 
+    /// The same for a layer that goes by another name.
+    #[cfg(feature = "http")]
+    pub(crate) const fn called(mut self, layer: &'static str) -> Self {
+        self.layer = layer;
+        self
+    }
+
     /// The same with another policy.
     fn by<Q>(self, policy: Q) -> TimeoutBuilder<Q, B> {
         TimeoutBuilder {
+            layer: self.layer,
             name: self.name,
             policy,
             cover: self.cover,
@@ -195,7 +209,7 @@ impl<P, B> TimeoutBuilder<P, B> {
         self,
         policy: impl FnOnce(P) -> Q,
     ) -> Result<TimeoutLayer<Q, B>, ConfigError> {
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(TIMEOUT.name()))?;
+        let origin = origin(self.layer, self.name.as_deref().unwrap_or(TIMEOUT.name()))?;
         Ok(TimeoutLayer {
             policy: policy(self.policy),
             cover: self.cover,
@@ -204,11 +218,19 @@ impl<P, B> TimeoutBuilder<P, B> {
     }
 }
 
+impl TimeoutBuilder {
+    /// With this limit, or none.
+    #[cfg(feature = "http")]
+    pub(crate) fn maybe(self, timeout: Option<Duration>) -> Self {
+        self.by(Fixed(timeout))
+    }
+}
+
 impl<P> TimeoutBuilder<P> {
     /// How long a call may take: longer than nothing, at most 24 hours; 30 seconds by default, which is long enough to break
     /// nobody and short enough to end what hangs.
     pub fn timeout(self, timeout: Duration) -> TimeoutBuilder<Fixed> {
-        self.by(Fixed(timeout))
+        self.by(Fixed(Some(timeout)))
     }
 
     /// How long a call may take, by its request: see [`TimeoutLayer::per_request`].
@@ -238,7 +260,9 @@ impl TimeoutBuilder<Fixed> {
     ///
     /// When a value is out of its range.
     pub fn build(self) -> Result<TimeoutLayer, ConfigError> {
-        check("timeout", self.policy.0)?;
+        if let Some(timeout) = self.policy.0 {
+            check("timeout", timeout)?;
+        }
         self.finish(|policy| policy)
     }
 }

@@ -63,7 +63,8 @@ const LAYER: &str = "deadline";
 /// One reading of the clock, and one allocation for the value of the header. Neither, where there is no deadline.
 #[derive(Clone)]
 pub struct DeadlineLayer {
-    header: HeaderName,
+    /// `None`: nothing is written.
+    header: Option<HeaderName>,
 }
 
 impl DeadlineLayer {
@@ -71,8 +72,17 @@ impl DeadlineLayer {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            header: TIMEOUT_MS.clone(),
+            header: Some(TIMEOUT_MS.clone()),
         }
+    }
+
+    /// The same type, which does nothing.
+    pub(crate) fn off(self) -> Self {
+        Self { header: None }
+    }
+
+    pub(crate) fn header_name(&self) -> &str {
+        self.header.as_ref().map_or("", HeaderName::as_str)
     }
 
     /// Writes this header in place of `x-request-timeout-ms`.
@@ -81,7 +91,7 @@ impl DeadlineLayer {
     ///
     /// When it is no name of a header, or gRPC's own.
     pub fn header(mut self, name: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.header = checked(LAYER, name.as_ref())?;
+        self.header = Some(checked(LAYER, name.as_ref())?);
         Ok(self)
     }
 }

@@ -17,11 +17,11 @@ use crate::{Grown, Reason, Rejection, WithRejection, context};
 #[derive(Debug, Clone)]
 pub struct Deadline<S> {
     inner: S,
-    header: HeaderName,
+    header: Option<HeaderName>,
 }
 
 impl<S> Deadline<S> {
-    pub(super) fn new(inner: S, header: HeaderName) -> Self {
+    pub(super) fn new(inner: S, header: Option<HeaderName>) -> Self {
         Self { inner, header }
     }
 
@@ -37,6 +37,9 @@ impl<S> Deadline<S> {
 
     /// Writes what is left from `now`; false when there is nothing left.
     fn write(&self, request: &mut impl HttpRequest, deadline: Moment, now: Moment) -> bool {
+        let Some(header) = &self.header else {
+            return true;
+        };
         let left = deadline.since(now);
         if left.is_zero() {
             return false;
@@ -45,7 +48,7 @@ impl<S> Deadline<S> {
         let (form, name) = if ContentType::of(headers).is_grpc() {
             (Form::Grpc, &GRPC_TIMEOUT)
         } else {
-            (Form::Millis, &self.header)
+            (Form::Millis, header)
         };
         let shorter = form.of_header(headers, name).is_some_and(|own| own <= left);
         if !shorter {

@@ -74,6 +74,10 @@ impl AimdBuilder {
         self.check().map(|()| Limit(Kind::Aimd(self)))
     }
 
+    pub(super) const fn range(&self) -> (u32, u32) {
+        (self.min, self.max)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_range(self.initial, self.min, self.max)?;
         if !(0.5..1.0).contains(&self.backoff) {

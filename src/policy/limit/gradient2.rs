@@ -100,6 +100,10 @@ impl Gradient2Builder {
         self.check().map(|()| Limit(Kind::Gradient2(self)))
     }
 
+    pub(super) const fn range(&self) -> (u32, u32) {
+        (self.min, self.max)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_range(self.initial, self.min, self.max)?;
         if !(self.smoothing > 0.0 && self.smoothing <= 1.0) {

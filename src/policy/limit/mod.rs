@@ -59,6 +59,15 @@ impl Limit {
         Self(Kind::Gradient2(Gradient2Builder::new()))
     }
 
+    /// One that adapts, up to this many.
+    #[cfg(feature = "http")]
+    pub(crate) fn up_to(most: u32) -> Self {
+        let most = most.clamp(1, MAX_LIMIT);
+        let least = DEFAULT_MIN.min(most);
+        let gradient2 = Gradient2Builder::new().initial(least).min(least).max(most);
+        Self(Kind::Gradient2(gradient2))
+    }
+
     /// One that grows by one while it is used and shrinks by a tenth when calls are dropped or take too
     /// long (additive increase, multiplicative decrease).
     ///
@@ -88,6 +97,30 @@ impl Limit {
     /// Whether the limit ever changes: if not, nobody needs to measure anything.
     pub(crate) const fn is_adaptive(&self) -> bool {
         !matches!(self.0, Kind::Fixed(_))
+    }
+}
+
+impl Limit {
+    /// The least and the most that it can be.
+    #[cfg(feature = "http")]
+    pub(crate) const fn range(&self) -> (u32, u32) {
+        match &self.0 {
+            Kind::Fixed(limit) => (*limit, *limit),
+            Kind::Aimd(aimd) => aimd.range(),
+            Kind::Gradient2(gradient2) => gradient2.range(),
+        }
+    }
+}
+
+/// `fixed at 64` or `adaptive (Gradient2), 20 to 200`
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, (min, max)) = match &self.0 {
+            Kind::Fixed(limit) => return write!(f, "fixed at {limit}"),
+            Kind::Aimd(aimd) => ("AIMD", aimd.range()),
+            Kind::Gradient2(gradient2) => ("Gradient2", gradient2.range()),
+        };
+        write!(f, "adaptive ({name}), {min} to {max}")
     }
 }
 

@@ -5,6 +5,7 @@
 mod count;
 mod time;
 
+use std::fmt;
 use std::time::Duration;
 
 use self::{count::CountSamples, time::TimeSamples};
@@ -113,6 +114,16 @@ impl Window {
             }
         }
         Ok(())
+    }
+}
+
+/// `10s` or `100 calls`
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.extent {
+            Extent::Count(calls) => write!(f, "{calls} calls"),
+            Extent::Time(span) => write!(f, "{span:?}"),
+        }
     }
 }
 

@@ -1,0 +1,32 @@
+//! The standard stack around reqwest's client.
+
+use crate::http;
+use crate::stack::{ClientBuilder, Http};
+
+/// The standard stack around reqwest's client: correlation, timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline.
+///
+/// ```no_run
+/// use mainstay::reqwest::SendThrough;
+/// use std::time::Duration;
+///
+/// # async fn example(url: &str, order: String) -> Result<(), mainstay::BoxError> {
+/// let client = reqwest::Client::new();
+/// let payments: mainstay::reqwest::Client = mainstay::reqwest::client("payments")
+///     .timeout(Duration::from_secs(2))
+///     .retry(3)
+///     .build()?
+///     .wrap(client.clone());
+///
+/// let receipt = client.post(url).body(order).send_through(&payments).await?.text().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It is the same as [`http::client`]. See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
+/// settings. reqwest's own `timeout` and `retry` are best left alone.
+pub fn client(name: impl Into<String>) -> ClientBuilder<Http> {
+    http::client(name)
+}
+
+/// reqwest's client in the stack that [`client`] builds.
+pub type Client = http::Client<::reqwest::Client>;

@@ -1,0 +1,28 @@
+//! The time limit of a call through reqwest covers its body, too.
+
+use std::task::Context;
+
+use reqwest::{Body, Response};
+
+use super::track::rebuilt;
+use crate::http::{BodyLimits, TimedBody};
+use crate::timeout::{Answered, Asked, Cover};
+
+/// A response whose body is there, or is not limited, stays as it is. Any other's body is boxed once more.
+impl Cover<Response> for BodyLimits {
+    type Response = Response;
+
+    fn begin(self, asked: Asked) -> Self {
+        <Self as Cover<http::Response<Body>>>::begin(self, asked)
+    }
+
+    fn cover(&self, response: Response, call: &Answered<'_>, cx: &mut Context<'_>) -> Response {
+        if response.content_length() == Some(0) {
+            return response;
+        }
+        rebuilt(response, |response| {
+            let timed: http::Response<TimedBody<Body>> = self.cover(response, call, cx);
+            timed.map(|body| body.untimed_or(Body::wrap))
+        })
+    }
+}

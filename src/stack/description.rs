@@ -1,0 +1,147 @@
+//! What a standard stack says of itself.
+
+use std::fmt;
+
+/// A standard stack, told layer by layer: see [`ServerStack::describe`](super::ServerStack::describe).
+///
+/// Its `Display` is for a log line at start-up:
+///
+/// ```
+/// let stack = mainstay::http::server("orders").build()?;
+/// println!("{}", stack.describe()); // or just `stack`
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    kind: &'static str,
+    name: String,
+    layers: Vec<DescribedLayer>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// One layer of a [`Description`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedLayer {
+    layer: &'static str,
+    /// `None`: left out.
+    settings: Option<Vec<(&'static str, String)>>,
+}
+
+/// Something in a standard stack that works, but not as it was meant, most likely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    pub(super) fields: Vec<&'static str>,
+    pub(super) text: String,
+}
+
+impl Description {
+    /// What kind of stack it is: `http server`, `grpc server`, `http client`, `grpc client`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.kind
+    }
+
+    /// The stack's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The layers, the outermost first, also those that were left out.
+    #[must_use]
+    pub fn layers(&self) -> &[DescribedLayer] {
+        &self.layers
+    }
+
+    /// What is unwise in its settings. They were logged when the stack was built (feature `tracing`).
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    pub(super) fn new(kind: &'static str, name: &str) -> Self {
+        Self {
+            kind,
+            name: name.to_owned(),
+            layers: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Says once what is unwise.
+    pub(super) fn log(&self) {
+        #[cfg(feature = "tracing")]
+        for warning in &self.warnings {
+            tracing::warn!(stack = self.name, kind = self.kind, "{warning}");
+        }
+    }
+
+    pub(super) fn push(
+        &mut self,
+        layer: &'static str,
+        settings: Option<Vec<(&'static str, String)>>,
+    ) {
+        self.layers.push(DescribedLayer { layer, settings });
+    }
+}
+
+impl DescribedLayer {
+    /// Which layer: `timeout`, `circuit_breaker`, ... as in rejections and events.
+    #[must_use]
+    pub fn layer(&self) -> &str {
+        self.layer
+    }
+
+    /// Whether it is there; a layer that was left out lets everything through.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.settings.is_some()
+    }
+
+    /// Its settings, by the names of the builder's methods.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        let settings = self.settings.iter().flatten();
+        settings.map(|(name, value)| (*name, value.as_str()))
+    }
+}
+
+impl Warning {
+    /// The settings that do not go together, by the names of the builder's methods.
+    #[must_use]
+    pub fn fields(&self) -> &[&'static str] {
+        &self.fields
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.kind, self.name)?;
+        for layer in &self.layers {
+            write!(f, "\n  {layer}")?;
+        }
+        for warning in &self.warnings {
+            write!(f, "\n  warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DescribedLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<16}", self.layer)?;
+        if !self.is_on() {
+            return f.write_str("off");
+        }
+        for (n, (name, value)) in self.settings().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            write!(f, "{comma}{name} = {value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,224 @@
+//! Standard stacks: the layers in the right order, with numbers that go together, in five lines.
+//!
+//! Most of what goes wrong with resilience is not in a layer but between them: a retry inside of the circuit breaker, a limit that each
+//! connection has anew, an attempt that may take longer than the whole call. A standard stack has one order, whatever order its methods are called in; it
+//! shares what must be shared; and [`build`](ClientBuilder::build) checks its numbers against each other.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//!
+//! # fn app() -> Result<Router, mainstay::ConfigError> {
+//! let app = Router::new()
+//!     .route("/orders", get(|| async { "none" }))
+//!     .layer(mainstay::http::server("orders").build()?);
+//! # Ok(app)
+//! # }
+//! ```
+//!
+//! | to wrap | begin with | and end with |
+//! |---|---|---|
+//! | an axum router, any other HTTP server | [`http::server`](crate::http::server) | `router.layer(stack)` |
+//! | a tonic server, also one that serves HTTP on the same port | [`grpc::server`](crate::grpc::server) | `Server::builder().layer(stack)` |
+//! | tonic's channel | [`grpc::client`](crate::grpc::client) | `UsersClient::new(stack.wrap(channel))` |
+//! | reqwest's client | `reqwest::client` | `stack.wrap(client)`, then `builder.send_through(&wrapped)` |
+//! | hyper-util's client, any other HTTP client | [`http::client`](crate::http::client) | `stack.wrap(client)` |
+//!
+//! With nothing called, each stack is one that can be deployed. Every method of [`ServerBuilder`] and [`ClientBuilder`] says what its layer does by itself, why, and
+//! where the number comes from. It takes the one number that matters most, or a builder of the layer (see [`Refine`]); a `without_` method leaves
+//! a layer out, and the type stays the same.
+//!
+//! # The order
+//!
+//! ```text
+//!          server                                         client
+//!
+//!      a request comes                               a call is made
+//!            |                                             |
+//!   +--------v---------+                          +--------v---------+
+//!   |   correlation    | one ID for all that      |   correlation    | takes the ID along
+//!   +--------v---------+ happens from here on     +--------v---------+
+//!   |     respond      | rejections become        |     timeout      | for all attempts together
+//!   +--------v---------+ answers                  +--------v---------+
+//!   :  request layers  : yours, if any            |      retry       | each attempt anew, from here
+//!   +--------v---------+                          +--------v---------+
+//!   |     timeout      | the caller's too, and    :  attempt layers  : yours, if any
+//!   +--------v---------+ bodies that stand still  +--------v---------+
+//!   |    load shed     | before work is begun     | circuit breaker  | sees every attempt
+//!   +--------v---------+                          +--------v---------+
+//!   |     bulkhead     | until the body's end     |     bulkhead     | held by attempts, not by waits
+//!   +--------v---------+                          +--------v---------+
+//!            |                                    | attempt timeout  | a hung attempt is a failure
+//!      your service                               +--------v---------+
+//!                                                 |     deadline     | told to the next service
+//!                                                 +--------v---------+
+//!                                                          |
+//!                                                     the network
+//! ```
+//!
+//! Why so: what a server's time limit ends must give back its place, so the place is inside of it. An answer that nobody waits for any
+//! more is worth nothing, so the time limit of a client is outside of its retries; and a circuit breaker must see what a retry would hide, so
+//! it is inside of them. An attempt that waits for its next one holds no place, and one that hangs must be a failure before it is a cancelled call.
+//!
+//! # What is shared
+//!
+//! ```text
+//!   let stack = http::server("orders").build()?;         one limit, one bulkhead
+//!
+//!        stack ----clone----> stack                      the same limit, the same bulkhead
+//!          |                    |
+//!      layer() for          layer() for                  a service for each route, each
+//!      /a   /b  ...         /c   /d  ...                 connection: still the same
+//!          |    |               |    |
+//!      +---v----v---------------v----v---+
+//!      |     in flight: 3 of at most 256 |
+//!      +---------------------------------+
+//!
+//!   http::server("orders").build()?  once more           another limit, another bulkhead
+//! ```
+//!
+//! State belongs to the stack that was built. So build one stack for each upstream, and one for all that a server may do at the same time, and clone
+//! it where it is needed. A stack that is built for each request, or for each connection, remembers nothing.
+//!
+//! # What does not go together
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let error = mainstay::http::client("payments")
+//!     .timeout(Duration::from_secs(2))
+//!     .attempt_timeout(Duration::from_secs(5))
+//!     .build()
+//!     .unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "http client: attempt_timeout = 5s is refused: must be at most timeout, which is 2s: \
+//!      it could never end an attempt; 616ms would fit 3 attempts"
+//! );
+//! ```
+//!
+//! What works, but hardly as it was meant, is a [`Warning`]: the stack lists it, and it is logged when the stack is built (feature `tracing`).
+//!
+//! # What a stack says of itself
+//!
+//! ```
+//! let stack = mainstay::http::server("orders").bulkhead(256).without_load_shed().build()?;
+//! assert_eq!(
+//!     stack.to_string(),
+//!     "http server `orders`\n  \
+//!        correlation     fields = x-correlation-id x-request-id\n  \
+//!        respond         full_as = 503, show_names = false\n  \
+//!        timeout         timeout = 30s, body_idle = 60s, header = x-request-timeout-ms\n  \
+//!        load_shed       off\n  \
+//!        bulkhead        limit = 256, queue = none"
+//! );
+//! let bulkhead = &stack.describe().layers()[4];
+//! assert_eq!(bulkhead.settings().next(), Some(("limit", "256")));
+//! # Ok::<_, mainstay::ConfigError>(())
+//! ```
+//!
+//! # What it rejects, what dropping a call does, what it costs
+//!
+//! That of its layers: nothing is added. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
+//! any layer that changes it.
+
+mod client;
+mod client_stack;
+mod description;
+mod judge;
+mod numbers;
+mod part;
+mod protocol;
+mod refine;
+mod server;
+mod server_stack;
+mod service;
+mod tell;
+
+pub use client::ClientBuilder;
+pub use client_stack::ClientStack;
+pub use description::{DescribedLayer, Description, Warning};
+pub use judge::{Judge, Judgement, Tracker};
+pub use protocol::{Grpc, Http, Protocol};
+pub use refine::Refine;
+pub use server::ServerBuilder;
+pub use server_stack::ServerStack;
+pub use service::{AttemptService, ClientService, LimitedService, ServerService};
+
+use std::time::Duration;
+
+use self::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers};
+use self::refine::{StackBulkhead, StackTimeout};
+use crate::bulkhead::BulkheadBuilder;
+use crate::retry::Settings;
+use crate::{ConfigError, name};
+
+/// How many calls may be in flight, where nothing else is said: Envoy's `circuit_breakers.thresholds.max_requests`.
+const IN_FLIGHT: u32 = 1024;
+
+/// How long a body may stand still, where nothing else is said.
+const BODY_IDLE: Duration = Duration::from_secs(60);
+
+fn check_name(kind: &'static str, name: &str) -> Result<(), ConfigError> {
+    name::check(kind, name)
+}
+
+/// The bulkhead of a stack.
+fn bulkhead() -> StackBulkhead {
+    BulkheadBuilder::tracked_by(Judge::HTTP)
+        .maybe_queued()
+        .limit(IN_FLIGHT)
+}
+
+/// One that lets everything through.
+fn no_bulkhead(tracker: Tracker) -> StackBulkhead {
+    BulkheadBuilder::tracked_by(tracker)
+        .unlimited()
+        .maybe_queued()
+}
+
+/// One that ends nothing.
+fn no_timeout() -> StackTimeout {
+    let mut timeout = crate::http::timeout().ignore_inbound().without_body_idle();
+    timeout.policy.own = None;
+    timeout
+}
+
+impl BodyNumbers {
+    fn of(timeout: Option<&StackTimeout>) -> Self {
+        let cover = timeout.map(|timeout| timeout.cover);
+        Self {
+            whole: cover.is_some_and(|cover| cover.whole),
+            idle: cover
+                .and_then(|cover| cover.idle)
+                .filter(|idle| *idle != BODY_IDLE),
+        }
+    }
+}
+
+impl BulkheadNumbers {
+    fn of(bulkhead: &StackBulkhead) -> Self {
+        Self {
+            limit: bulkhead.limit,
+            max_wait: bulkhead.mode.max_wait,
+        }
+    }
+}
+
+impl RetryNumbers {
+    fn of(settings: Option<&Settings>) -> Self {
+        match settings {
+            Some(settings) => Self {
+                attempts: settings.attempts,
+                backoff: settings.backoff,
+                has_budget: settings.budget.is_some(),
+                replay_limit: settings.replay_limit,
+            },
+            None => Self {
+                attempts: 1,
+                backoff: crate::Backoff::default(),
+                has_budget: true,
+                replay_limit: 0,
+            },
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Builds the stack of a server.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::{Identity, Stack};
+
+use super::description::Description;
+use super::judge::Judge;
+use super::numbers::{BodyNumbers, BulkheadNumbers, Checks};
+use super::part::{Named, Part};
+use super::refine::{Refine, StackBulkhead, StackLoadShed, StackTimeout};
+use super::server_stack::ServerStack;
+use super::tell;
+use crate::correlation::{CorrelationLayer, Server};
+use crate::load_shed::LoadShedLayer;
+use crate::respond::RespondLayer;
+use crate::{ConfigError, Limit, Observer};
+
+/// Builds a [`ServerStack`]: begin with [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server).
+///
+/// What each layer is by itself, and why, is said at its method. The order in which the methods are called makes no difference.
+///
+/// ```
+/// use mainstay::{CorrelationLayer, Limit, http};
+/// use std::time::Duration;
+///
+/// let stack = http::server("orders")
+///     .timeout(Duration::from_secs(2))
+///     .load_shed(Limit::adaptive())
+///     .bulkhead(256)
+///     .correlation(CorrelationLayer::server().ignore_inbound())
+///     .build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ServerBuilder<W = Identity> {
+    kind: &'static str,
+    name: String,
+    correlation: Part<CorrelationLayer<Server>>,
+    respond: RespondLayer,
+    with: W,
+    timeout: Part<StackTimeout>,
+    load_shed: Part<StackLoadShed>,
+    bulkhead: Part<StackBulkhead>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl ServerBuilder {
+    pub(crate) fn new(kind: &'static str, name: String) -> Self {
+        Self {
+            kind,
+            name,
+            correlation: Part::Default,
+            respond: RespondLayer::new(),
+            with: Identity::new(),
+            timeout: Part::Default,
+            load_shed: Part::Default,
+            bulkhead: Part::Default,
+            observer: None,
+        }
+    }
+}
+
+fn load_shed(limit: Limit) -> StackLoadShed {
+    StackLoadShed::tracked_by(Judge::HTTP).limit(limit)
+}
+
+impl<W> ServerBuilder<W> {
+    /// Whose correlation ID counts: by default the caller's, from `x-correlation-id` or `x-request-id`, if it is valid; else a new one is made.
+    pub fn correlation(mut self, correlation: CorrelationLayer<Server>) -> Self {
+        self.correlation = Part::Set(correlation);
+        self
+    }
+
+    /// Leaves the correlation ID to somebody else.
+    pub fn without_correlation(mut self) -> Self {
+        self.correlation = Part::Off;
+        self
+    }
+
+    /// How rejections are answered: by default 503 or 504 with problem details, in gRPC by a status, without the names of layers.
+    pub fn respond(mut self, respond: RespondLayer) -> Self {
+        self.respond = respond;
+        self
+    }
+
+    /// A layer of another kind, between those that are for every request (correlation, respond) and those that limit: for authentication, say, which is
+    /// to come before a place is taken. Its error must be one that [`RespondLayer`] can answer: a rejection or [`Infallible`](std::convert::Infallible). Of
+    /// several, the first is the outermost. What is to see every request goes around the stack, what is to see only what was let through goes around
+    /// the service.
+    pub fn with_request_layer<L>(self, layer: L) -> ServerBuilder<Stack<L, W>> {
+        ServerBuilder {
+            kind: self.kind,
+            name: self.name,
+            correlation: self.correlation,
+            respond: self.respond,
+            with: Stack::new(layer, self.with),
+            timeout: self.timeout,
+            load_shed: self.load_shed,
+            bulkhead: self.bulkhead,
+            observer: self.observer,
+        }
+    }
+
+    /// How long a request may take up to the head of its response: 30 seconds by default, which is long enough to break nobody and short enough to end what
+    /// hangs. A caller's own limit (`grpc-timeout`, `x-request-timeout-ms`) holds where it is shorter. A body that makes no
+    /// progress is ended after 60 seconds, as long as nginx waits (`proxy_read_timeout`). To refine that, give it what
+    /// [`http::timeout()`](crate::http::timeout()) begins.
+    pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
+        self.timeout.refine(limit, crate::http::timeout());
+        self
+    }
+
+    /// No time limit at all: neither of requests nor of bodies, and callers are not asked.
+    pub fn without_timeout(mut self) -> Self {
+        self.timeout = Part::Off;
+        self
+    }
+
+    /// How many requests may be in flight before others are shed: by default a limit that adapts to latency, from 20 (as in Netflix's concurrency-limits) up to
+    /// what the bulkhead lets through.
+    pub fn load_shed(mut self, limit: impl Refine<StackLoadShed>) -> Self {
+        self.load_shed.refine(limit, load_shed(Limit::adaptive()));
+        self
+    }
+
+    /// Sheds nothing.
+    pub fn without_load_shed(mut self) -> Self {
+        self.load_shed = Part::Off;
+        self
+    }
+
+    /// How many requests may be in flight whatever their latency is: 1024 by default, without a queue, which is what Envoy lets through to a cluster
+    /// (`circuit_breakers.thresholds.max_requests`).
+    pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
+        self.bulkhead.refine(bulkhead, super::bulkhead());
+        self
+    }
+
+    /// As many requests in flight as the load shedder lets through.
+    pub fn without_bulkhead(mut self) -> Self {
+        self.bulkhead = Part::Off;
+        self
+    }
+
+    /// Tells this observer what all the layers decide that have none of their own.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// The stack, or which setting is refused and why.
+    ///
+    /// # Errors
+    ///
+    /// When a layer refuses a value, or two settings contradict each other: the error names both, and what would fit. What is only unwise becomes a
+    /// [warning](Description::warnings).
+    pub fn build(self) -> Result<ServerStack<W>, ConfigError> {
+        super::check_name(self.kind, &self.name)?;
+        let named = Named::new(&self.name, self.observer);
+        let mut told = Description::new(self.kind, &self.name);
+
+        let correlation = self.correlation.or_default(CorrelationLayer::server);
+        told.push("correlation", correlation.as_ref().map(tell::correlation));
+        told.push("respond", Some(tell::respond(&self.respond)));
+
+        let timeout = self.timeout.or_default(crate::http::timeout);
+        told.push("timeout", timeout.as_ref().map(tell::timeout));
+        let total = timeout.as_ref().and_then(|timeout| timeout.policy.own);
+        let body = BodyNumbers::of(timeout.as_ref());
+        let mut timeout = timeout.unwrap_or_else(super::no_timeout);
+        named.give(&mut timeout.name, &mut timeout.observer);
+        let timeout = timeout.build()?;
+
+        // Before the load shedder, whose own limit follows from it.
+        let bulkhead = self.bulkhead.or_default(super::bulkhead);
+        let told_bulkhead = bulkhead.as_ref().map(tell::bulkhead);
+        let places = bulkhead.as_ref().map(BulkheadNumbers::of);
+        let mut bulkhead = bulkhead.unwrap_or_else(|| super::no_bulkhead(Judge::HTTP));
+        named.give(&mut bulkhead.name, &mut bulkhead.observer);
+        let bulkhead = bulkhead.build()?;
+
+        let load_shed = self.load_shed.or_default(|| {
+            let most = places.map_or(super::IN_FLIGHT, |places| places.limit);
+            load_shed(Limit::up_to(most))
+        });
+        told.push("load_shed", load_shed.as_ref().map(tell::load_shed));
+        told.push("bulkhead", told_bulkhead);
+        let limit = load_shed.as_ref().map(|load_shed| load_shed.limit);
+        let load_shed = match load_shed {
+            Some(mut load_shed) => {
+                named.give(&mut load_shed.name, &mut load_shed.observer);
+                load_shed.build()?
+            }
+            None => LoadShedLayer::off(Judge::HTTP),
+        };
+
+        let mut checks = Checks::new(self.kind);
+        checks.timeout(total, body)?;
+        if let Some(places) = places {
+            checks.queue(total, places)?;
+        }
+        if let (Some(limit), Some(places)) = (&limit, places) {
+            checks.load_shed(limit, places);
+        }
+        told.warnings = checks.warnings();
+        told.log();
+
+        Ok(ServerStack {
+            correlation: correlation.unwrap_or_else(|| CorrelationLayer::server().off()),
+            respond: self.respond,
+            with: self.with,
+            timeout,
+            load_shed,
+            bulkhead,
+            description: Arc::new(told),
+        })
+    }
+}
+
+impl<W> fmt::Debug for ServerBuilder<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder")
+            .field("kind", &self.kind)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

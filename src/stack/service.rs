@@ -1,0 +1,83 @@
+//! The services of standard stacks: newtypes, so that a type that is named, and an error that names it, stay short.
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::judge::Tracker;
+use super::protocol::{Http, Protocol};
+use crate::bulkhead::{Bulkhead, Queued};
+use crate::circuit_breaker::CircuitBreaker;
+use crate::correlation::{Client, Correlation};
+use crate::http::{BodyLimits, Deadline, HttpLimit};
+use crate::load_shed::{Limited, LoadShed};
+use crate::respond::Respond;
+use crate::retry::Retry;
+use crate::timeout::Timeout;
+use crate::{Carry, WithRejection};
+
+/// A service behind the outer layers of a [`ServerStack`](super::ServerStack): correlation and respond.
+#[derive(Clone)]
+pub struct ServerService<T>(pub(super) Correlation<Respond<T>>);
+
+/// A service behind the inner layers of a [`ServerStack`](super::ServerStack): timeout, load shed and bulkhead.
+#[derive(Clone)]
+pub struct LimitedService<S>(pub(super) Limits<S>);
+
+type Limits<S> =
+    Timeout<LoadShed<Bulkhead<S, Queued, Tracker>, Limited<Tracker>>, HttpLimit, BodyLimits>;
+
+/// A service behind the outer layers of a [`ClientStack`](super::ClientStack): correlation, timeout and retry.
+#[derive(Clone)]
+pub struct ClientService<T, P: Protocol = Http>(pub(super) Calls<T, P>);
+
+type Calls<T, P> = Correlation<
+    Timeout<Retry<T, <P as Protocol>::Policy, <P as Protocol>::Receive>, HttpLimit, BodyLimits>,
+    Client,
+>;
+
+/// A service behind the inner layers of a [`ClientStack`](super::ClientStack), which see each attempt: circuit breaker, bulkhead,
+/// attempt timeout and deadline.
+#[derive(Clone)]
+pub struct AttemptService<S>(pub(super) Attempts<S>);
+
+type Attempts<S> = CircuitBreaker<Bulkhead<Timeout<Deadline<S>>, Queued, Tracker>, Tracker>;
+
+macro_rules! services {
+    ($($name:ident<$inner:ident $(, $protocol:ident)?> is $stack:ty where $($bound:ty: $trait:ident $(<$arg:ty>)?),*;)*) => {$(
+        impl<Req, $inner $(, $protocol: Protocol)?> Service<Req> for $name<$inner $(, $protocol)?>
+        where
+            $($bound: $trait $(<$arg>)?,)*
+            $stack: Service<Req>,
+        {
+            type Response = <$stack as Service<Req>>::Response;
+            type Error = <$stack as Service<Req>>::Error;
+            type Future = <$stack as Service<Req>>::Future;
+
+            #[inline]
+            fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+                self.0.poll_ready(cx)
+            }
+
+            #[inline]
+            fn call(&mut self, request: Req) -> Self::Future {
+                self.0.call(request)
+            }
+        }
+
+        impl<$inner: fmt::Debug $(, $protocol: Protocol)?> fmt::Debug for $name<$inner $(, $protocol)?> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).finish()
+            }
+        }
+    )*};
+}
+
+// What a user can do something about comes first, so that it is what the compiler speaks of.
+services! {
+    ServerService<T> is Correlation<Respond<T>> where T: Service<Req>;
+    LimitedService<S> is Limits<S> where S: Service<Req>, S::Error: WithRejection;
+    ClientService<T, P> is Calls<T, P> where T: Service<Req>, Req: Carry;
+    AttemptService<S> is Attempts<S> where S: Service<Req>, S::Error: WithRejection;
+}

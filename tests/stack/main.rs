@@ -1,0 +1,14 @@
+//! The standard stacks, as their users have them: on real sockets, stored in structs, shared.
+#![cfg(feature = "full")]
+
+mod clashes;
+mod clients;
+mod servers;
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[allow(unreachable_pub, reason = "generated")]
+mod users {
+    include!("../../examples/proto/users.rs");
+}

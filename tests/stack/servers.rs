@@ -1,0 +1,99 @@
+//! The stack of a server under axum, tonic and hyper.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use mainstay::http::{Server, ServerStack};
+use mainstay::{CorrelationLayer, Limit, RespondLayer, http};
+use tower::{Layer, ServiceExt};
+
+use crate::common::{Door, serve, until, within};
+
+/// A stack has a name, so that it can be kept.
+#[derive(Clone)]
+struct Shared {
+    stack: ServerStack,
+}
+
+#[tokio::test]
+async fn five_lines_around_axum() {
+    let app = Router::new()
+        .route("/orders", get(|| async { "none" }))
+        .layer(
+            http::server("orders")
+                .timeout(Duration::from_secs(2))
+                .load_shed(Limit::adaptive())
+                .bulkhead(256)
+                .build()
+                .unwrap(),
+        );
+    let address = serve(app).await;
+    let response = reqwest::get(format!("http://{address}/orders"))
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers().contains_key("x-correlation-id"));
+    assert_eq!(response.text().await.unwrap(), "none");
+}
+
+#[tokio::test]
+async fn one_stack_is_one_limit_for_all_routes_and_routers() {
+    let door = Door::closed();
+    let shared = Shared {
+        stack: http::server("orders").bulkhead(1).build().unwrap(),
+    };
+    let route = |path: &str| {
+        let door = door.clone();
+        let handler = move || async move { door.pass().await };
+        Router::new()
+            .route(path, get(handler))
+            .layer(shared.stack.clone())
+    };
+    let first = serve(route("/a").merge(route("/b"))).await;
+    let second = serve(route("/c")).await;
+    let held = tokio::spawn(reqwest::get(format!("http://{first}/a")));
+    until("one is in", || shared.stack.bulkhead().in_flight() == 1).await;
+    for url in [format!("http://{first}/b"), format!("http://{second}/c")] {
+        let response = within("a rejection", reqwest::get(url)).await.unwrap();
+        assert_eq!(response.status(), 503);
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+    }
+    door.open();
+    assert_eq!(held.await.unwrap().unwrap().status(), 200);
+    until("none is in", || shared.stack.bulkhead().in_flight() == 0).await;
+}
+
+#[tokio::test]
+async fn the_order_of_the_methods_makes_no_difference() {
+    let one = http::server("orders")
+        .bulkhead(10)
+        .timeout(Duration::from_secs(1))
+        .respond(RespondLayer::new().show_names())
+        .without_load_shed()
+        .correlation(CorrelationLayer::server().ignore_inbound());
+    let other = http::server("orders")
+        .correlation(CorrelationLayer::server().ignore_inbound())
+        .without_load_shed()
+        .respond(RespondLayer::new().show_names())
+        .timeout(Duration::from_secs(1))
+        .bulkhead(10);
+    assert_eq!(
+        one.build().unwrap().describe(),
+        other.build().unwrap().describe()
+    );
+}
+
+#[tokio::test]
+async fn a_wrapped_router_can_be_called() {
+    let stack = http::server("orders").build().unwrap();
+    let app: Server<Router> = stack.wrap(Router::new().route("/", get(|| async { "hello" })));
+    let request = axum::http::Request::new(axum::body::Body::empty());
+    let response = app.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let _: Server<Router> = stack.layer(Router::new());
+    println!("{stack}");
+}
