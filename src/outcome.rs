@@ -123,6 +123,11 @@ impl From<Outcome> for Verdict {
 /// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)), so that a classifier
 /// stays the same wherever in a stack its layer stands. Results that are a rejection of a call that
 /// was not sent are never shown to a classifier: they are [`Outcome::Ignored`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot judge a `Result<&{Res}, &{Err}>`",
+    label = "this classifier does not know the results of the service",
+    note = "the error is the grown one (see `mainstay::WithRejection`); for a classifier of your own, write: `impl mainstay::Classify<{Res}, {Err}> for {Self}`"
+)]
 pub trait Classify<Res, Err> {
     /// How it went.
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict;

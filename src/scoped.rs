@@ -26,7 +26,8 @@ impl<S: Scope> Scope for Option<S> {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> Self::Entered<'_> {
-        self.as_ref().map(Scope::enter)
+        // With the path of the method instead of a closure, Rust 1.88 finds that `S` does not live long enough.
+        self.as_ref().map(|scope| scope.enter())
     }
 }
 

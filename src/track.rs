@@ -34,6 +34,12 @@ pub enum Head<P> {
 /// How the responses of a service are judged, and how long a call lasts.
 ///
 /// [`AtResponse`] is the default and leaves the response type alone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot follow a response of type `{Res}`",
+    label = "this layer follows the responses of another protocol",
+    note = "layers that begin in `mainstay::http` or `mainstay::grpc` are for services that answer with `http::Response` or, with mainstay's feature `reqwest`, `reqwest::Response`",
+    note = "for other services, begin with the layer itself: `mainstay::CircuitBreakerLayer::builder()`, `mainstay::BulkheadLayer::builder()`, `mainstay::LoadShedLayer::builder()`"
+)]
 pub trait Track<Res, Err> {
     /// What must be remembered of a head that does not decide.
     type Pending;

@@ -118,6 +118,10 @@ where
 }
 
 /// What a closure over a head may return: an [`Outcome`] or a [`Verdict`].
+#[diagnostic::on_unimplemented(
+    message = "a `{Self}` does not say how a call went",
+    note = "return a `mainstay::Outcome`, or a `mainstay::Verdict` to say more"
+)]
 pub trait HeadVerdict: sealed::Sealed {
     #[doc(hidden)]
     fn complete(self, head: &ResponseHead<'_>) -> Verdict;

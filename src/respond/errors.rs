@@ -37,7 +37,8 @@ impl OnlyRejection for Infallible {
 /// An error that is a rejection or something else, and can be told apart.
 #[diagnostic::on_unimplemented(
     message = "`RespondLayer` cannot tell whether a `{Self}` is a rejection",
-    note = "it can for `mainstay::Error<E>`, `BoxError` and (feature `tonic`) `tonic::Status`"
+    note = "it can for `mainstay::Error<E>`, `BoxError` and (feature `tonic`) `tonic::Status`",
+    note = "a service's own error becomes a `mainstay::Error<E>` in every layer of mainstay's, or by `.map_err(mainstay::Error::from)` (`tower::ServiceBuilder::map_err`) at the bottom of the stack"
 )]
 pub trait MayBeRejection {
     /// What it is when it is no rejection.

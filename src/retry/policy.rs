@@ -47,6 +47,12 @@ pub enum Decision {
 /// let layer = RetryLayer::builder().policy(Reads).build()?;
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot retry a request of type `{Req}`",
+    label = "this retry cannot send such a request again",
+    note = "for HTTP begin with `mainstay::http::retry()`, for gRPC with `mainstay::grpc::retry()` (feature `http`): they also send again what is not `Clone`",
+    note = "`RetryLayer::new()` is for requests that are `Clone`; for others, use `RetryBuilder::decide_cloning`"
+)]
 pub trait RetryPolicy<Req, Res, Err> {
     /// What is kept of a request while it is sent: a copy of it, mostly.
     type Kept;
@@ -72,6 +78,8 @@ pub trait RetryPolicy<Req, Res, Err> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RetryErrors;
 
+// Or else the compiler would ask for the `Clone` of a request that is somebody else's, and not show what the trait says.
+#[diagnostic::do_not_recommend]
 impl<Req: Clone, Res, Err> RetryPolicy<Req, Res, Err> for RetryErrors {
     type Kept = Req;
 

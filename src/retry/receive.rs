@@ -8,6 +8,11 @@ use super::RetryBudget;
 ///
 /// A protocol may say only in the first frames of a body how a call went, or only at its end. The core knows no protocol, so an adapter
 /// brings a `Receive`, and it may change the type of the response. [`AsItComes`] is the default and does nothing.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot take a response of type `{Res}`",
+    label = "this retry is for responses of another type",
+    note = "`mainstay::grpc::retry()` is for services that answer with `http::Response`, such as a channel of tonic; over a client of reqwest use `mainstay::http::retry()`"
+)]
 pub trait Receive<Res> {
     /// What policies and callers see.
     type Response;

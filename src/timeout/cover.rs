@@ -10,6 +10,11 @@ use crate::runtime::Moment;
 /// What a time limit does with the response of a call that was answered in time.
 ///
 /// The layer knows no protocol: what of a response is still to come, only an adapter can say. [`HeadOnly`] is for all others.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot limit a response of type `{Res}`",
+    label = "this time limit is for responses of another type",
+    note = "`mainstay::http::timeout()` is for services that answer with `http::Response`; for others, a client of reqwest among them, use `mainstay::TimeoutLayer::new(..)`"
+)]
 pub trait Cover<Res> {
     /// What the response becomes.
     type Response;

@@ -1,0 +1,238 @@
+//! What the errors of the others say to write. This compiles.
+
+use axum::{Router, routing::get};
+use bytes::Bytes;
+use http::{Request, Response};
+use mainstay::reqwest::SendThrough;
+use mainstay::{
+    BoxError, BulkheadLayer, Carry, CircuitBreakerLayer, Classify, CorrelationLayer, Decision,
+    Outcome, RespondLayer, RetryLayer, RetryRefused, TimeoutLayer, Verdict,
+};
+use std::convert::Infallible;
+use std::io;
+use std::num::ParseIntError;
+use std::time::Duration;
+use tonic::{client::GrpcService, transport::Channel};
+use tower::util::BoxCloneService;
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct MyError;
+
+impl mainstay::Plain for MyError {}
+
+impl From<mainstay::Error<reqwest::Error>> for MyError {
+    fn from(_: mainstay::Error<reqwest::Error>) -> Self {
+        Self
+    }
+}
+
+impl From<reqwest::Error> for MyError {
+    fn from(_: reqwest::Error) -> Self {
+        Self
+    }
+}
+
+fn own_error() {
+    let mut stack = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(SECOND))
+        .service(service_fn(async |_: String| Err::<(), _>(MyError)));
+    let _ = stack.ready();
+}
+
+fn foreign_error() -> impl Service<String> {
+    ServiceBuilder::new()
+        .layer(BulkheadLayer::new(8))
+        .map_err(|error: ParseIntError| BoxError::from(error))
+        .service(service_fn(async |page: String| page.parse::<u32>()))
+}
+
+fn axum_routers() -> Router {
+    Router::new()
+        .route("/", get(async || "hello"))
+        .layer(
+            ServiceBuilder::new()
+                .layer(RespondLayer::new())
+                .layer(BulkheadLayer::new(8)),
+        )
+        .layer(
+            ServiceBuilder::new()
+                .layer(
+                    RespondLayer::new().map_error(|error: BoxError| -> http::Response<_> {
+                        Response::new(error.to_string().into())
+                    }),
+                )
+                .layer(tower::timeout::TimeoutLayer::new(SECOND)),
+        )
+}
+
+fn error_of_no_layer() -> impl Service<Request<()>> {
+    ServiceBuilder::new()
+        .layer(RespondLayer::new().map_error(|_: io::Error| Response::new(String::new())))
+        .map_err(mainstay::Error::from)
+        .service(service_fn(async |_: Request<()>| {
+            Ok::<_, io::Error>(Response::new(String::new()))
+        }))
+}
+
+struct Page;
+
+fn unknown_body() -> impl Service<Request<()>> {
+    ServiceBuilder::new()
+        .layer(RespondLayer::new().body_with(|_: Bytes| Page))
+        .layer(BulkheadLayer::new(8))
+        .service(service_fn(async |_: Request<()>| {
+            Ok::<_, Infallible>(Response::new(Page))
+        }))
+}
+
+struct Frame;
+
+impl Carry for Frame {
+    fn get(&self, _: &str) -> Option<&[u8]> {
+        None
+    }
+
+    fn set(&mut self, _: &str, _: &str) {}
+}
+
+impl mainstay::WholeReply for Frame {}
+
+fn replies_with_id() -> impl Service<Frame> {
+    ServiceBuilder::new()
+        .layer(CorrelationLayer::server())
+        .service(service_fn(async |_: Frame| Ok::<_, Infallible>(Frame)))
+}
+
+fn no_reply() -> impl Service<Frame> {
+    ServiceBuilder::new()
+        .layer(CorrelationLayer::consumer())
+        .service(service_fn(async |_: Frame| Ok::<_, Infallible>(())))
+}
+
+struct Json;
+
+impl mainstay::http::ReplayBody for Json {
+    type Kept = Self;
+
+    fn keep(&mut self, _: usize) -> Option<Self> {
+        None
+    }
+
+    fn again(_: &mut Self) -> Result<Self, RetryRefused> {
+        Ok(Self)
+    }
+}
+
+fn retry_of_own_body() -> impl Service<Request<Json>> {
+    ServiceBuilder::new()
+        .layer(mainstay::http::retry().build().unwrap())
+        .service(service_fn(async |_: Request<Json>| {
+            Ok::<_, io::Error>(Response::new(()))
+        }))
+}
+
+fn no_http() -> impl Service<String> {
+    ServiceBuilder::new()
+        .layer(TimeoutLayer::new(SECOND))
+        .layer(RetryLayer::new())
+        .layer(CircuitBreakerLayer::builder().build().unwrap())
+        .service(service_fn(async |_: String| Ok::<_, io::Error>(())))
+}
+
+fn no_clone() -> impl Service<Page> {
+    let retry = RetryLayer::builder()
+        .decide_cloning(
+            |_: &Page| Some(Page),
+            |_: &Page, _: Result<&(), &mainstay::Error<io::Error>>, _| Decision::Return,
+        )
+        .build()
+        .unwrap();
+    ServiceBuilder::new()
+        .layer(retry)
+        .service(service_fn(async |_: Page| Ok::<_, io::Error>(())))
+}
+
+fn boxed(inner: BoxCloneService<String, (), io::Error>) -> impl Service<String> {
+    let bulkhead = BulkheadLayer::builder().queue(8, SECOND).build().unwrap();
+    ServiceBuilder::new()
+        .layer(RetryLayer::new())
+        .layer(bulkhead)
+        .service(inner)
+}
+
+struct Odd;
+
+impl Classify<u32, mainstay::Error<io::Error>> for Odd {
+    fn classify(&self, _: Result<&u32, &mainstay::Error<io::Error>>) -> Verdict {
+        Outcome::Success.into()
+    }
+}
+
+type Grown = mainstay::Error<io::Error>;
+
+fn grown_errors() -> impl Service<String> {
+    let retry = RetryLayer::builder()
+        .retry_if(|_: &String, result: Result<&u32, &Grown>| result.is_err())
+        .build()
+        .unwrap();
+    let by_closure = CircuitBreakerLayer::builder()
+        .classify(|_: Result<&u32, &Grown>| Outcome::Success)
+        .build()
+        .unwrap();
+    let by_type = CircuitBreakerLayer::builder()
+        .classifier(Odd)
+        .build()
+        .unwrap();
+    ServiceBuilder::new()
+        .layer(retry)
+        .layer(by_closure)
+        .layer(by_type)
+        .service(service_fn(async |_: String| Ok::<_, io::Error>(3)))
+}
+
+fn outcome_of_a_head() {
+    let _ = mainstay::http::circuit_breaker().classify_head(|_| Outcome::Success);
+}
+
+fn clients() {
+    let client = reqwest::Client::new();
+    let stack = ServiceBuilder::new()
+        .map_err(MyError::from)
+        .layer(TimeoutLayer::new(SECOND))
+        .layer(mainstay::http::retry().build().unwrap())
+        .service(client.clone());
+    let _ = client.get("http://localhost/").send_through(&stack);
+}
+
+struct UsersClient<T>(T);
+
+impl<T: GrpcService<tonic::body::Body>> UsersClient<T> {
+    fn new(inner: T) -> Self {
+        Self(inner)
+    }
+}
+
+fn stub(channel: Channel) {
+    let stack = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(SECOND))
+        .layer(mainstay::grpc::retry().build().unwrap())
+        .service(channel);
+    let UsersClient(_) = UsersClient::new(stack);
+}
+
+fn main() {
+    own_error();
+    outcome_of_a_head();
+    clients();
+    let _ = (
+        foreign_error(),
+        axum_routers(),
+        error_of_no_layer(),
+        unknown_body(),
+    );
+    let _ = (replies_with_id(), no_reply(), retry_of_own_body());
+    let _ = (no_http(), no_clone(), grown_errors(), boxed, stub);
+}
