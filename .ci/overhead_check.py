@@ -12,9 +12,12 @@ RATIOS = {
     "timeout/tower",
     "load_shed/tower",
     "six_layers/tower_three",
+    "server_stack/by_hand",
+    "client_stack/by_hand",
     "breaker_two_threads/one",
 }
-PEERS = ("tower", "bare")
+PEERS = ("tower", "bare", "by_hand")
+STACKS = {"server_stack": "by_hand_server", "client_stack": "by_hand_client"}
 
 
 def main() -> None:
@@ -22,9 +25,13 @@ def main() -> None:
         report = json.load(file)
     if missing := RATIOS - set(report["ratios"]):
         sys.exit(f"ratios are missing: {sorted(missing)}")
+    allocs = {case["name"]: case["allocs"] for case in report["cases"]}
     for case in report["cases"]:
         print(f"{case['name']:45} {case['ns']:9.1f} ns {case['allocs']:6.2f} allocs")
-        if case["allocs"] and not case["name"].startswith(PEERS):
+        if by_hand := STACKS.get(case["name"]):
+            if case["allocs"] > allocs[by_hand]:
+                sys.exit(f"{case['name']} allocates more often than its layers by hand")
+        elif case["allocs"] and not case["name"].startswith(PEERS):
             sys.exit(f"{case['name']} allocates")
     for name, ratio in report["ratios"].items():
         print(f"{name:45} {ratio:9.2f}")

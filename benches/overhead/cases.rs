@@ -8,8 +8,8 @@ use mainstay::{
 };
 use tower::{Layer, Service, ServiceBuilder};
 
-use crate::peers;
 use crate::services::{Expect, Fails, Message, Ready, Work, Yields, calls};
+use crate::{peers, stacks};
 
 /// The calls in a small count window.
 pub(crate) const WINDOW: u32 = 100;
@@ -77,6 +77,9 @@ pub(crate) fn all() -> Vec<Case> {
     pair(retry(), peers::tower_retry());
     pair(six_layers(), peers::tower_three());
     pair(six_layers_yields(), peers::tower_three_yields());
+    for (ours, by_hand) in stacks::pairs().expect("settings are valid") {
+        pair(ours, by_hand);
+    }
     cases.extend([
         load_shed_adaptive(),
         correlation_consumer(),

@@ -14,6 +14,7 @@ mod measure;
 mod peers;
 mod report;
 mod services;
+mod stacks;
 mod threads;
 
 use clap::Parser;

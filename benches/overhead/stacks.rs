@@ -1,0 +1,113 @@
+//! A standard stack next to the same layers, put together by hand.
+//!
+//! Requests and responses are those of HTTP, with bodies that are there: writing headers allocates, in both of a pair alike.
+
+use std::convert::Infallible;
+use std::future;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use mainstay::http::DeadlineLayer;
+use mainstay::{
+    ConfigError, CorrelationLayer, Limit, Plain, RespondLayer, TimeoutLayer, http as resilient,
+};
+use tower::{Service, ServiceBuilder};
+
+use crate::cases::Case;
+use crate::services::{Expect, calls};
+
+/// The cases, each before its peer.
+pub(crate) fn pairs() -> Result<[(Case, Case); 2], ConfigError> {
+    let request = Request::new(Full::<Bytes>::default());
+    let server = resilient::server("orders").build()?.wrap(Server);
+    let client = resilient::client("payments").build()?.wrap(Client);
+    Ok([
+        (
+            Case::new(
+                "server_stack",
+                calls(server, request.clone(), Expect::Answers),
+            ),
+            Case::new(
+                "by_hand_server",
+                calls(server_by_hand()?, request.clone(), Expect::Answers),
+            ),
+        ),
+        (
+            Case::new(
+                "client_stack",
+                calls(client, request.clone(), Expect::Answers),
+            ),
+            Case::new(
+                "by_hand_client",
+                calls(client_by_hand()?, request, Expect::Answers),
+            ),
+        ),
+    ])
+}
+
+type Message = Request<Full<Bytes>>;
+
+fn server_by_hand()
+-> Result<impl Service<Message, Future: Send> + Clone + Send + 'static, ConfigError> {
+    let limit = Limit::gradient2().max(1024).build()?;
+    Ok(ServiceBuilder::new()
+        .layer(CorrelationLayer::server())
+        .layer(RespondLayer::new())
+        .layer(resilient::timeout().build()?)
+        .layer(resilient::load_shed().limit(limit).build()?)
+        .layer(resilient::bulkhead().limit(1024).build()?)
+        .service(Server))
+}
+
+fn client_by_hand()
+-> Result<impl Service<Message, Future: Send> + Clone + Send + 'static, ConfigError> {
+    Ok(ServiceBuilder::new()
+        .layer(CorrelationLayer::client())
+        .layer(
+            resilient::timeout()
+                .timeout(Duration::from_secs(10))
+                .build()?,
+        )
+        .layer(resilient::retry().build()?)
+        .layer(resilient::circuit_breaker().build()?)
+        .layer(resilient::bulkhead().limit(1024).build()?)
+        .layer(TimeoutLayer::new(Duration::from_millis(3_280)))
+        .layer(DeadlineLayer::new())
+        .service(Client))
+}
+
+/// What a client's stack is put around.
+#[derive(Debug)]
+struct Broken;
+
+impl Plain for Broken {}
+
+macro_rules! answers {
+    ($($service:ident: $error:ty;)*) => {$(
+        /// Answers at once.
+        #[derive(Clone, Copy)]
+        struct $service;
+
+        impl Service<Message> for $service {
+            type Response = Response<Full<Bytes>>;
+            type Error = $error;
+            type Future = future::Ready<Result<Self::Response, $error>>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), $error>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, _: Message) -> Self::Future {
+                future::ready(Ok(Response::new(Full::new(Bytes::from_static(b"done")))))
+            }
+        }
+    )*};
+}
+
+answers! {
+    Server: Infallible;
+    Client: Broken;
+}
