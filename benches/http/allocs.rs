@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
@@ -10,9 +9,9 @@ use futures::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use mainstay::{BoxError, CorrelationLayer, RespondLayer};
+use mainstay::BoxError;
 use tower::layer::util::Identity;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt};
+use tower::{Service, ServiceExt};
 
 use crate::callers::{check, grpc_request, read};
 use crate::servers::{router, wrapped_router};
@@ -33,7 +32,7 @@ pub(crate) fn all() -> Result<Vec<(&'static str, f64)>, BoxError> {
         ("axum_empty_layer", axum(router().layer(Identity::new()))?),
         ("axum_wrapped", axum(wrapped_router()?)?),
         ("tonic_bare", grpc(tonic.clone())?),
-        ("tonic_wrapped", grpc(grpc_server!().layer(tonic))?),
+        ("tonic_wrapped", grpc(grpc_server()?.wrap(tonic))?),
     ])
 }
 

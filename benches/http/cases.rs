@@ -1,12 +1,10 @@
 //! What is measured: bare and wrapped, in pairs.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use mainstay::{BoxError, CorrelationLayer, TimeoutLayer};
+use mainstay::BoxError;
 use reqwest::Client;
 use tonic::transport::Endpoint;
-use tower::ServiceBuilder;
 
 use crate::callers::{Grpc, Http1, Reqwest, Stub, Through};
 use crate::lane::Lane;
@@ -40,13 +38,13 @@ async fn connected(at: Servers, server: Side, client: Side) -> Result<Vec<Pair>,
         .connect()
         .await?;
     let bare_stub = Stub(UsersClient::new(channel.clone()));
-    let wrapped_stub = Stub(UsersClient::new(grpc_client!().service(channel)));
+    let wrapped_stub = Stub(UsersClient::new(grpc_client()?.wrap(channel)));
     let reqwest = Reqwest {
         client: Client::builder().no_proxy().build()?,
         url: format!("http://{}/", at.axum_bare).parse()?,
     };
     let through = Through {
-        stack: http_client!().service(reqwest.client.clone()),
+        stack: http_client()?.wrap(reqwest.client.clone()),
         inner: reqwest.clone(),
     };
     Ok(vec![

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use axum::{Router, serve};
-use mainstay::{BoxError, CorrelationLayer, RespondLayer};
+use mainstay::BoxError;
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -39,7 +39,7 @@ impl Servers {
                 axum_wrapped: serve_axum(wrapped_router()?).await?,
                 axum_tower: serve_axum(peers_router()).await?,
                 tonic_bare: serve_tonic!(Server::builder()),
-                tonic_wrapped: serve_tonic!(Server::builder().layer(grpc_server!())),
+                tonic_wrapped: serve_tonic!(Server::builder().layer(grpc_server()?)),
             })
         };
         lane.run(started)?
@@ -81,7 +81,7 @@ pub(crate) fn router() -> Router {
 }
 
 pub(crate) fn wrapped_router() -> Result<Router, BoxError> {
-    Ok(router().layer(http_server!()))
+    Ok(router().layer(http_server()?))
 }
 
 /// The nearest that tower's own layers and tower-http's come to it: an ID made and sent back, one limit for all, a time limit. They know of no
