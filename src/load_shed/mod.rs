@@ -54,5 +54,6 @@ mod load;
 mod service;
 mod settle;
 
+pub use crate::guarded::Uncounted;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
-pub use service::{InFlight, LoadShed, ResponseFuture, Uncounted};
+pub use service::{InFlight, LoadShed, ResponseFuture};

@@ -63,7 +63,8 @@ const LAYER: &str = "deadline";
 /// One reading of the clock, and one allocation for the value of the header. Neither, where there is no deadline.
 #[derive(Clone)]
 pub struct DeadlineLayer {
-    header: HeaderName,
+    /// None: switched off.
+    header: Option<HeaderName>,
 }
 
 impl DeadlineLayer {
@@ -71,7 +72,7 @@ impl DeadlineLayer {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            header: TIMEOUT_MS.clone(),
+            header: Some(TIMEOUT_MS.clone()),
         }
     }
 
@@ -81,8 +82,17 @@ impl DeadlineLayer {
     ///
     /// When it is no name of a header, or gRPC's own.
     pub fn header(mut self, name: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.header = checked(LAYER, name.as_ref())?;
+        self.header = Some(checked(LAYER, name.as_ref())?);
         Ok(self)
+    }
+
+    /// Switched off: calls pass untouched, and only the error grows. For a stack whose type is to be the same with it and without.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for stacks that are put together here")
+    )]
+    pub(crate) const fn off() -> Self {
+        Self { header: None }
     }
 }
 
@@ -117,5 +127,47 @@ impl fmt::Debug for DeadlineLayer {
         f.debug_struct("DeadlineLayer")
             .field("header", &self.header)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use http::Request;
+    use tower::{Service, ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{Reason, Rejection, TimeoutLayer};
+
+    /// The headers that a request arrives with, when there are so many milliseconds left for it.
+    async fn arrives(layer: DeadlineLayer, millis: u64) -> Result<usize, Rejection> {
+        let behind = layer.layer(service_fn(async |request: Request<()>| {
+            Ok::<_, Infallible>(request.headers().len())
+        }));
+        // It is late before it comes to the deadline layer, and the time limit does not look before it has been polled.
+        let late = service_fn(move |request| {
+            let mut behind = behind.clone();
+            async move {
+                tokio::time::advance(Duration::from_millis(50)).await;
+                behind.ready().await?.call(request).await
+            }
+        });
+        let within = TimeoutLayer::new(Duration::from_millis(millis));
+        let mut service = within.layer(late);
+        service.ready().await?.call(Request::new(())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn switched_off_it_writes_nothing_and_rejects_nothing() {
+        let on = arrives(DeadlineLayer::new(), 100).await;
+        assert_eq!(on.unwrap(), 1);
+        let on = arrives(DeadlineLayer::new(), 50).await.unwrap_err();
+        assert_eq!(on.reason(), Reason::DeadlinePassed);
+        for millis in [100, 50] {
+            let off = arrives(DeadlineLayer::off(), millis).await;
+            assert_eq!(off.unwrap(), 0);
+        }
     }
 }
