@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::hold::{Hold, Nothing};
 use crate::outcome::{not_sent, timed_out};
 use crate::track::{FAILED, Head, IGNORED, Settle, Track};
-use crate::{Reason, Rejection, WithRejection};
+use crate::{AtResponse, ErrorsFail, Held, Reason, Rejection, Verdict, WithRejection};
 
 /// The inner service of a layer that may reject.
 ///
@@ -105,6 +106,39 @@ pub trait Guard: Settle {
     fn at_head(&mut self) {
         self.returned();
     }
+}
+
+/// What a call holds that its layer does not count: nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Uncounted;
+
+impl Settle for Uncounted {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn settle(&mut self, _: Verdict) {}
+
+    #[inline]
+    fn holds(&self) -> bool {
+        false
+    }
+
+    fn into_held(self) -> Held {
+        Hold::new(&Nothing, (), 0, ()).into_held()
+    }
+}
+
+impl Guard for Uncounted {
+    type Track = AtResponse;
+
+    #[inline]
+    fn tracker(&self) -> &AtResponse {
+        &AtResponse(ErrorsFail)
+    }
+
+    #[inline]
+    fn entered(&mut self) {}
+
+    #[inline]
+    fn returned(&mut self) {}
 }
 
 pin_project! {

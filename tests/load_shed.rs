@@ -212,6 +212,28 @@ async fn a_limit_that_is_used_grows_while_latency_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_healthy_service_with_many_callers_is_soon_at_their_service() {
+    for limit in adaptive(20, 20) {
+        let (layer, service, probe) = over_probe(limit);
+        drive(&service, 150, Act::OkAfter(ms(50)), secs(2)).await;
+        assert!(layer.limit() >= 150, "{limit:?}: {}", layer.limit());
+        assert_eq!(probe.most_in_flight(), 150, "{limit:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_wrong_once_ends_the_slow_start_for_good() {
+    for limit in adaptive(20, 1) {
+        let layer = LoadShedLayer::new(limit);
+        let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::new()));
+        drive(&service, 150, Act::Hang, ms(200)).await;
+        assert!(layer.limit() < 20, "{limit:?}: {}", layer.limit());
+        drive(&service, 150, Act::OkAfter(ms(50)), secs(3)).await;
+        assert!(layer.limit() < 50, "{limit:?}: {}", layer.limit());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn max_and_min_bound_a_limit() {
     let limits = [
         Limit::aimd()
@@ -367,7 +389,10 @@ async fn gradient2_follows_its_settings() {
             .queue(queue)
             .build()
             .unwrap();
-        let (layer, service, _) = over_probe(limit);
+        let layer = LoadShedLayer::new(limit);
+        let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::new()));
+        // Or it would double.
+        drive(&service, 300, Act::Hang, ms(200)).await;
         drive(&service, 300, Act::OkAfter(ms(50)), secs(2)).await;
         limits.push(layer.limit());
     }

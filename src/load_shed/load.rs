@@ -22,8 +22,9 @@ const MOST_CALLS: u32 = (1 << 24) - 1;
 const ADMISSIONS: u32 = (1 << 20) - 1;
 const LAST_GENERATION: u32 = (1 << 20) - 1;
 
-/// How many samples a window should have: enough for a steady average, few enough to cost nothing.
-const SAMPLES: u32 = 64;
+/// How many samples there should be in a second: some 64 for each window of a limit, which lasts for a tenth of one where many calls come.
+/// That is enough for a steady average, and few enough to cost nothing.
+const SAMPLES: u32 = 640;
 /// So many calls, and so much time, say how many will come in a second: nobody pays for the first of those.
 const MANY: u32 = 1_024;
 const SOON: Duration = Duration::from_millis(5);
@@ -339,5 +340,35 @@ mod tests {
         assert_eq!(load.in_flight(), 1);
         load.give_back(new);
         assert_eq!(load.in_flight(), 0);
+    }
+    #[test]
+    fn a_window_has_enough_samples_and_not_too_many() {
+        for (calls_a_second, at_most) in [(300, 30), (20_000, 200), (200_000, 200)] {
+            let load = Load::vacant();
+            load.move_in(settings(Limit::adaptive()));
+            let mut now = Moment::now().since_beginning();
+            let mut samples = Vec::new();
+            // The first second says how many come.
+            for _ in 0..2 {
+                samples.clear();
+                for call in 0..calls_a_second {
+                    now += Duration::from_secs(1) / calls_a_second;
+                    let admitted = load.try_admit().unwrap();
+                    if admitted.sample {
+                        load.sample(admitted, now, Duration::from_millis(5));
+                        samples.push(call * 10 / calls_a_second);
+                    }
+                    load.give_back(admitted);
+                }
+            }
+            for window in 0..10 {
+                let samples = samples.iter().filter(|&&of| of == window).count();
+                let least = at_most.min(64);
+                assert!(
+                    (least..=at_most).contains(&samples),
+                    "{calls_a_second} a second: {samples}"
+                );
+            }
+        }
     }
 }

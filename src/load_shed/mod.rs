@@ -32,6 +32,10 @@
 //! neither samples (a fast error would look like a fast service) nor drops. A call that is cancelled after it ran long counts as
 //! dropped, too: see [`on_cancel`](LoadShedBuilder::on_cancel).
 //!
+//! It begins with a slow start, as TCP does (RFC 5681): until something goes wrong for the first time, a limit that is used doubles. With the
+//! defaults, a healthy service with 150 callers whose calls take 50 ms sheds nothing any more after 1.2 seconds. See
+//! [`Limit`](crate::Limit#how-an-adaptive-limit-begins).
+//!
 //! # What a clone shares
 //!
 //! Everything: the limit and the calls in flight belong to the layer value. An idle service holds nothing.
@@ -50,5 +54,6 @@ mod load;
 mod service;
 mod settle;
 
+pub use crate::guarded::Uncounted;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
-pub use service::{InFlight, LoadShed, ResponseFuture, Uncounted};
+pub use service::{InFlight, LoadShed, ResponseFuture};

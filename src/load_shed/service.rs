@@ -5,12 +5,12 @@ use tower_service::Service;
 
 use super::layer::{Limited, OnReadiness};
 use super::load::Load;
-use crate::guarded::{Guard, Guarded, Inner, Ready};
-use crate::hold::{Hold, Nothing};
+use crate::guarded::{Guarded, Inner, Ready, Uncounted};
+use crate::hold::Hold;
 use crate::runtime::Entry;
 use crate::time::Time;
-use crate::track::{Settle, Track};
-use crate::{AtResponse, Grown, Held, Reason, Verdict, WithRejection};
+use crate::track::Track;
+use crate::{AtResponse, Grown, Reason, WithRejection};
 
 /// A service behind a [`LoadShedLayer`](crate::LoadShedLayer).
 #[derive(Clone)]
@@ -120,39 +120,6 @@ pub type ResponseFuture<F, G = InFlight<AtResponse>> = Guarded<F, G>;
 
 /// A call in flight under a limit.
 pub type InFlight<T> = Hold<Load, T>;
-
-/// What a call holds where only readiness sheds: nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct Uncounted;
-
-impl Settle for Uncounted {
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn settle(&mut self, _: Verdict) {}
-
-    #[inline]
-    fn holds(&self) -> bool {
-        false
-    }
-
-    fn into_held(self) -> Held {
-        Hold::new(&Nothing, (), 0, ()).into_held()
-    }
-}
-
-impl Guard for Uncounted {
-    type Track = AtResponse;
-
-    #[inline]
-    fn tracker(&self) -> &AtResponse {
-        &AtResponse(crate::ErrorsFail)
-    }
-
-    #[inline]
-    fn entered(&mut self) {}
-
-    #[inline]
-    fn returned(&mut self) {}
-}
 
 impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

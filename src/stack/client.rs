@@ -293,7 +293,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
             circuit_breaker,
             bulkhead,
             attempt,
-            deadline: deadline.unwrap_or_else(|| DeadlineLayer::new().off()),
+            deadline: deadline.unwrap_or_else(DeadlineLayer::off),
             description: Arc::new(told),
         })
     }

@@ -63,7 +63,7 @@ const LAYER: &str = "deadline";
 /// One reading of the clock, and one allocation for the value of the header. Neither, where there is no deadline.
 #[derive(Clone)]
 pub struct DeadlineLayer {
-    /// `None`: nothing is written.
+    /// None: switched off.
     header: Option<HeaderName>,
 }
 
@@ -76,15 +76,6 @@ impl DeadlineLayer {
         }
     }
 
-    /// The same type, which does nothing.
-    pub(crate) fn off(self) -> Self {
-        Self { header: None }
-    }
-
-    pub(crate) fn header_name(&self) -> &str {
-        self.header.as_ref().map_or("", HeaderName::as_str)
-    }
-
     /// Writes this header in place of `x-request-timeout-ms`.
     ///
     /// # Errors
@@ -93,6 +84,16 @@ impl DeadlineLayer {
     pub fn header(mut self, name: impl AsRef<str>) -> Result<Self, ConfigError> {
         self.header = Some(checked(LAYER, name.as_ref())?);
         Ok(self)
+    }
+
+    /// Switched off: calls pass untouched, and only the error grows. For a stack whose type is to be the same with it and without.
+    pub(crate) const fn off() -> Self {
+        Self { header: None }
+    }
+
+    /// What it writes for what is not gRPC; empty where it is switched off.
+    pub(crate) fn header_name(&self) -> &str {
+        self.header.as_ref().map_or("", HeaderName::as_str)
     }
 }
 
@@ -127,5 +128,47 @@ impl fmt::Debug for DeadlineLayer {
         f.debug_struct("DeadlineLayer")
             .field("header", &self.header)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use http::Request;
+    use tower::{Service, ServiceExt, service_fn};
+
+    use super::*;
+    use crate::{Reason, Rejection, TimeoutLayer};
+
+    /// The headers that a request arrives with, when there are so many milliseconds left for it.
+    async fn arrives(layer: DeadlineLayer, millis: u64) -> Result<usize, Rejection> {
+        let behind = layer.layer(service_fn(async |request: Request<()>| {
+            Ok::<_, Infallible>(request.headers().len())
+        }));
+        // It is late before it comes to the deadline layer, and the time limit does not look before it has been polled.
+        let late = service_fn(move |request| {
+            let mut behind = behind.clone();
+            async move {
+                tokio::time::advance(Duration::from_millis(50)).await;
+                behind.ready().await?.call(request).await
+            }
+        });
+        let within = TimeoutLayer::new(Duration::from_millis(millis));
+        let mut service = within.layer(late);
+        service.ready().await?.call(Request::new(())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn switched_off_it_writes_nothing_and_rejects_nothing() {
+        let on = arrives(DeadlineLayer::new(), 100).await;
+        assert_eq!(on.unwrap(), 1);
+        let on = arrives(DeadlineLayer::new(), 50).await.unwrap_err();
+        assert_eq!(on.reason(), Reason::DeadlinePassed);
+        for millis in [100, 50] {
+            let off = arrives(DeadlineLayer::off(), millis).await;
+            assert_eq!(off.unwrap(), 0);
+        }
     }
 }

@@ -1,14 +1,18 @@
-//! Additive increase, multiplicative decrease, as congestion control does it (Chiu and Jain, 1989).
+//! Additive increase, multiplicative decrease, as congestion control does it (Chiu and Jain, 1989), after a slow start.
 
 use std::time::Duration;
 
 use super::{
     super::{LONGEST, SHORTEST},
     DEFAULT_INITIAL, DEFAULT_MAX, DEFAULT_MIN, Kind, Limit, Sample, check_range, refuse,
+    slow_start::SlowStart,
 };
 use crate::config::ConfigError;
 
 /// Settings of [`Limit::aimd`]. The defaults are those of Netflix's concurrency-limits.
+///
+/// The limit begins with a slow start, which theirs does not: see [`Limit`](Limit#how-an-adaptive-limit-begins). It ends, too, where calls
+/// take longer than half of the [time-out](Self::timeout), because twice the calls may take twice as long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AimdBuilder {
     initial: u32,
@@ -99,12 +103,14 @@ impl AimdBuilder {
 pub(super) struct Aimd {
     config: AimdBuilder,
     limit: u32,
+    slow_start: SlowStart,
 }
 
 impl Aimd {
-    pub(super) const fn new(config: AimdBuilder) -> Self {
+    pub(super) fn new(config: AimdBuilder) -> Self {
         Self {
             limit: config.initial,
+            slow_start: SlowStart::new(),
             config,
         }
     }
@@ -123,10 +129,29 @@ impl Aimd {
             )]
             let less = (f64::from(self.limit) * self.config.backoff) as u32;
             self.limit = less;
+            self.slow_start.end();
         } else if sample.in_flight.saturating_mul(2) >= self.limit {
             // Only while at least half of it is used: otherwise nothing says that more would do.
-            self.limit = self.limit.saturating_add(1);
+            self.grow(sample);
         }
         self.limit = self.limit.min(self.config.max).max(self.config.min);
+    }
+    fn grow(&mut self, sample: &Sample) {
+        if self.slow_start.is_over() {
+            self.limit = self.limit.saturating_add(1);
+            return;
+        }
+        self.slow_start.add(sample);
+        let Some((rtt, in_flight)) = self.slow_start.ended() else {
+            return;
+        };
+        if rtt > self.config.timeout / 2 {
+            // Twice the calls may take twice as long, and that would be too long for all of them at once.
+            self.slow_start.end();
+        } else {
+            self.limit = self
+                .slow_start
+                .doubled(self.limit, in_flight, self.config.max);
+        }
     }
 }

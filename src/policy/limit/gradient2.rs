@@ -1,9 +1,11 @@
 //! Gradient2 of Netflix's concurrency-limits: while calls take as long as they usually do, the limit
-//! grows by a small queue; as they take longer, it shrinks in proportion.
+//! grows by a small queue; as they take longer, it shrinks in proportion. Until that happens for the first time, it doubles.
+
+use std::time::Duration;
 
 use super::{
     DEFAULT_INITIAL, DEFAULT_MAX, DEFAULT_MIN, Kind, Limit, MAX_LIMIT, Sample, check_range, refuse,
-    within,
+    slow_start::SlowStart, within,
 };
 use crate::config::ConfigError;
 
@@ -17,6 +19,8 @@ const STALE: f64 = 2.0;
 const DECAY: f64 = 0.95;
 
 /// Settings of [`Limit::gradient2`]. The defaults are those of Netflix's concurrency-limits.
+///
+/// The limit begins with a slow start, which theirs does not: see [`Limit`](Limit#how-an-adaptive-limit-begins).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gradient2Builder {
     initial: u32,
@@ -131,6 +135,9 @@ pub(super) struct Gradient2 {
     config: Gradient2Builder,
     limit: f64,
     usual: Usual,
+    slow_start: SlowStart,
+    /// So many calls at once are known to take no longer than fewer do.
+    harmless: u32,
 }
 
 impl Gradient2 {
@@ -138,6 +145,8 @@ impl Gradient2 {
         Self {
             limit: f64::from(config.initial),
             usual: Usual::new(config.long_window),
+            slow_start: SlowStart::new(),
+            harmless: config.initial,
             config,
         }
     }
@@ -152,17 +161,22 @@ impl Gradient2 {
     }
 
     pub(super) fn update(&mut self, sample: &Sample) {
+        let used = f64::from(sample.in_flight) >= self.limit / 2.0;
+        if used && !self.slow_start.is_over() && self.begin(sample) {
+            return;
+        }
         let gradient = sample.rtt.map(|rtt| {
-            // A latency of nothing has no ratio to anything.
-            let short = rtt.as_secs_f64().max(1e-9);
-            let long = self.usual.add(short);
+            let short = seconds(rtt);
+            // The queue of a slow start that went too far must not become the usual latency. Where so many calls at once
+            // were fine before, it is no queue.
+            let long = self.usual.add(short, sample.in_flight <= self.harmless);
             if long / short > STALE {
                 self.usual.decay();
             }
-            (self.config.tolerance * long / short).clamp(STEEPEST, 1.0)
+            self.gradient(long, short)
         });
-        if f64::from(sample.in_flight) < self.limit / 2.0 {
-            // Not used, so nothing was learnt about it.
+        if !used {
+            // So nothing was learnt about it.
             return;
         }
         let asked = match gradient {
@@ -178,6 +192,46 @@ impl Gradient2 {
             .min(f64::from(self.config.max))
             .max(f64::from(self.config.min));
     }
+
+    /// Takes a window of the slow start; false if that is over now, and the window is one like any other.
+    fn begin(&mut self, sample: &Sample) -> bool {
+        self.slow_start.add(sample);
+        let slower = self.slow_start.so_far().is_some_and(|rtt| {
+            let long = self.usual.value();
+            long.is_some_and(|long| self.gradient(long, seconds(rtt)) < 1.0)
+        });
+        if sample.dropped || slower {
+            self.slow_start.end();
+            return false;
+        }
+        if let Some((rtt, in_flight)) = self.slow_start.ended() {
+            let short = seconds(rtt);
+            if self
+                .usual
+                .value()
+                .is_some_and(|long| long > self.config.tolerance * short)
+            {
+                // It was learnt when everything was cold.
+                self.usual.forget();
+            }
+            self.usual.add(short, true);
+            self.harmless = self.harmless.max(in_flight);
+            let doubled = self
+                .slow_start
+                .doubled(self.limit(), in_flight, self.config.max);
+            self.limit = f64::from(doubled);
+        }
+        true
+    }
+
+    fn gradient(&self, long: f64, short: f64) -> f64 {
+        (self.config.tolerance * long / short).clamp(STEEPEST, 1.0)
+    }
+}
+
+/// A latency of nothing has no ratio to anything.
+fn seconds(rtt: Duration) -> f64 {
+    rtt.as_secs_f64().max(1e-9)
 }
 
 /// The latency as it usually is, in seconds: an exponential moving average, after a warm-up as a plain one.
@@ -197,8 +251,14 @@ impl Usual {
         }
     }
 
-    fn add(&mut self, short: f64) -> f64 {
-        let weight = if self.seen < WARM_UP {
+    /// None before the first window.
+    fn value(&self) -> Option<f64> {
+        (self.seen > 0).then_some(self.value)
+    }
+
+    /// Takes the latency of a window. `harmless` says that no more calls than it takes were under way.
+    fn add(&mut self, short: f64, harmless: bool) -> f64 {
+        let weight = if self.seen == 0 || (harmless && self.seen < WARM_UP) {
             self.seen = self.seen.saturating_add(1);
             1.0 / f64::from(self.seen)
         } else {
@@ -210,5 +270,9 @@ impl Usual {
 
     fn decay(&mut self) {
         self.value *= DECAY;
+    }
+
+    fn forget(&mut self) {
+        self.seen = 0;
     }
 }

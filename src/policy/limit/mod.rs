@@ -6,10 +6,13 @@
 //! the ratio of long-term to short-term latency. Two things keep them honest. Samples are taken together
 //! in windows of time, so that a burst of failures is one piece of evidence and not many; and a limit that
 //! is not used does not grow, because nothing was learnt about it.
+//!
+//! What theirs lack is a quick beginning, which is TCP's: see [`slow_start`].
 
 mod aimd;
 mod gradient2;
 mod samples;
+mod slow_start;
 
 use std::{fmt, time::Duration};
 
@@ -36,6 +39,18 @@ const DEFAULT_MAX: u32 = 200;
 /// # let _ = (fixed, adaptive, careful);
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
+///
+/// # How an adaptive limit begins
+///
+/// With a slow start, as TCP does (RFC 5681): while nothing has gone wrong since the start, the limit doubles, up to its maximum, so that a
+/// healthy service does not shed for long. It doubles when at least half of it was used and nothing was wrong with that, and no
+/// further than to twice the calls that were in flight. Wrong is a call that was dropped, and what the algorithm takes for too slow.
+///
+/// What a doubling does shows late. So it is judged by a round in which each place of the limit was used three times, and that comes after
+/// another that is looked at for trouble only (rounds are those of `HyStart++`, RFC 9406). For calls of 10 ms that makes 0.2
+/// seconds for each doubling, for calls of 100 ms 0.8 seconds.
+///
+/// The first trouble ends the slow start for good: from then on the limit moves in the small steps of its algorithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limit(Kind);
 
@@ -69,7 +84,7 @@ impl Limit {
     }
 
     /// One that grows by one while it is used and shrinks by a tenth when calls are dropped or take too
-    /// long (additive increase, multiplicative decrease).
+    /// long (additive increase, multiplicative decrease). Until the first of these it [doubles](Limit#how-an-adaptive-limit-begins).
     ///
     /// It needs a time-out to tell it what too long is. Choose it where latency says little, because
     /// calls differ too much.
@@ -80,7 +95,8 @@ impl Limit {
 
     /// One that follows the ratio of the usual latency to the present one.
     ///
-    /// It needs no time-out, and reacts before calls are dropped.
+    /// It needs no time-out, and reacts before calls are dropped. Until calls first take longer than usual, or are dropped, it
+    /// [doubles](Limit#how-an-adaptive-limit-begins).
     #[must_use]
     pub const fn gradient2() -> Gradient2Builder {
         Gradient2Builder::new()
@@ -232,5 +248,7 @@ fn check_range(initial: u32, min: u32, max: u32) -> Result<(), ConfigError> {
     Ok(())
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

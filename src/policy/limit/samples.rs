@@ -12,6 +12,8 @@ const ENOUGH_CALLS: u64 = 10;
 pub(super) struct Sample {
     /// The mean latency of the calls that were not dropped; none if all were.
     pub(super) rtt: Option<Duration>,
+    /// How many those were.
+    pub(super) timed: u64,
     /// The most calls that were under way at once.
     pub(super) in_flight: u32,
     /// Whether any call was dropped. How many does not matter.
@@ -78,6 +80,7 @@ impl Samples {
         let mean = seen.sum.checked_div(u128::from(seen.timed));
         Some(Sample {
             rtt: mean.map(|nanos| u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)),
+            timed: seen.timed,
             in_flight: seen.in_flight,
             dropped: seen.dropped,
         })
