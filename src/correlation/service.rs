@@ -32,11 +32,14 @@ impl<S, D> Correlation<S, D> {
         self.inner
     }
 
-    /// The ID that came with a request, or a new one. What is inside must not see one that was refused.
+    /// The ID that came with a request, or a new one. What is inside must not see one that was refused. Has no span yet.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn receive(&self, request: &mut impl Carry) -> InCorrelation {
         let (fields, trusts) = (&self.layer.fields, self.layer.trusts);
-        InCorrelation::new(fields.settle(request, trusts, new_id))
+        InCorrelation {
+            id: fields.settle(request, trusts, new_id),
+            span: InSpan::none(),
+        }
     }
 }
 
@@ -63,10 +66,10 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = self.receive(&mut request);
+        let mut scope = self.receive(&mut request);
         let fields = self.layer.fields.clone();
         // Not borrowed from the scope, so that the future can be made where it is to be.
-        let _entered = scope.enter_owned();
+        let _entered = scope.begin();
         EchoFuture {
             inner: Scoped::new(self.inner.call(request), scope),
             fields,
@@ -90,8 +93,8 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = Some(self.receive(&mut request));
-        let _entered = scope.as_ref().map(InCorrelation::enter_owned);
+        let mut scope = Some(self.receive(&mut request));
+        let _entered = scope.as_mut().map(InCorrelation::begin);
         Scoped::new(self.inner.call(request), scope)
     }
 }
@@ -112,14 +115,14 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = match context::correlation_id() {
+        let mut scope = match context::correlation_id() {
             Some(id) => {
                 self.layer.fields.write(&mut request, &id);
                 None
             }
             None => Some(self.receive(&mut request)),
         };
-        let _entered = scope.as_ref().map(InCorrelation::enter_owned);
+        let _entered = scope.as_mut().map(InCorrelation::begin);
         Scoped::new(self.inner.call(request), scope)
     }
 }
@@ -134,12 +137,6 @@ pub struct InCorrelation {
 }
 
 impl InCorrelation {
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn new(id: CorrelationId) -> Self {
-        let span = InSpan::of_request(&id);
-        Self { id, span }
-    }
-
     /// What is left of one that was given away.
     const fn spent() -> Self {
         Self {
@@ -160,9 +157,11 @@ impl InCorrelation {
         run()
     }
 
-    /// The same as [`enter`](Scope::enter), without borrowing.
+    /// Opens the span, and enters without borrowing. The span is opened where it is to be: to move the ID once more, which has just been
+    /// written, would make the processor wait.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn enter_owned(&self) -> (CorrelationScope, OwnedEntered) {
+    fn begin(&mut self) -> (CorrelationScope, OwnedEntered) {
+        self.span = InSpan::of_request(&self.id);
         let id = CorrelationScope::enter(Some(&self.id));
         (id, self.span.enter_owned())
     }
