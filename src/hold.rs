@@ -158,24 +158,17 @@ impl<K: Keeper, T> Guard for Hold<K, T> {
     }
 
     #[inline]
-    fn entered(&mut self) {
-        self.kept.progress.enter();
-    }
-
-    #[inline]
     fn returned(&mut self) {
         self.kept.progress.leave();
     }
 
     #[inline]
     fn suspended(&mut self) {
-        self.kept.progress.leave();
         self.kept.keeper.wait(&mut self.kept.call);
     }
 
     #[inline]
     fn at_head(&mut self) {
-        self.kept.progress.leave();
         self.kept.keeper.head(&mut self.kept.call);
     }
 }

@@ -145,9 +145,6 @@ impl Guard for Uncounted {
     }
 
     #[inline]
-    fn entered(&mut self) {}
-
-    #[inline]
     fn returned(&mut self) {}
 }
 
