@@ -316,7 +316,10 @@ impl CorrelationScope {
 impl Drop for CorrelationScope {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn drop(&mut self) {
-        set(self.before.as_deref());
+        match (self.before.take(), KIND.get()) {
+            (None, Kind::None | Kind::Uuid) => KIND.set(Kind::None),
+            (before, _) => put_back(before),
+        }
     }
 }
 
@@ -342,6 +345,11 @@ fn set(id: Option<&CorrelationId>) {
 }
 
 #[cold]
+fn put_back(before: Option<Box<CorrelationId>>) {
+    set(before.as_deref());
+}
+
+#[cold]
 fn set_text(text: Option<Arc<str>>) {
     // A thread that is being torn down has no context any more. The one before is dropped when the cell is free again.
     drop(TEXT.try_with(|current| current.replace(text)));
@@ -356,5 +364,25 @@ pub(crate) fn correlation_id() -> Option<CorrelationId> {
             let text = TEXT.try_with(|text| text.borrow().clone()).ok().flatten();
             text.map(CorrelationId::of_text)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_let_go_of_when_its_scope_is_left() {
+        let text: Arc<str> = "order-4711".into();
+        let id = CorrelationId::of_text(Arc::clone(&text));
+        let other = CorrelationId::of_uuid(1, 2);
+        {
+            let _outer = CorrelationScope::enter(Some(&id));
+            let _inner = CorrelationScope::enter(Some(&other));
+            assert_eq!(correlation_id(), Some(other.clone()));
+        }
+        assert_eq!(correlation_id(), None);
+        drop(id);
+        assert_eq!(Arc::strong_count(&text), 1);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -81,9 +82,9 @@ impl<S: Clone> Clone for Inner<S> {
 
 /// What a layer holds for a call, as the call's future sees it.
 ///
-/// A guard begins *entered*: user code is running, and if the guard is dropped now, it has panicked. While the
-/// call waits, the guard is *suspended*: if it is dropped now, the caller went away. That tells a panic
-/// from a cancellation even where the unwinding has long been caught.
+/// It begins in the inner `call`: if it is dropped before that has [returned](Self::returned), user code has panicked; if it is dropped later,
+/// the caller went away. A panic of the inner future settles it where the unwinding passes by. That tells a panic from a cancellation even where
+/// the unwinding has long been caught, and no call that does not panic has to note when user code runs.
 pub trait Guard: Settle {
     /// How the layer judges and tracks responses.
     type Track;
@@ -91,20 +92,28 @@ pub trait Guard: Settle {
     /// How the layer judges and tracks responses.
     fn tracker(&self) -> &Self::Track;
 
-    /// The inner future is about to be polled.
-    fn entered(&mut self);
-
-    /// User code returned.
+    /// The inner `call` has returned a future.
     fn returned(&mut self);
 
-    /// User code returned, and the call waits.
-    fn suspended(&mut self) {
-        self.returned();
-    }
+    /// The call waits.
+    fn suspended(&mut self) {}
 
-    /// User code returned, and the response is there: latency is taken now, although the outcome is not known yet.
-    fn at_head(&mut self) {
-        self.returned();
+    /// The response is there: latency is taken now, although the outcome is not known yet.
+    fn at_head(&mut self) {}
+}
+
+/// Around user code that runs in a poll: if this is dropped, it has panicked.
+///
+/// A mark in the guard, set before and cleared afterwards, would say the same, but the processor has to wait for what was changed in part before
+/// it can be read as a whole.
+struct Running<'a, G: Guard>(&'a mut Option<G>);
+
+impl<G: Guard> Drop for Running<'_, G> {
+    #[cold]
+    fn drop(&mut self) {
+        if let Some(guard) = self.0 {
+            guard.settle(FAILED);
+        }
     }
 }
 
@@ -133,9 +142,6 @@ impl Guard for Uncounted {
     fn tracker(&self) -> &AtResponse {
         &AtResponse(ErrorsFail)
     }
-
-    #[inline]
-    fn entered(&mut self) {}
 
     #[inline]
     fn returned(&mut self) {}
@@ -200,21 +206,22 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             GuardedProj::Admitted { inner, guard } => {
-                if let Some(guard) = guard {
-                    guard.entered();
-                }
-                let polled = inner.poll(cx);
-                match polled {
+                let running = Running(guard);
+                let polled = match inner.poll(cx) {
                     Poll::Pending => {
-                        if let Some(guard) = guard {
+                        if let Some(guard) = running.0 {
                             guard.suspended();
                         }
                         Poll::Pending
                     }
-                    Poll::Ready(result) if guard.is_some() => Poll::Ready(finish(guard, result)),
+                    Poll::Ready(result) if running.0.is_some() => {
+                        Poll::Ready(finish(running.0, result))
+                    }
                     // Polled after completion, and the inner future allowed it.
                     Poll::Ready(_) => Poll::Pending,
-                }
+                };
+                mem::forget(running);
+                polled
             }
             GuardedProj::Rejected { rejection } => match rejection.take() {
                 Some(rejection) => Poll::Ready(Err(E::reject(rejection))),

@@ -84,6 +84,11 @@ impl Progress {
         self.0 &= !ENTERED;
     }
 
+    #[inline]
+    const fn is_settled(self) -> bool {
+        self.0 & SETTLED != 0
+    }
+
     /// Whether it was not settled before.
     #[inline]
     const fn settle(&mut self) -> bool {
@@ -158,47 +163,47 @@ impl<K: Keeper, T> Guard for Hold<K, T> {
     }
 
     #[inline]
-    fn entered(&mut self) {
-        self.kept.progress.enter();
-    }
-
-    #[inline]
     fn returned(&mut self) {
         self.kept.progress.leave();
     }
 
     #[inline]
     fn suspended(&mut self) {
-        self.kept.progress.leave();
         self.kept.keeper.wait(&mut self.kept.call);
     }
 
     #[inline]
     fn at_head(&mut self) {
-        self.kept.progress.leave();
         self.kept.keeper.head(&mut self.kept.call);
     }
 }
 
 impl<K: Keeper> Drop for Kept<K> {
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn drop(&mut self) {
         end(self.keeper, &self.call, self.progress);
     }
 }
 
-/// A panic is told from a cancellation by whether user code was running, even where the unwinding has long been caught.
+/// Gives back what is held, and tells how the call ended if nobody has.
 #[cfg_attr(not(debug_assertions), inline(always))]
-fn end<K: Keeper>(keeper: &K, call: &K::Call, mut progress: Progress) {
-    let number = progress.number();
-    if progress.settle() {
-        if progress.is_entered() {
-            keeper.settle(call, number, FAILED);
-        } else {
-            keeper.cancel(call, number);
-        }
+fn end<K: Keeper>(keeper: &K, call: &K::Call, progress: Progress) {
+    if !progress.is_settled() {
+        end_unsettled(keeper, call, progress);
     }
-    keeper.release(call, number);
+    keeper.release(call, progress.number());
+}
+
+/// A panic is told from a cancellation by whether user code was running, even where the unwinding has long been caught.
+///
+/// Apart, so that the rest is small enough to be done in line.
+#[cold]
+fn end_unsettled<K: Keeper>(keeper: &K, call: &K::Call, progress: Progress) {
+    if progress.is_entered() {
+        keeper.settle(call, progress.number(), FAILED);
+    } else {
+        keeper.cancel(call, progress.number());
+    }
 }
 
 /// What a layer holds for a call whose response is on its way to the caller, whichever layer it is.

@@ -47,14 +47,21 @@ pin_project! {
     where
         S: Scope,
     {
+        #[cfg_attr(not(debug_assertions), inline(always))]
         fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
+            let this = this.project();
             if this.future.is_some() {
-                let _entered = this.scope.enter();
-                this.future.set(None);
+                give_up(this.future, this.scope);
             }
         }
     }
+}
+
+/// Drops a future that has not completed.
+#[cold]
+fn give_up<F>(mut future: Pin<&mut Option<F>>, scope: &impl Scope) {
+    let _entered = scope.enter();
+    future.set(None);
 }
 
 impl<F, S: Scope> Scoped<F, S> {

@@ -297,6 +297,21 @@ async fn fifty_panics_open_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_classifier_that_panics_has_seen_a_failure() {
+    let layer = builder()
+        .on_cancel(OnCancel::Ignore)
+        .classify(|_: Result<&u32, &Error<Broken>>| -> Outcome { panic!("a bad classifier") })
+        .build()
+        .unwrap();
+    let (service, circuit) = (layer.layer(Probe::new()), layer.handle());
+    for _ in 0..10 {
+        assert_eq!(circuit.state(), State::Closed);
+        assert!(send_caught(&service, Act::Ok).await.is_err());
+    }
+    assert_eq!(circuit.state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_before_its_first_poll_is_no_failure() {
     let (observer, told) = recorder();
     let (mut service, circuit, _) =

@@ -133,10 +133,12 @@ impl Resident for Places {
 }
 
 impl Places {
+    #[inline]
     pub(crate) fn limit(&self) -> u32 {
         self.limit.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         in_flight(self.word.load(Ordering::Relaxed))
     }

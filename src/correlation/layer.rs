@@ -184,26 +184,23 @@ fn settle(
     trusts: bool,
     new: impl FnOnce() -> CorrelationId,
 ) -> CorrelationId {
-    let mut found = None;
     let mut differs = false;
-    for field in fields {
-        match (carrier.get(field.as_ref()), &found) {
-            (Some(value), None) if trusts => match CorrelationId::try_from(value) {
-                Ok(id) => found = Some((id, value)),
-                Err(_) => differs = true,
-            },
-            (Some(value), Some((_, chosen))) => differs |= value != *chosen,
-            (Some(_), None) => differs = true,
-            (None, _) => {}
+    let mut left = fields.iter();
+    while let Some(field) = left.next() {
+        let Some(value) = carrier.get(field.as_ref()) else {
+            continue;
+        };
+        if trusts && let Ok(id) = CorrelationId::try_from(value) {
+            let mut others = left.filter_map(|field| carrier.get(field.as_ref()));
+            differs |= others.any(|other| other != value);
+            if !differs {
+                return id;
+            }
+            return overwrite(fields, carrier, Some(id), differs, new);
         }
+        differs = true;
     }
-    match found {
-        Some((id, _)) if !differs => id,
-        found => {
-            let found = found.map(|(id, _)| id);
-            overwrite(fields, carrier, found, differs, new)
-        }
-    }
+    overwrite(fields, carrier, None, differs, new)
 }
 
 #[cold]

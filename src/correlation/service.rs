@@ -32,14 +32,17 @@ impl<S, D> Correlation<S, D> {
         self.inner
     }
 
-    /// The ID that came with a request, or a new one. What is inside must not see one that was refused.
+    /// The ID that came with a request, or a new one. What is inside must not see one that was refused. Has no span yet.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn receive(&self, request: &mut impl Carry) -> InCorrelation {
         if !self.layer.on {
             return InCorrelation::none();
         }
         let (fields, trusts) = (&self.layer.fields, self.layer.trusts);
-        InCorrelation::new(fields.settle(request, trusts, new_id))
+        InCorrelation {
+            id: Some(fields.settle(request, trusts, new_id)),
+            span: InSpan::none(),
+        }
     }
 }
 
@@ -66,10 +69,10 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = self.receive(&mut request);
+        let mut scope = self.receive(&mut request);
         let fields = self.layer.fields.clone();
         // Not borrowed from the scope, so that the future can be made where it is to be.
-        let _entered = scope.enter_owned();
+        let _entered = scope.begin();
         EchoFuture {
             inner: Scoped::new(self.inner.call(request), scope),
             fields,
@@ -93,8 +96,8 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = Some(self.receive(&mut request));
-        let _entered = scope.as_ref().map(InCorrelation::enter_owned);
+        let mut scope = Some(self.receive(&mut request));
+        let _entered = scope.as_mut().map(InCorrelation::begin);
         Scoped::new(self.inner.call(request), scope)
     }
 }
@@ -115,7 +118,7 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let scope = match context::correlation_id() {
+        let mut scope = match context::correlation_id() {
             Some(id) => {
                 if self.layer.on {
                     self.layer.fields.write(&mut request, &id);
@@ -124,7 +127,7 @@ where
             }
             None => Some(self.receive(&mut request)),
         };
-        let _entered = scope.as_ref().map(InCorrelation::enter_owned);
+        let _entered = scope.as_mut().map(InCorrelation::begin);
         Scoped::new(self.inner.call(request), scope)
     }
 }
@@ -140,12 +143,6 @@ pub struct InCorrelation {
 }
 
 impl InCorrelation {
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn new(id: CorrelationId) -> Self {
-        let span = InSpan::of_request(&id);
-        Self { id: Some(id), span }
-    }
-
     /// Where there is nothing to be entered: the layer is switched off, or this was given away.
     const fn none() -> Self {
         Self {
@@ -166,10 +163,15 @@ impl InCorrelation {
         run()
     }
 
-    /// The same as [`enter`](Scope::enter), without borrowing.
+    /// Opens the span, and enters without borrowing. The span is opened where it is to be: to move the ID once more, which has just been
+    /// written, would make the processor wait.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn enter_owned(&self) -> (Option<CorrelationScope>, OwnedEntered) {
-        let id = self.id.as_ref().map(|id| CorrelationScope::enter(Some(id)));
+    fn begin(&mut self) -> (Option<CorrelationScope>, OwnedEntered) {
+        let Some(id) = &self.id else {
+            return (None, self.span.enter_owned());
+        };
+        self.span = InSpan::of_request(id);
+        let id = Some(CorrelationScope::enter(Some(id)));
         (id, self.span.enter_owned())
     }
 }

@@ -89,31 +89,30 @@ impl TryFrom<&[u8]> for CorrelationId {
     fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
         match uuid_of(bytes) {
             Some((high, low)) => Ok(Self(Repr::Uuid(high, low))),
-            None => Self::foreign(bytes),
+            // Only the text comes from there: an ID that others write could not be kept in registers, not even where it is a UUID.
+            None => foreign(bytes).map(|text| Self(Repr::Foreign(text))),
         }
     }
 }
 
-impl CorrelationId {
-    /// One that was not made here.
-    #[cold]
-    fn foreign(bytes: &[u8]) -> Result<Self, InvalidCorrelationId> {
-        match bytes.len() {
-            0 => return Err(InvalidCorrelationId(Rule::Empty)),
-            // Before the bytes are looked at: there may be very many.
-            length if length > MAX_LENGTH => {
-                return Err(InvalidCorrelationId(Rule::TooLong { length }));
-            }
-            _ => {}
+/// The text of an ID that was not made here.
+#[cold]
+fn foreign(bytes: &[u8]) -> Result<Arc<str>, InvalidCorrelationId> {
+    match bytes.len() {
+        0 => return Err(InvalidCorrelationId(Rule::Empty)),
+        // Before the bytes are looked at: there may be very many.
+        length if length > MAX_LENGTH => {
+            return Err(InvalidCorrelationId(Rule::TooLong { length }));
         }
-        if let Some(at) = bytes.iter().position(|byte| !is_allowed(*byte)) {
-            return Err(InvalidCorrelationId(Rule::Character { at }));
-        }
-        let Ok(text) = str::from_utf8(bytes) else {
-            // Not reached: what is allowed is ASCII.
-            return Err(InvalidCorrelationId(Rule::Character { at: 0 }));
-        };
-        Ok(Self(Repr::Foreign(Arc::from(text))))
+        _ => {}
+    }
+    if let Some(at) = bytes.iter().position(|byte| !is_allowed(*byte)) {
+        return Err(InvalidCorrelationId(Rule::Character { at }));
+    }
+    match str::from_utf8(bytes) {
+        Ok(text) => Ok(Arc::from(text)),
+        // Not reached: what is allowed is ASCII.
+        Err(_) => Err(InvalidCorrelationId(Rule::Character { at: 0 })),
     }
 }
 
@@ -147,56 +146,37 @@ const fn is_allowed(byte: u8) -> bool {
 
 /// The UUID that has exactly this text. Other spellings of it must come out as they came in.
 ///
-/// Eight digits at a time: this is done for every request.
+/// Eight bytes at a time: this is done for every request. And none across two such words: of a text that has just been copied the processor
+/// can have each word at once, but what lies in two of them only much later.
 #[cfg_attr(not(debug_assertions), inline(always))]
 fn uuid_of(text: &[u8]) -> Option<(u64, u64)> {
     let text: &[u8; UUID_LENGTH] = text.try_into().ok()?;
-    let [
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        g,
-        h,
-        HYPHEN,
-        i,
-        j,
-        k,
-        l,
-        HYPHEN,
-        m,
-        n,
-        o,
-        p,
-        HYPHEN,
-        q,
-        r,
-        s,
-        t,
-        HYPHEN,
-        low @ ..,
-    ] = *text
-    else {
+    let (&[a, b, c, d], last) = text.as_chunks() else {
         return None;
     };
-    let [u, v, w, x, y, z, aa, bb, cc, dd, ee, ff] = low;
-    let high = digits([a, b, c, d, e, f, g, h])? << 32 | digits([i, j, k, l, m, n, o, p])?;
-    let low = digits([q, r, s, t, u, v, w, x])? << 32 | digits([y, z, aa, bb, cc, dd, ee, ff])?;
+    let last: [u8; 4] = last.try_into().ok()?;
+    let [a, b, c, d] = [a, b, c, d].map(u64::from_be_bytes);
+    // Where the four hyphens are.
+    if b & 0xff00_0000_00ff_0000 != 0x2d00_0000_002d_0000
+        || c & 0x0000_ff00_0000_00ff != 0x0000_2d00_0000_002d
+    {
+        return None;
+    }
+    let second = (b & 0x00ff_ffff_ff00_0000) << 8 | (b & 0xffff) << 16 | c >> 48;
+    let third = (c & 0x0000_00ff_ffff_ff00) << 24 | d >> 32;
+    let fourth = d << 32 | u64::from(u32::from_be_bytes(last));
+    let high = digits(a)? << 32 | digits(second)?;
+    let low = digits(third)? << 32 | digits(fourth)?;
     Some((high, low))
 }
 
-const HYPHEN: u8 = b'-';
-
-/// The number that eight lower-case hexadecimal digits say.
+/// The number that eight lower-case hexadecimal digits say, the first of them in the highest byte.
 #[cfg_attr(not(debug_assertions), inline(always))]
-fn digits(text: [u8; 8]) -> Option<u64> {
+fn digits(text: u64) -> Option<u64> {
     /// This byte, eight times.
     const fn each(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])
     }
-    let text = u64::from_be_bytes(text);
     // A letter has this bit, and its lower half counts from 1.
     let letters = (text >> 6) & each(1);
     let values = (text & each(0x0f)) + letters * 9;
