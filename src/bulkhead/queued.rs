@@ -29,7 +29,7 @@ where
     type Future = QueuedFuture<S, Req, T>;
 
     /// While the bulkhead is full, it is ready to let a call wait (or to reject it) without asking the inner service.
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if self.places.is_full() {
             self.inner.will_reject(Reason::Full);
@@ -38,7 +38,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let (was_ready, reason) = match self.inner.take_ready() {
             Ready::Yes => match self.places.try_take() {
@@ -54,12 +54,28 @@ where
             },
             Ready::No(reason) => (false, reason),
         };
+        QueuedFuture {
+            phase: self.wait_or_reject(request, was_ready, reason),
+        }
+    }
+}
+
+impl<S, T> Bulkhead<S, Queued, T> {
+    #[cold]
+    fn wait_or_reject<Req>(
+        &mut self,
+        request: Req,
+        was_ready: bool,
+        reason: Reason,
+    ) -> Phase<S, Req, S::Future, T>
+    where
+        S: Service<Req> + Clone,
+        T: Clone,
+    {
         let Some(max_wait) = self.mode.max_wait else {
             let listeners = &self.places.listeners;
             let call = Guarded::rejected(listeners.reject(self.origin, reason, None));
-            return QueuedFuture {
-                phase: Phase::Calling { call },
-            };
+            return Phase::Calling { call };
         };
         // Ready or not, the service that is called in the end is a clone that is made ready then: one that
         // waited here could keep something reserved that others need.
@@ -83,10 +99,8 @@ where
             until: until.min(context::deadline()),
             timer: None,
         };
-        QueuedFuture {
-            phase: Phase::Waiting {
-                wait: Box::pin(wait),
-            },
+        Phase::Waiting {
+            wait: Box::pin(wait),
         }
     }
 }
@@ -235,39 +249,57 @@ where
 {
     type Output = Resolved<S, Req, T>;
 
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut phase = self.project().phase;
-        loop {
-            let (waiting, ended) = match phase.as_mut().project() {
-                PhaseProj::Calling { call } => return call.poll(cx),
-                PhaseProj::Done => return Poll::Pending,
-                PhaseProj::Waiting { wait } => ready!(wait.as_mut().poll(cx)),
-            };
-            let Waiting {
-                request,
-                mut service,
-                tracker,
-                turn,
-            } = waiting;
-            let error = match ended {
-                Ended::Admitted(generation) => {
-                    let place = turn.into_place(generation, tracker);
-                    let call = Guarded::admitted(service.call(request), place);
-                    phase.set(Phase::Calling { call });
-                    continue;
-                }
-                Ended::NotReady(error) => error.grow(),
-                Ended::Rejected(reason) => {
-                    let listeners = &turn.places.listeners;
-                    S::Error::reject(listeners.reject(turn.origin, reason, None))
-                }
-            };
-            phase.set(Phase::Done);
-            // The place comes last: whoever gets it must not find the request still there.
-            drop((request, service));
-            drop(turn);
+        if !matches!(*phase, Phase::Calling { .. })
+            && let Err(error) = ready!(phase.as_mut().arrive(cx))
+        {
             return Poll::Ready(Err(error));
         }
+        match phase.project() {
+            PhaseProj::Calling { call } => call.poll(cx),
+            PhaseProj::Waiting { .. } | PhaseProj::Done => Poll::Pending,
+        }
+    }
+}
+
+impl<S, Req, T> Phase<S, Req, S::Future, T>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+{
+    /// Waits, and then calls.
+    #[cold]
+    fn arrive(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Grown<S::Error>>> {
+        let PhaseProj::Waiting { wait } = self.as_mut().project() else {
+            return Poll::Pending;
+        };
+        let (waiting, ended) = ready!(wait.as_mut().poll(cx));
+        let Waiting {
+            request,
+            mut service,
+            tracker,
+            turn,
+        } = waiting;
+        let error = match ended {
+            Ended::Admitted(generation) => {
+                let place = turn.into_place(generation, tracker);
+                let call = Guarded::admitted(service.call(request), place);
+                self.set(Phase::Calling { call });
+                return Poll::Ready(Ok(()));
+            }
+            Ended::NotReady(error) => error.grow(),
+            Ended::Rejected(reason) => {
+                let listeners = &turn.places.listeners;
+                S::Error::reject(listeners.reject(turn.origin, reason, None))
+            }
+        };
+        self.set(Phase::Done);
+        // The place comes last: whoever gets it must not find the request still there.
+        drop((request, service));
+        drop(turn);
+        Poll::Ready(Err(error))
     }
 }
 

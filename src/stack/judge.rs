@@ -21,8 +21,11 @@ pub struct Judge(By);
 enum By {
     Http,
     Grpc(GrpcClassifier),
-    Closure(Arc<dyn Fn(&ResponseHead<'_>) -> Verdict + Send + Sync>),
+    /// Boxed once more, because a call carries one of these for each layer: so it is two words.
+    Closure(Arc<Box<Closure>>),
 }
+
+type Closure = dyn Fn(&ResponseHead<'_>) -> Verdict + Send + Sync;
 
 impl Judge {
     pub(super) const HTTP: Tracker = EndOfBody::new(Self(By::Http));
@@ -107,8 +110,7 @@ where
 {
     fn judge(self, _: Tracker) -> Tracker {
         let EndOfBody(closure) = self;
-        EndOfBody(Judge(By::Closure(Arc::new(
-            move |head: &ResponseHead<'_>| closure.of_head(head),
-        ))))
+        let judge = move |head: &ResponseHead<'_>| closure.of_head(head);
+        EndOfBody(Judge(By::Closure(Arc::new(Box::new(judge)))))
     }
 }

@@ -55,12 +55,12 @@ macro_rules! services {
             type Error = <$stack as Service<Req>>::Error;
             type Future = <$stack as Service<Req>>::Future;
 
-            #[inline]
+            #[cfg_attr(not(debug_assertions), inline(always))]
             fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
                 self.0.poll_ready(cx)
             }
 
-            #[inline]
+            #[cfg_attr(not(debug_assertions), inline(always))]
             fn call(&mut self, request: Req) -> Self::Future {
                 self.0.call(request)
             }
