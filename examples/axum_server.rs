@@ -1,4 +1,4 @@
-//! An axum server behind the layers: what its callers see when it is well, when it is full, when it is too slow, and what
+//! An axum server behind the standard stack: what its callers see when it is well, when it is full, when it is too slow, and what
 //! becomes of a correlation ID.
 //!
 //! Run it with `cargo run --example axum_server`: it serves on a loopback port, calls itself, and ends. With an address,
@@ -7,12 +7,8 @@
 use std::time::Duration;
 
 use axum::{Router, extract::Path, routing::get};
-use mainstay::{
-    BoxError, BulkheadLayer, Context, CorrelationLayer, Limit, LoadShedLayer, RespondLayer,
-    TimeoutLayer,
-};
+use mainstay::{BoxError, Context, http};
 use tokio::net::TcpListener;
-use tower::ServiceBuilder;
 
 /// Works for so many milliseconds, part of it in a task of its own.
 async fn work(Path(millis): Path<u64>) -> String {
@@ -33,15 +29,16 @@ async fn work(Path(millis): Path<u64>) -> String {
 }
 
 fn app() -> Result<Router, BoxError> {
-    let layers = ServiceBuilder::new()
-        .layer(CorrelationLayer::server())
-        .layer(RespondLayer::new())
-        .layer(LoadShedLayer::new(Limit::adaptive()))
-        .layer(TimeoutLayer::new(Duration::from_millis(300)))
-        .layer(BulkheadLayer::builder().name("work").limit(2).build()?);
+    let stack = http::server("work")
+        .timeout(Duration::from_millis(300))
+        .bulkhead(2)
+        .build()?;
+    println!("{stack}");
     Ok(Router::new()
         .route("/work/{millis}", get(work))
-        .layer(layers))
+        .layer(stack)
+        // What comes after a layer is outside of it: who asks whether the server is well is answered when it is full, too.
+        .route("/health", get(async || "well")))
 }
 
 #[tokio::main]
@@ -55,23 +52,23 @@ async fn main() -> Result<(), BoxError> {
     }
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}/work", listener.local_addr()?);
-    let server =
-        tokio::spawn(async move { axum::serve(listener, app()?).await.map_err(BoxError::from) });
+    let url = format!("http://{}", listener.local_addr()?);
+    let app = app()?;
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
     let http = reqwest::Client::builder().no_proxy().build()?;
 
     println!("one call, with an ID of its own:");
     show(
-        http.get(format!("{url}/10"))
+        http.get(format!("{url}/work/10"))
             .header("x-correlation-id", "order-4711"),
     )
     .await?;
     println!("one call that takes too long:");
-    show(http.get(format!("{url}/900"))).await?;
-    println!("three calls at once, where two fit:");
-    let call = || show(http.get(format!("{url}/100")));
-    let (a, b, c) = tokio::join!(call(), call(), call());
-    a.and(b).and(c)?;
+    show(http.get(format!("{url}/work/900"))).await?;
+    println!("three calls at once, where two fit, and one that is not counted:");
+    let call = |path| show(http.get(format!("{url}{path}")));
+    let work = || call("/work/100");
+    tokio::try_join!(work(), work(), work(), call("/health"))?;
 
     server.abort();
     Ok(())

@@ -12,15 +12,12 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
-use mainstay::correlation::{self, Correlation};
-use mainstay::http::{Deadline, DeadlineLayer};
-use mainstay::{BoxError, Context, CorrelationLayer, RespondLayer, grpc, http};
+use mainstay::{BoxError, Context, grpc, http};
 use tokio::net::TcpListener;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Response, Status};
-use tower::{Layer, ServiceBuilder};
 use tracing::info;
 
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
@@ -35,12 +32,13 @@ use users::{GetRequest, ListRequest, User};
 const WORK: Duration = Duration::from_millis(100);
 
 /// A client of the next hop.
-type Next = UsersClient<Correlation<Deadline<Channel>, correlation::Client>>;
+type Next = UsersClient<grpc::Client<Channel>>;
 
 fn next(address: SocketAddr) -> Result<Next, BoxError> {
     let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-    let layers = (CorrelationLayer::client(), DeadlineLayer::new());
-    Ok(UsersClient::new(layers.layer(channel)))
+    Ok(UsersClient::new(
+        grpc::client("next").build()?.wrap(channel),
+    ))
 }
 
 /// Says what is left, works, and asks the next hop, if there is one.
@@ -89,13 +87,8 @@ impl Users for Service {
 async fn serve(service: Service) -> Result<SocketAddr, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let layers = ServiceBuilder::new()
-        .layer(CorrelationLayer::server())
-        .layer(RespondLayer::new())
-        .layer(grpc::timeout().name(service.called).build()?)
-        .into_inner();
     let server = Server::builder()
-        .layer(layers)
+        .layer(grpc::server(service.called).build()?)
         .add_service(UsersServer::new(service))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
@@ -128,18 +121,12 @@ async fn main() -> Result<(), BoxError> {
         called: "profiles",
         next: Some(next(serve(directory).await?)?),
     };
-    let layers = ServiceBuilder::new()
-        .layer(CorrelationLayer::server())
-        .layer(RespondLayer::new())
-        .layer(
-            http::timeout()
-                .name("gateway")
-                .timeout(Duration::from_secs(2))
-                .build()?,
-        );
+    let stack = http::server("gateway")
+        .timeout(Duration::from_secs(2))
+        .build()?;
     let app = Router::new()
         .route("/users/{name}", get(gateway))
-        .layer(layers)
+        .layer(stack)
         .with_state(next(serve(profiles).await?)?);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/users/ada", listener.local_addr()?);

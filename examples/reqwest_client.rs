@@ -1,4 +1,4 @@
-//! A reqwest client behind the layers, against an upstream that fails in all the usual ways: retries that follow `Retry-After`, a POST that
+//! A reqwest client behind the standard stack, against an upstream that fails in all the usual ways: retries that follow `Retry-After`, a POST that
 //! is sent once, and a circuit that opens.
 //!
 //! Run it with `cargo run --example reqwest_client`. Upstream and client are on loopback; it ends by itself.
@@ -10,12 +10,9 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::{Json, Router, extract::State, routing::get, routing::post};
 use mainstay::reqwest::SendThrough;
-use mainstay::{
-    BoxError, BulkheadLayer, Context, CorrelationLayer, Error, Rejection, TimeoutLayer,
-};
+use mainstay::{BoxError, Context, Error, Rejection};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tower::ServiceBuilder;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Receipt {
@@ -63,29 +60,15 @@ async fn main() -> Result<(), BoxError> {
     let url = upstream(Arc::clone(&calls)).await?;
 
     let http = reqwest::Client::builder().no_proxy().build()?;
-    let circuit = mainstay::http::circuit_breaker()
-        .name("payments")
-        .consecutive_failures(3)
+    let stack = mainstay::reqwest::client("payments")
+        .timeout(Duration::from_secs(5))
+        .attempt_timeout(Duration::from_millis(500))
+        .circuit_breaker(mainstay::http::circuit_breaker().consecutive_failures(3))
+        .bulkhead(16)
         .build()?;
-    let handle = circuit.handle();
-    let payments = ServiceBuilder::new()
-        .layer(CorrelationLayer::client())
-        .layer(TimeoutLayer::new(Duration::from_secs(5)))
-        .layer(
-            mainstay::http::retry()
-                .name("payments")
-                .attempts(3)
-                .build()?,
-        )
-        .layer(circuit)
-        .layer(
-            BulkheadLayer::builder()
-                .name("payments")
-                .limit(16)
-                .build()?,
-        )
-        .layer(TimeoutLayer::new(Duration::from_millis(500)))
-        .service(http.clone());
+    println!("{stack}");
+    let circuit = stack.circuit_breaker();
+    let payments = stack.wrap(http.clone());
 
     println!("a GET that fails twice:");
     let context = Context::current().with_correlation_id("order-4711".parse()?);
@@ -94,7 +77,6 @@ async fn main() -> Result<(), BoxError> {
         .await?;
     println!("  {:?}", response.json::<Receipt>().await?);
 
-    handle.reset();
     for (what, key) in [
         ("a POST without an Idempotency-Key is sent once", None),
         ("a POST with one is retried", Some("order-4711")),
@@ -118,7 +100,7 @@ async fn main() -> Result<(), BoxError> {
             calls.load(Ordering::SeqCst)
         );
     }
-    println!("the circuit is {}", handle.state());
+    println!("the circuit is {}", circuit.state());
     Ok(())
 }
 

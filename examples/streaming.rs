@@ -4,15 +4,13 @@
 //! Run it with `cargo run --example streaming`. Both sides are on loopback; it ends by itself.
 
 use std::pin::Pin;
-use std::time::Duration;
 
-use mainstay::{BoxError, Context, CorrelationLayer, RespondLayer, State, TimeoutLayer};
+use mainstay::{BoxError, Context, State, grpc};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status};
-use tower::ServiceBuilder;
 
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
 mod users {
@@ -61,9 +59,8 @@ fn user(name: &str) -> User {
 }
 
 async fn serve(listener: TcpListener) -> Result<(), BoxError> {
-    let layers = (CorrelationLayer::server(), RespondLayer::new());
     Server::builder()
-        .layer(layers)
+        .layer(grpc::server("directory").build()?)
         .add_service(UsersServer::new(Directory))
         .serve_with_incoming(TcpListenerStream::new(listener))
         .await?;
@@ -77,18 +74,11 @@ async fn main() -> Result<(), BoxError> {
     let channel = Endpoint::from_shared(address)?.connect_lazy();
     let server = tokio::spawn(serve(listener));
 
-    let breaker = mainstay::grpc::circuit_breaker()
-        .name("users")
-        .consecutive_failures(2)
+    let stack = grpc::client("users")
+        .circuit_breaker(grpc::circuit_breaker().consecutive_failures(2))
         .build()?;
-    let circuit = breaker.handle();
-    let users = UsersClient::new(
-        ServiceBuilder::new()
-            .layer(CorrelationLayer::client())
-            .layer(breaker)
-            .layer(TimeoutLayer::new(Duration::from_secs(1)))
-            .service(channel),
-    );
+    let circuit = stack.circuit_breaker();
+    let users = UsersClient::new(stack.wrap(channel));
     let list = async |limit| -> Result<usize, Status> {
         // A clone shares the circuit.
         let mut list = users

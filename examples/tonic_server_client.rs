@@ -1,4 +1,4 @@
-//! A tonic server behind the layers, and a tonic client behind its own: which status a caller sees when either of them rejects a call,
+//! A tonic server behind the standard stack, and a tonic client behind its own: which status a caller sees when either of them rejects a call,
 //! and one correlation ID on both sides.
 //!
 //! Run it with `cargo run --example tonic_server_client`. Both are on loopback; it ends by itself. The code for
@@ -6,16 +6,12 @@
 
 use std::time::Duration;
 
-use mainstay::{
-    BoxError, BulkheadLayer, Context, CorrelationLayer, Limit, LoadShedLayer, RespondLayer,
-    TimeoutLayer,
-};
+use mainstay::{BoxError, Context, grpc};
 use tokio::net::TcpListener;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status};
-use tower::ServiceBuilder;
 
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
 mod users {
@@ -51,20 +47,12 @@ impl Users for Directory {
 }
 
 async fn serve(listener: TcpListener) -> Result<(), BoxError> {
-    let layers = ServiceBuilder::new()
-        .layer(CorrelationLayer::server())
-        .layer(RespondLayer::new())
-        .layer(LoadShedLayer::new(Limit::adaptive()))
-        .layer(TimeoutLayer::new(Duration::from_millis(200)))
-        .layer(
-            BulkheadLayer::builder()
-                .name("directory")
-                .limit(1)
-                .build()?,
-        )
-        .into_inner();
+    let stack = grpc::server("directory")
+        .timeout(Duration::from_millis(200))
+        .bulkhead(1)
+        .build()?;
     Server::builder()
-        .layer(layers)
+        .layer(stack)
         .add_service(UsersServer::new(Directory))
         .serve_with_incoming(TcpListenerStream::new(listener))
         .await?;
@@ -78,19 +66,13 @@ async fn main() -> Result<(), BoxError> {
         Endpoint::from_shared(format!("http://{}", listener.local_addr()?))?.connect_lazy();
     let server = tokio::spawn(serve(listener));
 
-    let circuit = mainstay::grpc::circuit_breaker()
-        .name("users")
-        .consecutive_failures(2)
+    let stack = grpc::client("users")
+        .timeout(Duration::from_secs(2))
+        .circuit_breaker(grpc::circuit_breaker().consecutive_failures(3))
         .build()?;
-    let handle = circuit.handle();
-    let users = UsersClient::new(
-        ServiceBuilder::new()
-            .layer(CorrelationLayer::client())
-            .layer(TimeoutLayer::new(Duration::from_secs(1)))
-            .layer(circuit)
-            .layer(BulkheadLayer::new(64))
-            .service(channel),
-    );
+    println!("{stack}");
+    let circuit = stack.circuit_breaker();
+    let users = UsersClient::new(stack.wrap(channel));
     let get = async |name: &str| {
         // A stub's methods take `&mut self`; a clone shares circuit and limit.
         let answer = users
@@ -116,13 +98,13 @@ async fn main() -> Result<(), BoxError> {
     let context = Context::current().with_correlation_id("order-4711".parse()?);
     context.scope(get("ada")).await;
     println!("two at once, where the server takes one:");
-    tokio::join!(get("grace"), get("slow"));
+    tokio::join!(get("slow"), get("slow"));
     println!("failures open the client's circuit:");
-    handle.reset();
-    for _ in 0..3 {
+    circuit.reset();
+    for _ in 0..2 {
         get("sick").await;
     }
-    println!("the circuit is {}", handle.state());
+    println!("the circuit is {}", circuit.state());
     server.abort();
     Ok(())
 }

@@ -65,7 +65,8 @@
 //! | it says | what to do |
 //! |---|---|
 //! | ``the method `ready` exists .. but its trait bounds were not satisfied`` or ``no method named `call` found`` | It does not say why a method is not there, but does for a function: call `tower::ServiceExt::<Request>::ready(&mut stack)`, with the type of your requests. |
-//! | ``the trait bound `Infallible: From<Rejection>` is not satisfied`` | Rejections would leave a stack that must answer: put `RespondLayer` outside of its other layers. |
+//! | ``the trait bound `Infallible: From<Rejection>` is not satisfied`` | Rejections would leave a stack that must answer: use the standard stack of a server, not of a client, or put `RespondLayer` outside of the other layers. |
+//! | ``the trait `Service<..>` is not implemented for `ClientStack<..>` `` | That is the stack only; the client is what `stack.wrap(client)` returns. |
 //! | ``the trait `Clone` is not implemented for`` the service inside of a retry or of a bulkhead with a queue | It is called again, or later, and so on a clone: box it by `tower::util::BoxCloneService` and not by `BoxService`. |
 //! | ``the trait `From<reqwest::Error>` is not implemented for`` the error of a stack, by `send_through` | Leave the client's error as it is, and turn that of the whole stack into your own: `map_err` comes first in the `ServiceBuilder`. |
 //! | ``expected closure signature .. mainstay::Error<..>`` | Classifiers and policies see the grown error: see [`WithRejection`]. |

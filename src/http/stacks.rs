@@ -43,7 +43,8 @@ pub fn server(name: impl Into<String>) -> ServerBuilder {
 /// # }
 /// ```
 ///
-/// For reqwest there is `mainstay::reqwest::client`. See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
+/// For reqwest there is `mainstay::reqwest::client`, for tonic's channel [`grpc::client`](crate::grpc::client): in this stack it works, too, but every call of gRPC
+/// is a POST, and once sent it is not retried. See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
 /// settings.
 pub fn client(name: impl Into<String>) -> ClientBuilder<Http> {
     ClientBuilder::new(name.into())

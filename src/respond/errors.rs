@@ -14,7 +14,7 @@ use crate::{BoxError, Error, Rejection};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can be more than a mainstay rejection, and `RespondLayer` would not know how to answer that",
     label = "not only rejections can leave the stack inside of this `RespondLayer`",
-    note = "say how to answer the rest: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> {{ ... }})`",
+    note = "say how to answer the rest: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> {{ ... }})`; with a standard stack, put that layer between the stack and what fails",
     note = "a `BoxError` mostly comes from a layer of tower's own, such as `tower::timeout::TimeoutLayer`: mainstay's layers leave the error `Infallible` a `Rejection`"
 )]
 pub trait OnlyRejection {

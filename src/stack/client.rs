@@ -141,7 +141,8 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     }
 
     /// When it stops to call what is broken: by default when half of at least 20 attempts within 10 seconds failed, for 5 seconds at first. The numbers are
-    /// those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), and a probe may take as long as any attempt.
+    /// those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), and a probe may take as long as any attempt. To look at its state, take
+    /// [`ClientStack::circuit_breaker`] before the stack is put around a client.
     pub fn circuit_breaker(mut self, circuit_breaker: impl Refine<StackBreaker>) -> Self {
         self.circuit_breaker.refine(circuit_breaker, breaker::<P>());
         self
@@ -167,7 +168,8 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     }
 
     /// How long one attempt may take, up to the head of its response. By default as long as lets all of them fit into the time for the whole call, with the
-    /// longest waits between them: of 10 seconds and 3 attempts, 3.28 seconds.
+    /// longest waits between them: of 10 seconds and 3 attempts, 3.28 seconds. That holds also for a call that is not to be repeated, such as a POST without an
+    /// `Idempotency-Key`, and in gRPC, where an attempt that timed out is by default not: where calls may well be slower, set more.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
         self.attempt = Part::Set(limit);
         self
@@ -197,7 +199,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         self
     }
 
-    /// Tells this observer what all the layers decide that have none of their own.
+    /// Tells this observer what all the layers decide that have none of their own: a type that is an [`Observer`], or `|event: &mainstay::Event| ...`.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

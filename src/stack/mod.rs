@@ -199,6 +199,7 @@ impl BulkheadNumbers {
     fn of(bulkhead: &StackBulkhead) -> Self {
         Self {
             limit: bulkhead.limit,
+            queue: bulkhead.mode.max_wait.map_or(0, |_| bulkhead.queue),
             max_wait: bulkhead.mode.max_wait,
         }
     }

@@ -32,7 +32,16 @@ pub(super) struct BodyNumbers {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BulkheadNumbers {
     pub(super) limit: u32,
+    /// How many may wait.
+    pub(super) queue: u32,
     pub(super) max_wait: Option<Duration>,
+}
+
+impl BulkheadNumbers {
+    /// How many can be in it, those that wait among them.
+    pub(super) const fn most(self) -> u32 {
+        self.limit.saturating_add(self.queue)
+    }
 }
 
 /// The retry of a stack.
@@ -130,8 +139,13 @@ impl Checks {
     /// The limit of a load shedder against that of the bulkhead within.
     pub(super) fn load_shed(&mut self, limit: &Limit, bulkhead: BulkheadNumbers) {
         let (least, _) = limit.range();
-        if least > bulkhead.limit {
-            self.warn(&["load_shed", "bulkhead"], format!("load_shed = {limit} is never reached: bulkhead = {} rejects before; a limit of at most {} would fit, or a larger bulkhead", bulkhead.limit, bulkhead.limit));
+        let most = bulkhead.most();
+        if least > most {
+            let queue = match bulkhead.queue {
+                0 => String::new(),
+                queue => format!(" with a queue of {queue}"),
+            };
+            self.warn(&["load_shed", "bulkhead"], format!("load_shed = {limit} is never reached: bulkhead = {}{queue} rejects before; a limit of at most {most} would fit, or a larger bulkhead", bulkhead.limit));
         }
     }
 

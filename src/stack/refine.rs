@@ -39,7 +39,7 @@ pub(super) type StackRetry<P> = RetryBuilder<<P as Protocol>::Policy, <P as Prot
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not refine this layer of a standard stack",
     note = "it takes the number that matters most (a `Duration`, a `Limit`, a count as `u32`) or a builder of the layer, before `build()`: `mainstay::http::bulkhead().limit(64)`, say",
-    note = "a builder of `mainstay::grpc::retry()` is for `mainstay::grpc::client`, one of `mainstay::http::retry()` for the other clients; a stack has no type parameter for a policy or a tracker of your own"
+    note = "a builder of `mainstay::grpc::retry()` is for `mainstay::grpc::client`, one of `mainstay::http::retry()` for the other clients; a stack has no type parameter for a policy or a tracker of your own: for one, put the layers together by hand"
 )]
 pub trait Refine<L> {
     /// The refined layer; `default` is what the stack has by itself.

@@ -119,7 +119,7 @@ impl<W> ServerBuilder<W> {
     }
 
     /// How many requests may be in flight before others are shed: by default a limit that adapts to latency, from 20 (as in Netflix's concurrency-limits) up to
-    /// what the bulkhead lets through.
+    /// what the bulkhead lets in, with its queue.
     pub fn load_shed(mut self, limit: impl Refine<StackLoadShed>) -> Self {
         self.load_shed.refine(limit, load_shed(Limit::adaptive()));
         self
@@ -144,7 +144,7 @@ impl<W> ServerBuilder<W> {
         self
     }
 
-    /// Tells this observer what all the layers decide that have none of their own.
+    /// Tells this observer what all the layers decide that have none of their own: a type that is an [`Observer`], or `|event: &mainstay::Event| ...`.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -182,7 +182,8 @@ impl<W> ServerBuilder<W> {
         let bulkhead = bulkhead.build()?;
 
         let load_shed = self.load_shed.or_default(|| {
-            let most = places.map_or(super::IN_FLIGHT, |places| places.limit);
+            // Those that wait are in flight, too: a lower limit would shed them, and the queue would be of no use.
+            let most = places.map_or(super::IN_FLIGHT, BulkheadNumbers::most);
             load_shed(Limit::up_to(most))
         });
         told.push("load_shed", load_shed.as_ref().map(tell::load_shed));

@@ -223,6 +223,52 @@ fn stub(channel: Channel) {
     let UsersClient(_) = UsersClient::new(stack);
 }
 
+fn server_stacks() -> Result<Router, mainstay::ConfigError> {
+    let respond = RespondLayer::new().map_error(|error: BoxError| -> http::Response<_> {
+        Response::new(error.to_string().into())
+    });
+    Ok(Router::new().route("/", get(async || "hello")).layer(
+        ServiceBuilder::new()
+            .layer(mainstay::http::server("site").build()?)
+            .layer(respond)
+            .layer(tower::timeout::TimeoutLayer::new(SECOND)),
+    ))
+}
+
+fn server_stack_of_own_error() -> impl Service<Request<()>> {
+    let respond = RespondLayer::new()
+        .map_error(|_: MyError| Response::new(String::from("failed")));
+    ServiceBuilder::new()
+        .layer(mainstay::http::server("site").build().unwrap())
+        .layer(respond)
+        .map_err(mainstay::Error::from)
+        .service(service_fn(async |_: Request<()>| {
+            Err::<Response<String>, _>(MyError)
+        }))
+}
+
+fn client_stacks(
+    channel: Channel,
+    boxed: BoxCloneService<Request<String>, Response<String>, MyError>,
+) -> Result<(), mainstay::ConfigError> {
+    let users = mainstay::grpc::client("users").retry(mainstay::grpc::retry());
+    let UsersClient(_) = UsersClient::new(users.build()?.wrap(channel));
+
+    let http = reqwest::Client::new();
+    let payments = mainstay::reqwest::client("payments")
+        .timeout(SECOND)
+        .retry(3)
+        .bulkhead(BulkheadLayer::builder().limit(3))
+        .circuit_breaker(CircuitBreakerLayer::builder())
+        .build()?;
+    let _ = http
+        .get("http://localhost/")
+        .send_through(&payments.wrap(http.clone()));
+    let _ = payments.wrap(boxed);
+    let _ = tower::Layer::layer(&payments, Router::<()>::new());
+    Ok(())
+}
+
 fn main() {
     own_error();
     outcome_of_a_head();
@@ -235,4 +281,5 @@ fn main() {
     );
     let _ = (replies_with_id(), no_reply(), retry_of_own_body());
     let _ = (no_http(), no_clone(), grown_errors(), boxed, stub);
+    let _ = (server_stacks(), server_stack_of_own_error(), client_stacks);
 }

@@ -293,6 +293,25 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
         small.to_string().contains("adaptive (Gradient2), 5 to 5"),
         "{small}"
     );
+    let queued = || {
+        let queue = http::bulkhead()
+            .limit(5)
+            .queue(3, Duration::from_millis(50));
+        http::server("orders").bulkhead(queue)
+    };
+    let stack = queued().build().unwrap();
+    assert!(stack.to_string().contains("8 to 8"), "{stack}");
+    assert_eq!(
+        server_warned(queued().load_shed(Limit::fixed(9)).build()),
+        "load_shed = fixed at 9 is never reached: bulkhead = 5 with a queue of 3 rejects before; a limit of at most 8 would fit, or a larger bulkhead"
+    );
+    is_quiet(
+        queued()
+            .load_shed(Limit::fixed(8))
+            .build()
+            .unwrap()
+            .describe(),
+    );
 }
 
 #[test]

@@ -68,6 +68,26 @@ async fn one_stack_is_one_limit_for_all_routes_and_routers() {
 }
 
 #[tokio::test]
+async fn what_waits_in_the_queue_is_not_shed() {
+    let door = Door::closed();
+    let queue = http::bulkhead().limit(1).queue(1, Duration::from_secs(10));
+    let stack = http::server("orders").bulkhead(queue).build().unwrap();
+    let handler = {
+        let door = door.clone();
+        move || async move { door.pass().await }
+    };
+    let app = Router::new().route("/", get(handler)).layer(stack.clone());
+    let url = format!("http://{}/", serve(app).await);
+    let calls = [0, 1].map(|_| tokio::spawn(reqwest::get(url.clone())));
+    until("one waits", || stack.bulkhead().waiting() == 1).await;
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
+    door.open();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
 async fn the_order_of_the_methods_makes_no_difference() {
     let one = http::server("orders")
         .bulkhead(10)

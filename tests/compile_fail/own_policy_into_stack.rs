@@ -1,0 +1,11 @@
+//~ a stack has no type parameter for a policy or a tracker of your own: for one, put the layers together by hand
+
+use mainstay::{Decision, RetryLayer};
+
+fn main() {
+    let policy = RetryLayer::builder().decide_cloning(
+        |_: &http::Request<()>| None,
+        |_: &http::Request<()>, _: Result<&(), &mainstay::Error<std::io::Error>>, _| Decision::Return,
+    );
+    let _ = mainstay::http::client("payments").retry(policy);
+}
