@@ -220,10 +220,10 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     /// When a value is out of its range, or the name or the header is refused.
     pub fn build(self) -> Result<TimeoutLayer<HttpLimit, BodyLimits>, ConfigError> {
         if let Some(own) = self.policy.own {
-            check("timeout", own)?;
+            check(LAYER, "timeout", own)?;
         }
         if let Some(idle) = self.cover.idle {
-            check("body_idle", idle)?;
+            check(LAYER, "body_idle", idle)?;
         }
         let header = checked(LAYER, &self.policy.header)?;
         self.finish(|policy| HttpLimit {

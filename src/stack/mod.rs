@@ -121,6 +121,7 @@
 //! That of its layers: nothing is added. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
 //! any layer that changes it.
 
+mod checks;
 mod client;
 mod client_stack;
 mod description;
@@ -205,17 +206,19 @@ impl BulkheadNumbers {
 }
 
 impl RetryNumbers {
-    fn of(settings: Option<&Settings>) -> Self {
+    fn of(settings: Option<&Settings>, follows: bool) -> Self {
         match settings {
             Some(settings) => Self {
                 attempts: settings.attempts,
                 backoff: settings.backoff,
+                follows,
                 has_budget: settings.budget.is_some(),
                 replay_limit: settings.replay_limit,
             },
             None => Self {
                 attempts: 1,
                 backoff: crate::Backoff::default(),
+                follows,
                 has_budget: true,
                 replay_limit: 0,
             },

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tower_layer::{Identity, Stack};
 
+use super::checks::Checks;
 use super::description::Description;
 use super::judge::Judge;
-use super::numbers::{BodyNumbers, BulkheadNumbers, Checks};
+use super::numbers::{BodyNumbers, BulkheadNumbers};
 use super::part::{Named, Part};
 use super::refine::{Refine, StackBulkhead, StackLoadShed, StackTimeout};
 use super::server_stack::ServerStack;
@@ -199,7 +200,7 @@ impl<W> ServerBuilder<W> {
         let mut checks = Checks::new(self.kind);
         checks.timeout(total, body)?;
         if let Some(places) = places {
-            checks.queue(total, places)?;
+            checks.queue(total, 1, places)?;
         }
         if let (Some(limit), Some(places)) = (&limit, places) {
             checks.load_shed(limit, places);

@@ -243,12 +243,16 @@ impl<P> TimeoutBuilder<P> {
 }
 
 /// Refuses what can be no time limit.
-pub(crate) fn check(field: &'static str, limit: Duration) -> Result<(), ConfigError> {
+pub(crate) fn check(
+    layer: &'static str,
+    field: &'static str,
+    limit: Duration,
+) -> Result<(), ConfigError> {
     const LONGEST: Duration = Duration::from_secs(24 * 3600);
     if limit.is_zero() || limit > LONGEST {
         let rule = "must be longer than nothing and at most 24 hours";
         let shown = format_args!("{limit:?}").to_string();
-        return Err(ConfigError::new(LAYER, field, shown, rule));
+        return Err(ConfigError::new(layer, field, shown, rule));
     }
     Ok(())
 }
@@ -261,7 +265,7 @@ impl TimeoutBuilder<Fixed> {
     /// When a value is out of its range.
     pub fn build(self) -> Result<TimeoutLayer, ConfigError> {
         if let Some(timeout) = self.policy.0 {
-            check("timeout", timeout)?;
+            check(self.layer, "timeout", timeout)?;
         }
         self.finish(|policy| policy)
     }

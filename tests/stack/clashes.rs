@@ -86,7 +86,7 @@ fn attempts_that_do_not_all_fit() {
     assert_eq!(
         client_warned(stack().retry(slow).build()),
         "retry: 4 attempts of attempt_timeout = 250ms and 1.8s of back-off come to 2.8s, and timeout = 2s cuts the last ones short; \
-         attempt_timeout = 250ms, or 3 attempts, would fit"
+         attempt_timeout = 50ms, or 2 attempts, would fit"
     );
 }
 

@@ -3,7 +3,11 @@
 
 mod clashes;
 mod clients;
+mod extremes;
+mod fits;
+mod order;
 mod servers;
+mod upstream;
 
 #[path = "../common/mod.rs"]
 mod common;
