@@ -115,6 +115,8 @@ fn early(limit: Duration) -> Duration {
 pub struct BodyLimits {
     pub(crate) whole: bool,
     pub(crate) idle: Option<Duration>,
+    /// Not even at the end of a call of gRPC.
+    pub(crate) off: bool,
     /// For one call: the deadline that is not the layer's own.
     asked: Moment,
 }
@@ -123,6 +125,7 @@ impl BodyLimits {
     const DEFAULT: Self = Self {
         whole: false,
         idle: Some(Duration::from_secs(60)),
+        off: false,
         asked: Moment::NEVER,
     };
 }
@@ -153,6 +156,7 @@ where
         // A deadline of gRPC is one of the whole call.
         let whole = self.whole || (content_type.is_grpc() && deadline != Moment::NEVER);
         let limited = (whole || self.idle.is_some())
+            && !self.off
             && head.status != StatusCode::SWITCHING_PROTOCOLS
             && !body.is_end_stream();
         let body = if limited {

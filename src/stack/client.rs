@@ -254,7 +254,11 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         let follows = matches!(self.attempt, Part::Default);
         let derived = || fitting(total.unwrap_or(TOTAL), &retries, places);
         let limit = self.attempt.or_default(derived);
-        let mut attempt = TimeoutLayer::builder().called(ATTEMPT_TIMEOUT).maybe(limit);
+        let mut attempt = TimeoutLayer::builder().called(ATTEMPT_TIMEOUT);
+        attempt = match limit {
+            Some(limit) => attempt.timeout(limit),
+            None => attempt.off(),
+        };
         named.give(&mut attempt.name, &mut attempt.observer);
         let attempt = attempt.build()?;
 

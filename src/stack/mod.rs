@@ -177,10 +177,11 @@ fn no_bulkhead(tracker: Tracker) -> StackBulkhead {
         .maybe_queued()
 }
 
-/// One that ends nothing.
+/// One without a limit of its own, which leaves bodies alone.
 fn no_timeout() -> StackTimeout {
-    let mut timeout = crate::http::timeout().ignore_inbound().without_body_idle();
+    let mut timeout = crate::http::timeout().ignore_inbound();
     timeout.policy.own = None;
+    timeout.cover.off = true;
     timeout
 }
 

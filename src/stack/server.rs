@@ -170,7 +170,7 @@ impl<W> ServerBuilder<W> {
         told.push("timeout", timeout.as_ref().map(tell::timeout));
         let total = timeout.as_ref().and_then(|timeout| timeout.policy.own);
         let body = BodyNumbers::of(timeout.as_ref());
-        let mut timeout = timeout.unwrap_or_else(super::no_timeout);
+        let mut timeout = timeout.unwrap_or_else(|| super::no_timeout().off());
         named.give(&mut timeout.name, &mut timeout.observer);
         let timeout = timeout.build()?;
 

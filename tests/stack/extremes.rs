@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay::circuit_breaker::CircuitBreakerBuilder;
-use mainstay::stack::{ClientBuilder, Description, Http, Judgement, ServerBuilder};
+use mainstay::stack::{ClientBuilder, Description, Http, ServerBuilder};
 use mainstay::{
     Backoff, BulkheadLayer, CircuitBreakerLayer, ConfigError, CorrelationLayer, Jitter, Limit,
     LoadShedLayer, Mode, OnCancel, Recovery, RespondLayer, RetryBudget, TimeoutLayer, Window, http,
@@ -161,7 +161,7 @@ impl Set {
                     over: one,
                 })
                 .consecutive_failures(1),
-            8 => breaker.mode(Mode::Observe),
+            8 => breaker.mode(Mode::Shadow),
             9 => breaker.on_cancel(OnCancel::FailureAfter(one)),
             10 => breaker.name(self.name.clone()),
             _ => breaker
@@ -291,10 +291,9 @@ const FOR_EVER: Duration = Duration::from_secs(1_000 * 86_400);
 const GRAIN: Duration = Duration::from_millis(3);
 
 fn paused<F: Future>(run: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true);
-    runtime.build().unwrap().block_on(run)
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(run)
 }
 
 fn acts() -> [Act; 4] {
@@ -364,5 +363,3 @@ proptest! {
         prop_assert_eq!((stack.bulkhead().in_flight(), stack.load_shed().in_flight()), (0, 0));
     }
 }
-
-fn _is_judgement<T: Judgement>(_: T) {}

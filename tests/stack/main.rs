@@ -6,8 +6,10 @@ mod clients;
 mod extremes;
 mod fits;
 mod order;
+mod refine;
 mod servers;
 mod upstream;
+mod without;
 
 #[path = "../common/mod.rs"]
 mod common;

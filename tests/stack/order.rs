@@ -169,16 +169,36 @@ async fn the_whole_call_ends_in_time_whatever_it_is_doing_then() {
     assert_eq!((upstream.calls(), upstream.in_flight()), (1, 0));
     assert_eq!(stack.bulkhead().in_flight(), 0);
 
-    // While a retry waits for its turn: the attempt before took so long that the wait ends later than the call. Nobody waits for that.
+    // In its second attempt, which has not all of its own time.
     let stack = http::client("a").timeout(secs(1)).retry(steady(3, 400));
     let stack = stack.attempt_timeout(ms(350)).build().unwrap();
     let upstream = Upstream::always(Act::Later(ms(340), 503));
     let began = tokio::time::Instant::now();
-    let response = call(&stack.wrap(upstream.clone()), get()).await.unwrap();
-    assert_eq!(
-        (response.status().as_u16(), began.elapsed()),
-        (503, ms(340) * 2 + ms(400) - ms(0)).min((503, secs(1)))
-    );
+    let result = call(&stack.wrap(upstream.clone()), get()).await;
+    assert_eq!(by(result), "attempt_timeout `a` TimedOut");
+    assert_eq!((upstream.calls(), began.elapsed()), (2, secs(1)));
+
+    // Before a wait that would last too long: nobody would be there any more, so what there is is the answer.
+    let stack = http::client("a")
+        .timeout(secs(1))
+        .retry(steady(3, 700))
+        .attempt_timeout(ms(350));
+    let upstream = Upstream::always(Act::Later(ms(340), 503));
+    let began = tokio::time::Instant::now();
+    let response = call(&stack.build().unwrap().wrap(upstream.clone()), get()).await;
+    assert_eq!(response.unwrap().status(), 503);
+    assert_eq!((upstream.calls(), began.elapsed()), (1, ms(340)));
+
+    // While a retry waits for the service to be ready.
+    let stack = http::client("a").timeout(ms(500)).retry(steady(3, 100));
+    let upstream = Upstream::always(Act::Status(503));
+    let service = stack.build().unwrap().wrap(upstream.clone());
+    let began = tokio::time::Instant::now();
+    let waits = tokio::spawn(async move { by(call(&service, get()).await) });
+    settle().await;
+    upstream.clone().is_never_ready();
+    assert_eq!(waits.await.unwrap(), "retry `a` NotReady");
+    assert_eq!((upstream.calls(), began.elapsed()), (1, ms(500)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,27 +246,25 @@ async fn the_wait_for_a_place_is_no_part_of_the_attempts_time() {
     let upstream = Upstream::always(Act::Later(ms(400), 200));
     let service = stack.build().unwrap().wrap(upstream.clone());
     let began = tokio::time::Instant::now();
-    let (one, two, three) = tokio::join!(
-        call(&service, get()),
-        call(&service, get()),
-        call(&service, get())
-    );
-    // A response holds its place until it is dropped, so the second has to let go of its own first.
-    assert_eq!(one.unwrap().status(), 200);
-    assert_eq!(
-        (by(two), by(three)),
-        (
-            "bulkhead `a` QueueTimeout".to_owned(),
-            "bulkhead `a` QueueTimeout".to_owned()
-        )
-    );
-    assert_eq!(began.elapsed(), ms(900));
-    let status = |service| async move { call(&service, get()).await.unwrap().status() };
-    let (one, two) = tokio::join!(status(service.clone()), status(service.clone()));
-    assert_eq!(
-        (one.as_u16(), two.as_u16(), upstream.calls()),
-        (200, 200, 3)
-    );
+    let status = async || call(&service, get()).await.unwrap().status().as_u16();
+    let (one, two, three) = tokio::join!(status(), status(), status());
+    assert_eq!([one, two, three], [200, 200, 200]);
+    assert_eq!(began.elapsed(), ms(1_200));
+    // But of the whole call.
+    let queue = http::bulkhead().limit(1).queue(5, ms(450));
+    let stack = http::client("a")
+        .timeout(ms(1_000))
+        .bulkhead(queue)
+        .without_retry();
+    let service = stack.build().unwrap().wrap(Upstream::always(Act::Hang));
+    let other = service.clone();
+    let began = tokio::time::Instant::now();
+    let held = tokio::spawn(async move { by(call(&other, get()).await) });
+    settle().await;
+    assert_eq!(by(call(&service, get()).await), "bulkhead `a` QueueTimeout");
+    assert_eq!(began.elapsed(), ms(450));
+    assert_eq!(held.await.unwrap(), "attempt_timeout `a` TimedOut");
+    assert_eq!(began.elapsed(), ms(550));
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,13 +275,14 @@ async fn each_attempt_tells_what_is_left_for_it() {
         .attempt_timeout(ms(500))
         .retry(steady(3, 700));
     let stack = stack.build().unwrap();
-    call(&stack.wrap(upstream.clone()), get()).await.unwrap();
+    let result = call(&stack.wrap(upstream.clone()), get()).await;
+    assert_eq!(by(result), "attempt_timeout `a` TimedOut");
     let left: Vec<_> = upstream
         .seen()
         .iter()
         .map(|seen| seen.header("x-request-timeout-ms").map(str::to_owned))
         .collect();
-    // The last is limited by the call and no more by the attempt: 100 + 700 and 500 are gone, and there would be 700 more.
+    // There is no third: 100 + 700 and 500 are gone, and 700 more would be all.
     assert_eq!(left[..2], [Some("500".to_owned()), Some("500".to_owned())]);
     assert_eq!(upstream.calls(), 2);
 

@@ -62,6 +62,7 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     in_flight: AtomicU32,
     is_ready: AtomicBool,
+    waits: futures::task::AtomicWaker,
 }
 
 impl Upstream {
@@ -79,6 +80,7 @@ impl Upstream {
             seen: Mutex::default(),
             in_flight: AtomicU32::new(0),
             is_ready: AtomicBool::new(true),
+            waits: futures::task::AtomicWaker::new(),
         }))
     }
 
@@ -86,6 +88,11 @@ impl Upstream {
     pub(crate) fn is_never_ready(self) -> Self {
         self.0.is_ready.store(false, Ordering::SeqCst);
         self
+    }
+
+    pub(crate) fn becomes_ready(&self) {
+        self.0.is_ready.store(true, Ordering::SeqCst);
+        self.0.waits.wake();
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -151,12 +158,13 @@ async fn act(act: Act, here: InFlight) -> io::Result<Response<Body>> {
 
 type Call = Pin<Box<dyn Future<Output = io::Result<Response<Body>>> + Send>>;
 
-impl<B> Service<Request<B>> for Upstream {
+impl Service<Req> for Upstream {
     type Response = Response<Body>;
     type Error = io::Error;
     type Future = Call;
 
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        self.0.waits.register(cx.waker());
         if self.0.is_ready.load(Ordering::SeqCst) {
             Poll::Ready(Ok(()))
         } else {
@@ -164,7 +172,7 @@ impl<B> Service<Request<B>> for Upstream {
         }
     }
 
-    fn call(&mut self, request: Request<B>) -> Call {
+    fn call(&mut self, request: Req) -> Call {
         let state = &self.0;
         state.seen.lock().unwrap().push(Seen {
             at: state.began.elapsed(),
@@ -202,7 +210,7 @@ pub(crate) fn infallible(
 + Send
 + Sync
 + 'static {
-    ServiceExt::<Req>::map_err(upstream, |error| -> Infallible { panic!("{error}") })
+    upstream.map_err(|error| -> Infallible { panic!("{error}") })
 }
 
 /// One call on a clone of its own.
