@@ -108,9 +108,13 @@ impl Checks {
 
     /// The limit of a load shedder against that of the bulkhead within.
     pub(super) fn load_shed(&mut self, limit: &Limit, bulkhead: BulkheadNumbers) {
-        let (least, _) = limit.range();
-        if least > bulkhead.limit {
-            self.warn(&["load_shed", "bulkhead"], format!("load_shed = {limit} is never reached: bulkhead = {} rejects before; a limit of at most {} would fit, or a larger bulkhead", bulkhead.limit, bulkhead.limit));
+        let (least, most) = limit.range();
+        let (places, room) = (bulkhead.limit, bulkhead.room());
+        if least > room {
+            self.warn(&["load_shed", "bulkhead"], format!("load_shed = {limit} is never reached: bulkhead = {places} rejects before; a limit of at most {room} would fit, or a larger bulkhead"));
+        }
+        if room > places && most <= places {
+            self.warn(&["load_shed", "bulkhead.queue"], format!("bulkhead.queue: nobody ever waits: load_shed = {limit} lets through no more than bulkhead = {places} has places for; a limit of at least {room} would fit"));
         }
     }
 

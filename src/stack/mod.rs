@@ -201,6 +201,7 @@ impl BulkheadNumbers {
     fn of(bulkhead: &StackBulkhead) -> Self {
         Self {
             limit: bulkhead.limit,
+            queue: bulkhead.queue,
             max_wait: bulkhead.mode.max_wait,
         }
     }

@@ -26,7 +26,16 @@ pub(super) struct BodyNumbers {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BulkheadNumbers {
     pub(super) limit: u32,
+    /// How many may wait.
+    pub(super) queue: u32,
     pub(super) max_wait: Option<Duration>,
+}
+
+impl BulkheadNumbers {
+    /// How many there can be in it, in flight or waiting.
+    pub(super) fn room(self) -> u32 {
+        self.limit.saturating_add(self.queue)
+    }
 }
 
 /// The retry of a stack.

@@ -120,7 +120,7 @@ impl<W> ServerBuilder<W> {
     }
 
     /// How many requests may be in flight before others are shed: by default a limit that adapts to latency, from 20 (as in Netflix's concurrency-limits) up to
-    /// what the bulkhead lets through.
+    /// what the bulkhead has room for, with its queue.
     pub fn load_shed(mut self, limit: impl Refine<StackLoadShed>) -> Self {
         self.load_shed.refine(limit, load_shed(Limit::adaptive()));
         self
@@ -183,7 +183,7 @@ impl<W> ServerBuilder<W> {
         let bulkhead = bulkhead.build()?;
 
         let load_shed = self.load_shed.or_default(|| {
-            let most = places.map_or(super::IN_FLIGHT, |places| places.limit);
+            let most = places.map_or(super::IN_FLIGHT, BulkheadNumbers::room);
             load_shed(Limit::up_to(most))
         });
         told.push("load_shed", load_shed.as_ref().map(tell::load_shed));

@@ -286,6 +286,26 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
             .unwrap()
             .describe(),
     );
+    // Who waits in the bulkhead's queue is in flight for the shedder.
+    let queue = || http::bulkhead().limit(64).queue(30, ms(50));
+    let stack = || http::server("orders").bulkhead(queue());
+    assert_eq!(
+        server_warned(stack().load_shed(Limit::fixed(64)).build()),
+        "bulkhead.queue: nobody ever waits: load_shed = fixed at 64 lets through no more than bulkhead = 64 has places for; \
+         a limit of at least 94 would fit"
+    );
+    for limit in [65, 94] {
+        is_quiet(
+            stack()
+                .load_shed(Limit::fixed(limit))
+                .build()
+                .unwrap()
+                .describe(),
+        );
+    }
+    let queued = stack().build().unwrap();
+    is_quiet(queued.describe());
+    assert!(queued.to_string().contains("20 to 94"), "{queued}");
     // The one that the stack has by itself follows the bulkhead.
     let small = http::server("orders").bulkhead(5).build().unwrap();
     is_quiet(small.describe());

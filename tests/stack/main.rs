@@ -5,9 +5,12 @@ mod clashes;
 mod clients;
 mod extremes;
 mod fits;
+mod foreign;
 mod order;
 mod refine;
+mod served;
 mod servers;
+mod sharing;
 mod upstream;
 mod without;
 
