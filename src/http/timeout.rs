@@ -62,8 +62,7 @@ use crate::{BoxError, ConfigError, context};
 ///
 /// A body that makes no progress is ended after [`body_idle`](TimeoutBuilder::body_idle), which frees what it holds. See [`TimedBody`].
 ///
-/// It works on any `http::Response`, on servers and around clients. reqwest's own response is none:
-/// [`TimeoutLayer::new`](crate::TimeoutLayer::new) limits such a call up to the head, and reqwest's `timeout` and `read_timeout` limit the rest.
+/// It works on any `http::Response`, on servers and around clients, and on reqwest's own (feature `reqwest`), whose body is then boxed once more.
 pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     let policy = HttpLimit {
         own: Some(DEFAULT),

@@ -118,7 +118,9 @@
 //!
 //! # What it rejects, what dropping a call does, what it costs
 //!
-//! That of its layers: nothing is added. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
+//! That of its layers: nothing is added. No time limit counts while a service is not ready yet: whoever calls `ready` waits for it, as without a
+//! stack. An open circuit and a full bulkhead do not ask it, a retry waits for a second at most, and around a server the load shedder answers at
+//! once what comes meanwhile. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
 //! any layer that changes it.
 
 mod checks;

@@ -276,14 +276,28 @@ proptest! {
     }
 
     #[test]
-    fn a_shedder_that_would_fit_does_fit(shed in 1..2_000_u32, bulkhead in 1..2_000_u32) {
-        let stack = |shed| http::server("fits").load_shed(Limit::fixed(shed)).bulkhead(bulkhead).build().unwrap();
-        prop_assert_eq!(stack(shed).describe().warnings().len(), usize::from(shed > bulkhead));
+    fn a_shedder_that_would_fit_does_fit(
+        shed in 1..2_000_u32,
+        places in 1..2_000_u32,
+        queue in prop::option::of(1..2_000_u32),
+    ) {
+        let stack = |shed| {
+            let stack = http::server("fits").load_shed(Limit::fixed(shed));
+            let bulkhead = http::bulkhead().limit(places);
+            match queue {
+                Some(calls) => stack.bulkhead(bulkhead.queue(calls, Duration::from_millis(9))),
+                None => stack.bulkhead(bulkhead),
+            }.build().unwrap()
+        };
+        let room = places + queue.unwrap_or(0);
+        let clashes = shed > room || (queue.is_some() && shed <= places);
+        prop_assert_eq!(stack(shed).describe().warnings().len(), usize::from(clashes));
         for warning in stack(shed).describe().warnings() {
             let text = warning.to_string();
-            let (_, fit) = text.rsplit_once("a limit of at most ").unwrap();
-            let fit = fit.split_once(" would fit").unwrap().0.parse().unwrap();
-            prop_assert!(stack(fit).describe().warnings().is_empty());
+            let (_, fit) = text.rsplit_once("a limit of at ").unwrap();
+            let fit = fit.split_once(" would fit").unwrap().0;
+            let fit = fit.split_once(' ').unwrap().1.parse().unwrap();
+            prop_assert!(stack(fit).describe().warnings().is_empty(), "{}", text);
         }
     }
 }

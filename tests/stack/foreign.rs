@@ -11,6 +11,9 @@ use http_body_util::{BodyExt as _, Full};
 use mainstay::{Context, Limit, Reason, Rejection, State, grpc, http};
 use tower::util::MapRequestLayer;
 use tower::{Layer, Service};
+use tower_http::request_id::{
+    MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
+};
 
 use crate::upstream::{Act, Req, Upstream, by, call, get, infallible, ms, rpc, secs};
 
@@ -312,4 +315,49 @@ async fn a_layer_around_attempts_of_grpc() {
     call(&stack.wrap(upstream.clone()), rpc()).await.unwrap();
     assert_eq!(*log.lock().unwrap(), ["each 1", "each 2"]);
     assert_eq!(upstream.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_layer_of_tower_https_in_either_stack() {
+    #[derive(Clone, Default)]
+    struct Count(Arc<AtomicU32>);
+    impl MakeRequestId for Count {
+        fn make_request_id<B>(&mut self, _: &::http::Request<B>) -> Option<RequestId> {
+            let number = self.0.fetch_add(1, Ordering::SeqCst);
+            Some(RequestId::new(number.into()))
+        }
+    }
+    let seen = Log::default();
+    let handler = {
+        let seen = Arc::clone(&seen);
+        move |headers: ::http::HeaderMap| async move {
+            seen.lock()
+                .unwrap()
+                .push(headers["x-request-id"].to_str().unwrap().to_owned());
+            ::http::StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    let server = http::server("a").with_request_layer(PropagateRequestIdLayer::x_request_id());
+    let app = axum::Router::new()
+        .route("/", axum::routing::get(handler))
+        .layer(server.without_correlation().build().unwrap());
+    let address = crate::common::serve(app).await;
+    let client = http::client("a")
+        .without_correlation()
+        .with_attempt_layer(SetRequestIdLayer::x_request_id(Count::default()));
+    let hyper = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .build_http();
+    let service = client.build().unwrap().wrap(hyper);
+    let request = ::http::Request::get(format!("http://{address}/"))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = call(&service, request).await.unwrap();
+    assert_eq!(
+        (
+            response.status().as_u16(),
+            &response.headers()["x-request-id"]
+        ),
+        (503, &"2".parse().unwrap())
+    );
+    assert_eq!(*seen.lock().unwrap(), ["0", "1", "2"]);
 }

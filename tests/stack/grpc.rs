@@ -9,7 +9,7 @@ use axum::Router;
 use axum::routing::get;
 use futures::{Stream, StreamExt as _};
 use mainstay::http::ServerStack;
-use mainstay::{BoxError, Reason, Rejection, State, grpc, http};
+use mainstay::{Reason, Rejection, State, grpc, http};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -323,5 +323,4 @@ async fn towers_own_timeout_around_the_attempts_of_a_stub() {
         Some(Reason::CircuitOpen),
         "{status:?}"
     );
-    let _: Option<BoxError> = None;
 }

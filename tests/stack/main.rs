@@ -9,12 +9,14 @@ mod foreign;
 mod grpc;
 mod order;
 mod refine;
+mod refine_names;
 mod reqwests;
 mod served;
 mod servers;
 mod sharing;
 mod upstream;
 mod without;
+mod without_servers;
 
 #[path = "../common/mod.rs"]
 mod common;

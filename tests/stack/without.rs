@@ -3,12 +3,10 @@
 use futures::FutureExt as _;
 use mainstay::http::{ClientStack, DeadlineLayer, ServerStack};
 use mainstay::stack::{ClientBuilder, Http, ServerBuilder};
-use mainstay::{
-    Context, CorrelationId, EventKind, Limit, OnCancel, Outcome, State, TimeoutLayer, grpc, http,
-};
+use mainstay::{Context, EventKind, OnCancel, Outcome, State, grpc, http};
 use tower::Layer as _;
 
-use crate::upstream::{Act, Upstream, by, call, get, infallible, ms, rpc, secs, settle};
+use crate::upstream::{Act, Upstream, by, call, get, infallible, ms, rpc, secs};
 
 #[test]
 fn the_type_is_the_same_whatever_is_left_out() {
@@ -133,6 +131,20 @@ async fn without_a_retry_each_call_is_one_attempt() {
         .wrap(upstream.clone());
     assert!(call(&service, rpc()).await.is_ok());
     assert_eq!(upstream.calls(), 1);
+    // Its number is that of a retry around the stack.
+    let upstream = Upstream::always(Act::Status(503));
+    let stack = http::client("a").without_retry().build().unwrap();
+    let service = http::retry()
+        .build()
+        .unwrap()
+        .layer(stack.wrap(upstream.clone()));
+    call(&service, get()).await.unwrap();
+    let numbers: Vec<_> = upstream
+        .seen()
+        .iter()
+        .map(|s| s.context.attempt())
+        .collect();
+    assert_eq!(numbers, [1, 2, 3]);
     assert!(
         http::client("a")
             .without_retry()
@@ -155,6 +167,9 @@ async fn without_a_circuit_breaker_it_goes_on_calling() {
         (upstream.calls(), stack.circuit_breaker().state()),
         (100, State::Closed)
     );
+    // Nor can it be opened by hand.
+    stack.circuit_breaker().force_open();
+    assert_eq!(call(&service, get()).await.unwrap().status(), 500);
     // With one, it does not.
     let upstream = Upstream::always(Act::Status(500));
     let service = http::client("a").build().unwrap().wrap(upstream.clone());
@@ -325,184 +340,4 @@ async fn without_a_deadline_nothing_is_told_and_what_is_told_is_left() {
         .wrap(upstream.clone());
     call(&service, get()).await.unwrap();
     assert_eq!(upstream.seen()[4].header("x-left"), Some("3280"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_correlation_no_id_is_made_read_or_written() {
-    let given = || {
-        let mut request = get();
-        request
-            .headers_mut()
-            .insert("x-correlation-id", "callers".parse().unwrap());
-        request
-    };
-    let outer: CorrelationId = "outer".parse().unwrap();
-    let outer = Context::current().with_correlation_id(outer);
-
-    let upstream = Upstream::always(Act::Status(200));
-    let service = http::client("a")
-        .without_correlation()
-        .build()
-        .unwrap()
-        .wrap(upstream.clone());
-    call(&service, get()).await.unwrap();
-    call(&service, given()).await.unwrap();
-    outer
-        .clone()
-        .scope(async { call(&service, given()).await.unwrap() })
-        .await;
-    outer
-        .clone()
-        .scope(async { call(&service, get()).await.unwrap() })
-        .await;
-    let of = |upstream: &Upstream| -> Vec<_> {
-        let seen = upstream.seen().into_iter();
-        seen.map(|s| {
-            (
-                s.header("x-correlation-id").map(str::to_owned),
-                s.context.correlation_id().map(ToString::to_string),
-            )
-        })
-        .collect()
-    };
-    let some = |text: &str| Some(text.to_owned());
-    let expected = [
-        (None, None),
-        (some("callers"), None),
-        (some("callers"), some("outer")),
-        (None, some("outer")),
-    ];
-    assert_eq!(of(&upstream), expected);
-
-    // A server: the same, and neither is anything written to its responses.
-    let upstream = Upstream::always(Act::Status(200));
-    let service = http::server("a")
-        .without_correlation()
-        .build()
-        .unwrap()
-        .wrap(infallible(upstream.clone()));
-    let responses = [
-        call(&service, get()).await.unwrap(),
-        call(&service, given()).await.unwrap(),
-        outer
-            .clone()
-            .scope(async { call(&service, given()).await.unwrap() })
-            .await,
-        outer
-            .clone()
-            .scope(async { call(&service, get()).await.unwrap() })
-            .await,
-    ];
-    assert_eq!(of(&upstream), expected);
-    assert!(
-        responses
-            .iter()
-            .all(|response| !response.headers().contains_key("x-correlation-id"))
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_correlation_that_of_an_outer_layer_is_left_as_it_is() {
-    let upstream = Upstream::always(Act::Stall);
-    let stack = http::server("a").without_correlation().build().unwrap();
-    let service =
-        mainstay::CorrelationLayer::server().layer(stack.wrap(infallible(upstream.clone())));
-    let mut request = get();
-    request
-        .headers_mut()
-        .insert("x-correlation-id", "callers".parse().unwrap());
-    let response = call(&service, request).await.unwrap();
-    assert_eq!(response.headers()["x-correlation-id"], "callers");
-    assert_eq!(
-        upstream.seen()[0]
-            .context
-            .correlation_id()
-            .unwrap()
-            .to_string(),
-        "callers"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_load_shedder_nothing_is_shed_and_one_that_is_not_ready_is_waited_for() {
-    let stack = http::server("a")
-        .without_load_shed()
-        .without_bulkhead()
-        .build()
-        .unwrap();
-    let upstream = Upstream::always(Act::Hang);
-    let service = stack.wrap(infallible(upstream.clone()));
-    let all = futures::future::join_all((0..3_000).map(|_| call(&service, get())));
-    assert!(all.now_or_never().is_none());
-    assert_eq!(upstream.calls(), 3_000);
-
-    let upstream = Upstream::always(Act::Status(200)).is_never_ready();
-    let service = stack.wrap(infallible(upstream.clone()));
-    let waits = tokio::spawn(async move { call(&service, get()).await.unwrap().status() });
-    settle().await;
-    assert!(!waits.is_finished());
-    upstream.becomes_ready();
-    assert_eq!(waits.await.unwrap(), 200);
-
-    // With one, it is not.
-    let stack = http::server("a")
-        .load_shed(Limit::fixed(5))
-        .build()
-        .unwrap();
-    let service = stack.wrap(infallible(Upstream::always(Act::Hang).is_never_ready()));
-    assert_eq!(call(&service, get()).await.unwrap().status(), 503);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_without_a_bulkhead_has_the_limit_of_its_shedder() {
-    let upstream = Upstream::always(Act::Hang);
-    let stack = http::server("a")
-        .without_bulkhead()
-        .load_shed(Limit::fixed(1_500))
-        .build()
-        .unwrap();
-    let service = stack.wrap(infallible(upstream.clone()));
-    let all = futures::future::join_all((0..3_000).map(|_| call(&service, get())));
-    assert!(all.now_or_never().is_none());
-    assert_eq!(upstream.calls(), 1_500);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_without_a_timeout_ends_nothing_and_asks_nobody() {
-    let stack = http::server("a").without_timeout().build().unwrap();
-    let upstream = Upstream::always(Act::Later(secs(100_000), 200));
-    let service = stack.wrap(infallible(upstream.clone()));
-    let mut request = get();
-    request
-        .headers_mut()
-        .insert("x-request-timeout-ms", "10".parse().unwrap());
-    assert_eq!(call(&service, request).await.unwrap().status(), 200);
-    let mut request = rpc();
-    request
-        .headers_mut()
-        .insert("grpc-timeout", "10m".parse().unwrap());
-    assert_eq!(call(&service, request).await.unwrap().status(), 200);
-    assert!(
-        upstream
-            .seen()
-            .iter()
-            .all(|seen| seen.context.remaining().is_none())
-    );
-    // The deadline of an outer layer is that layer's to keep: it says so in its own name.
-    let outer = TimeoutLayer::builder()
-        .name("outer")
-        .timeout(secs(1))
-        .build()
-        .unwrap();
-    let service = outer.layer(stack.wrap(infallible(Upstream::always(Act::Hang))));
-    let rejection = call(&service, get()).await.map(drop).unwrap_err();
-    assert_eq!((rejection.name(), rejection.layer()), ("outer", "timeout"));
-
-    let upstream = Upstream::always(Act::Stall);
-    let service = stack.wrap(infallible(upstream.clone()));
-    let response = call(&service, get()).await.unwrap();
-    tokio::time::sleep(secs(3_600)).await;
-    assert_eq!((upstream.in_flight(), stack.bulkhead().in_flight()), (1, 1));
-    drop(response);
-    assert_eq!((upstream.in_flight(), stack.bulkhead().in_flight()), (0, 0));
 }
