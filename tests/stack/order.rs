@@ -196,7 +196,7 @@ async fn the_whole_call_ends_in_time_whatever_it_is_doing_then() {
     let began = tokio::time::Instant::now();
     let waits = tokio::spawn(async move { by(call(&service, get()).await) });
     settle().await;
-    upstream.clone().is_never_ready();
+    upstream.clone().never_ready();
     assert_eq!(waits.await.unwrap(), "retry `a` NotReady");
     assert_eq!((upstream.calls(), began.elapsed()), (1, ms(500)));
 }
@@ -335,7 +335,7 @@ async fn a_rejection_is_the_answer_also_while_the_service_is_not_ready() {
         .build()
         .unwrap();
     stack.circuit_breaker().force_open();
-    let service = stack.wrap(Upstream::always(Act::Hang).is_never_ready());
+    let service = stack.wrap(Upstream::always(Act::Hang).never_ready());
     assert_eq!(
         by(call(&service, get()).await),
         "circuit_breaker `a` CircuitOpen"

@@ -252,3 +252,20 @@ async fn how_a_server_answers_and_whose_id_counts() {
         "{body}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_says_of_when_to_come_back_counts_within_the_time_there_is() {
+    let busy = || Upstream::script([Act::Says(503, "retry-after", "2")], Act::Status(200));
+    let upstream = busy();
+    let stack = http::client("a").build().unwrap();
+    let response = call(&stack.wrap(upstream.clone()), get()).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), upstream.seen()[1].at),
+        (200, secs(2))
+    );
+    // Nobody waits for what comes too late.
+    let upstream = busy();
+    let stack = http::client("a").timeout(secs(1)).build().unwrap();
+    let response = call(&stack.wrap(upstream.clone()), get()).await.unwrap();
+    assert_eq!((response.status().as_u16(), upstream.calls()), (503, 1));
+}

@@ -28,10 +28,7 @@ async fn answer(method: Method, path: axum::extract::Path<String>) -> Answer {
     };
     match path.as_str() {
         "hello" => (
-            [
-                ("x-said", "hello"),
-                ("x-said-by", &method.as_str().to_owned()),
-            ],
+            [("x-said", "hello"), ("x-said-by", method.as_str())],
             "hello",
         )
             .into_response(),

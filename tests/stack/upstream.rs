@@ -85,7 +85,7 @@ impl Upstream {
     }
 
     /// Is not ready from now on, for ever.
-    pub(crate) fn is_never_ready(self) -> Self {
+    pub(crate) fn never_ready(self) -> Self {
         self.0.is_ready.store(false, Ordering::SeqCst);
         self
     }

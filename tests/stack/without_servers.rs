@@ -130,7 +130,7 @@ async fn without_a_load_shedder_nothing_is_shed_and_one_that_is_not_ready_is_wai
     assert!(all.now_or_never().is_none());
     assert_eq!(upstream.calls(), 3_000);
 
-    let upstream = Upstream::always(Act::Status(200)).is_never_ready();
+    let upstream = Upstream::always(Act::Status(200)).never_ready();
     let service = stack.wrap(infallible(upstream.clone()));
     let waits = tokio::spawn(async move { call(&service, get()).await.unwrap().status() });
     settle().await;
@@ -143,7 +143,7 @@ async fn without_a_load_shedder_nothing_is_shed_and_one_that_is_not_ready_is_wai
         .load_shed(Limit::fixed(5))
         .build()
         .unwrap();
-    let service = stack.wrap(infallible(Upstream::always(Act::Hang).is_never_ready()));
+    let service = stack.wrap(infallible(Upstream::always(Act::Hang).never_ready()));
     assert_eq!(call(&service, get()).await.unwrap().status(), 503);
 }
 
