@@ -344,6 +344,15 @@ fn what_a_layer_refuses_is_refused_in_its_name() {
         said(http::client("payments").timeout(Duration::ZERO).build()),
         "timeout: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
     );
+    // A stack has two of them.
+    assert_eq!(
+        said(
+            http::client("payments")
+                .attempt_timeout(Duration::ZERO)
+                .build()
+        ),
+        "attempt_timeout: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
+    );
     assert_eq!(
         said(http::server("or\nders").build()),
         "http server: name = \"or\\nders\" is refused: must be made of ASCII letters, digits and . _ : / -"

@@ -75,6 +75,17 @@ async fn a_circuit_breaker() {
         opens_after!(grpc().circuit_breaker(four()), rpc, Act::Grpc("14")),
         4
     );
+    // What a proxy says that knows nothing of gRPC, where a 400 stands for INTERNAL.
+    let proxy = || Act::Status(400);
+    assert_eq!(opens_after!(grpc(), rpc, proxy()), 20);
+    assert_eq!(
+        opens_after!(grpc().circuit_breaker(four()), rpc, proxy()),
+        4
+    );
+    assert_eq!(
+        opens_after!(http().circuit_breaker(four()), get, proxy()),
+        50
+    );
     let missing = grpc::circuit_breaker()
         .consecutive_failures(3)
         .failures([grpc::Code::NotFound]);
