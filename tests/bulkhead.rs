@@ -3,7 +3,9 @@
 mod support;
 
 use std::future::Future as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use mainstay::bulkhead::{Bulkhead, Queued};
@@ -524,6 +526,234 @@ async fn a_readiness_error_at_the_turn_of_a_waiting_call_is_its_answer() {
     first.await.unwrap().unwrap();
     assert!(matches!(waiting.await.unwrap(), Err(Error::Inner(Broken))));
     assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+}
+
+/// A request that says, when it is dropped, how many calls were in flight and waiting then.
+struct Traced {
+    act: Act,
+    layer: BulkheadLayer<Queued>,
+    then: Arc<Mutex<Vec<(u32, u32)>>>,
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        let then = (self.layer.in_flight(), self.layer.waiting());
+        self.then.lock().unwrap().push(then);
+    }
+}
+
+/// A probe behind a closed door: what is ready has reserved something, and may fail or panic at its turn.
+#[derive(Default)]
+struct Gate {
+    reserved: AtomicU32,
+    /// What `poll_ready` does: 0 is ready, 1 waits, 2 fails, 3 panics.
+    turn: AtomicU32,
+}
+
+struct Gated {
+    probe: Probe,
+    gate: Arc<Gate>,
+    has: bool,
+}
+
+impl Gated {
+    fn new(gate: &Arc<Gate>) -> Self {
+        Self {
+            probe: Probe::new(),
+            gate: Arc::clone(gate),
+            has: false,
+        }
+    }
+
+    fn give_up(&mut self) {
+        if std::mem::take(&mut self.has) {
+            self.gate.reserved.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Clone for Gated {
+    fn clone(&self) -> Self {
+        Self {
+            probe: self.probe.clone(),
+            gate: Arc::clone(&self.gate),
+            has: false,
+        }
+    }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+impl Service<Traced> for Gated {
+    type Response = u32;
+    type Error = Broken;
+    type Future = <Probe as Service<Act>>::Future;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Broken>> {
+        match self.gate.turn.load(Ordering::SeqCst) {
+            0 if self.has => {}
+            0 => {
+                self.has = true;
+                self.gate.reserved.fetch_add(1, Ordering::SeqCst);
+            }
+            1 => return Poll::Pending,
+            2 => return Poll::Ready(Err(Broken)),
+            _ => panic!("told to panic"),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Traced) -> Self::Future {
+        assert!(self.has, "called without being ready");
+        self.give_up();
+        self.probe.call(request.act)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_given_up_before_its_place_is() {
+    // How it ends, at its turn or before, and what was held when the request was dropped.
+    for (turn, comes_to_its_turn, was) in [
+        (0, false, (1, 1)),
+        (1, true, (1, 0)),
+        (2, true, (1, 0)),
+        (3, true, (1, 0)),
+    ] {
+        for is_cancelled in [false, true] {
+            let then = Arc::<Mutex<Vec<_>>>::default();
+            let gate = Arc::<Gate>::default();
+            let layer = BulkheadLayer::builder()
+                .limit(1)
+                .queue(5, ms(300))
+                .build()
+                .unwrap();
+            let service = layer.layer(Gated::new(&gate));
+            let request = |act| Traced {
+                act,
+                layer: layer.clone(),
+                then: Arc::clone(&then),
+            };
+            let length = if comes_to_its_turn { ms(100) } else { secs(5) };
+            let first = start(&service, request(Act::OkAfter(length))).await;
+            let waits = start(&service, request(Act::Ok)).await;
+            assert_eq!((layer.in_flight(), layer.waiting()), (1, 1));
+            gate.turn.store(turn, Ordering::SeqCst);
+            then.lock().unwrap().clear();
+            tokio::time::sleep(ms(150)).await;
+            if is_cancelled {
+                waits.abort();
+            }
+            let ended = waits.await;
+            match (is_cancelled, turn) {
+                (_, 3) => assert!(ended.unwrap_err().is_panic()),
+                (true, 0 | 1) => assert!(ended.unwrap_err().is_cancelled()),
+                (_, 2) => assert!(matches!(ended, Ok(Err(Error::Inner(Broken))))),
+                _ => assert_eq!(reason(ended.unwrap()), Reason::QueueTimeout),
+            }
+            assert_eq!(*then.lock().unwrap(), [was], "{turn} {is_cancelled}");
+            assert_eq!(layer.waiting(), 0);
+            assert_eq!(layer.in_flight(), u32::from(!comes_to_its_turn));
+            first.abort();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_to_wait_gives_up_what_readiness_had_reserved() {
+    let gate = Arc::<Gate>::default();
+    let layer = BulkheadLayer::builder()
+        .limit(1)
+        .queue(5, secs(9))
+        .build()
+        .unwrap();
+    let service = layer.layer(Gated::new(&gate));
+    let request = |act| Traced {
+        act,
+        layer: layer.clone(),
+        then: Arc::default(),
+    };
+    let (mut late, mut early) = (service.clone(), service);
+    late.ready().await.unwrap();
+    early.ready().await.unwrap();
+    assert_eq!(gate.reserved.load(Ordering::SeqCst), 2);
+    let first = early.call(request(Act::OkAfter(secs(1))));
+    // It was ready before the last place was taken.
+    let mut waits = Box::pin(late.call(request(Act::Ok)));
+    assert!(futures::poll!(&mut waits).is_pending());
+    assert_eq!(
+        (layer.waiting(), gate.reserved.load(Ordering::SeqCst)),
+        (1, 0)
+    );
+    first.await.unwrap();
+    waits.await.unwrap();
+    assert_eq!(gate.reserved.load(Ordering::SeqCst), 0);
+    // Who calls without having asked waits for readiness, too, and is called when it has come.
+    late.clone().call(request(Act::Ok)).await.unwrap();
+    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_queue_a_panic_in_call_is_a_failure_and_the_next_one_is_let_in() {
+    let (observer, told) = recorder();
+    let layer = BulkheadLayer::builder()
+        .limit(1)
+        .queue(5, secs(9))
+        .observer(observer)
+        .build()
+        .unwrap();
+    let service = layer.layer(Probe::new());
+    // At once, and after a wait.
+    assert!(send_caught(&service, Act::PanicInCall).await.is_err());
+    assert_eq!(layer.in_flight(), 0);
+    let first = start(&service, Act::OkAfter(ms(10))).await;
+    let panics = start(&service, Act::PanicInCall).await;
+    let next = start(&service, Act::Ok).await;
+    assert_eq!(layer.waiting(), 2);
+    first.await.unwrap().unwrap();
+    assert!(panics.await.unwrap_err().is_panic());
+    next.await.unwrap().unwrap();
+    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    let outcomes: Vec<_> = told
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|kind| match kind {
+            EventKind::Settled { outcome, .. } => Some(*outcome),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::Failure,
+            Outcome::Success,
+            Outcome::Failure,
+            Outcome::Success
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_over_stays_over_when_it_is_polled_again() {
+    let (layer, service, _) = queued(1, 1, ms(10));
+    let held = start(&service, Act::OkAfter(secs(1))).await;
+    let (mut one, mut two) = (service.clone(), service);
+    one.ready().await.unwrap();
+    two.ready().await.unwrap();
+    let mut waits = Box::pin(one.call(Act::Ok));
+    assert!(futures::poll!(&mut waits).is_pending());
+    let mut full = Box::pin(two.call(Act::Ok));
+    assert_eq!(reason((&mut full).await), Reason::Full);
+    assert_eq!(reason((&mut waits).await), Reason::QueueTimeout);
+    for call in [&mut full, &mut waits] {
+        assert!(futures::poll!(call).is_pending());
+    }
+    assert_eq!((layer.in_flight(), layer.waiting()), (1, 0));
+    held.await.unwrap().unwrap();
 }
 
 // --- What it tells

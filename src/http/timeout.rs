@@ -62,8 +62,7 @@ use crate::{BoxError, ConfigError, context};
 ///
 /// A body that makes no progress is ended after [`body_idle`](TimeoutBuilder::body_idle), which frees what it holds. See [`TimedBody`].
 ///
-/// It works on any `http::Response`, on servers and around clients. reqwest's own response is none:
-/// [`TimeoutLayer::new`](crate::TimeoutLayer::new) limits such a call up to the head, and reqwest's `timeout` and `read_timeout` limit the rest.
+/// It works on any `http::Response`, on servers and around clients, and on reqwest's own (feature `reqwest`), whose body is then boxed once more.
 pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     let policy = HttpLimit {
         own: Some(DEFAULT),
@@ -115,6 +114,8 @@ fn early(limit: Duration) -> Duration {
 pub struct BodyLimits {
     pub(crate) whole: bool,
     pub(crate) idle: Option<Duration>,
+    /// Not even at the end of a call of gRPC.
+    pub(crate) off: bool,
     /// For one call: the deadline that is not the layer's own.
     asked: Moment,
 }
@@ -123,6 +124,7 @@ impl BodyLimits {
     const DEFAULT: Self = Self {
         whole: false,
         idle: Some(Duration::from_secs(60)),
+        off: false,
         asked: Moment::NEVER,
     };
 }
@@ -153,6 +155,7 @@ where
         // A deadline of gRPC is one of the whole call.
         let whole = self.whole || (content_type.is_grpc() && deadline != Moment::NEVER);
         let limited = (whole || self.idle.is_some())
+            && !self.off
             && head.status != StatusCode::SWITCHING_PROTOCOLS
             && !body.is_end_stream();
         let body = if limited {
@@ -220,10 +223,10 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     /// When a value is out of its range, or the name or the header is refused.
     pub fn build(self) -> Result<TimeoutLayer<HttpLimit, BodyLimits>, ConfigError> {
         if let Some(own) = self.policy.own {
-            check("timeout", own)?;
+            check(LAYER, "timeout", own)?;
         }
         if let Some(idle) = self.cover.idle {
-            check("body_idle", idle)?;
+            check(LAYER, "body_idle", idle)?;
         }
         let header = checked(LAYER, &self.policy.header)?;
         self.finish(|policy| HttpLimit {

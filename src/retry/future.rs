@@ -72,9 +72,9 @@ pin_project! {
 impl<S, F, E, Req> Phase<S, F, E, Req> {
     /// The first attempt is under way.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn first(call: F) -> Self {
+    pub(super) fn first(call: F, number: u32) -> Self {
         Self::Calling {
-            call: Scoped::new(call, Attempt(1)),
+            call: Scoped::new(call, Attempt(number)),
         }
     }
 }

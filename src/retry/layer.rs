@@ -17,6 +17,9 @@ use crate::shared::Shared;
 
 pub(crate) const LAYER: &str = "retry";
 
+/// With more it is no retry.
+pub(crate) const MOST_ATTEMPTS: u32 = 100;
+
 /// What a retry layer shares between all its services.
 pub(crate) struct Core<P, R> {
     pub(super) policy: P,
@@ -274,7 +277,7 @@ impl<P, R> RetryBuilder<P, R> {
         const MOST_KEPT: usize = 64 * 1024 * 1024;
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(RETRY.name()))?;
         let settings = self.settings;
-        if !(1..=100).contains(&settings.attempts) {
+        if !(1..=MOST_ATTEMPTS).contains(&settings.attempts) {
             let rule = "must be from 1 (no retry) to 100";
             return Err(ConfigError::new(LAYER, "attempts", settings.attempts, rule));
         }

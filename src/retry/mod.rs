@@ -77,7 +77,7 @@ pub use crate::policy::backoff::{Backoff, Jitter};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use future::ResponseFuture;
 #[cfg(feature = "http")]
-pub(crate) use layer::{LAYER, Settings};
+pub(crate) use layer::{LAYER, MOST_ATTEMPTS, Settings};
 pub use layer::{RetryBuilder, RetryLayer};
 pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf, RetryPolicy};
 pub use receive::{AsItComes, Ended, Receive};

@@ -62,17 +62,24 @@ where
         if let Some(budget) = &core.settings.budget {
             budget.request(entry.now());
         }
-        let kept = if core.settings.attempts > 1 {
+        let repeats = core.settings.attempts > 1;
+        let kept = if repeats {
             core.policy.keep(&mut request, core.settings.replay_limit)
         } else {
             None
         };
         let kit = self.kit.hold();
         let deadline = context::deadline();
-        let _scope = AttemptScope::enter(1);
+        // Where nothing is repeated, the number is that of a retry further out.
+        let number = if repeats {
+            1
+        } else {
+            context::attempt().max(1)
+        };
+        let _scope = AttemptScope::enter(number);
         // Made where it is to be: to move it would cost as much as all the rest.
         ResponseFuture {
-            phase: Phase::first(self.inner.call(request)),
+            phase: Phase::first(self.inner.call(request), number),
             kept,
             attempt: 1,
             steps: Steps::default(),

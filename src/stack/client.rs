@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use tower_layer::{Identity, Stack};
 
+use super::checks::Checks;
 use super::client_stack::ClientStack;
 use super::description::Description;
-use super::numbers::{BodyNumbers, BulkheadNumbers, Checks, RetryNumbers, backoff_for, fitting};
+use super::numbers::{
+    AttemptNumbers, BodyNumbers, BulkheadNumbers, RetryNumbers, backoff_for, fitting,
+};
 use super::part::{Named, Part};
 use super::protocol::Protocol;
 use super::refine::{Refine, StackBreaker, StackBulkhead, StackRetry, StackTimeout};
@@ -107,7 +110,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     }
 
     /// How often a call is attempted: 3 times in all by default, where it may be repeated, with a back-off that grows from 50 milliseconds (less in
-    /// a short call) and full jitter, within a budget of one retry for five calls. The numbers are those of [`RetryLayer`](crate::RetryLayer);
+    /// a short call, and all together at most to a quarter of its time) and full jitter, within a budget of one retry for five calls. The numbers are those of [`RetryLayer`](crate::RetryLayer);
     /// gRPC and the standard pipelines of others attempt as often.
     ///
     /// What is repeated, [`HttpRetry`](crate::http::HttpRetry) and [`GrpcRetry`](crate::grpc::GrpcRetry) say.
@@ -228,14 +231,16 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         let timeout = timeout.build()?;
 
         let mut retry = self.retry.or_default(P::retry);
+        let mut follows = false;
         if let (Some(retry), Some(total)) = (&mut retry, total)
             && retry.settings.backoff == Backoff::default()
         {
-            retry.settings.backoff = backoff_for(total);
+            retry.settings.backoff = backoff_for(total, retry.settings.attempts);
+            follows = true;
         }
         let settings = retry.as_ref().map(|retry| &retry.settings);
         told.push("retry", settings.map(tell::retry));
-        let retries = RetryNumbers::of(settings);
+        let retries = RetryNumbers::of(settings, follows);
         let mut retry = retry.unwrap_or_else(|| P::retry().attempts(1).without_budget());
         named.give(&mut retry.name, &mut retry.observer);
         let retry = retry.build()?;
@@ -248,17 +253,24 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         named.give(&mut bulkhead.name, &mut bulkhead.observer);
         let bulkhead = bulkhead.build()?;
 
+        let follows = matches!(self.attempt, Part::Default);
         let derived = || fitting(total.unwrap_or(TOTAL), &retries, places);
         let limit = self.attempt.or_default(derived);
-        let mut attempt = TimeoutLayer::builder().called(ATTEMPT_TIMEOUT).maybe(limit);
+        let mut attempt = TimeoutLayer::builder().called(ATTEMPT_TIMEOUT);
+        attempt = match limit {
+            Some(limit) => attempt.timeout(limit),
+            None => attempt.off(),
+        };
         named.give(&mut attempt.name, &mut attempt.observer);
         let attempt = attempt.build()?;
 
         let mut breaker = self.circuit_breaker.or_default(breaker::<P>);
-        if let (Some(breaker), Some(limit)) = (&mut breaker, limit) {
+        if let Some(breaker) = &mut breaker {
             let usual = Config::default().probe_life;
             if breaker.config.probe_life == usual {
-                breaker.config.probe_life = usual.max(limit);
+                let longest = limit.or(total).unwrap_or_default();
+                let slow = breaker.config.slow_calls.map(|(threshold, _)| threshold);
+                breaker.config.probe_life = usual.max(longest).max(slow.unwrap_or_default());
             }
         }
         let judged = breaker.as_ref().map(|breaker| breaker.config);
@@ -278,9 +290,10 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         let mut checks = Checks::new(P::NAME);
         checks.timeout(total, body)?;
         if let Some(places) = places {
-            checks.queue(total, places)?;
+            checks.queue(total, retries.attempts, places)?;
         }
-        checks.attempts(total, limit, retries, places)?;
+        let limits = limit.map(|limit| AttemptNumbers { limit, follows });
+        checks.attempts(total, limits, retries, places)?;
         if let Some(judged) = &judged {
             checks.breaker(limit, judged, places)?;
         }

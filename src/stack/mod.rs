@@ -118,9 +118,12 @@
 //!
 //! # What it rejects, what dropping a call does, what it costs
 //!
-//! That of its layers: nothing is added. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
+//! That of its layers: nothing is added. No time limit counts while a service is not ready yet: whoever calls `ready` waits for it, as without a
+//! stack. An open circuit and a full bulkhead do not ask it, a retry waits for a second at most, and around a server the load shedder answers at
+//! once what comes meanwhile. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
 //! any layer that changes it.
 
+mod checks;
 mod client;
 mod client_stack;
 mod description;
@@ -176,10 +179,11 @@ fn no_bulkhead(tracker: Tracker) -> StackBulkhead {
         .maybe_queued()
 }
 
-/// One that ends nothing.
+/// One without a limit of its own, which leaves bodies alone.
 fn no_timeout() -> StackTimeout {
-    let mut timeout = crate::http::timeout().ignore_inbound().without_body_idle();
+    let mut timeout = crate::http::timeout().ignore_inbound();
     timeout.policy.own = None;
+    timeout.cover.off = true;
     timeout
 }
 
@@ -199,24 +203,26 @@ impl BulkheadNumbers {
     fn of(bulkhead: &StackBulkhead) -> Self {
         Self {
             limit: bulkhead.limit,
-            queue: bulkhead.mode.max_wait.map_or(0, |_| bulkhead.queue),
+            queue: bulkhead.queue,
             max_wait: bulkhead.mode.max_wait,
         }
     }
 }
 
 impl RetryNumbers {
-    fn of(settings: Option<&Settings>) -> Self {
+    fn of(settings: Option<&Settings>, follows: bool) -> Self {
         match settings {
             Some(settings) => Self {
                 attempts: settings.attempts,
                 backoff: settings.backoff,
+                follows,
                 has_budget: settings.budget.is_some(),
                 replay_limit: settings.replay_limit,
             },
             None => Self {
                 attempts: 1,
                 backoff: crate::Backoff::default(),
+                follows,
                 has_budget: true,
                 replay_limit: 0,
             },

@@ -1,24 +1,18 @@
-//! Whether the numbers of a stack go together: pure arithmetic.
-//!
-//! Each layer checks its own. Here is what only shows when they stand in one stack: an error where a setting could never have an effect
-//! or nothing would work, a warning where it works but hardly as it was meant.
+//! The numbers of a stack that must go together, and what follows from them: pure arithmetic.
 
 use std::time::Duration;
 
-use super::description::Warning;
 use crate::policy::backoff::Backoff;
-use crate::policy::breaker::Config;
-use crate::{ConfigError, Limit};
+use crate::retry::MOST_ATTEMPTS;
 
 /// A timer's grain is 1 ms: what is a few times that is mostly rounding.
-const COARSE: Duration = Duration::from_millis(5);
-/// Any body pauses for so long now and then: a garbage collection, a lost packet.
-const PAUSE: Duration = Duration::from_secs(1);
-/// All that the retries of a stack may keep, before somebody should know.
-const MUCH: u64 = 1 << 30;
-
-/// The longest back-off of a stack that was not given one, as a part of the time for the whole call.
-const BACKOFF_SHARE: u32 = 20;
+pub(super) const COARSE: Duration = Duration::from_millis(5);
+/// What the first back-off of a stack that was not given one comes to at most, as a part of the time for the whole call.
+pub(super) const BACKOFF_SHARE: u32 = 20;
+/// The same for all its back-offs together, and for all the waits in a queue that would fit.
+pub(super) const WAITS_SHARE: u32 = 4;
+/// The least that any time can be.
+pub(super) const LEAST: Duration = Duration::from_nanos(1);
 
 /// What ends bodies.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +32,8 @@ pub(super) struct BulkheadNumbers {
 }
 
 impl BulkheadNumbers {
-    /// How many can be in it, those that wait among them.
-    pub(super) const fn most(self) -> u32 {
+    /// How many there can be in it, in flight or waiting.
+    pub(super) fn room(self) -> u32 {
         self.limit.saturating_add(self.queue)
     }
 }
@@ -49,256 +43,54 @@ impl BulkheadNumbers {
 pub(super) struct RetryNumbers {
     pub(super) attempts: u32,
     pub(super) backoff: Backoff,
+    /// Whether the back-off follows from the time for the whole call.
+    pub(super) follows: bool,
     pub(super) has_budget: bool,
     pub(super) replay_limit: usize,
 }
 
-pub(super) struct Checks {
-    component: &'static str,
-    warnings: Vec<Warning>,
-}
-
-impl Checks {
-    pub(super) const fn new(component: &'static str) -> Self {
-        Self {
-            component,
-            warnings: Vec::new(),
-        }
-    }
-
-    pub(super) fn warnings(self) -> Vec<Warning> {
-        self.warnings
-    }
-
-    fn refuse(
-        &self,
-        field: &'static str,
-        value: Duration,
-        rule: String,
-    ) -> Result<(), ConfigError> {
-        let value = format_args!("{value:?}").to_string();
-        Err(ConfigError::new(self.component, field, value, rule))
-    }
-
-    fn warn(&mut self, fields: &[&'static str], text: String) {
-        self.warnings.push(Warning {
-            fields: fields.to_vec(),
-            text,
-        });
-    }
-
-    /// A time limit against what it says of bodies.
-    pub(super) fn timeout(
-        &mut self,
-        total: Option<Duration>,
-        body: BodyNumbers,
-    ) -> Result<(), ConfigError> {
-        if let (Some(total), Some(idle), true) = (total, body.idle, body.whole)
-            && idle >= total
-        {
-            let rule = format!(
-                "must be shorter than timeout, which is {total:?} and covers the whole body: it could never end one"
-            );
-            return self.refuse("timeout.body_idle", idle, rule);
-        }
-        if let Some(total) = total
-            && total < COARSE
-        {
-            self.warn(&["timeout"], format!("timeout = {total:?} is within what timers are late by: they count in milliseconds; {COARSE:?} or more would fit"));
-        }
-        if let Some(idle) = body.idle
-            && idle < PAUSE
-        {
-            self.warn(&["timeout.body_idle"], format!("timeout.body_idle = {idle:?} ends bodies that only pause; {PAUSE:?} or more would fit"));
-        }
-        Ok(())
-    }
-
-    /// The queue of a bulkhead against the time for the whole call.
-    pub(super) fn queue(
-        &mut self,
-        total: Option<Duration>,
-        bulkhead: BulkheadNumbers,
-    ) -> Result<(), ConfigError> {
-        let (Some(total), Some(wait)) = (total, bulkhead.max_wait) else {
-            return Ok(());
-        };
-        if wait >= total {
-            let rule = format!(
-                "must be shorter than timeout, which is {total:?}: a call would time out in the queue; {:?} would leave it some time",
-                total / 4
-            );
-            return self.refuse("bulkhead.queue.max_wait", wait, rule);
-        }
-        if wait > total / 2 {
-            self.warn(&["bulkhead.queue", "timeout"], format!("bulkhead.queue: a call may wait {wait:?} of the {total:?} that timeout gives it, and has less than half for its work; {:?} would fit", total / 4));
-        }
-        Ok(())
-    }
-
-    /// The limit of a load shedder against that of the bulkhead within.
-    pub(super) fn load_shed(&mut self, limit: &Limit, bulkhead: BulkheadNumbers) {
-        let (least, _) = limit.range();
-        let most = bulkhead.most();
-        if least > most {
-            let queue = match bulkhead.queue {
-                0 => String::new(),
-                queue => format!(" with a queue of {queue}"),
-            };
-            self.warn(&["load_shed", "bulkhead"], format!("load_shed = {limit} is never reached: bulkhead = {}{queue} rejects before; a limit of at most {most} would fit, or a larger bulkhead", bulkhead.limit));
-        }
-    }
-
-    /// Attempts, their back-off and their own time against the time for the whole call.
-    pub(super) fn attempts(
-        &mut self,
-        total: Option<Duration>,
-        attempt: Option<Duration>,
-        retry: RetryNumbers,
-        bulkhead: Option<BulkheadNumbers>,
-    ) -> Result<(), ConfigError> {
-        if let Some(attempt) = attempt
-            && attempt < COARSE
-            && total.is_none_or(|total| total >= COARSE)
-        {
-            self.warn(&["attempt_timeout"], format!("attempt_timeout = {attempt:?} is within what timers are late by: they count in milliseconds; {COARSE:?} or more would fit"));
-        }
-        if let (Some(total), Some(attempt)) = (total, attempt)
-            && attempt > total
-        {
-            let rule = format!(
-                "must be at most timeout, which is {total:?}: it could never end an attempt; {:?} would fit {}",
-                fitting(total, &retry, bulkhead),
-                counted(retry.attempts)
-            );
-            return self.refuse("attempt_timeout", attempt, rule);
-        }
-        if retry.attempts < 2 {
-            return Ok(());
-        }
-        if !retry.has_budget {
-            self.warn(
-                &["retry.without_budget"],
-                format!(
-                    "retry.without_budget: when everything fails, the load is multiplied by {}",
-                    retry.attempts
-                ),
-            );
-        }
-        let kept = bulkhead.map_or(0, |b| {
-            u64::from(b.limit).saturating_mul(retry.replay_limit as u64)
-        });
-        if kept > MUCH {
-            self.warn(
-                &["retry.replay_limit", "bulkhead"],
-                format!(
-                    "retry.replay_limit = {} for each of the bulkhead's calls comes to {} MiB",
-                    retry.replay_limit,
-                    kept >> 20
-                ),
-            );
-        }
-        let Some(total) = total else {
-            return Ok(());
-        };
-        let first = retry.backoff.delay(1, None, 0.0);
-        if first >= total {
-            let rule = format!(
-                "must be shorter than timeout, which is {total:?}: no retry would ever be sent; {:?} would fit",
-                total / BACKOFF_SHARE
-            );
-            return self.refuse("retry.backoff", first, rule);
-        }
-        if let Some(attempt) = attempt {
-            self.worst_case(total, attempt, retry, bulkhead);
-        }
-        Ok(())
-    }
-
-    fn worst_case(
-        &mut self,
-        total: Duration,
-        attempt: Duration,
-        retry: RetryNumbers,
-        bulkhead: Option<BulkheadNumbers>,
-    ) {
-        let RetryNumbers {
-            attempts, backoff, ..
-        } = retry;
-        let wait = wait(bulkhead);
-        let waits = backoff.worst(attempts);
-        let worst = attempt
-            .saturating_add(wait)
-            .saturating_mul(attempts)
-            .saturating_add(waits);
-        if worst <= total {
-            return;
-        }
-        let queue = if wait.is_zero() {
-            String::new()
+impl RetryNumbers {
+    /// The same with so many attempts.
+    pub(super) fn with(self, attempts: u32, total: Duration) -> Self {
+        let backoff = if self.follows {
+            backoff_for(total, attempts)
         } else {
-            format!(", each {wait:?} in the bulkhead's queue before")
+            self.backoff
         };
-        let mut fit = format!("attempt_timeout = {:?}", fitting(total, &retry, bulkhead));
-        let fewer = (1..attempts).rev().find(|fewer| {
-            let attempts = attempt.saturating_add(wait).saturating_mul(*fewer);
-            attempts.saturating_add(backoff.worst(*fewer)) <= total
-        });
-        if let Some(fewer) = fewer {
-            fit = format!("{fit}, or {},", counted(fewer));
+        Self {
+            attempts,
+            backoff,
+            ..self
         }
-        self.warn(&["retry", "attempt_timeout", "timeout"], format!("retry: {attempts} attempts of attempt_timeout = {attempt:?}{queue} and {waits:?} of back-off come to {worst:?}, and timeout = {total:?} cuts the last ones short; {fit} would fit"));
-    }
-
-    /// What a circuit breaker waits for against what an attempt may take.
-    pub(super) fn breaker(
-        &mut self,
-        attempt: Option<Duration>,
-        breaker: &Config,
-        bulkhead: Option<BulkheadNumbers>,
-    ) -> Result<(), ConfigError> {
-        if let (Some(attempt), Some((threshold, _))) = (attempt, breaker.slow_calls)
-            && threshold >= attempt
-        {
-            let rule = format!(
-                "must be shorter than attempt_timeout, which is {attempt:?}: no call would ever be slow; {:?} would fit",
-                attempt / 2
-            );
-            return self.refuse("circuit_breaker.slow_calls", threshold, rule);
-        }
-        if let Some(attempt) = attempt
-            && breaker.probe_life < attempt
-        {
-            let life = breaker.probe_life;
-            self.warn(&["circuit_breaker.probe_life", "attempt_timeout"], format!("circuit_breaker.probe_life = {life:?} fails a probe that attempt_timeout = {attempt:?} would still wait for; {attempt:?} would fit"));
-        }
-        if let Some(bulkhead) = bulkhead
-            && bulkhead.limit < breaker.probes
-        {
-            let (probes, limit) = (breaker.probes, bulkhead.limit);
-            self.warn(&["circuit_breaker.probes", "bulkhead"], format!("circuit_breaker.probes = {probes} are more than bulkhead = {limit} lets through at a time; {limit} would fit"));
-        }
-        Ok(())
     }
 }
 
-fn counted(attempts: u32) -> String {
-    let s = if attempts == 1 { "" } else { "s" };
-    format!("{attempts} attempt{s}")
+/// How long an attempt may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttemptNumbers {
+    pub(super) limit: Duration,
+    /// Whether it follows from the others.
+    pub(super) follows: bool,
 }
 
-fn wait(bulkhead: Option<BulkheadNumbers>) -> Duration {
-    bulkhead.and_then(|b| b.max_wait).unwrap_or_default()
-}
-
-/// The back-off of a stack that was given none: the usual one, but never so long that it eats up a short call's time.
-pub(super) fn backoff_for(total: Duration) -> Backoff {
-    let base = total / BACKOFF_SHARE;
-    if base.is_zero() || base >= Duration::from_millis(50) {
-        Backoff::default()
-    } else {
+/// The back-off of a stack that was given none: the usual one, but never so long that it eats up a short call's time, or that of one that is
+/// attempted often.
+pub(super) fn backoff_for(total: Duration, attempts: u32) -> Backoff {
+    // More are refused, but not yet.
+    let attempts = attempts.min(MOST_ATTEMPTS);
+    let (usual, base) = (Backoff::default(), total / BACKOFF_SHARE);
+    let base = base.max(LEAST);
+    let backoff = if base < usual.base() {
         Backoff::exponential(base)
+    } else {
+        usual
+    };
+    let most = total / WAITS_SHARE;
+    if attempts < 2 || backoff.worst(attempts) <= most {
+        return backoff;
     }
+    let each = round(most / (attempts - 1)).max(LEAST);
+    Backoff::exponential(backoff.base().min(each)).cap(each)
 }
 
 /// How long an attempt may take so that all of them fit, with the longest waits between them; at least half of its even share.
@@ -307,20 +99,45 @@ pub(super) fn fitting(
     retry: &RetryNumbers,
     bulkhead: Option<BulkheadNumbers>,
 ) -> Duration {
+    let (left, share) = shares(total, retry, bulkhead);
+    round(left.max(share / 2)).max(LEAST).min(total)
+}
+
+/// The same, if that is more than what is lost in the grain of timers.
+pub(super) fn room(
+    total: Duration,
+    retry: &RetryNumbers,
+    bulkhead: Option<BulkheadNumbers>,
+) -> Option<Duration> {
+    let (left, share) = shares(total, retry, bulkhead);
+    let left = round(left);
+    (left >= COARSE.min(share / 2).max(LEAST)).then_some(left)
+}
+
+/// What the waits leave for each attempt, and what there would be without them.
+fn shares(
+    total: Duration,
+    retry: &RetryNumbers,
+    bulkhead: Option<BulkheadNumbers>,
+) -> (Duration, Duration) {
     let attempts = retry.attempts.max(1);
     let waits = retry.backoff.worst(attempts);
     let queue = wait(bulkhead).saturating_mul(attempts);
     let left = total.saturating_sub(waits).saturating_sub(queue);
-    let fitting = (left / attempts).max(total / attempts / 2);
-    round(fitting).max(Duration::from_nanos(1)).min(total)
+    (left / attempts, total / attempts)
 }
 
 /// Down to what one would write: two or three digits.
-fn round(time: Duration) -> Duration {
+pub(super) fn round(time: Duration) -> Duration {
     let nanos = time.as_nanos();
     let mut unit = 1;
     while nanos / unit >= 1_000 {
         unit *= 10;
     }
     Duration::from_nanos(u64::try_from(nanos / unit * unit).unwrap_or(u64::MAX))
+}
+
+/// How long an attempt may wait in the bulkhead's queue.
+pub(super) fn wait(bulkhead: Option<BulkheadNumbers>) -> Duration {
+    bulkhead.and_then(|b| b.max_wait).unwrap_or_default()
 }

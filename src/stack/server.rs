@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tower_layer::{Identity, Stack};
 
+use super::checks::Checks;
 use super::description::Description;
 use super::judge::Judge;
-use super::numbers::{BodyNumbers, BulkheadNumbers, Checks};
+use super::numbers::{BodyNumbers, BulkheadNumbers};
 use super::part::{Named, Part};
 use super::refine::{Refine, StackBulkhead, StackLoadShed, StackTimeout};
 use super::server_stack::ServerStack;
@@ -119,7 +120,7 @@ impl<W> ServerBuilder<W> {
     }
 
     /// How many requests may be in flight before others are shed: by default a limit that adapts to latency, from 20 (as in Netflix's concurrency-limits) up to
-    /// what the bulkhead lets in, with its queue.
+    /// what the bulkhead has room for, with its queue.
     pub fn load_shed(mut self, limit: impl Refine<StackLoadShed>) -> Self {
         self.load_shed.refine(limit, load_shed(Limit::adaptive()));
         self
@@ -144,7 +145,7 @@ impl<W> ServerBuilder<W> {
         self
     }
 
-    /// Tells this observer what all the layers decide that have none of their own: a type that is an [`Observer`], or `|event: &mainstay::Event| ...`.
+    /// Tells this observer what all the layers decide that have none of their own.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -169,7 +170,7 @@ impl<W> ServerBuilder<W> {
         told.push("timeout", timeout.as_ref().map(tell::timeout));
         let total = timeout.as_ref().and_then(|timeout| timeout.policy.own);
         let body = BodyNumbers::of(timeout.as_ref());
-        let mut timeout = timeout.unwrap_or_else(super::no_timeout);
+        let mut timeout = timeout.unwrap_or_else(|| super::no_timeout().off());
         named.give(&mut timeout.name, &mut timeout.observer);
         let timeout = timeout.build()?;
 
@@ -182,8 +183,7 @@ impl<W> ServerBuilder<W> {
         let bulkhead = bulkhead.build()?;
 
         let load_shed = self.load_shed.or_default(|| {
-            // Those that wait are in flight, too: a lower limit would shed them, and the queue would be of no use.
-            let most = places.map_or(super::IN_FLIGHT, BulkheadNumbers::most);
+            let most = places.map_or(super::IN_FLIGHT, BulkheadNumbers::room);
             load_shed(Limit::up_to(most))
         });
         told.push("load_shed", load_shed.as_ref().map(tell::load_shed));
@@ -200,7 +200,7 @@ impl<W> ServerBuilder<W> {
         let mut checks = Checks::new(self.kind);
         checks.timeout(total, body)?;
         if let Some(places) = places {
-            checks.queue(total, places)?;
+            checks.queue(total, 1, places)?;
         }
         if let (Some(limit), Some(places)) = (&limit, places) {
             checks.load_shed(limit, places);

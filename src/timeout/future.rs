@@ -46,6 +46,7 @@ pin_project! {
             #[pin]
             timer: Option<Timer>,
             teller: Teller,
+            ends: bool,
         },
         Rejected {
             rejection: Option<Rejection>,
@@ -60,6 +61,18 @@ impl<F> State<F> {
             inner: Scoped::new(inner, Until(deadline)),
             timer: None,
             teller,
+            ends: true,
+        }
+    }
+
+    /// Of a layer that ends nothing.
+    #[cold]
+    pub(super) fn unlimited(inner: F, teller: Teller) -> Self {
+        Self::Calling {
+            inner: Scoped::new(inner, Until(Moment::NEVER)),
+            timer: None,
+            teller,
+            ends: false,
         }
     }
 }
@@ -92,6 +105,7 @@ where
                 mut inner,
                 mut timer,
                 teller,
+                ends,
             } => {
                 // The answer first: one that is there when the time is over is given.
                 if let Poll::Ready(result) = inner.as_mut().poll(cx) {
@@ -106,6 +120,9 @@ where
                         }
                         Err(error) => Err(error.grow()),
                     });
+                }
+                if !*ends {
+                    return Poll::Pending;
                 }
                 if timer.is_none() {
                     let Until(own) = *inner.scope();

@@ -31,15 +31,12 @@ pub trait PerRequest<Req> {
 
 /// The same limit for every request.
 #[derive(Debug, Clone, Copy)]
-pub struct Fixed(
-    /// `None`: no limit of its own. A standard stack can leave it out without being of another type.
-    pub(crate) Option<Duration>,
-);
+pub struct Fixed(pub(crate) Duration);
 
 impl<Req> PerRequest<Req> for Fixed {
     #[inline]
     fn timeout(&self, _: &Req) -> Option<Duration> {
-        self.0
+        Some(self.0)
     }
 }
 
@@ -74,6 +71,7 @@ pub struct TimeoutLayer<P = Fixed, B = HeadOnly> {
     policy: P,
     cover: B,
     teller: Teller,
+    ends: bool,
 }
 
 impl TimeoutLayer {
@@ -84,9 +82,10 @@ impl TimeoutLayer {
     #[must_use]
     pub const fn new(timeout: Duration) -> Self {
         Self {
-            policy: Fixed(Some(timeout)),
+            policy: Fixed(timeout),
             cover: HeadOnly,
             teller: Teller::new(&TIMEOUT),
+            ends: true,
         }
     }
 
@@ -110,12 +109,13 @@ impl TimeoutLayer {
             policy: PerRequestFn(Arc::new(timeout)),
             cover: HeadOnly,
             teller: Teller::new(&TIMEOUT),
+            ends: true,
         }
     }
 
     /// A layer with more settings.
     pub fn builder() -> TimeoutBuilder {
-        TimeoutBuilder::of(Fixed(Some(DEFAULT)), HeadOnly)
+        TimeoutBuilder::of(Fixed(DEFAULT), HeadOnly)
     }
 }
 
@@ -128,6 +128,7 @@ impl<S, P: Clone, B: Clone> Layer<S> for TimeoutLayer<P, B> {
             policy: self.policy.clone(),
             cover: self.cover.clone(),
             teller: self.teller.clone(),
+            ends: self.ends,
         }
     }
 }
@@ -161,6 +162,8 @@ pub struct TimeoutBuilder<P = Fixed, B = HeadOnly> {
     pub(crate) policy: P,
     pub(crate) cover: B,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Whether it ends anything: a standard stack can leave it out without being of another type.
+    ends: bool,
 }
 
 impl<P, B> TimeoutBuilder<P, B> {
@@ -171,6 +174,7 @@ impl<P, B> TimeoutBuilder<P, B> {
             policy,
             cover,
             observer: None,
+            ends: true,
         }
     }
 
@@ -178,6 +182,13 @@ impl<P, B> TimeoutBuilder<P, B> {
     #[cfg(feature = "http")]
     pub(crate) const fn called(mut self, layer: &'static str) -> Self {
         self.layer = layer;
+        self
+    }
+
+    /// The same type, which ends nothing: not even at the context's deadline, which is another's.
+    #[cfg(feature = "http")]
+    pub(crate) fn off(mut self) -> Self {
+        self.ends = false;
         self
     }
 
@@ -189,6 +200,7 @@ impl<P, B> TimeoutBuilder<P, B> {
             policy,
             cover: self.cover,
             observer: self.observer,
+            ends: self.ends,
         }
     }
 
@@ -214,15 +226,8 @@ impl<P, B> TimeoutBuilder<P, B> {
             policy: policy(self.policy),
             cover: self.cover,
             teller: Teller::new(origin).told(self.observer),
+            ends: self.ends,
         })
-    }
-}
-
-impl TimeoutBuilder {
-    /// With this limit, or none.
-    #[cfg(feature = "http")]
-    pub(crate) fn maybe(self, timeout: Option<Duration>) -> Self {
-        self.by(Fixed(timeout))
     }
 }
 
@@ -230,7 +235,7 @@ impl<P> TimeoutBuilder<P> {
     /// How long a call may take: longer than nothing, at most 24 hours; 30 seconds by default, which is long enough to break
     /// nobody and short enough to end what hangs.
     pub fn timeout(self, timeout: Duration) -> TimeoutBuilder<Fixed> {
-        self.by(Fixed(Some(timeout)))
+        self.by(Fixed(timeout))
     }
 
     /// How long a call may take, by its request: see [`TimeoutLayer::per_request`].
@@ -243,12 +248,16 @@ impl<P> TimeoutBuilder<P> {
 }
 
 /// Refuses what can be no time limit.
-pub(crate) fn check(field: &'static str, limit: Duration) -> Result<(), ConfigError> {
+pub(crate) fn check(
+    layer: &'static str,
+    field: &'static str,
+    limit: Duration,
+) -> Result<(), ConfigError> {
     const LONGEST: Duration = Duration::from_secs(24 * 3600);
     if limit.is_zero() || limit > LONGEST {
         let rule = "must be longer than nothing and at most 24 hours";
         let shown = format_args!("{limit:?}").to_string();
-        return Err(ConfigError::new(LAYER, field, shown, rule));
+        return Err(ConfigError::new(layer, field, shown, rule));
     }
     Ok(())
 }
@@ -260,9 +269,7 @@ impl TimeoutBuilder<Fixed> {
     ///
     /// When a value is out of its range.
     pub fn build(self) -> Result<TimeoutLayer, ConfigError> {
-        if let Some(timeout) = self.policy.0 {
-            check("timeout", timeout)?;
-        }
+        check(self.layer, "timeout", self.policy.0)?;
         self.finish(|policy| policy)
     }
 }

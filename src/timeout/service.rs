@@ -18,6 +18,8 @@ pub struct Timeout<S, P = Fixed, B = HeadOnly> {
     pub(super) policy: P,
     pub(super) cover: B,
     pub(super) teller: Teller,
+    /// Whether it ends anything.
+    pub(super) ends: bool,
 }
 
 impl<S, P, B> Timeout<S, P, B> {
@@ -50,6 +52,11 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
+        if !self.ends {
+            let cover = self.cover.clone();
+            let state = State::unlimited(self.inner.call(request), self.teller.clone());
+            return ResponseFuture { state, cover };
+        }
         let entry = Entry::new();
         let asked = match self.policy.asked(&request) {
             Some(asked) => context::deadline().min(entry.now().after(asked)),

@@ -86,7 +86,7 @@ fn attempts_that_do_not_all_fit() {
     assert_eq!(
         client_warned(stack().retry(slow).build()),
         "retry: 4 attempts of attempt_timeout = 250ms and 1.8s of back-off come to 2.8s, and timeout = 2s cuts the last ones short; \
-         attempt_timeout = 250ms, or 3 attempts, would fit"
+         attempt_timeout = 50ms, or 2 attempts, would fit"
     );
 }
 
@@ -286,6 +286,26 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
             .unwrap()
             .describe(),
     );
+    // Who waits in the bulkhead's queue is in flight for the shedder.
+    let queue = || http::bulkhead().limit(64).queue(30, ms(50));
+    let stack = || http::server("orders").bulkhead(queue());
+    assert_eq!(
+        server_warned(stack().load_shed(Limit::fixed(64)).build()),
+        "bulkhead.queue: nobody ever waits: load_shed = fixed at 64 lets through no more than bulkhead = 64 has places for; \
+         a limit of at least 94 would fit"
+    );
+    for limit in [65, 94] {
+        is_quiet(
+            stack()
+                .load_shed(Limit::fixed(limit))
+                .build()
+                .unwrap()
+                .describe(),
+        );
+    }
+    let queued = stack().build().unwrap();
+    is_quiet(queued.describe());
+    assert!(queued.to_string().contains("20 to 94"), "{queued}");
     // The one that the stack has by itself follows the bulkhead.
     let small = http::server("orders").bulkhead(5).build().unwrap();
     is_quiet(small.describe());
@@ -342,6 +362,15 @@ fn what_a_layer_refuses_is_refused_in_its_name() {
     assert_eq!(
         said(http::client("payments").timeout(Duration::ZERO).build()),
         "timeout: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
+    );
+    // A stack has two of them.
+    assert_eq!(
+        said(
+            http::client("payments")
+                .attempt_timeout(Duration::ZERO)
+                .build()
+        ),
+        "attempt_timeout: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
     );
     assert_eq!(
         said(http::server("or\nders").build()),

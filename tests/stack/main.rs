@@ -3,7 +3,20 @@
 
 mod clashes;
 mod clients;
+mod extremes;
+mod fits;
+mod foreign;
+mod grpc;
+mod order;
+mod refine;
+mod refine_names;
+mod reqwests;
+mod served;
 mod servers;
+mod sharing;
+mod upstream;
+mod without;
+mod without_servers;
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use mainstay::http::{Server, ServerStack};
-use mainstay::{CorrelationLayer, Limit, RespondLayer, http};
+use mainstay::{Limit, http};
 use tower::{Layer, ServiceExt};
 
 use crate::common::{Door, serve, until, within};
@@ -88,26 +88,6 @@ async fn what_waits_in_the_queue_is_not_shed() {
 }
 
 #[tokio::test]
-async fn the_order_of_the_methods_makes_no_difference() {
-    let one = http::server("orders")
-        .bulkhead(10)
-        .timeout(Duration::from_secs(1))
-        .respond(RespondLayer::new().show_names())
-        .without_load_shed()
-        .correlation(CorrelationLayer::server().ignore_inbound());
-    let other = http::server("orders")
-        .correlation(CorrelationLayer::server().ignore_inbound())
-        .without_load_shed()
-        .respond(RespondLayer::new().show_names())
-        .timeout(Duration::from_secs(1))
-        .bulkhead(10);
-    assert_eq!(
-        one.build().unwrap().describe(),
-        other.build().unwrap().describe()
-    );
-}
-
-#[tokio::test]
 async fn a_wrapped_router_can_be_called() {
     let stack = http::server("orders").build().unwrap();
     let app: Server<Router> = stack.wrap(Router::new().route("/", get(|| async { "hello" })));
@@ -115,5 +95,4 @@ async fn a_wrapped_router_can_be_called() {
     let response = app.oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     let _: Server<Router> = stack.layer(Router::new());
-    println!("{stack}");
 }
