@@ -109,7 +109,7 @@ pub trait Guard: Settle {
 struct Running<'a, G: Guard>(&'a mut Option<G>);
 
 impl<G: Guard> Drop for Running<'_, G> {
-    #[cold]
+    #[inline]
     fn drop(&mut self) {
         if let Some(guard) = self.0 {
             guard.settle(FAILED);
