@@ -71,7 +71,7 @@ impl Context {
         Self {
             correlation_id: correlation_id(),
             deadline: deadline(),
-            attempt: attempt(),
+            attempt: ATTEMPT.get(),
         }
     }
 
@@ -90,7 +90,7 @@ impl Context {
     /// Which attempt this is of a call that may be retried: 1 for the first, 0 outside of a retry layer.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.attempt & !MORE
     }
 
     /// The same with this correlation ID.
@@ -125,7 +125,7 @@ impl Scope for Context {
     fn enter(&self) -> Self::Entered<'_> {
         (
             DeadlineScope::enter(self.deadline),
-            AttemptScope::enter(self.attempt),
+            Attempt(self.attempt).enter(),
             CorrelationScope::enter(self.correlation_id.as_ref()),
         )
     }
@@ -236,10 +236,20 @@ pub(crate) fn deadline_has_passed() -> bool {
     deadline() != Moment::NEVER && deadline() <= Moment::now()
 }
 
+/// The number of the attempt, without what is known of others.
 #[inline]
 pub(crate) fn attempt() -> u32 {
-    ATTEMPT.get()
+    ATTEMPT.get() & !MORE
 }
+
+/// Whether another attempt can follow if this one takes too long.
+#[cfg(feature = "http")]
+pub(crate) fn more_attempts() -> bool {
+    ATTEMPT.get() & MORE != 0
+}
+
+/// Stands in the word of the attempt's number: another one can follow if it takes too long.
+const MORE: u32 = 1 << 31;
 
 /// While it lives, the current deadline is this one.
 #[derive(Debug)]
@@ -263,10 +273,23 @@ impl Drop for DeadlineScope {
 #[derive(Debug)]
 pub struct AttemptScope(u32);
 
-impl AttemptScope {
+/// Which attempt it is, and whether another one can follow if it takes too long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt(u32);
+
+impl Attempt {
     #[inline]
-    pub(crate) fn enter(attempt: u32) -> Self {
-        Self(ATTEMPT.replace(attempt))
+    pub(crate) const fn new(number: u32, more: bool) -> Self {
+        Self(if more { number | MORE } else { number })
+    }
+}
+
+impl Scope for Attempt {
+    type Entered<'a> = AttemptScope;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn enter(&self) -> AttemptScope {
+        AttemptScope(ATTEMPT.replace(self.0))
     }
 }
 

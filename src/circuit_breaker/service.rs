@@ -5,6 +5,7 @@ use tower_service::Service;
 
 use super::admitted::Admitted;
 use super::circuit::Circuit;
+use super::handle::CircuitBreakerHandle;
 use crate::guarded::{Guarded, Inner, Ready};
 use crate::hold::Hold;
 use crate::name::Origin;
@@ -28,6 +29,12 @@ impl<S, T> CircuitBreaker<S, T> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner.service
+    }
+
+    /// A handle to look at the circuit and to steer it.
+    #[must_use]
+    pub fn handle(&self) -> CircuitBreakerHandle {
+        CircuitBreakerHandle::new(self.circuit.clone(), self.origin)
     }
 
     /// The inner service, without the circuit breaker.

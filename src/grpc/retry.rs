@@ -96,6 +96,14 @@ impl GrpcRetry {
     }
 }
 
+impl GrpcRetry {
+    /// The codes that are retried.
+    fn codes_of(&self, rule: Option<usize>) -> &[Code] {
+        let of_rule = rule.and_then(|rule| self.rules.codes(rule));
+        of_rule.unwrap_or(&self.codes)
+    }
+}
+
 impl Default for GrpcRetry {
     fn default() -> Self {
         Self::new()
@@ -127,8 +135,7 @@ where
     }
 
     fn decide(&self, kept: &Self::Kept, result: Result<&Res, &Err>, _: u32) -> Decision {
-        let of_rule = kept.rule.and_then(|rule| self.rules.codes(rule));
-        let codes = of_rule.unwrap_or(&self.codes);
+        let codes = self.codes_of(kept.rule);
         let code = match result {
             Ok(response) => match response.early_trailers() {
                 Some(trailers) => Code::of_trailers(trailers),
@@ -157,6 +164,11 @@ where
             Some(Pushback::After(after)) => Decision::RetryAfter(after),
             Some(Pushback::Never) => Decision::Fail,
         }
+    }
+
+    #[inline]
+    fn repeats_timeouts(&self, kept: &Self::Kept) -> bool {
+        self.codes_of(kept.rule).contains(&Code::DeadlineExceeded)
     }
 
     fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Result<Req, RetryRefused> {
@@ -247,6 +259,20 @@ mod tests {
         let other = GrpcRetry::new().codes_for("shop.Carts", [Code::Aborted]);
         let other = other.unwrap();
         assert_eq!(decide(&other, &[("grpc-status", "14")]), Decision::Retry);
+    }
+
+    #[test]
+    fn it_knows_whether_it_repeats_what_timed_out() {
+        let repeats = |policy: GrpcRetry| {
+            let mut request = Req::default();
+            *request.uri_mut() = http::Uri::from_static("/shop.Orders/Get");
+            let kept = RetryPolicy::<Req, Res, Err>::keep(&policy, &mut request, 0).unwrap();
+            RetryPolicy::<Req, Res, Err>::repeats_timeouts(&policy, &kept)
+        };
+        assert!(!repeats(GrpcRetry::new()));
+        assert!(repeats(GrpcRetry::new().also_code(Code::DeadlineExceeded)));
+        let rule = GrpcRetry::new().codes_for("shop.Orders", [Code::DeadlineExceeded]);
+        assert!(repeats(rule.unwrap()));
     }
 
     #[test]

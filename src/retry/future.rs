@@ -13,25 +13,13 @@ use super::policy::{Decision, RetryPolicy};
 use super::receive::{Ended, Receive};
 use super::service::Kit;
 use super::wait::Wait;
-use crate::context::{self, AttemptScope};
+use crate::context::{self, Attempt};
 use crate::observe::{EventKind, NOW, RetryRefused};
 use crate::outcome::not_sent;
 use crate::runtime::{Moment, random};
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
 use crate::{Grown, WithRejection};
-
-/// Which attempt it is, for everything inside.
-struct Attempt(u32);
-
-impl Scope for Attempt {
-    type Entered<'a> = AttemptScope;
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn enter(&self) -> AttemptScope {
-        AttemptScope::enter(self.0)
-    }
-}
 
 pin_project! {
     /// The future of a call that may be tried again.
@@ -72,9 +60,9 @@ pin_project! {
 impl<S, F, E, Req> Phase<S, F, E, Req> {
     /// The first attempt is under way.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn first(call: F, number: u32) -> Self {
+    pub(super) fn first(call: F, attempt: Attempt) -> Self {
         Self::Calling {
-            call: Scoped::new(call, Attempt(number)),
+            call: Scoped::new(call, attempt),
         }
     }
 }
@@ -143,7 +131,11 @@ where
                         }
                     };
                     *this.attempt += 1;
-                    let scope = Attempt(*this.attempt);
+                    let core = &this.kit.core;
+                    let may = |kept| core.policy.repeats_timeouts(kept);
+                    let more = *this.attempt < core.settings.attempts
+                        && this.kept.as_ref().is_some_and(may);
+                    let scope = Attempt::new(*this.attempt, more);
                     let entered = scope.enter();
                     let call = service.call(request);
                     drop(entered);

@@ -8,8 +8,9 @@ use super::future::{Phase, ResponseFuture, Steps};
 use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
-use crate::context::{self, AttemptScope};
+use crate::context::{self, Attempt};
 use crate::runtime::Entry;
+use crate::scoped::Scope;
 use crate::shared::Shared;
 use crate::{Grown, WithRejection};
 
@@ -68,18 +69,19 @@ where
         } else {
             None
         };
+        // Where nothing is repeated, the number is that of a retry further out.
+        let attempt = if repeats {
+            let may = |kept| core.policy.repeats_timeouts(kept);
+            Attempt::new(1, kept.as_ref().is_some_and(may))
+        } else {
+            Attempt::new(context::attempt().max(1), false)
+        };
         let kit = self.kit.hold();
         let deadline = context::deadline();
-        // Where nothing is repeated, the number is that of a retry further out.
-        let number = if repeats {
-            1
-        } else {
-            context::attempt().max(1)
-        };
-        let _scope = AttemptScope::enter(number);
+        let _scope = attempt.enter();
         // Made where it is to be: to move it would cost as much as all the rest.
         ResponseFuture {
-            phase: Phase::first(self.inner.call(request), number),
+            phase: Phase::first(self.inner.call(request), attempt),
             kept,
             attempt: 1,
             steps: Steps::default(),

@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
+use super::attempt::AttemptLimit;
 use super::description::Warning;
 use super::numbers::{
-    AttemptNumbers, BACKOFF_SHARE, BodyNumbers, BulkheadNumbers, COARSE, LEAST, RetryNumbers,
-    WAITS_SHARE, fitting, room, round, wait,
+    BACKOFF_SHARE, BodyNumbers, BulkheadNumbers, COARSE, LEAST, RetryNumbers, WAITS_SHARE, fitting,
+    room, round, wait,
 };
 use crate::policy::SHORTEST;
 use crate::policy::breaker::Config;
@@ -126,7 +127,7 @@ impl Checks {
     pub(super) fn attempts(
         &mut self,
         total: Option<Duration>,
-        attempt: Option<AttemptNumbers>,
+        attempt: Option<AttemptLimit>,
         retry: RetryNumbers,
         bulkhead: Option<BulkheadNumbers>,
     ) -> Result<(), ConfigError> {
@@ -196,7 +197,7 @@ impl Checks {
     fn worst_case(
         &mut self,
         total: Duration,
-        attempt: AttemptNumbers,
+        attempt: AttemptLimit,
         retry: RetryNumbers,
         bulkhead: Option<BulkheadNumbers>,
     ) {

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use tower_layer::{Identity, Stack};
 
+use super::attempt::AttemptLimit;
 use super::checks::Checks;
 use super::client_stack::ClientStack;
 use super::description::Description;
-use super::numbers::{
-    AttemptNumbers, BodyNumbers, BulkheadNumbers, RetryNumbers, backoff_for, fitting,
-};
+use super::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers, backoff_for, fitting};
 use super::part::{Named, Part};
 use super::protocol::Protocol;
 use super::refine::{Refine, StackBreaker, StackBulkhead, StackRetry, StackTimeout};
@@ -20,7 +19,7 @@ use crate::correlation::{Client, CorrelationLayer};
 use crate::http::DeadlineLayer;
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Config;
-use crate::timeout::TimeoutLayer;
+use crate::timeout::{self, TimeoutBuilder, TimeoutLayer};
 use crate::{ConfigError, Mode, Observer};
 
 /// For all attempts of a call together, where nothing else is said.
@@ -171,8 +170,9 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     }
 
     /// How long one attempt may take, up to the head of its response. By default as long as lets all of them fit into the time for the whole call, with the
-    /// longest waits between them: of 10 seconds and 3 attempts, 3.28 seconds. That holds also for a call that is not to be repeated, such as a POST without an
-    /// `Idempotency-Key`, and in gRPC, where an attempt that timed out is by default not: where calls may well be slower, set more.
+    /// longest waits between them: of 10 seconds and 3 attempts, 3.28 seconds. That is only for attempts that another one can follow. The last one has what is
+    /// left, and so has one that nobody repeats when it times out: a POST without an `Idempotency-Key`, and in gRPC all of them, as long as the retry's codes do
+    /// not include `DEADLINE_EXCEEDED`. What you set yourself holds for every attempt.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
         self.attempt = Part::Set(limit);
         self
@@ -253,16 +253,18 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         named.give(&mut bulkhead.name, &mut bulkhead.observer);
         let bulkhead = bulkhead.build()?;
 
-        let follows = matches!(self.attempt, Part::Default);
+        // Without a limit for the whole call, or without another attempt, each attempt has its own.
+        let follows =
+            matches!(self.attempt, Part::Default) && total.is_some() && retries.attempts > 1;
         let derived = || fitting(total.unwrap_or(TOTAL), &retries, places);
         let limit = self.attempt.or_default(derived);
-        let mut attempt = TimeoutLayer::builder().called(ATTEMPT_TIMEOUT);
-        attempt = match limit {
-            Some(limit) => attempt.timeout(limit),
-            None => attempt.off(),
-        };
+        let limits = limit.map(|limit| AttemptLimit { limit, follows });
+        let mut attempt = attempt_timeout(limits);
         named.give(&mut attempt.name, &mut attempt.observer);
-        let attempt = attempt.build()?;
+        if let Some(limit) = limit {
+            timeout::check(ATTEMPT_TIMEOUT, "timeout", limit)?;
+        }
+        let attempt = attempt.finish(|limit| limit)?;
 
         let mut breaker = self.circuit_breaker.or_default(breaker::<P>);
         if let Some(breaker) = &mut breaker {
@@ -283,16 +285,21 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         let circuit_breaker = breaker.build()?;
 
         told.push("bulkhead", told_bulkhead);
-        told.push(ATTEMPT_TIMEOUT, limit.map(tell::attempt_timeout));
+        told.push(ATTEMPT_TIMEOUT, limits.map(tell::attempt_timeout));
         let deadline = self.deadline.or_default(DeadlineLayer::new);
-        told.push("deadline", deadline.as_ref().map(tell::deadline));
+        let told_deadline = |deadline: &DeadlineLayer| {
+            vec![(
+                "header",
+                P::DEADLINE.unwrap_or(deadline.header_name()).to_owned(),
+            )]
+        };
+        told.push("deadline", deadline.as_ref().map(told_deadline));
 
         let mut checks = Checks::new(P::NAME);
         checks.timeout(total, body)?;
         if let Some(places) = places {
             checks.queue(total, retries.attempts, places)?;
         }
-        let limits = limit.map(|limit| AttemptNumbers { limit, follows });
         checks.attempts(total, limits, retries, places)?;
         if let Some(judged) = &judged {
             checks.breaker(limit, judged, places)?;
@@ -311,6 +318,15 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
             deadline: deadline.unwrap_or_else(DeadlineLayer::off),
             description: Arc::new(told),
         })
+    }
+}
+
+/// The time limit of an attempt, or one that ends nothing.
+fn attempt_timeout(limit: Option<AttemptLimit>) -> TimeoutBuilder<AttemptLimit> {
+    let builder = TimeoutLayer::builder().called(ATTEMPT_TIMEOUT);
+    match limit {
+        Some(limit) => builder.by(limit),
+        None => builder.off().by(AttemptLimit::NONE),
     }
 }
 

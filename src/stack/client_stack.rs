@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tower_layer::{Identity, Layer};
 use tower_service::Service;
 
+use super::attempt::AttemptLimit;
 use super::description::Description;
 use super::judge::Tracker;
 use super::protocol::{Grpc, Http, Protocol};
@@ -31,7 +32,7 @@ pub struct ClientStack<P: Protocol, W = Identity> {
     pub(super) with: W,
     pub(super) circuit_breaker: CircuitBreakerLayer<Tracker>,
     pub(super) bulkhead: BulkheadLayer<Queued, Tracker>,
-    pub(super) attempt: TimeoutLayer,
+    pub(super) attempt: TimeoutLayer<AttemptLimit>,
     pub(super) deadline: DeadlineLayer,
     pub(super) description: Arc<Description>,
 }

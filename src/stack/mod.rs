@@ -123,6 +123,7 @@
 //! once what comes meanwhile. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
 //! any layer that changes it.
 
+mod attempt;
 mod checks;
 mod client;
 mod client_stack;
@@ -137,6 +138,7 @@ mod server_stack;
 mod service;
 mod tell;
 
+pub use attempt::AttemptLimit;
 pub use client::ClientBuilder;
 pub use client_stack::ClientStack;
 pub use description::{DescribedLayer, Description, Warning};

@@ -65,14 +65,6 @@ impl RetryNumbers {
     }
 }
 
-/// How long an attempt may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AttemptNumbers {
-    pub(super) limit: Duration,
-    /// Whether it follows from the others.
-    pub(super) follows: bool,
-}
-
 /// The back-off of a stack that was given none: the usual one, but never so long that it eats up a short call's time, or that of one that is
 /// attempted often.
 pub(super) fn backoff_for(total: Duration, attempts: u32) -> Backoff {

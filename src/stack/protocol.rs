@@ -15,6 +15,9 @@ pub trait Protocol: sealed::Sealed + Copy + 'static {
 
     #[doc(hidden)]
     const NAME: &'static str;
+    /// Where the deadline is written to, if the layer that does it is not asked.
+    #[doc(hidden)]
+    const DEADLINE: Option<&'static str>;
     #[doc(hidden)]
     const TRACKER: Tracker;
     #[doc(hidden)]
@@ -39,6 +42,7 @@ impl Protocol for Http {
     type Policy = HttpRetry;
     type Receive = AsItComes;
     const NAME: &'static str = "http client";
+    const DEADLINE: Option<&'static str> = None;
     const TRACKER: Tracker = Judge::HTTP;
 
     fn retry() -> RetryBuilder<HttpRetry> {
@@ -50,6 +54,7 @@ impl Protocol for Grpc {
     type Policy = GrpcRetry;
     type Receive = EarlyTrailers;
     const NAME: &'static str = "grpc client";
+    const DEADLINE: Option<&'static str> = Some("grpc-timeout");
     const TRACKER: Tracker = Judge::GRPC;
 
     fn retry() -> RetryBuilder<GrpcRetry, EarlyTrailers> {

@@ -5,10 +5,11 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::attempt::AttemptLimit;
 use super::judge::Tracker;
 use super::protocol::{Http, Protocol};
 use crate::bulkhead::{Bulkhead, Queued};
-use crate::circuit_breaker::CircuitBreaker;
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerHandle};
 use crate::correlation::{Client, Correlation};
 use crate::http::{BodyLimits, Deadline, HttpLimit};
 use crate::load_shed::{Limited, LoadShed};
@@ -42,7 +43,8 @@ type Calls<T, P> = Correlation<
 #[derive(Clone)]
 pub struct AttemptService<S>(pub(super) Attempts<S>);
 
-type Attempts<S> = CircuitBreaker<Bulkhead<Timeout<Deadline<S>>, Queued, Tracker>, Tracker>;
+type Attempts<S> =
+    CircuitBreaker<Bulkhead<Timeout<Deadline<S>, AttemptLimit>, Queued, Tracker>, Tracker>;
 
 macro_rules! services {
     ($($name:ident<$inner:ident $(, $protocol:ident)?> is $stack:ty where $($bound:ty: $trait:ident $(<$arg:ty>)?),*;)*) => {$(
@@ -72,6 +74,14 @@ macro_rules! services {
             }
         }
     )*};
+}
+
+impl<S, P: Protocol> ClientService<AttemptService<S>, P> {
+    /// The circuit, to look at and to steer: the same as that of the [stack](super::ClientStack::circuit_breaker).
+    #[must_use]
+    pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
+        self.0.get_ref().get_ref().get_ref().0.handle()
+    }
 }
 
 // What a user can do something about comes first, so that it is what the compiler speaks of.

@@ -1,10 +1,8 @@
 //! What each layer of a stack says of its settings, by the names of the builders' methods.
 
-use std::time::Duration;
-
+use super::attempt::AttemptLimit;
 use super::refine::{StackBulkhead, StackLoadShed, StackTimeout};
 use crate::correlation::CorrelationLayer;
-use crate::http::DeadlineLayer;
 use crate::policy::breaker::{Config, Mode, Recovery};
 use crate::respond::RespondLayer;
 use crate::retry::Settings;
@@ -48,8 +46,12 @@ pub(super) fn timeout(builder: &StackTimeout) -> Told {
     told
 }
 
-pub(super) fn attempt_timeout(limit: Duration) -> Told {
-    vec![("timeout", shown(limit))]
+pub(super) fn attempt_timeout(limit: AttemptLimit) -> Told {
+    let mut told = vec![("timeout", shown(limit.limit))];
+    if limit.follows {
+        told.push(("of", "attempts that another can follow".to_owned()));
+    }
+    told
 }
 
 pub(super) fn load_shed(builder: &StackLoadShed) -> Told {
@@ -101,8 +103,4 @@ pub(super) fn circuit_breaker(config: &Config) -> Told {
         told.push(("mode", shown(config.mode)));
     }
     told
-}
-
-pub(super) fn deadline(layer: &DeadlineLayer) -> Told {
-    vec![("header", layer.header_name().to_owned())]
 }

@@ -193,7 +193,7 @@ impl<P, B> TimeoutBuilder<P, B> {
     }
 
     /// The same with another policy.
-    fn by<Q>(self, policy: Q) -> TimeoutBuilder<Q, B> {
+    pub(crate) fn by<Q>(self, policy: Q) -> TimeoutBuilder<Q, B> {
         TimeoutBuilder {
             layer: self.layer,
             name: self.name,

@@ -2,7 +2,7 @@
 
 use mainstay::http::ClientStack;
 use mainstay::stack::{ClientBuilder, Http};
-use mainstay::{Backoff, Context, CorrelationId, EventKind, Jitter, State, http};
+use mainstay::{Backoff, Context, CorrelationId, EventKind, Jitter, State, grpc, http};
 
 use crate::upstream::{Act, Upstream, by, call, get, ms, post, rejected, secs, settle};
 
@@ -394,4 +394,36 @@ async fn retries_are_paid_for_from_the_budget() {
         .await,
     );
     assert_eq!(rejection.name(), "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_nobody_repeats_has_all_the_time_there_is() {
+    let stack = || http::client("a").timeout(secs(10));
+    let slow = || Upstream::always(Act::Later(secs(8), 200));
+    let service = stack().build().unwrap().wrap(slow());
+    assert_eq!(call(&service, post()).await.unwrap().status(), 200);
+    let grpc = grpc::client("a").timeout(secs(10)).build().unwrap();
+    let service = grpc.wrap(slow());
+    assert_eq!(call(&service, post()).await.unwrap().status(), 200);
+    // One that is repeated is given up in time for the next; the last one has the rest.
+    let upstream = slow();
+    let service = stack().build().unwrap().wrap(upstream.clone());
+    let began = tokio::time::Instant::now();
+    assert_eq!(
+        by(call(&service, get()).await),
+        "attempt_timeout `a` TimedOut"
+    );
+    assert_eq!((upstream.calls(), began.elapsed()), (3, secs(10)));
+    // What was set holds for all.
+    let service = stack()
+        .attempt_timeout(secs(2))
+        .build()
+        .unwrap()
+        .wrap(slow());
+    let began = tokio::time::Instant::now();
+    assert_eq!(
+        by(call(&service, post()).await),
+        "attempt_timeout `a` TimedOut"
+    );
+    assert_eq!(began.elapsed(), secs(2));
 }
