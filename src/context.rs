@@ -334,6 +334,14 @@ impl CorrelationScope {
         set(id);
         Self { before }
     }
+
+    /// The ID stays what it is.
+    #[cold]
+    pub(crate) fn unchanged() -> Self {
+        Self {
+            before: correlation_id().map(Box::new),
+        }
+    }
 }
 
 impl Drop for CorrelationScope {

@@ -40,8 +40,9 @@ impl<S, D> Correlation<S, D> {
         }
         let (fields, trusts) = (&self.layer.fields, self.layer.trusts);
         InCorrelation {
-            id: Some(fields.settle(request, trusts, new_id)),
+            id: fields.settle(request, trusts, new_id),
             span: InSpan::none(),
+            is_on: true,
         }
     }
 }
@@ -137,24 +138,26 @@ pub type ResponseFuture<F> = Scoped<F, Option<InCorrelation>>;
 
 /// What is entered while a request is worked on: its ID in the context, and the span (feature `tracing`) that carries it.
 pub struct InCorrelation {
-    /// `None`: nothing is entered.
-    id: Option<CorrelationId>,
+    id: CorrelationId,
     span: InSpan,
+    /// Whether there is anything to enter.
+    is_on: bool,
 }
 
 impl InCorrelation {
     /// Where there is nothing to be entered: the layer is switched off, or this was given away.
     const fn none() -> Self {
         Self {
-            id: None,
+            id: CorrelationId::of_uuid(0, 0),
             span: InSpan::none(),
+            is_on: false,
         }
     }
 
     /// The identifier; `None` where a standard stack leaves it out.
     #[must_use]
     pub fn id(&self) -> Option<&CorrelationId> {
-        self.id.as_ref()
+        self.is_on.then_some(&self.id)
     }
 
     /// Runs a closure within it: for a [`Reply`] that goes on working when it has been given away.
@@ -166,29 +169,33 @@ impl InCorrelation {
     /// Opens the span, and enters without borrowing. The span is opened where it is to be: to move the ID once more, which has just been
     /// written, would make the processor wait.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn begin(&mut self) -> (Option<CorrelationScope>, OwnedEntered) {
-        let Some(id) = &self.id else {
-            return (None, self.span.enter_owned());
-        };
-        self.span = InSpan::of_request(id);
-        let id = Some(CorrelationScope::enter(Some(id)));
+    fn begin(&mut self) -> (CorrelationScope, OwnedEntered) {
+        if !self.is_on {
+            return (CorrelationScope::unchanged(), self.span.enter_owned());
+        }
+        self.span = InSpan::of_request(&self.id);
+        let id = CorrelationScope::enter(Some(&self.id));
         (id, self.span.enter_owned())
     }
 }
 
 impl Scope for InCorrelation {
-    type Entered<'a> = (Option<CorrelationScope>, <InSpan as Scope>::Entered<'a>);
+    type Entered<'a> = (CorrelationScope, <InSpan as Scope>::Entered<'a>);
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> Self::Entered<'_> {
-        let id = self.id.as_ref().map(|id| CorrelationScope::enter(Some(id)));
+        let id = if self.is_on {
+            CorrelationScope::enter(Some(&self.id))
+        } else {
+            CorrelationScope::unchanged()
+        };
         (id, self.span.enter())
     }
 }
 
 impl fmt::Debug for InCorrelation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("InCorrelation").field(&self.id).finish()
+        f.debug_tuple("InCorrelation").field(&self.id()).finish()
     }
 }
 
@@ -216,7 +223,7 @@ where
         Poll::Ready(result.map(|mut response| {
             // The future is gone by now, and nothing runs in its scope any more.
             let scope = mem::replace(this.inner.scope(), InCorrelation::none());
-            if let Some(id) = &scope.id {
+            if let Some(id) = scope.id() {
                 this.fields.write(&mut response, id);
             }
             response.in_context(scope)
