@@ -1,6 +1,7 @@
 //! What travels with a request: its correlation ID, its deadline and the number of the attempt.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,7 @@ thread_local! {
 pub struct Context {
     correlation_id: Option<CorrelationId>,
     deadline: Moment,
-    attempt: u32,
+    attempt: Attempt,
 }
 
 impl Default for Context {
@@ -59,7 +60,7 @@ impl Default for Context {
         Self {
             correlation_id: None,
             deadline: Moment::NEVER,
-            attempt: 0,
+            attempt: Attempt(0),
         }
     }
 }
@@ -71,7 +72,7 @@ impl Context {
         Self {
             correlation_id: correlation_id(),
             deadline: deadline(),
-            attempt: ATTEMPT.get(),
+            attempt: Attempt(ATTEMPT.get()),
         }
     }
 
@@ -90,7 +91,7 @@ impl Context {
     /// Which attempt this is of a call that may be retried: 1 for the first, 0 outside of a retry layer.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.attempt & !MORE
+        self.attempt.number()
     }
 
     /// The same with this correlation ID.
@@ -125,7 +126,7 @@ impl Scope for Context {
     fn enter(&self) -> Self::Entered<'_> {
         (
             DeadlineScope::enter(self.deadline),
-            Attempt(self.attempt).enter(),
+            self.attempt.enter(),
             CorrelationScope::enter(self.correlation_id.as_ref()),
         )
     }
@@ -239,7 +240,7 @@ pub(crate) fn deadline_has_passed() -> bool {
 /// The number of the attempt, without what is known of others.
 #[inline]
 pub(crate) fn attempt() -> u32 {
-    ATTEMPT.get() & !MORE
+    Attempt(ATTEMPT.get()).number()
 }
 
 /// Whether another attempt can follow if this one takes too long.
@@ -274,10 +275,30 @@ impl Drop for DeadlineScope {
 pub struct AttemptScope(u32);
 
 /// Which attempt it is, and whether another one can follow if it takes too long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Attempt(u32);
 
+/// Which one it is; what may follow is nobody else's concern.
+impl PartialEq for Attempt {
+    fn eq(&self, other: &Self) -> bool {
+        self.number() == other.number()
+    }
+}
+
+impl Eq for Attempt {}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number().fmt(f)
+    }
+}
+
 impl Attempt {
+    #[inline]
+    const fn number(self) -> u32 {
+        self.0 & !MORE
+    }
+
     #[inline]
     pub(crate) const fn new(number: u32, more: bool) -> Self {
         Self(if more { number | MORE } else { number })
@@ -401,6 +422,21 @@ pub(crate) fn correlation_id() -> Option<CorrelationId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_is_shown_and_compared_by_its_number() {
+        let at = |more| {
+            let _attempt = Attempt::new(2, more).enter();
+            Context::current()
+        };
+        assert_eq!(at(true), at(false));
+        assert_eq!(at(true).attempt(), 2);
+        assert!(
+            format!("{:?}", at(true)).contains("attempt: 2 "),
+            "{:?}",
+            at(true)
+        );
+    }
 
     #[test]
     fn a_text_is_let_go_of_when_its_scope_is_left() {

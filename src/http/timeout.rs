@@ -121,7 +121,7 @@ pub struct BodyLimits {
 }
 
 impl BodyLimits {
-    const DEFAULT: Self = Self {
+    pub(crate) const DEFAULT: Self = Self {
         whole: false,
         idle: Some(Duration::from_secs(60)),
         off: false,

@@ -20,7 +20,7 @@ use crate::http::DeadlineLayer;
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Config;
 use crate::timeout::{self, TimeoutBuilder, TimeoutLayer};
-use crate::{ConfigError, Mode, Observer};
+use crate::{ConfigError, Mode, Observer, name};
 
 /// For all attempts of a call together, where nothing else is said.
 const TOTAL: Duration = Duration::from_secs(10);
@@ -215,7 +215,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// When a layer refuses a value, or two settings contradict each other: the error names both, and what would fit. What is only unwise becomes a
     /// [warning](Description::warnings).
     pub fn build(self) -> Result<ClientStack<P, W>, ConfigError> {
-        super::check_name(P::NAME, &self.name)?;
+        name::check(P::NAME, &self.name)?;
         let named = Named::new(&self.name, self.observer);
         let mut told = Description::new(P::NAME, &self.name);
 

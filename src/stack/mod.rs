@@ -149,23 +149,14 @@ pub use server::ServerBuilder;
 pub use server_stack::ServerStack;
 pub use service::{AttemptService, ClientService, LimitedService, ServerService};
 
-use std::time::Duration;
-
 use self::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers};
 use self::refine::{StackBulkhead, StackTimeout};
 use crate::bulkhead::BulkheadBuilder;
+use crate::http::BodyLimits;
 use crate::retry::Settings;
-use crate::{ConfigError, name};
 
 /// How many calls may be in flight, where nothing else is said: Envoy's `circuit_breakers.thresholds.max_requests`.
 const IN_FLIGHT: u32 = 1024;
-
-/// How long a body may stand still, where nothing else is said.
-const BODY_IDLE: Duration = Duration::from_secs(60);
-
-fn check_name(kind: &'static str, name: &str) -> Result<(), ConfigError> {
-    name::check(kind, name)
-}
 
 /// The bulkhead of a stack.
 fn bulkhead() -> StackBulkhead {
@@ -196,7 +187,7 @@ impl BodyNumbers {
             whole: cover.is_some_and(|cover| cover.whole),
             idle: cover
                 .and_then(|cover| cover.idle)
-                .filter(|idle| *idle != BODY_IDLE),
+                .filter(|idle| Some(*idle) != BodyLimits::DEFAULT.idle),
         }
     }
 }

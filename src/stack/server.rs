@@ -16,7 +16,7 @@ use super::tell;
 use crate::correlation::{CorrelationLayer, Server};
 use crate::load_shed::LoadShedLayer;
 use crate::respond::RespondLayer;
-use crate::{ConfigError, Limit, Observer};
+use crate::{ConfigError, Limit, Observer, name};
 
 /// Builds a [`ServerStack`]: begin with [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server).
 ///
@@ -158,7 +158,7 @@ impl<W> ServerBuilder<W> {
     /// When a layer refuses a value, or two settings contradict each other: the error names both, and what would fit. What is only unwise becomes a
     /// [warning](Description::warnings).
     pub fn build(self) -> Result<ServerStack<W>, ConfigError> {
-        super::check_name(self.kind, &self.name)?;
+        name::check(self.kind, &self.name)?;
         let named = Named::new(&self.name, self.observer);
         let mut told = Description::new(self.kind, &self.name);
 
