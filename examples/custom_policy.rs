@@ -82,7 +82,7 @@ fn tell(event: &Event) {
     let who = format_args!("{} {}", event.layer(), event.name()).to_string();
     match event.kind() {
         EventKind::Rejected(rejection) => println!("    [{who}] rejected: {}", rejection.reason()),
-        EventKind::Retrying { attempt, delay } => {
+        EventKind::Retrying { attempt, delay, .. } => {
             println!("    [{who}] attempt {attempt} follows in {delay:?}");
         }
         EventKind::RetryRefused(why) => println!("    [{who}] no retry: {why:?}"),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::Verdict;
 use crate::guarded::Guard;
+use crate::meter::{Handles, Meter};
 use crate::track::{CANCELLED, FAILED, Settle};
 
 /// The state of a layer that keeps something for each of its calls.
@@ -13,6 +14,9 @@ pub trait Keeper: Sync + 'static {
 
     /// Whether a call keeps something when its outcome is known.
     const HOLDS: bool = true;
+
+    /// The metrics of the layer.
+    fn meter(&self) -> Meter;
 
     /// The outcome is known.
     fn settle(&self, call: &Self::Call, number: u64, verdict: Verdict);
@@ -55,18 +59,42 @@ struct Progress(u64);
 
 const SETTLED: u64 = 1;
 const ENTERED: u64 = 1 << 1;
-const NUMBER: u32 = 2;
+/// The gauge of calls in flight has been told of it.
+const COUNTED: u64 = 1 << 2;
+const METER: u32 = 3;
+const METERS: u64 = u32::MAX as u64;
+const NUMBER: u32 = METER + 32;
 
 impl Progress {
-    /// User code is running. The number has 62 bits.
+    /// User code is running. The number has 29 bits.
     #[inline]
     const fn new(number: u64) -> Self {
+        debug_assert!(number < 1 << (u64::BITS - NUMBER));
         Self(number << NUMBER | ENTERED)
     }
 
     #[inline]
     const fn number(self) -> u64 {
         self.0 >> NUMBER
+    }
+
+    /// The call goes on for longer than the call of a function.
+    #[inline]
+    fn goes_on<K: Keeper>(&mut self, keeper: &K) {
+        if self.0 & COUNTED == 0 {
+            let meter = keeper.meter();
+            if meter.is_on() {
+                self.0 |= COUNTED | u64::from(meter.number()) << METER;
+                meter.tell(Handles::entered);
+            }
+        }
+    }
+
+    /// Whoever was told of the call's beginning is told of its end, whatever the layer's place is used for by then.
+    fn is_over(self) {
+        if self.0 & COUNTED != 0 {
+            Meter::of_number((self.0 >> METER & METERS) as u32).tell(Handles::left);
+        }
     }
 
     #[inline]
@@ -87,6 +115,12 @@ impl Progress {
     #[inline]
     const fn is_settled(self) -> bool {
         self.0 & SETTLED != 0
+    }
+
+    /// It is settled, and that is all that there is to tell.
+    #[inline]
+    const fn is_plain(self) -> bool {
+        self.0 & (SETTLED | COUNTED) == SETTLED
     }
 
     /// Whether it was not settled before.
@@ -142,7 +176,8 @@ impl<K: Keeper, T> Settle for Hold<K, T> {
     }
 
     fn into_held(self) -> Held {
-        let kept = self.kept;
+        let mut kept = self.kept;
+        kept.progress.goes_on(kept.keeper);
         let held = Held {
             keeper: kept.keeper,
             call: kept.call.pack(),
@@ -169,6 +204,7 @@ impl<K: Keeper, T> Guard for Hold<K, T> {
 
     #[inline]
     fn suspended(&mut self) {
+        self.kept.progress.goes_on(self.kept.keeper);
         self.kept.keeper.wait(&mut self.kept.call);
     }
 
@@ -188,17 +224,23 @@ impl<K: Keeper> Drop for Kept<K> {
 /// Gives back what is held, and tells how the call ended if nobody has.
 #[cfg_attr(not(debug_assertions), inline(always))]
 fn end<K: Keeper>(keeper: &K, call: &K::Call, progress: Progress) {
-    if !progress.is_settled() {
-        end_unsettled(keeper, call, progress);
+    if !progress.is_plain() {
+        end_slowly(keeper, call, progress);
     }
     keeper.release(call, progress.number());
 }
 
+/// Tells what has not been told.
+///
 /// A panic is told from a cancellation by whether user code was running, even where the unwinding has long been caught.
 ///
 /// Apart, so that the rest is small enough to be done in line.
-#[cold]
-fn end_unsettled<K: Keeper>(keeper: &K, call: &K::Call, progress: Progress) {
+#[inline(never)]
+fn end_slowly<K: Keeper>(keeper: &K, call: &K::Call, progress: Progress) {
+    progress.is_over();
+    if progress.is_settled() {
+        return;
+    }
     if progress.is_entered() {
         keeper.settle(call, progress.number(), FAILED);
     } else {
@@ -269,6 +311,10 @@ impl Keeper for Nothing {
     type Call = ();
 
     const HOLDS: bool = false;
+
+    fn meter(&self) -> Meter {
+        Meter::NOBODY
+    }
 
     fn settle(&self, (): &(), _: u64, _: Verdict) {}
 

@@ -53,6 +53,19 @@
 //! Correlation ID, deadline and attempt number travel with a request as its [`Context`]. Layers read and narrow it, [`spawn`] carries it into a
 //! new task, a response body is polled within it, client layers write it to the wire.
 //!
+//! # What it tells
+//!
+//! Each layer tells observers and subscribers what it decides (see [`Observer`] and [`Events`]). With the feature `metrics` it counts, through the facade of that
+//! name, and with `tracing` it logs, at the level `INFO`:
+//!
+//! | message | fields besides `layer` and `name` |
+//! |---|---|
+//! | `circuit changed` | `from`, `to`, `cause`, `calls`, `failures`, `slow_calls`, `open_for_ms` |
+//! | `call is retried` | `attempt`, `delay_ms`, `cause` |
+//! | `call rejected` | `reason`, `retry_after_ms`, `rejections`: how many there were since the last such line of the instance, which is at least a second ago |
+//!
+//! and at the level `DEBUG` `call is not retried` (`reason`) and `limit changed` (`from`, `to`).
+//!
 //! # Tests
 //!
 //! All time is tokio's. Under `#[tokio::test(start_paused = true)]` (feature `test-util` of tokio) a circuit's open time, a back-off or
@@ -73,7 +86,7 @@
 //!
 //! # Features
 //!
-//! None is on by default; the six layers are always there. `http`, `http2`, `axum`, `hyper`, `reqwest`, `tonic` and `tracing` each bring in
+//! None is on by default; the six layers are always there. `http`, `http2`, `axum`, `hyper`, `metrics`, `reqwest`, `tonic` and `tracing` each bring in
 //! what they are named after; `full` is all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -86,6 +99,9 @@ mod context;
 mod error;
 mod guarded;
 mod hold;
+mod listeners;
+mod log;
+mod meter;
 mod name;
 mod observe;
 mod outcome;
@@ -110,6 +126,8 @@ pub mod http;
 #[cfg(feature = "hyper")]
 mod hyper;
 pub mod load_shed;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 #[cfg(feature = "http")]
@@ -132,7 +150,7 @@ pub use correlation::{
 pub use error::{BoxError, Error, Grown, Plain, WithRejection};
 pub use hold::Held;
 pub use load_shed::LoadShedLayer;
-pub use observe::{Event, EventKind, Events, Observer, RetryRefused};
+pub use observe::{Event, EventKind, Events, Observer, RetryCause, RetryRefused};
 pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
 pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
 pub use rejection::{Reason, Rejection};

@@ -10,6 +10,8 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
 use crate::ConfigError;
+use crate::log::Untold;
+use crate::meter::Metered;
 
 /// The longest name an instance may have, in bytes.
 const LONGEST: usize = 64;
@@ -18,11 +20,15 @@ const LONGEST: usize = 64;
 const DEFAULT: &str = "default";
 
 /// A layer instance: its kind (`circuit_breaker`) and its name (`payments`).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Origin {
     layer: &'static str,
     name: &'static str,
     number: Number,
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    metered: Metered,
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
+    untold: Untold,
 }
 
 /// The number of an interned origin: 24 bits.
@@ -31,7 +37,7 @@ pub(crate) struct Number(u32);
 
 /// The instances without a name of their own, which are numbered from the beginning.
 pub(crate) mod unnamed {
-    use super::{DEFAULT, Number, Origin};
+    use super::{DEFAULT, Metered, Number, Origin, Untold};
 
     macro_rules! unnamed {
         ($($number:literal $origin:ident $layer:literal;)*) => {
@@ -39,6 +45,8 @@ pub(crate) mod unnamed {
                 layer: $layer,
                 name: DEFAULT,
                 number: Number($number),
+                metered: Metered::new(),
+                untold: Untold::new(),
             };)*
 
             pub(super) static ALL: &[&Origin] = &[$(&$origin),*];
@@ -63,6 +71,18 @@ impl Origin {
 
     pub(crate) const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Its rejections that were not told of.
+    #[cfg(feature = "tracing")]
+    pub(crate) const fn untold(&self) -> &Untold {
+        &self.untold
+    }
+
+    /// The meter of all instances with this name that keep none of their own.
+    #[cfg(feature = "metrics")]
+    pub(crate) const fn metered(&self) -> &Metered {
+        &self.metered
     }
 
     #[inline]
@@ -183,6 +203,8 @@ fn intern(layer: &str, name: &str) -> &'static Origin {
         layer: leak(layer),
         name: leak(name),
         number: Number(number),
+        metered: Metered::new(),
+        untold: Untold::new(),
     }));
     interned.by_text.insert((origin.layer, origin.name), origin);
     interned.by_number.push(origin);

@@ -1007,7 +1007,7 @@ async fn events_tell_each_retry_and_why_there_is_none() {
     while let Some(event) = events.try_recv() {
         assert_eq!((event.layer(), event.name()), ("retry", "payments"));
         told.push(match event.kind() {
-            EventKind::Retrying { attempt, delay } => (*attempt, Some(*delay)),
+            EventKind::Retrying { attempt, delay, .. } => (*attempt, Some(*delay)),
             EventKind::RetryRefused(RetryRefused::Attempts) => (0, None),
             other => panic!("{other:?}"),
         });

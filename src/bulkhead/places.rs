@@ -16,7 +16,9 @@ use super::layer::Settings;
 use super::service::Place;
 use crate::Verdict;
 use crate::hold::Keeper;
-use crate::observe::{EventKind, Listeners};
+use crate::listeners::{Listeners, Tells};
+use crate::meter::{Handles, Meter};
+use crate::observe::EventKind;
 use crate::pool::{Pool, Resident};
 
 /// One call in flight, in the lowest 24 bits of the word.
@@ -118,8 +120,12 @@ impl Resident for Places {
         self.queue_limit
             .store(settings.queue.min(MOST_WAITERS), Ordering::Relaxed);
         let since = generation(self.word.load(Ordering::Relaxed)).stamp();
-        self.listeners
-            .move_in(since, settings.origin, settings.observer);
+        self.listeners.move_in(
+            since,
+            settings.origin,
+            settings.observer,
+            settings.limit < MOST_CALLS,
+        );
     }
 
     /// Nobody waits: a call that does keeps the bulkhead.
@@ -280,12 +286,28 @@ impl Places {
     }
 }
 
+impl Tells for Places {
+    #[inline]
+    fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    fn show(&self, handles: &Handles) {
+        handles.limit(self.limit());
+    }
+}
+
 impl Keeper for Places {
     type Call = ();
 
+    #[inline]
+    fn meter(&self) -> Meter {
+        Tells::meter(self)
+    }
+
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, _: &(), stamp: u64, verdict: Verdict) {
-        self.listeners.tell(stamp, || EventKind::Settled {
+        self.tell(stamp, || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
         });

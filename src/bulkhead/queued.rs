@@ -12,6 +12,8 @@ use super::layer::Queued;
 use super::places::{Generation, Number, Places, Taken};
 use super::service::{Bulkhead, Place, Resolved, ResponseFuture};
 use crate::guarded::{Guarded, Ready};
+use crate::listeners::Tells;
+use crate::meter::{Handles, Meter};
 use crate::name::Origin;
 use crate::pool::Home;
 use crate::runtime::{Entry, Moment, Timer};
@@ -73,8 +75,7 @@ impl<S, T> Bulkhead<S, Queued, T> {
         T: Clone,
     {
         let Some(max_wait) = self.mode.max_wait else {
-            let listeners = &self.places.listeners;
-            let call = Guarded::rejected(listeners.reject(self.origin, reason, None));
+            let call = Guarded::rejected(self.places.reject(self.origin, reason, None));
             return Phase::Calling { call };
         };
         // Ready or not, the service that is called in the end is a clone that is made ready then: one that
@@ -84,7 +85,7 @@ impl<S, T> Bulkhead<S, Queued, T> {
             // What it had reserved is given up.
             self.inner.service = service.clone();
         }
-        let until = Entry::new().now().after(max_wait);
+        let now = Entry::new().now();
         let wait = Wait {
             waiting: Some(Waiting {
                 request,
@@ -94,9 +95,11 @@ impl<S, T> Bulkhead<S, Queued, T> {
                     places: self.places.clone(),
                     origin: self.origin,
                     stage: Stage::New,
+                    since: now,
+                    meter: Meter::NOBODY,
                 },
             }),
-            until: until.min(context::deadline()),
+            until: now.after(max_wait).min(context::deadline()),
             timer: None,
         };
         Phase::Waiting {
@@ -119,6 +122,8 @@ struct Turn {
     places: Home<Places>,
     origin: &'static Origin,
     stage: Stage,
+    since: Moment,
+    meter: Meter,
 }
 
 #[derive(Clone, Copy)]
@@ -138,16 +143,25 @@ impl Turn {
                     Taken::Full => return Poll::Ready(None),
                     Taken::Waiting(number) => {
                         self.stage = Stage::InQueue(number);
+                        self.meter = self.places.meter();
+                        self.meter.tell(Handles::queued);
                         return Poll::Pending;
                     }
                 },
                 Stage::InQueue(number) => {
                     let generation = ready!(self.places.poll_handed(number, cx));
+                    self.left_queue();
                     self.stage = Stage::HasPlace(generation);
                 }
                 Stage::HasPlace(generation) => return Poll::Ready(Some(generation)),
             }
         }
+    }
+
+    fn left_queue(&self) {
+        // Whoever was told that it waits.
+        self.meter
+            .tell(|handles| handles.dequeued(self.since.elapsed()));
     }
 
     /// The place, for the call that now begins.
@@ -161,7 +175,10 @@ impl Drop for Turn {
     fn drop(&mut self) {
         match self.stage {
             Stage::New => {}
-            Stage::InQueue(number) => self.places.leave(number),
+            Stage::InQueue(number) => {
+                self.places.leave(number);
+                self.left_queue();
+            }
             Stage::HasPlace(generation) => self.places.give_back(generation),
         }
     }
@@ -291,8 +308,7 @@ where
             }
             Ended::NotReady(error) => error.grow(),
             Ended::Rejected(reason) => {
-                let listeners = &turn.places.listeners;
-                S::Error::reject(listeners.reject(turn.origin, reason, None))
+                S::Error::reject(turn.places.reject(turn.origin, reason, None))
             }
         };
         self.set(Phase::Done);

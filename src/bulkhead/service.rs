@@ -7,6 +7,7 @@ use super::layer::Rejecting;
 use super::places::Places;
 use crate::guarded::{Guarded, Inner, Output, Ready};
 use crate::hold::Hold;
+use crate::listeners::Tells;
 use crate::name::Origin;
 use crate::pool::Home;
 use crate::track::Track;
@@ -65,7 +66,7 @@ where
             },
             Ready::No(reason) => reason,
         };
-        Guarded::rejected(self.places.listeners.reject(self.origin, reason, None))
+        Guarded::rejected(self.places.reject(self.origin, reason, None))
     }
 }
 

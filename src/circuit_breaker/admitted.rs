@@ -6,6 +6,8 @@ use super::circuit::Circuit;
 use crate::Verdict;
 use crate::context;
 use crate::hold::{Keeper, Pack};
+use crate::listeners::{Listeners, Tells};
+use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::policy::breaker::Ticket;
 use crate::runtime::Moment;
@@ -33,10 +35,26 @@ impl Pack for Admitted {
     }
 }
 
+impl Tells for Circuit {
+    #[inline]
+    fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    fn show(&self, handles: &Handles) {
+        handles.state(self.state());
+    }
+}
+
 impl Keeper for Circuit {
     type Call = Admitted;
 
     const HOLDS: bool = false;
+
+    #[inline]
+    fn meter(&self) -> Meter {
+        Tells::meter(self)
+    }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, call: &Admitted, _: u64, verdict: Verdict) {
@@ -46,7 +64,7 @@ impl Keeper for Circuit {
     #[inline]
     fn wait(&self, call: &mut Admitted) {
         call.time = call.time.waiting();
-        if !call.time.is_known() && self.times_cancelled() {
+        if !call.time.is_known() {
             call.time = Time::since(Moment::now());
         }
     }
@@ -76,10 +94,9 @@ impl Circuit {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn finish(&self, call: &Admitted, verdict: Verdict, counts_as: Time) {
         self.record(call.ticket, verdict, counts_as);
-        self.listeners
-            .tell(call.ticket.epoch(), || EventKind::Settled {
-                outcome: verdict.outcome(),
-                latency: call.time.is_known().then(|| call.time.ran()),
-            });
+        Tells::tell(self, call.ticket.epoch(), || EventKind::Settled {
+            outcome: verdict.outcome(),
+            latency: call.time.is_known().then(|| call.time.ran()),
+        });
     }
 }

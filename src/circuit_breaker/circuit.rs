@@ -5,14 +5,15 @@
 //! the lock brings the machine up to date first: all successes counted since are credited to it. The machine says for how
 //! long that is exact (see `Breaker::front`): as long as no success can trip a rule, and until the current bucket of a window of time ends.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::listeners::{Listeners, Tells};
 use crate::name::Origin;
-use crate::observe::{EventKind, Listeners, Observer};
+use crate::observe::{EventKind, Observer};
 use crate::policy::breaker::{
     Breaker, Config, Decision, Front, Mode, Snapshot, State, Ticket, Transition,
 };
@@ -45,7 +46,6 @@ pub struct Circuit {
     open_until: AtomicU64,
     /// Calls longer than so many nanoseconds are slow.
     slow: AtomicU64,
-    times_cancelled: AtomicBool,
     pub(crate) listeners: Listeners,
     /// Plain successes, of all epochs.
     successes: Striped,
@@ -83,7 +83,6 @@ impl Resident for Circuit {
             bucket_ends: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
             slow: AtomicU64::new(NEVER_SLOW),
-            times_cancelled: AtomicBool::new(false),
             listeners: Listeners::vacant(),
             successes: Striped::new(),
             machine: Mutex::new(Machine {
@@ -101,8 +100,7 @@ impl Resident for Circuit {
             .slow_calls
             .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
         self.slow.store(slow, Ordering::Relaxed);
-        self.times_cancelled
-            .store(config.times_cancelled(), Ordering::Relaxed);
+        let is_on = config.mode != Mode::Off;
         let mut machine = self.lock();
         let breaker = Breaker::new(config, now()).following(&machine.breaker);
         let front = breaker.front();
@@ -114,7 +112,7 @@ impl Resident for Circuit {
             breaker,
         };
         self.listeners
-            .move_in(front.epoch, settings.origin, settings.observer);
+            .move_in(front.epoch, settings.origin, settings.observer, is_on);
         self.publish(&front);
     }
 
@@ -139,11 +137,6 @@ impl Circuit {
     #[inline]
     pub(crate) fn times(&self) -> bool {
         self.slow.load(Ordering::Relaxed) != NEVER_SLOW
-    }
-
-    #[inline]
-    pub(crate) fn times_cancelled(&self) -> bool {
-        self.times_cancelled.load(Ordering::Relaxed)
     }
 
     /// Whether a call would be rejected now: known without the lock, and so not of every state.
@@ -331,8 +324,7 @@ impl Circuit {
             let current = self.lock().breaker.state();
             std::mem::replace(state, current) != current
         });
-        self.listeners
-            .tell(epoch, || EventKind::Transition(transition));
+        self.tell_and_log(epoch, || EventKind::Transition(transition.clone()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {

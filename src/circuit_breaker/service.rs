@@ -8,6 +8,7 @@ use super::circuit::Circuit;
 use super::handle::CircuitBreakerHandle;
 use crate::guarded::{Guarded, Inner, Ready};
 use crate::hold::Hold;
+use crate::listeners::Tells;
 use crate::name::Origin;
 use crate::policy::breaker::{Decision, Ticket};
 use crate::pool::Home;
@@ -81,7 +82,7 @@ where
             }
             Ready::No(reason) => (reason, circuit.retry_after()),
         };
-        Guarded::rejected(circuit.listeners.reject(self.origin, reason, retry_after))
+        Guarded::rejected(circuit.reject(self.origin, reason, retry_after))
     }
 }
 

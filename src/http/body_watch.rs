@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::early::Early;
 use crate::context::Task;
-use crate::observe::Teller;
+use crate::listeners::Teller;
 use crate::respond::grpc_trailers;
 use crate::runtime::{Moment, Timer};
 use crate::scoped::Scope;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::layer::Settings;
-use crate::observe::Listeners;
+use crate::listeners::Listeners;
 use crate::policy::breaker::OnCancel;
 use crate::policy::limit::{Adaptive, Limit};
 use crate::pool::{Pool, Resident};
@@ -123,8 +123,9 @@ impl Resident for Load {
         *place = moving;
         drop(place);
         let since = generation(word).into();
+        let is_on = self.limit() < MOST_CALLS;
         self.listeners
-            .move_in(since, settings.origin, settings.observer);
+            .move_in(since, settings.origin, settings.observer, is_on);
     }
 
     fn move_out(&self) -> bool {

@@ -7,6 +7,7 @@ use super::layer::{Limited, OnReadiness};
 use super::load::Load;
 use crate::guarded::{Guarded, Inner, Ready, Uncounted};
 use crate::hold::Hold;
+use crate::listeners::Tells;
 use crate::runtime::Entry;
 use crate::time::Time;
 use crate::track::Track;
@@ -88,7 +89,7 @@ where
             },
             Ready::No(reason) => reason,
         };
-        Guarded::rejected(mode.load.listeners.reject(mode.origin, reason, None))
+        Guarded::rejected(mode.load.reject(mode.origin, reason, None))
     }
 }
 

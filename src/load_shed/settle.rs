@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::load::{Admitted, Load};
 use crate::context;
 use crate::hold::{Keeper, Pack};
+use crate::listeners::{Listeners, Tells};
+use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::runtime::Moment;
 use crate::time::Time;
@@ -21,8 +23,24 @@ impl Pack for Time {
     }
 }
 
+impl Tells for Load {
+    #[inline]
+    fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    fn show(&self, handles: &Handles) {
+        handles.limit(self.limit());
+    }
+}
+
 impl Keeper for Load {
     type Call = Time;
+
+    #[inline]
+    fn meter(&self) -> Meter {
+        Tells::meter(self)
+    }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, time: &Time, admitted: u64, verdict: Verdict) {
@@ -32,16 +50,15 @@ impl Keeper for Load {
         if tells && self.moves() {
             self.report(admitted, *time, verdict);
         }
-        self.listeners
-            .tell(admitted.stamp(), || EventKind::Settled {
-                outcome: verdict.outcome(),
-                latency: None,
-            });
+        self.tell(admitted.stamp(), || EventKind::Settled {
+            outcome: verdict.outcome(),
+            latency: time.is_known().then(|| time.ran()),
+        });
     }
 
     #[inline]
     fn wait(&self, time: &mut Time) {
-        if !time.is_known() && self.moves() {
+        if !time.is_known() {
             *time = Time::since(Moment::now());
         }
     }
@@ -83,8 +100,7 @@ impl Load {
             _ => None,
         };
         if let Some((from, to)) = moved {
-            self.listeners
-                .tell(admitted.stamp(), || EventKind::LimitChanged { from, to });
+            self.tell_and_log(admitted.stamp(), || EventKind::LimitChanged { from, to });
         }
     }
 }

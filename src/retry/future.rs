@@ -14,8 +14,9 @@ use super::receive::{Ended, Receive};
 use super::service::Kit;
 use super::wait::Wait;
 use crate::context::{self, Attempt};
-use crate::observe::{EventKind, NOW, RetryRefused};
-use crate::outcome::not_sent;
+use crate::listeners::{NOW, Tells};
+use crate::observe::{EventKind, RetryCause, RetryRefused};
+use crate::outcome::{not_sent, timed_out};
 use crate::runtime::{Moment, random};
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
@@ -99,6 +100,7 @@ where
                                 Some(hint) => {
                                     let again = |attempt| core.policy.again(kept, attempt);
                                     core.prepare(
+                                        cause_of(&result),
                                         *this.attempt,
                                         *this.steps,
                                         hint,
@@ -164,6 +166,15 @@ struct Next {
     payment: Option<Payment>,
 }
 
+/// What a retry is for.
+fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>) -> RetryCause {
+    match result {
+        Ok(_) => RetryCause::Response,
+        Err(_) if timed_out(result) => RetryCause::TimedOut,
+        Err(_) => RetryCause::Error,
+    }
+}
+
 impl<P, R> Core<P, R> {
     /// `None` where this result is the answer, else the server's hint, if it gave one. Also tells the budget how the attempt went.
     #[inline]
@@ -200,6 +211,7 @@ impl<P, R> Core<P, R> {
     #[cold]
     fn prepare<Req>(
         &self,
+        cause: RetryCause,
         attempt: u32,
         steps: Steps,
         hint: Option<Duration>,
@@ -212,12 +224,15 @@ impl<P, R> Core<P, R> {
         match next {
             Ok((request, next)) => {
                 let (attempt, delay) = (attempt + 1, next.delay);
-                self.listeners
-                    .tell(NOW, || EventKind::Retrying { attempt, delay });
+                self.tell_and_log(NOW, || EventKind::Retrying {
+                    attempt,
+                    delay,
+                    cause,
+                });
                 Some((next, request))
             }
             Err(why) => {
-                self.listeners.tell(NOW, || EventKind::RetryRefused(why));
+                self.tell_and_log(NOW, || EventKind::RetryRefused(why));
                 None
             }
         }

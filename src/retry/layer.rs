@@ -9,9 +9,11 @@ use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::receive::AsItComes;
 use super::service::{Kit, Retry};
 use crate::ConfigError;
+use crate::listeners::{Listeners, Tells};
+use crate::meter::Handles;
 use crate::name::unnamed::RETRY;
 use crate::name::{Origin, origin};
-use crate::observe::{Events, Listeners, Observer};
+use crate::observe::{Events, Observer};
 use crate::policy::backoff::Backoff;
 use crate::shared::Shared;
 
@@ -27,6 +29,18 @@ pub(crate) struct Core<P, R> {
     pub(super) settings: Settings,
     pub(super) origin: &'static Origin,
     pub(super) listeners: Listeners,
+}
+
+impl<P, R> Tells for Core<P, R> {
+    fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    fn show(&self, handles: &Handles) {
+        if let Some(budget) = &self.settings.budget {
+            handles.balance(budget.balance());
+        }
+    }
 }
 
 /// Everything but who decides and who listens.

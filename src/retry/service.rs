@@ -9,6 +9,7 @@ use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
 use crate::context::{self, Attempt};
+use crate::listeners::Tells;
 use crate::runtime::Entry;
 use crate::scoped::Scope;
 use crate::shared::Shared;
@@ -64,6 +65,9 @@ where
             budget.request(entry.now());
         }
         let repeats = core.settings.attempts > 1;
+        if repeats {
+            core.greet();
+        }
         let kept = if repeats {
             core.policy.keep(&mut request, core.settings.replay_limit)
         } else {

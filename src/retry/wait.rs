@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use super::budget::Payment;
 use super::service::Kit;
+use crate::listeners::Tells;
 use crate::runtime::{Moment, Timer};
 use crate::{Reason, WithRejection};
 
@@ -73,15 +74,15 @@ impl<S, E, Req> Wait<S, E, Req> {
                     payment.spend();
                 }
                 let next = this.service.take().zip(this.request.take());
-                Poll::Ready(next.ok_or_else(|| {
-                    E::reject(core.listeners.reject(core.origin, Reason::NotReady, None))
-                }))
+                Poll::Ready(
+                    next.ok_or_else(|| E::reject(core.reject(core.origin, Reason::NotReady, None))),
+                )
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error.grow())),
             Poll::Pending => {
                 ready!(this.timer.poll(cx));
                 Poll::Ready(Err(this.error.take().unwrap_or_else(|| {
-                    E::reject(core.listeners.reject(core.origin, Reason::NotReady, None))
+                    E::reject(core.reject(core.origin, Reason::NotReady, None))
                 })))
             }
         }

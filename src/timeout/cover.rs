@@ -4,7 +4,7 @@ use std::fmt;
 use std::task::Context;
 use std::time::Duration;
 
-use crate::observe::Teller;
+use crate::listeners::Teller;
 use crate::runtime::Moment;
 
 /// What a time limit does with the response of a call that was answered in time.

@@ -7,7 +7,7 @@ use pin_project_lite::pin_project;
 
 use super::cover::{Answered, Cover, HeadOnly};
 use crate::context::{self, DeadlineScope};
-use crate::observe::Teller;
+use crate::listeners::Teller;
 use crate::runtime::{Moment, Timer};
 use crate::scoped::{Scope, Scoped};
 use crate::{Reason, Rejection, WithRejection};

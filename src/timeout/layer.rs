@@ -7,9 +7,10 @@ use tower_layer::Layer;
 use super::cover::HeadOnly;
 use super::service::Timeout;
 use crate::ConfigError;
+use crate::listeners::Teller;
 use crate::name::origin;
 use crate::name::unnamed::TIMEOUT;
-use crate::observe::{Observer, Teller};
+use crate::observe::Observer;
 
 pub(crate) const LAYER: &str = "timeout";
 

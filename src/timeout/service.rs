@@ -7,7 +7,8 @@ use super::cover::{Asked, Cover, HeadOnly};
 use super::future::{ResponseFuture, State};
 use super::layer::{Fixed, PerRequest};
 use crate::context::{self, DeadlineScope};
-use crate::observe::Teller;
+use crate::listeners::Teller;
+use crate::meter;
 use crate::runtime::{Entry, Moment};
 use crate::{Grown, Reason, WithRejection};
 
@@ -62,6 +63,11 @@ where
             Some(asked) => context::deadline().min(entry.now().after(asked)),
             None => context::deadline(),
         };
+        meter::tell_of(self.teller.origin(), |handles| {
+            if asked != Moment::NEVER {
+                handles.deadline(asked.since(entry.now()));
+            }
+        });
         if asked <= entry.now() {
             let rejection = self.teller.reject(Reason::DeadlinePassed);
             return ResponseFuture::rejected(rejection, self.cover.clone());

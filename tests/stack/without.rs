@@ -341,3 +341,50 @@ async fn without_a_deadline_nothing_is_told_and_what_is_told_is_left() {
     call(&service, get()).await.unwrap();
     assert_eq!(upstream.seen()[4].header("x-left"), Some("3280"));
 }
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
+async fn what_is_left_out_has_no_metrics() {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    let layers = |scraped: &str| {
+        let labels = scraped.lines().filter_map(|line| {
+            let (_, rest) = line.split_once("layer=\"")?;
+            Some(rest.split_once('"')?.0.to_owned())
+        });
+        labels.collect::<std::collections::BTreeSet<_>>()
+    };
+    let scrape = async |client: ClientBuilder<Http>, server: ServerBuilder| {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _recording = ::metrics::set_default_local_recorder(&recorder);
+        let upstream = Upstream::always(Act::Status(200));
+        let client = client.build().unwrap().layer(upstream.clone());
+        let _ = call(&client, get()).await.unwrap();
+        let server = server.build().unwrap().layer(infallible(upstream));
+        let _ = call(&server, get()).await.unwrap();
+        layers(&recorder.handle().render())
+    };
+    let all = scrape(http::client("seen"), http::server("seen")).await;
+    let names = [
+        "attempt_timeout",
+        "bulkhead",
+        "circuit_breaker",
+        "load_shed",
+        "retry",
+        "timeout",
+    ];
+    assert!(all.iter().eq(names), "{all:?}");
+    let client = http::client("unseen")
+        .without_timeout()
+        .without_retry()
+        .without_circuit_breaker()
+        .without_bulkhead()
+        .without_attempt_timeout();
+    let server = http::server("unseen")
+        .without_timeout()
+        .without_load_shed()
+        .without_bulkhead();
+    // A client without a time limit of its own keeps to that of the context.
+    let none = scrape(client, server).await;
+    assert!(none.iter().eq(["timeout"]), "{none:?}");
+}

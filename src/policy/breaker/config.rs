@@ -137,12 +137,6 @@ impl Config {
         ))
     }
 
-    /// Whether anything depends on how long a cancelled call had run.
-    pub(crate) fn times_cancelled(&self) -> bool {
-        let rule = self.cancel_rule();
-        self.mode != Mode::Off && matches!(rule, OnCancel::FailureAfter(after) if !after.is_zero())
-    }
-
     /// The base, longer for each failed recovery in a row; the cap holds after the jitter.
     pub(super) fn open_time(&self, failed_recoveries: u32, random: f64) -> Duration {
         let exponent = i32::try_from(failed_recoveries).unwrap_or(i32::MAX);

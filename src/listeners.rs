@@ -1,0 +1,318 @@
+//! Those who hear of what a layer decides: its observer, its subscribers, its metrics.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::log;
+use crate::meter::{self, Handles, Meter};
+use crate::name::Origin;
+use crate::observe::{EventKind, Observer};
+use crate::{Event, Events, Reason, Rejection};
+
+/// How many events a subscription keeps for a reader that is behind.
+const BACKLOG: usize = 256;
+
+/// The stamp of what is told by someone who holds the layer.
+pub(crate) const NOW: u64 = u64::MAX;
+
+/// A layer that tells what it decides.
+pub(crate) trait Tells {
+    fn listeners(&self) -> &Listeners;
+
+    /// Sets the gauges to what holds now.
+    fn show(&self, handles: &Handles);
+
+    /// Tells everyone. What is told is only made when someone listens.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn tell(&self, stamp: u64, kind: impl FnOnce() -> EventKind)
+    where
+        Self: Sized,
+    {
+        let listeners = self.listeners();
+        if listeners.any() {
+            listeners.tell_all(stamp, kind(), &|handles| self.show(handles));
+        }
+    }
+
+    /// The same for what is also logged: changes, of which there are few.
+    #[cold]
+    fn tell_and_log(&self, stamp: u64, kind: impl Fn() -> EventKind)
+    where
+        Self: Sized,
+    {
+        if let Some(origin) = self.listeners().origin_since(stamp) {
+            log::event(origin, &kind);
+        }
+        self.tell(stamp, kind);
+    }
+
+    /// Makes a rejection, and tells of it.
+    #[cold]
+    fn reject(
+        &self,
+        origin: &'static Origin,
+        reason: Reason,
+        retry_after: Option<Duration>,
+    ) -> Rejection
+    where
+        Self: Sized,
+    {
+        let mut rejection = Rejection::by(origin, reason);
+        if let Some(after) = retry_after {
+            rejection = rejection.with_retry_after(after);
+        }
+        log::rejected(origin, &rejection);
+        self.listeners().look_again();
+        self.tell(NOW, || EventKind::Rejected(rejection.clone()));
+        rejection
+    }
+
+    /// A call begins, of which nothing else may be told.
+    #[inline]
+    fn greet(&self)
+    where
+        Self: Sized,
+    {
+        let listeners = self.listeners();
+        if listeners.ears.load(Ordering::Relaxed) & LOOK != 0 {
+            listeners.meter(&|handles| self.show(handles));
+        }
+    }
+
+    /// The metrics of the layer.
+    #[inline]
+    fn meter(&self) -> Meter
+    where
+        Self: Sized,
+    {
+        let listeners = self.listeners();
+        match listeners.ears.load(Ordering::Relaxed) {
+            0 => Meter::NOBODY,
+            _ => listeners.meter(&|handles| self.show(handles)),
+        }
+    }
+}
+
+/// Those who listen to one layer.
+///
+/// They may live in a place that is used again (see [`pool`](crate::pool)). What a call tells is stamped, so that nobody hears of
+/// a call that was made before their layer moved in.
+pub(crate) struct Listeners {
+    /// Who listens, in one word: the only thing that is read when nobody does. The lowest bits are flags, the others the number of a meter.
+    ears: AtomicU32,
+    /// The first stamp that is theirs.
+    since: AtomicU64,
+    audience: Mutex<Audience>,
+}
+
+/// There is an observer, or a subscriber.
+const OBSERVED: u32 = 1;
+/// Nobody has looked yet whether there is a recorder of metrics.
+const LOOK: u32 = 1 << 1;
+const METER: u32 = 2;
+
+/// What a new layer begins with.
+const NEW: u32 = if cfg!(feature = "metrics") { LOOK } else { 0 };
+
+#[derive(Default)]
+struct Audience {
+    origin: Option<&'static Origin>,
+    observer: Option<Arc<dyn Observer>>,
+    subscribers: Option<broadcast::Sender<Event>>,
+}
+
+impl Listeners {
+    pub(crate) const fn vacant() -> Self {
+        Self {
+            ears: AtomicU32::new(0),
+            since: AtomicU64::new(0),
+            audience: Mutex::new(Audience {
+                origin: None,
+                observer: None,
+                subscribers: None,
+            }),
+        }
+    }
+
+    pub(crate) fn new(origin: &'static Origin, observer: Option<Arc<dyn Observer>>) -> Self {
+        let listeners = Self::vacant();
+        listeners.move_in(0, origin, observer, true);
+        listeners
+    }
+
+    /// From now on they are those of another layer, whose calls are stamped `since` or later. One that lets everything through is not measured.
+    pub(crate) fn move_in(
+        &self,
+        since: u64,
+        origin: &'static Origin,
+        observer: Option<Arc<dyn Observer>>,
+        measured: bool,
+    ) {
+        let new = if measured { NEW } else { 0 };
+        let observed = if observer.is_some() { OBSERVED } else { 0 };
+        let mut audience = self.lock();
+        let before = std::mem::replace(
+            &mut *audience,
+            Audience {
+                origin: Some(origin),
+                observer,
+                subscribers: None,
+            },
+        );
+        self.since.store(since, Ordering::Relaxed);
+        self.ears.store(new | observed, Ordering::Relaxed);
+        drop(audience);
+        drop(before);
+    }
+
+    /// Their layer is gone; subscriptions end.
+    pub(crate) fn move_out(&self) {
+        let mut audience = self.lock();
+        self.ears.fetch_and(!OBSERVED, Ordering::Relaxed);
+        // What is still on its way is counted, for the same origin.
+        let before = (audience.observer.take(), audience.subscribers.take());
+        drop(audience);
+        drop(before);
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn any(&self) -> bool {
+        self.ears.load(Ordering::Relaxed) != 0
+    }
+
+    /// The meter, whose gauges are shown when it has just been found: at the first call.
+    fn meter(&self, show: &dyn Fn(&Handles)) -> Meter {
+        let ears = self.ears.load(Ordering::Relaxed);
+        if ears & LOOK == 0 {
+            return Meter::of_number(ears >> METER);
+        }
+        let origin = self.lock().origin;
+        // The recorder is somebody else's code: no lock is held while it runs.
+        let Some((origin, meter)) = origin.map(|origin| (origin, Meter::of(origin))) else {
+            return Meter::NOBODY;
+        };
+        let audience = self.lock();
+        // Meanwhile another layer may live here.
+        let is_ours = audience.origin.is_some_and(|now| std::ptr::eq(now, origin));
+        let ears = self.ears.load(Ordering::Relaxed);
+        if is_ours && ears & LOOK != 0 {
+            let heard = ears & OBSERVED | meter.number() << METER;
+            self.ears.store(heard, Ordering::Relaxed);
+            drop(audience);
+            meter.tell(show);
+        }
+        meter
+    }
+
+    /// A recorder that was installed after the first call is found at the next rejection.
+    fn look_again(&self) {
+        if NEW != 0 && self.ears.load(Ordering::Relaxed) >> METER == 0 && meter::is_recorded() {
+            let _audience = self.lock();
+            self.ears.fetch_or(LOOK, Ordering::Relaxed);
+        }
+    }
+
+    /// Whose layer it is, if anybody reads logs, and it was the same at that stamp.
+    fn origin_since(&self, stamp: u64) -> Option<&'static Origin> {
+        if !log::is_on() || stamp < self.since.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.lock().origin
+    }
+
+    #[inline(never)]
+    fn tell_all(&self, stamp: u64, kind: EventKind, show: &dyn Fn(&Handles)) {
+        if stamp < self.since.load(Ordering::Relaxed) {
+            return;
+        }
+        self.meter(show).tell(|handles| handles.hear(&kind, show));
+        if self.ears.load(Ordering::Relaxed) & OBSERVED != 0 {
+            self.tell_audience(stamp, kind);
+        }
+    }
+
+    #[cold]
+    fn tell_audience(&self, stamp: u64, kind: EventKind) {
+        let audience = self.lock();
+        // Looked at again: under the lock it cannot change.
+        let (Some(origin), true) = (audience.origin, stamp >= self.since.load(Ordering::Relaxed))
+        else {
+            return;
+        };
+        let (observer, subscribers) = (audience.observer.clone(), audience.subscribers.clone());
+        drop(audience);
+        let event = Event::new(origin, kind);
+        if let Some(observer) = observer {
+            // An observer is a guest: whatever it does, the call goes on.
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(&event)));
+        }
+        if let Some(subscribers) = subscribers {
+            // Fails only when nobody is subscribed any more.
+            let _ = subscribers.send(event);
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> Events {
+        let mut audience = self.lock();
+        let receiver = audience
+            .subscribers
+            .get_or_insert_with(|| broadcast::channel(BACKLOG).0)
+            .subscribe();
+        self.ears.fetch_or(OBSERVED, Ordering::Relaxed);
+        Events::new(receiver)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Audience> {
+        self.audience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who rejects, and who is told of it: for layers without shared state, which pay for listeners only
+/// where there are any.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    origin: &'static Origin,
+    listeners: Option<Arc<Listeners>>,
+}
+
+impl Tells for Listeners {
+    fn listeners(&self) -> &Listeners {
+        self
+    }
+
+    fn show(&self, _: &Handles) {}
+}
+
+impl Teller {
+    pub(crate) const fn new(origin: &'static Origin) -> Self {
+        Self {
+            origin,
+            listeners: None,
+        }
+    }
+
+    pub(crate) fn told(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
+        self.listeners =
+            observer.map(|observer| Arc::new(Listeners::new(self.origin, Some(observer))));
+        self
+    }
+
+    pub(crate) fn origin(&self) -> &'static Origin {
+        self.origin
+    }
+
+    #[cold]
+    pub(crate) fn reject(&self, reason: Reason) -> Rejection {
+        if let Some(listeners) = &self.listeners {
+            return listeners.reject(self.origin, reason, None);
+        }
+        let rejection = Rejection::by(self.origin, reason);
+        log::rejected(self.origin, &rejection);
+        meter::tell_of_again(self.origin, |handles| handles.rejected(reason));
+        rejection
+    }
+}

@@ -1,0 +1,156 @@
+//! What the layers say to `tracing` (feature of that name). Without the feature, and where nobody listens at the level, nothing is formatted or counted.
+
+use crate::name::Origin;
+use crate::{EventKind, Rejection};
+
+/// How many rejections of an instance have not been told of, and since when.
+#[derive(Debug)]
+pub(crate) struct Untold {
+    #[cfg(feature = "tracing")]
+    told: std::sync::atomic::AtomicU64,
+    #[cfg(feature = "tracing")]
+    rejections: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(feature = "tracing")]
+mod on {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use tracing::{Level, debug, info, level_enabled};
+
+    use super::{EventKind, Origin, Rejection, Untold};
+    use crate::Transition;
+    use crate::runtime::Moment;
+
+    /// An outage is no reason for a storm of log lines: one a second is enough to see it.
+    const PAUSE: Duration = Duration::from_secs(1);
+    /// Never.
+    const NEVER: u64 = u64::MAX;
+
+    impl Untold {
+        pub(crate) const fn new() -> Self {
+            Self {
+                told: AtomicU64::new(NEVER),
+                rejections: AtomicU64::new(0),
+            }
+        }
+
+        /// How many there are, with this one, if it is time to tell of them.
+        fn take(&self) -> Option<u64> {
+            self.rejections.fetch_add(1, Ordering::Relaxed);
+            let now = Moment::now().to_bits();
+            let told = self.told.load(Ordering::Relaxed);
+            // Time goes back where another clock is used: in the next test, say.
+            let pause = PAUSE.as_nanos() as u64;
+            if told != NEVER && told <= now && now - told < pause {
+                return None;
+            }
+            self.told
+                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
+                .ok()?;
+            Some(self.rejections.swap(0, Ordering::Relaxed)).filter(|rejections| *rejections > 0)
+        }
+    }
+
+    #[inline]
+    pub(crate) fn rejected(origin: &'static Origin, rejection: &Rejection) {
+        if level_enabled!(Level::INFO) {
+            tell_rejected(origin, rejection);
+        }
+    }
+
+    #[cold]
+    fn tell_rejected(origin: &'static Origin, rejection: &Rejection) {
+        if let Some(rejections) = origin.untold().take() {
+            info!(
+                layer = origin.layer(),
+                name = origin.name(),
+                reason = rejection.reason().as_str(),
+                retry_after_ms = rejection.retry_after().map(millis),
+                rejections,
+                "call rejected"
+            );
+        }
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn is_on() -> bool {
+        level_enabled!(Level::INFO)
+    }
+
+    #[cold]
+    pub(crate) fn event(origin: &'static Origin, kind: impl FnOnce() -> EventKind) {
+        let (layer, name) = (origin.layer(), origin.name());
+        match &kind() {
+            EventKind::Transition(Transition {
+                from,
+                to,
+                cause,
+                calls,
+                failures,
+                slow_calls,
+                open_for,
+            }) => info!(
+                layer,
+                name,
+                from = from.as_str(),
+                to = to.as_str(),
+                cause = cause.as_str(),
+                calls,
+                failures,
+                slow_calls,
+                open_for_ms = open_for.map(millis),
+                "circuit changed"
+            ),
+            EventKind::Retrying {
+                attempt,
+                delay,
+                cause,
+            } => info!(
+                layer,
+                name,
+                attempt,
+                delay_ms = millis(*delay),
+                cause = cause.as_str(),
+                "call is retried"
+            ),
+            EventKind::RetryRefused(why) => {
+                debug!(layer, name, reason = why.as_str(), "call is not retried");
+            }
+            EventKind::LimitChanged { from, to } => {
+                debug!(layer, name, from, to, "limit changed");
+            }
+            // What a call came to is for metrics; rejections are summed up.
+            EventKind::Settled { .. } | EventKind::Rejected(_) => {}
+        }
+    }
+
+    fn millis(duration: Duration) -> u64 {
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(feature = "tracing")]
+pub(crate) use on::{event, is_on, rejected};
+
+#[cfg(not(feature = "tracing"))]
+impl Untold {
+    pub(crate) const fn new() -> Self {
+        Self {}
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+#[inline]
+pub(crate) fn rejected(_: &'static Origin, _: &Rejection) {}
+
+#[cfg(not(feature = "tracing"))]
+#[inline]
+pub(crate) fn event(_: &'static Origin, _: impl FnOnce() -> EventKind) {}
+
+#[cfg(not(feature = "tracing"))]
+#[inline]
+pub(crate) const fn is_on() -> bool {
+    false
+}

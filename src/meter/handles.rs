@@ -1,0 +1,270 @@
+//! The handles of one instance, all of them made at once.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
+
+use crate::metrics as names;
+use crate::name::Origin;
+use crate::{EventKind, Outcome, Reason, RetryCause, RetryRefused, State, Transition};
+
+static METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+const OUTCOMES: [Outcome; 4] = [
+    Outcome::Success,
+    Outcome::Failure,
+    Outcome::Ignored,
+    Outcome::Cancelled,
+];
+const REASONS: [Reason; 7] = [
+    Reason::CircuitOpen,
+    Reason::Full,
+    Reason::QueueTimeout,
+    Reason::Shed,
+    Reason::NotReady,
+    Reason::TimedOut,
+    Reason::DeadlinePassed,
+];
+const STATES: [State; 6] = [
+    State::Closed,
+    State::Open,
+    State::HalfOpen,
+    State::Recovering,
+    State::ForcedOpen,
+    State::ForcedClosed,
+];
+const REFUSED: [RetryRefused; 6] = [
+    RetryRefused::Attempts,
+    RetryRefused::Budget,
+    RetryRefused::Deadline,
+    RetryRefused::HintTooLong,
+    RetryRefused::TooLarge,
+    RetryRefused::Body,
+];
+const CAUSES: [RetryCause; 3] = [
+    RetryCause::Response,
+    RetryCause::Error,
+    RetryCause::TimedOut,
+];
+
+/// The handles of one instance.
+pub(crate) struct Handles {
+    origin: &'static Origin,
+    calls: [Counter; OUTCOMES.len()],
+    in_flight: Gauge,
+    duration: Histogram,
+    rejections: [Counter; REASONS.len()],
+    limit: Gauge,
+    states: [Gauge; STATES.len()],
+    retries: [Counter; CAUSES.len()],
+    refused: [Counter; REFUSED.len()],
+    balance: Gauge,
+    queued: Gauge,
+    queue_wait: Histogram,
+    deadline: Histogram,
+}
+
+/// Makes handles with the labels of an instance.
+struct Maker<'a> {
+    recorder: &'a dyn Recorder,
+    origin: &'static Origin,
+}
+
+impl Maker<'_> {
+    fn key(&self, name: &'static str, more: Option<(&'static str, &'static str)>) -> Key {
+        let labels = [("layer", self.origin.layer()), ("name", self.origin.name())];
+        let labels = labels.into_iter().chain(more);
+        let labels: Vec<_> = labels
+            .map(|(key, value)| Label::from_static_parts(key, value))
+            .collect();
+        Key::from_parts(name, labels)
+    }
+
+    fn counter(
+        &self,
+        wanted: bool,
+        name: &'static str,
+        label: &'static str,
+        value: &'static str,
+    ) -> Counter {
+        if !wanted {
+            return Counter::noop();
+        }
+        let key = self.key(name, Some((label, value)));
+        self.recorder.register_counter(&key, &METADATA)
+    }
+
+    fn gauge(
+        &self,
+        wanted: bool,
+        name: &'static str,
+        more: Option<(&'static str, &'static str)>,
+    ) -> Gauge {
+        if !wanted {
+            return Gauge::noop();
+        }
+        self.recorder
+            .register_gauge(&self.key(name, more), &METADATA)
+    }
+
+    fn histogram(&self, wanted: bool, name: &'static str) -> Histogram {
+        if !wanted {
+            return Histogram::noop();
+        }
+        self.recorder
+            .register_histogram(&self.key(name, None), &METADATA)
+    }
+}
+
+impl Handles {
+    /// Those that there are of this kind of layer, each with the value that it has before anything happened.
+    pub(super) fn new(origin: &'static Origin, recorder: &dyn Recorder) -> Self {
+        describe(recorder);
+        let make = Maker { recorder, origin };
+        let layer = origin.layer();
+        let breaks = layer == "circuit_breaker";
+        let holds = layer == "bulkhead";
+        let sheds = layer == "load_shed";
+        let judges = breaks || holds || sheds;
+        let retries = layer == "retry";
+        let limits = layer == "timeout" || layer == "attempt_timeout";
+        let gives = |reason: Reason| match reason {
+            Reason::CircuitOpen => breaks,
+            Reason::Full | Reason::QueueTimeout => holds,
+            Reason::Shed => sheds,
+            Reason::NotReady => judges || retries,
+            Reason::TimedOut => limits,
+            Reason::DeadlinePassed => limits || layer == "deadline",
+        };
+        Self {
+            origin,
+            calls: OUTCOMES
+                .map(|outcome| make.counter(judges, names::CALLS, "outcome", outcome.as_str())),
+            in_flight: make.gauge(judges, names::CALLS_IN_FLIGHT, None),
+            duration: make.histogram(breaks || sheds, names::CALL_DURATION),
+            rejections: REASONS.map(|reason| {
+                let wanted = gives(reason);
+                make.counter(wanted, names::REJECTIONS, "reason", reason.as_str())
+            }),
+            limit: make.gauge(holds || sheds, names::LIMIT, None),
+            states: STATES.map(|state| {
+                make.gauge(
+                    breaks,
+                    names::CIRCUIT_BREAKER_STATE,
+                    Some(("state", state.as_str())),
+                )
+            }),
+            retries: CAUSES
+                .map(|cause| make.counter(retries, names::RETRIES, "cause", cause.as_str())),
+            refused: REFUSED
+                .map(|why| make.counter(retries, names::RETRIES_REFUSED, "reason", why.as_str())),
+            balance: make.gauge(retries, names::RETRY_BUDGET_BALANCE, None),
+            queued: make.gauge(holds, names::QUEUE_DEPTH, None),
+            queue_wait: make.histogram(holds, names::QUEUE_WAIT),
+            deadline: make.histogram(limits, names::DEADLINE_REMAINING),
+        }
+    }
+
+    /// Something was decided or seen. What else it changed is shown when it is counted, as it is then: of two changes that are told at once, the
+    /// later one wins.
+    pub(crate) fn hear(&self, kind: &EventKind, show: &dyn Fn(&Self)) {
+        match kind {
+            EventKind::Settled { outcome, latency } => {
+                self.settled(*outcome);
+                if let Some(latency) = latency {
+                    self.duration.record(latency.as_secs_f64());
+                }
+                return;
+            }
+            EventKind::Rejected(rejection) => return self.rejected(rejection.reason()),
+            EventKind::Transition(transition) => self.transition(transition),
+            EventKind::Retrying { cause, .. } => count(&CAUSES, *cause, &self.retries),
+            EventKind::RetryRefused(why) => count(&REFUSED, *why, &self.refused),
+            EventKind::LimitChanged { .. } => {}
+        }
+        show(self);
+    }
+
+    fn settled(&self, outcome: Outcome) {
+        let [success, failure, ignored, cancelled] = &self.calls;
+        let calls = match outcome {
+            Outcome::Success => success,
+            Outcome::Failure => failure,
+            Outcome::Ignored => ignored,
+            Outcome::Cancelled => cancelled,
+        };
+        calls.increment(1);
+    }
+
+    pub(crate) fn entered(&self) {
+        self.in_flight.increment(1.0);
+    }
+
+    pub(crate) fn left(&self) {
+        self.in_flight.decrement(1.0);
+    }
+
+    pub(crate) fn rejected(&self, reason: Reason) {
+        count(&REASONS, reason, &self.rejections);
+    }
+
+    pub(crate) fn limit(&self, limit: u32) {
+        self.limit.set(f64::from(limit));
+    }
+
+    /// One of them is 1, all others are 0.
+    pub(crate) fn state(&self, state: State) {
+        for (of, gauge) in STATES.iter().zip(&self.states) {
+            gauge.set(if *of == state { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// There are too many kinds of it to make a handle for each.
+    fn transition(&self, Transition { from, to, .. }: &Transition) {
+        metrics::with_recorder(|recorder| {
+            let origin = self.origin;
+            let name = names::CIRCUIT_BREAKER_TRANSITIONS;
+            let key = Maker { recorder, origin }.key(name, Some(("from", from.as_str())));
+            let key = key.with_extra_labels(vec![Label::from_static_parts("to", to.as_str())]);
+            recorder.register_counter(&key, &METADATA).increment(1);
+        });
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "nobody has so many to spend")]
+    pub(crate) fn balance(&self, retries: u64) {
+        self.balance.set(retries as f64);
+    }
+
+    pub(crate) fn queued(&self) {
+        self.queued.increment(1.0);
+    }
+
+    pub(crate) fn dequeued(&self, waited: Duration) {
+        self.queued.decrement(1.0);
+        self.queue_wait.record(waited.as_secs_f64());
+    }
+
+    pub(crate) fn deadline(&self, remaining: Duration) {
+        self.deadline.record(remaining.as_secs_f64());
+    }
+}
+
+fn count<T: PartialEq>(kinds: &[T], kind: T, counters: &[Counter]) {
+    let position = kinds.iter().position(|of| *of == kind);
+    if let Some(counter) = position.and_then(|position| counters.get(position)) {
+        counter.increment(1);
+    }
+}
+
+fn describe(recorder: &dyn Recorder) {
+    for (name, kind, unit, text) in names::ALL {
+        let (name, unit) = (SharedString::const_str(name).into(), Some(*unit));
+        let text = SharedString::const_str(text);
+        match kind {
+            names::Kind::Counter => recorder.describe_counter(name, unit, text),
+            names::Kind::Gauge => recorder.describe_gauge(name, unit, text),
+            names::Kind::Histogram => recorder.describe_histogram(name, unit, text),
+        }
+    }
+}

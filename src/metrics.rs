@@ -1,0 +1,179 @@
+//! Metrics (feature `metrics`): what the layers do, through the facade of the `metrics` crate.
+//!
+//! Install a recorder before the first request, and that is all: every layer counts.
+//!
+//! ```
+//! use metrics_exporter_prometheus::PrometheusBuilder;
+//! use tower::{Service, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::BoxError> {
+//! let prometheus = PrometheusBuilder::new().install_recorder()?;
+//!
+//! let mut stock = mainstay::BulkheadLayer::builder().name("stock").limit(8).build()?.layer(
+//!     service_fn(|order: u32| async move { Ok::<_, std::io::Error>(order) }),
+//! );
+//! stock.ready().await?.call(1).await?;
+//!
+//! let scraped = prometheus.render();
+//! assert!(scraped.contains(r#"mainstay_calls_total{layer="bulkhead",name="stock",outcome="success"} 1"#));
+//! # use tower::Layer as _;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The schema
+//!
+//! Every metric has the labels `layer` (`circuit_breaker`, `bulkhead`, `load_shed`, `retry`, `timeout`, `attempt_timeout`, `deadline`) and `name`, which is that of the
+//! instance. All other labels have a fixed set of values. A correlation ID is never one.
+//!
+//! | metric | kind | layers | more labels | |
+//! |---|---|---|---|---|
+//! | `mainstay_calls_total` | counter | circuit breaker, bulkhead, load shed | `outcome`: `success`, `failure`, `ignored`, `cancelled` | calls that were let through and are over |
+//! | `mainstay_calls_in_flight` | gauge | the same | | calls that are not over |
+//! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | up to the head of the response, or until the call was given up; calls that never had to wait may be missing |
+//! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
+//! | `mainstay_limit` | gauge | bulkhead, load shed | | calls that may be in flight |
+//! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
+//! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
+//! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the state that it is in, 0 for all others |
+//! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
+//! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out` | attempts after the first |
+//! | `mainstay_retries_refused_total` | counter | retry | `reason`: `attempts`, `budget`, `deadline`, `hint_too_long`, `too_large`, `body` | retries that were called for and not made |
+//! | `mainstay_retry_budget_balance` | gauge | retry | | retries that the budget would still pay for, when it was last asked |
+//! | `mainstay_deadline_remaining_seconds` | histogram | timeout | | what a request had left as it arrived, of those that had a deadline |
+//!
+//! What OpenTelemetry has names for (`http.server.request.duration` and the like) is for whoever instruments the server or the client; here is what only the layers
+//! know.
+//!
+//! # When a series begins
+//!
+//! At an instance's first call. Its handles are made then, all at once and with the value 0, and never looked up again; so a recorder may be installed after the
+//! layers were built, but should be before they are called. (An instance that was called before finds it when it next rejects something.) Instances of the
+//! same kind and name share their series.
+//!
+//! # Cost
+//!
+//! Where no recorder is installed, nothing that could be measured. With one, what it takes for a counter, for each layer that a call goes through, and for a
+//! histogram, in a circuit breaker; a call that has to wait also moves a gauge. Nothing is allocated.
+//!
+//! # Buckets
+//!
+//! `metrics-exporter-prometheus` makes summaries of histograms unless it is told otherwise, which cannot be added up over instances:
+//! `PrometheusBuilder::set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.001, 0.005, ...])`.
+
+use metrics::Unit;
+
+/// Calls that were let through and are over.
+pub const CALLS: &str = "mainstay_calls_total";
+/// Calls that are not over.
+pub const CALLS_IN_FLIGHT: &str = "mainstay_calls_in_flight";
+/// How long calls take up to the head of their response.
+pub const CALL_DURATION: &str = "mainstay_call_duration_seconds";
+/// Calls that were not let through, or ended by the layer.
+pub const REJECTIONS: &str = "mainstay_rejections_total";
+/// Calls that may be in flight.
+pub const LIMIT: &str = "mainstay_limit";
+/// Calls that wait for a place.
+pub const QUEUE_DEPTH: &str = "mainstay_queue_depth";
+/// How long calls have waited for a place.
+pub const QUEUE_WAIT: &str = "mainstay_queue_wait_seconds";
+/// 1 for the state that a circuit is in.
+pub const CIRCUIT_BREAKER_STATE: &str = "mainstay_circuit_breaker_state";
+/// Changes of a circuit's state.
+pub const CIRCUIT_BREAKER_TRANSITIONS: &str = "mainstay_circuit_breaker_transitions_total";
+/// Attempts after the first.
+pub const RETRIES: &str = "mainstay_retries_total";
+/// Retries that were called for and not made.
+pub const RETRIES_REFUSED: &str = "mainstay_retries_refused_total";
+/// Retries that the budget would still pay for.
+pub const RETRY_BUDGET_BALANCE: &str = "mainstay_retry_budget_balance";
+/// What a request had left as it arrived.
+pub const DEADLINE_REMAINING: &str = "mainstay_deadline_remaining_seconds";
+
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// All of them, as they are described to a recorder.
+pub(crate) const ALL: &[(&str, Kind, Unit, &str)] = &[
+    (
+        CALLS,
+        Kind::Counter,
+        Unit::Count,
+        "Calls that were let through and are over, by outcome.",
+    ),
+    (
+        CALLS_IN_FLIGHT,
+        Kind::Gauge,
+        Unit::Count,
+        "Calls that were let through and are not over.",
+    ),
+    (
+        CALL_DURATION,
+        Kind::Histogram,
+        Unit::Seconds,
+        "How long calls take up to the head of their response.",
+    ),
+    (
+        REJECTIONS,
+        Kind::Counter,
+        Unit::Count,
+        "Calls that were not let through, or ended by the layer, by reason.",
+    ),
+    (
+        LIMIT,
+        Kind::Gauge,
+        Unit::Count,
+        "Calls that may be in flight.",
+    ),
+    (
+        QUEUE_DEPTH,
+        Kind::Gauge,
+        Unit::Count,
+        "Calls that wait for a place.",
+    ),
+    (
+        QUEUE_WAIT,
+        Kind::Histogram,
+        Unit::Seconds,
+        "How long calls have waited for a place.",
+    ),
+    (
+        CIRCUIT_BREAKER_STATE,
+        Kind::Gauge,
+        Unit::Count,
+        "1 for the state that the circuit is in, 0 for all others.",
+    ),
+    (
+        CIRCUIT_BREAKER_TRANSITIONS,
+        Kind::Counter,
+        Unit::Count,
+        "Changes of the circuit's state.",
+    ),
+    (
+        RETRIES,
+        Kind::Counter,
+        Unit::Count,
+        "Attempts after the first, by what they are for.",
+    ),
+    (
+        RETRIES_REFUSED,
+        Kind::Counter,
+        Unit::Count,
+        "Retries that were called for and not made, by reason.",
+    ),
+    (
+        RETRY_BUDGET_BALANCE,
+        Kind::Gauge,
+        Unit::Count,
+        "Retries that the budget would still pay for, when it was last asked.",
+    ),
+    (
+        DEADLINE_REMAINING,
+        Kind::Histogram,
+        Unit::Seconds,
+        "What requests with a deadline had left as they arrived.",
+    ),
+];

@@ -1,0 +1,409 @@
+//! What a scrape returns.
+#![cfg(feature = "metrics")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::io;
+use std::time::Duration;
+
+use mainstay::{
+    BulkheadLayer, CircuitBreakerLayer, Context, Limit, LoadShedLayer, RetryBudget, RetryLayer,
+    TimeoutLayer,
+};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+
+/// A recorder of this test alone: it sees what happens in its thread, and a runtime of one thread has no other.
+fn recorder() -> (PrometheusRecorder, PrometheusHandle) {
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.01, 0.1, 1.0])
+        .unwrap();
+    let recorder = builder.build_recorder();
+    let handle = recorder.handle();
+    (recorder, handle)
+}
+
+macro_rules! recorded {
+    ($handle:ident) => {
+        let (recorder, $handle) = recorder();
+        let _recording = ::metrics::set_default_local_recorder(&recorder);
+    };
+}
+
+/// The value of one series.
+#[track_caller]
+fn value(handle: &PrometheusHandle, series: &str) -> f64 {
+    let scraped = handle.render();
+    let line = scraped.lines().find_map(|line| {
+        let rest = line.strip_prefix(series)?;
+        rest.strip_prefix(' ')
+    });
+    match line {
+        Some(value) => value.parse().unwrap(),
+        None => panic!("no {series} in\n{scraped}"),
+    }
+}
+
+fn fails(failures: u32) -> impl FnMut(u32) -> std::future::Ready<io::Result<u32>> + Clone {
+    move |call| {
+        std::future::ready(if call < failures {
+            Err(io::Error::other("broken"))
+        } else {
+            Ok(call)
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_by_outcome() {
+    recorded!(handle);
+    let mut service = CircuitBreakerLayer::builder()
+        .name("disk")
+        .build()
+        .unwrap()
+        .layer(service_fn(fails(2)));
+    for call in 0..5 {
+        let _ = service.ready().await.unwrap().call(call).await;
+    }
+    let calls = |outcome: &str| {
+        format!(
+            r#"mainstay_calls_total{{layer="circuit_breaker",name="disk",outcome="{outcome}"}}"#
+        )
+    };
+    assert_eq!(value(&handle, &calls("success")), 3.0);
+    assert_eq!(value(&handle, &calls("failure")), 2.0);
+    assert_eq!(value(&handle, &calls("ignored")), 0.0);
+    assert_eq!(value(&handle, &calls("cancelled")), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_in_flight_until_it_ends_however_it_does() {
+    recorded!(handle);
+    let layer = BulkheadLayer::builder()
+        .name("disk")
+        .limit(8)
+        .build()
+        .unwrap();
+    let in_flight = r#"mainstay_calls_in_flight{layer="bulkhead",name="disk"}"#;
+    let wait = |how: &'static str| async move {
+        match how {
+            "answers" => tokio::time::sleep(Duration::from_secs(1)).await,
+            "panics" => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                panic!("on purpose");
+            }
+            _ => pending().await,
+        }
+        Ok::<_, io::Error>(())
+    };
+    for how in ["answers", "panics", "is dropped"] {
+        let call = tokio::spawn(layer.layer(service_fn(wait)).oneshot(how));
+        tokio::task::yield_now().await;
+        assert_eq!(value(&handle, in_flight), 1.0, "{how}");
+        if how == "is dropped" {
+            call.abort();
+        }
+        let _ = call.await;
+        assert_eq!(value(&handle, in_flight), 0.0, "{how}");
+    }
+    let limit = r#"mainstay_limit{layer="bulkhead",name="disk"}"#;
+    assert_eq!(value(&handle, limit), 8.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_is_in_one_state_at_a_time() {
+    recorded!(handle);
+    let layer = CircuitBreakerLayer::builder()
+        .name("disk")
+        .consecutive_failures(2)
+        .probes(1)
+        .build()
+        .unwrap();
+    let circuit = layer.handle();
+    let mut service = layer.layer(service_fn(fails(2)));
+    let state = |state: &str| {
+        value(
+            &handle,
+            &format!(
+                r#"mainstay_circuit_breaker_state{{layer="circuit_breaker",name="disk",state="{state}"}}"#
+            ),
+        )
+    };
+    let _ = service.ready().await.unwrap().call(0).await;
+    assert_eq!(
+        (state("closed"), state("open"), state("half_open")),
+        (1.0, 0.0, 0.0)
+    );
+    let _ = service.ready().await.unwrap().call(1).await;
+    assert_eq!(
+        (state("closed"), state("open"), state("half_open")),
+        (0.0, 1.0, 0.0)
+    );
+    let _ = service.ready().await.unwrap().call(2).await;
+    let rejections =
+        r#"mainstay_rejections_total{layer="circuit_breaker",name="disk",reason="circuit_open"}"#;
+    assert_eq!(value(&handle, rejections), 1.0);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let _ = service.ready().await.unwrap().call(3).await;
+    assert_eq!(
+        (state("closed"), state("open"), state("half_open")),
+        (1.0, 0.0, 0.0)
+    );
+    let opened = r#"mainstay_circuit_breaker_transitions_total{layer="circuit_breaker",name="disk",from="closed",to="open"}"#;
+    assert_eq!(value(&handle, opened), 1.0);
+    circuit.force_open();
+    assert_eq!((state("closed"), state("forced_open")), (0.0, 1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_by_cause_and_what_was_refused() {
+    recorded!(handle);
+    let layer = RetryLayer::builder().name("disk").attempts(3).budget(
+        RetryBudget::builder()
+            .ratio(0.1)
+            .min_per_second(1)
+            .build()
+            .unwrap(),
+    );
+    let mut service = layer.build().unwrap().layer(service_fn(fails(9)));
+    let _ = service.ready().await.unwrap().call(0).await;
+    let retries = |cause: &str| {
+        format!(r#"mainstay_retries_total{{layer="retry",name="disk",cause="{cause}"}}"#)
+    };
+    assert_eq!(value(&handle, &retries("error")), 2.0);
+    assert_eq!(value(&handle, &retries("timed_out")), 0.0);
+    let refused = r#"mainstay_retries_refused_total{layer="retry",name="disk",reason="attempts"}"#;
+    assert_eq!(value(&handle, refused), 1.0);
+    let balance = r#"mainstay_retry_budget_balance{layer="retry",name="disk"}"#;
+    assert_eq!(value(&handle, balance), 8.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_and_the_waits_in_it() {
+    recorded!(handle);
+    let layer = BulkheadLayer::builder()
+        .name("disk")
+        .limit(1)
+        .queue(1, Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let work = || {
+        service_fn(|()| async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Ok::<_, io::Error>(())
+        })
+    };
+    let calls: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(layer.layer(work()).oneshot(())))
+        .collect();
+    for _ in 0..5 {
+        tokio::task::yield_now().await;
+    }
+    let series = |name: &str| format!(r#"{name}{{layer="bulkhead",name="disk"}}"#);
+    assert_eq!(value(&handle, &series("mainstay_queue_depth")), 1.0);
+    for call in calls {
+        let _ = call.await;
+    }
+    assert_eq!(value(&handle, &series("mainstay_queue_depth")), 0.0);
+    assert_eq!(
+        value(&handle, &series("mainstay_queue_wait_seconds_count")),
+        1.0
+    );
+    let waited = value(&handle, &series("mainstay_queue_wait_seconds_sum"));
+    assert!((1.9..2.1).contains(&waited), "{waited}");
+    let full = r#"mainstay_rejections_total{layer="bulkhead",name="disk",reason="full"}"#;
+    assert_eq!(value(&handle, full), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_limits_and_deadlines() {
+    recorded!(handle);
+    let layer = TimeoutLayer::builder()
+        .name("disk")
+        .timeout(Duration::from_secs(9));
+    let service = layer
+        .build()
+        .unwrap()
+        .layer(service_fn(|()| pending::<io::Result<()>>()));
+    let context = Context::current().with_timeout(Duration::from_secs(2));
+    let _ = context.scope(service.clone().oneshot(())).await;
+    let _ = service.oneshot(()).await;
+    let timed_out = r#"mainstay_rejections_total{layer="timeout",name="disk",reason="timed_out"}"#;
+    assert_eq!(value(&handle, timed_out), 2.0);
+    let left = r#"mainstay_deadline_remaining_seconds_sum{layer="timeout",name="disk"}"#;
+    assert_eq!(value(&handle, left), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_calls_take() {
+    recorded!(handle);
+    let mut service = CircuitBreakerLayer::builder()
+        .name("disk")
+        .build()
+        .unwrap()
+        .layer(service_fn(|()| async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Ok::<_, io::Error>(())
+        }));
+    service.ready().await.unwrap().call(()).await.unwrap();
+    let series = |name: &str| {
+        format!(r#"mainstay_call_duration_seconds_{name}{{layer="circuit_breaker",name="disk"}}"#)
+    };
+    assert_eq!(value(&handle, &series("count")), 1.0);
+    let took = value(&handle, &series("sum"));
+    assert!((0.5..0.51).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorder_may_be_installed_after_the_layers_were_built() {
+    let layer = BulkheadLayer::builder()
+        .name("late")
+        .limit(1)
+        .build()
+        .unwrap();
+    let mut service = layer.layer(service_fn(fails(0)));
+    recorded!(handle);
+    service.ready().await.unwrap().call(1).await.unwrap();
+    let calls = r#"mainstay_calls_total{layer="bulkhead",name="late",outcome="success"}"#;
+    assert_eq!(value(&handle, calls), 1.0);
+}
+
+/// Everything that can happen, once.
+async fn everything() {
+    let fail = || service_fn(fails(1_000));
+    let breaker = CircuitBreakerLayer::builder()
+        .name("all")
+        .consecutive_failures(1)
+        .build()
+        .unwrap();
+    let mut broken = breaker.layer(fail());
+    for _ in 0..2 {
+        let _ = broken.ready().await.unwrap().call(1).await;
+    }
+    let queue = BulkheadLayer::builder()
+        .name("all")
+        .limit(1)
+        .queue(1, Duration::from_secs(1))
+        .build()
+        .unwrap();
+    let slow = || {
+        service_fn(|()| async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            Ok::<_, io::Error>(())
+        })
+    };
+    let calls: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(queue.layer(slow()).oneshot(())))
+        .collect();
+    for call in calls {
+        let _ = call.await.unwrap();
+    }
+    let shed = LoadShedLayer::builder()
+        .name("all")
+        .limit(Limit::adaptive())
+        .build()
+        .unwrap();
+    let _ = shed.layer(fail()).oneshot(1).await;
+    let retry = RetryLayer::builder().name("all").build().unwrap();
+    let _ = retry.layer(fail()).oneshot(1).await;
+    let context = Context::current().with_timeout(Duration::from_secs(1));
+    let timeout = TimeoutLayer::builder().name("all").build().unwrap();
+    let _ = context.scope(timeout.layer(slow()).oneshot(())).await;
+}
+
+/// The table in the documentation: each metric, its kind, and the labels that it has besides `layer` and `name`.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let source = include_str!("../src/metrics.rs");
+    let rows = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | `mainstay_"));
+    rows.map(|row| {
+        let (name, row) = row.split_once("` | ").unwrap();
+        let mut cells = row.split(" | ");
+        let kind = cells.next().unwrap().to_owned();
+        let _layers = cells.next().unwrap();
+        let labels = cells.next().unwrap();
+        // Before the colon, or without values of their own.
+        let labels = labels.split(':').next().unwrap();
+        let labels = labels
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
+        (format!("mainstay_{name}"), (kind, labels))
+    })
+    .collect()
+}
+
+/// The same of a scrape.
+fn scraped(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let mut metrics = BTreeMap::<String, (String, BTreeSet<String>)>::new();
+    for line in text.lines() {
+        if let Some(line) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = line.split_once(' ').unwrap();
+            metrics.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        }
+    }
+    for line in text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+    {
+        let (series, _) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.split_once('{').unwrap();
+        let name = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| {
+                let name = name.strip_suffix(end)?;
+                metrics.contains_key(name).then_some(name)
+            })
+            .unwrap_or(name);
+        let (_, all) = metrics.get_mut(name).unwrap();
+        let labels = labels.trim_end_matches('}').split(',');
+        let names = labels.map(|label| label.split('=').next().unwrap());
+        all.extend(
+            names
+                .filter(|name| !["layer", "name", "le"].contains(name))
+                .map(str::to_owned),
+        );
+    }
+    metrics
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_table_in_the_documentation_is_what_a_scrape_returns() {
+    recorded!(handle);
+    everything().await;
+    let text = handle.render();
+    assert_eq!(documented(), scraped(&text), "{text}");
+    for (name, _) in documented() {
+        assert!(
+            text.contains(&format!("# HELP {name} ")),
+            "{name} is not described"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_series_has_the_same_two_labels_first() {
+    recorded!(handle);
+    everything().await;
+    let stack = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(Duration::from_secs(1)))
+        .layer(RetryLayer::new())
+        .service(service_fn(fails(9)));
+    let _ = stack.oneshot(1).await;
+    for line in handle
+        .render()
+        .lines()
+        .filter(|line| line.starts_with("mainstay_"))
+    {
+        let (_, labels) = line.split_once('{').unwrap();
+        assert!(
+            labels.starts_with("layer=\"") && labels.contains("\",name=\""),
+            "{line}"
+        );
+    }
+}
