@@ -36,6 +36,7 @@ fn is_up_to_date(folder: &str, name: &str) {
 #[test]
 fn the_code_of_the_examples_is_up_to_date() {
     is_up_to_date("examples/proto", "users");
+    is_up_to_date("examples/proto", "pricing");
 }
 
 #[test]

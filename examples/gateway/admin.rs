@@ -1,0 +1,85 @@
+//! The routes for whoever runs the gateway. They are outside of its stack: who asks what is wrong is answered when nobody else is.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Mode;
+use crate::snapshot::Sources;
+use crate::upstream::Upstream;
+
+pub(crate) type Upstreams = Arc<[Upstream; 2]>;
+
+pub(crate) fn routes(metrics: PrometheusHandle, sources: Sources, upstreams: Upstreams) -> Router {
+    let scrape = async move || {
+        let text = [(CONTENT_TYPE, "text/plain; version=0.0.4")];
+        (text, metrics.render())
+    };
+    let fault = get(show).put(set).post(set).with_state(upstreams);
+    Router::new()
+        .route("/metrics", get(scrape))
+        .route("/snapshot", get(snapshot).with_state(sources))
+        .route("/fault/{upstream}", fault)
+}
+
+async fn snapshot(State(sources): State<Sources>) -> Response {
+    json(&sources.snapshot())
+}
+
+/// For people, too.
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    mode: Mode,
+}
+
+async fn show(State(upstreams): State<Upstreams>, Path(name): Path<String>) -> Response {
+    match find(&upstreams, &name) {
+        Ok(upstream) => told(upstream),
+        Err(unknown) => unknown.into_response(),
+    }
+}
+
+async fn set(
+    State(upstreams): State<Upstreams>,
+    Path(name): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let upstream = match find(&upstreams, &name) {
+        Ok(upstream) => upstream,
+        Err(unknown) => return unknown.into_response(),
+    };
+    match upstream.set(wanted.mode).await {
+        Ok(()) => told(upstream),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+fn told(upstream: &Upstream) -> Response {
+    let mode = upstream.mode();
+    json(&serde_json::json!({ "upstream": upstream.name, "mode": mode }))
+}
+
+fn find<'a>(
+    upstreams: &'a Upstreams,
+    name: &str,
+) -> Result<&'a Upstream, (StatusCode, &'static str)> {
+    let found = upstreams.iter().find(|upstream| upstream.name == name);
+    found.ok_or((
+        StatusCode::NOT_FOUND,
+        "the upstreams are `catalog` and `pricing`\n",
+    ))
+}

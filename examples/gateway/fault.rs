@@ -1,0 +1,59 @@
+//! What can be wrong with an upstream.
+
+use std::future::pending;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// How an upstream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// It answers after some milliseconds.
+    Ok,
+    /// It answers with an error at once.
+    Error,
+    /// It answers, but late.
+    Slow,
+    /// It does not answer.
+    Hang,
+    /// Nobody listens on its port.
+    Down,
+}
+
+/// It answers with an error.
+pub(crate) struct Broken;
+
+/// The mode of one upstream. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Fault(watch::Sender<Mode>);
+
+impl Fault {
+    const WORK: Duration = Duration::from_millis(10);
+    const SLOW: Duration = Duration::from_millis(400);
+
+    pub(crate) fn none() -> Self {
+        Self(watch::Sender::new(Mode::Ok))
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        *self.0.borrow()
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.0.send_replace(mode);
+    }
+
+    /// What becomes of a call.
+    pub(crate) async fn work(&self) -> Result<(), Broken> {
+        match self.mode() {
+            Mode::Ok => tokio::time::sleep(Self::WORK).await,
+            Mode::Error => return Err(Broken),
+            Mode::Slow => tokio::time::sleep(Self::SLOW).await,
+            // Until its caller's deadline, which the stack around it knows.
+            Mode::Hang | Mode::Down => pending().await,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The users: requests that come at a steady rate, whatever became of those before.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+const PRODUCTS: [&str; 4] = ["lamp", "table", "chair", "shelf"];
+/// Nobody waits longer, and says so.
+const PATIENCE: Duration = Duration::from_millis(1800);
+/// More than that do not come at the same time.
+const MOST: usize = 1000;
+
+/// Calls the gateway `rate` times a second until it is told to stop, and then waits for what is under way.
+pub(crate) async fn run(
+    url: String,
+    rate: u32,
+    mut stop: watch::Receiver<bool>,
+) -> reqwest::Result<()> {
+    if rate == 0 {
+        return Ok(());
+    }
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(2 * PATIENCE)
+        .build()?;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut products = PRODUCTS.into_iter().cycle();
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = calls.join_next() => {}
+            _ = ticks.tick(), if calls.len() < MOST => {
+                let request = client
+                    .get(format!("{url}/products/{}", products.next().unwrap_or_default()))
+                    .header("x-request-timeout-ms", PATIENCE.as_millis().to_string());
+                calls.spawn(async move { request.send().await?.bytes().await });
+            }
+        }
+    }
+    while calls.join_next().await.is_some() {}
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! The two services behind the gateway: `catalog`, which speaks HTTP, and `pricing`, which speaks gRPC. Each is behind the standard stack of a
+//! server, and on a port of its own.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use mainstay::stack::ServerStack;
+use mainstay::{BoxError, grpc, http};
+use tokio::sync::Mutex;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use crate::fault::{Broken, Fault, Mode};
+use crate::proto::pricing_server::{Pricing, PricingServer};
+use crate::proto::{PriceReply, PriceRequest};
+use crate::server::{Port, Server};
+
+/// A service that can be broken.
+pub(crate) struct Upstream {
+    /// As its client's stack calls it.
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    /// What its callers do not see: in the same process, it is another instance than its client's, and has another name.
+    pub(crate) stack: ServerStack,
+    fault: Fault,
+    router: Router,
+    process: Mutex<Process>,
+}
+
+enum Process {
+    Up(Server),
+    Down(Port),
+    /// Between the two, or left behind by an error there.
+    Changing,
+}
+
+impl Upstream {
+    /// Says of every product what it is.
+    pub(crate) async fn catalog() -> Result<Self, BoxError> {
+        let stack = http::server("catalog-service")
+            .timeout(Duration::from_secs(2))
+            .build()?;
+        let fault = Fault::none();
+        let router = Router::new()
+            .route("/descriptions/{product}", get(describe))
+            .layer(stack.clone())
+            .with_state(fault.clone());
+        Self::start("catalog", stack, fault, router).await
+    }
+
+    /// Says of every product what it costs.
+    pub(crate) async fn pricing() -> Result<Self, BoxError> {
+        let stack = grpc::server("pricing-service")
+            .timeout(Duration::from_secs(2))
+            .build()?;
+        let fault = Fault::none();
+        // It goes into a router, as the other one does, so that it can be killed in the same way.
+        let router = Routes::new(PricingServer::new(Prices(fault.clone())))
+            .into_axum_router()
+            .layer(stack.clone());
+        Self::start("pricing", stack, fault, router).await
+    }
+
+    async fn start(
+        name: &'static str,
+        stack: ServerStack,
+        fault: Fault,
+        router: Router,
+    ) -> Result<Self, BoxError> {
+        let port = Port::any()?;
+        let address = port.address();
+        let server = port.serve(name, router.clone()).await?;
+        Ok(Self {
+            name,
+            address,
+            stack,
+            fault,
+            router,
+            process: Mutex::new(Process::Up(server)),
+        })
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.fault.mode()
+    }
+
+    /// It is like that from now on.
+    pub(crate) async fn set(&self, mode: Mode) -> io::Result<()> {
+        let mut process = self.process.lock().await;
+        *process = match (mem::replace(&mut *process, Process::Changing), mode) {
+            (Process::Up(server), Mode::Down) => Process::Down(server.kill().await?),
+            (Process::Down(port), mode) if mode != Mode::Down => {
+                Process::Up(port.serve(self.name, self.router.clone()).await?)
+            }
+            (unchanged, _) => unchanged,
+        };
+        self.fault.set(mode);
+        Ok(())
+    }
+}
+
+async fn describe(
+    State(fault): State<Fault>,
+    Path(product): Path<String>,
+) -> Result<String, StatusCode> {
+    match fault.work().await {
+        Ok(()) => Ok(format!("a {product} like no other")),
+        Err(Broken) => Err(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+struct Prices(Fault);
+
+#[tonic::async_trait]
+impl Pricing for Prices {
+    async fn price(&self, request: Request<PriceRequest>) -> Result<Response<PriceReply>, Status> {
+        let product = request.into_inner().product;
+        match self.0.work().await {
+            Ok(()) => Ok(Response::new(PriceReply {
+                cents: product.bytes().map(u32::from).sum(),
+            })),
+            Err(Broken) => Err(Status::unavailable("out of order")),
+        }
+    }
+}
