@@ -23,6 +23,7 @@ mod clients;
 mod fault;
 mod gateway;
 mod load;
+// That of the outage example: a server that can be killed and started again on the same port.
 #[path = "../outage/server.rs"]
 mod server;
 mod snapshot;
