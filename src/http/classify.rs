@@ -166,7 +166,7 @@ where
 
 impl<F> ClassifyHead<F> {
     #[inline]
-    pub(crate) fn of_head<V>(&self, head: &ResponseHead<'_>) -> Verdict
+    fn of_head<V>(&self, head: &ResponseHead<'_>) -> Verdict
     where
         F: Fn(&ResponseHead<'_>) -> V,
         V: HeadVerdict,

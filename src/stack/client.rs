@@ -10,13 +10,14 @@ use super::attempt::AttemptLimit;
 use super::checks::Checks;
 use super::client_stack::ClientStack;
 use super::description::Description;
+use super::judge::RefineJudging;
 use super::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers, backoff_for, fitting};
 use super::part::{Named, Part};
 use super::protocol::Protocol;
 use super::refine::{Refine, StackBreaker, StackBulkhead, StackRetry, StackTimeout};
 use super::tell;
 use crate::correlation::{Client, CorrelationLayer};
-use crate::http::DeadlineLayer;
+use crate::http::{DeadlineLayer, EndOfBody};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Config;
 use crate::timeout::{self, TimeoutBuilder, TimeoutLayer};
@@ -45,6 +46,7 @@ const TOTAL: Duration = Duration::from_secs(10);
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ClientBuilder<P: Protocol, W = Identity> {
     name: String,
+    classifier: P::Classifier,
     correlation: Part<CorrelationLayer<Client>>,
     timeout: Part<StackTimeout>,
     retry: Part<StackRetry<P>>,
@@ -57,9 +59,10 @@ pub struct ClientBuilder<P: Protocol, W = Identity> {
 }
 
 impl<P: Protocol> ClientBuilder<P> {
-    pub(crate) fn new(name: String) -> Self {
+    pub(crate) fn new(name: String, classifier: P::Classifier) -> Self {
         Self {
             name,
+            classifier,
             correlation: Part::Default,
             timeout: Part::Default,
             retry: Part::Default,
@@ -77,12 +80,8 @@ fn timeout() -> StackTimeout {
     crate::http::timeout().timeout(TOTAL)
 }
 
-fn bulkhead<P: Protocol>() -> StackBulkhead {
-    super::bulkhead().retracked(|_| P::TRACKER)
-}
-
-fn breaker<P: Protocol>() -> StackBreaker {
-    StackBreaker::tracked_by(P::TRACKER)
+fn breaker() -> StackBreaker {
+    StackBreaker::tracked_by(())
 }
 
 impl<P: Protocol, W> ClientBuilder<P, W> {
@@ -128,12 +127,25 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// that is made anew for each attempt, say. Of several, the first is the outermost. What is to see each call once goes around the stack, what is to
     /// see only what is sent goes around the service.
     pub fn with_attempt_layer<L>(self, layer: L) -> ClientBuilder<P, Stack<L, W>> {
+        self.of_type(|classifier, with| (classifier, Stack::new(layer, with)))
+    }
+
+    /// The same settings in a builder of another type.
+    fn of_type<Q, X>(
+        self,
+        by: impl FnOnce(P::Classifier, W) -> (Q::Classifier, X),
+    ) -> ClientBuilder<Q, X>
+    where
+        Q: Protocol<Policy = P::Policy, Receive = P::Receive>,
+    {
+        let (classifier, with) = by(self.classifier, self.with);
         ClientBuilder {
             name: self.name,
+            classifier,
             correlation: self.correlation,
             timeout: self.timeout,
             retry: self.retry,
-            with: Stack::new(layer, self.with),
+            with,
             circuit_breaker: self.circuit_breaker,
             bulkhead: self.bulkhead,
             attempt: self.attempt,
@@ -145,9 +157,19 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// When it stops to call what is broken: by default when half of at least 20 attempts within 10 seconds failed, for 5 seconds at first. The numbers are
     /// those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), and a probe may take as long as any attempt. To look at its state, take
     /// [`ClientStack::circuit_breaker`] before the stack is put around a client.
-    pub fn circuit_breaker(mut self, circuit_breaker: impl Refine<StackBreaker>) -> Self {
-        self.circuit_breaker.refine(circuit_breaker, breaker::<P>());
-        self
+    ///
+    /// A builder that does not judge as the stack does, by a closure or for another protocol, changes its type: see
+    /// [how a stack judges](super#how-a-stack-judges).
+    pub fn circuit_breaker<R>(
+        mut self,
+        circuit_breaker: R,
+    ) -> ClientBuilder<P::With<R::Classifier>, W>
+    where
+        R: RefineJudging<StackBreaker, P::Usual>,
+    {
+        let (circuit_breaker, classifier) = circuit_breaker.refine(breaker(), P::USUAL);
+        self.circuit_breaker = Part::Set(circuit_breaker);
+        self.of_type(|_, with| (classifier, with))
     }
 
     /// Goes on calling what is broken.
@@ -159,7 +181,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// How many attempts may be in flight: 1024 by default, without a queue, which is what Envoy lets through to a cluster
     /// (`circuit_breakers.thresholds.max_requests`). It is there for the day on which everything hangs, not for every day; a number of your own is a better one.
     pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
-        self.bulkhead.refine(bulkhead, self::bulkhead::<P>());
+        self.bulkhead.refine(bulkhead, super::bulkhead());
         self
     }
 
@@ -218,6 +240,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         name::check(P::NAME, &self.name)?;
         let named = Named::new(&self.name, self.observer);
         let mut told = Description::new(P::NAME, &self.name);
+        let tracker = EndOfBody(self.classifier);
 
         let correlation = self.correlation.or_default(CorrelationLayer::client);
         told.push("correlation", correlation.as_ref().map(tell::correlation));
@@ -246,12 +269,12 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         let retry = retry.build()?;
 
         // Told in their order, which is not the one in which their numbers follow from each other.
-        let bulkhead = self.bulkhead.or_default(bulkhead::<P>);
+        let bulkhead = self.bulkhead.or_default(super::bulkhead);
         let told_bulkhead = bulkhead.as_ref().map(tell::bulkhead);
         let places = bulkhead.as_ref().map(BulkheadNumbers::of);
-        let mut bulkhead = bulkhead.unwrap_or_else(|| super::no_bulkhead(P::TRACKER));
+        let mut bulkhead = bulkhead.unwrap_or_else(super::no_bulkhead);
         named.give(&mut bulkhead.name, &mut bulkhead.observer);
-        let bulkhead = bulkhead.build()?;
+        let bulkhead = bulkhead.retracked(|()| tracker.clone()).build()?;
 
         // Without a limit for the whole call, or without another attempt, each attempt has its own.
         let follows =
@@ -266,7 +289,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         }
         let attempt = attempt.finish(|limit| limit)?;
 
-        let mut breaker = self.circuit_breaker.or_default(breaker::<P>);
+        let mut breaker = self.circuit_breaker.or_default(breaker);
         if let Some(breaker) = &mut breaker {
             let usual = Config::default().probe_life;
             if breaker.config.probe_life == usual {
@@ -280,9 +303,9 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
             "circuit_breaker",
             judged.as_ref().map(tell::circuit_breaker),
         );
-        let mut breaker = breaker.unwrap_or_else(|| self::breaker::<P>().mode(Mode::Off));
+        let mut breaker = breaker.unwrap_or_else(|| self::breaker().mode(Mode::Off));
         named.give(&mut breaker.name, &mut breaker.observer);
-        let circuit_breaker = breaker.build()?;
+        let circuit_breaker = breaker.retracked(|()| tracker).build()?;
 
         told.push("bulkhead", told_bulkhead);
         told.push(ATTEMPT_TIMEOUT, limits.map(tell::attempt_timeout));

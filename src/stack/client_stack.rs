@@ -8,7 +8,6 @@ use tower_service::Service;
 
 use super::attempt::AttemptLimit;
 use super::description::Description;
-use super::judge::Tracker;
 use super::protocol::{Grpc, Http, Protocol};
 use super::service::{AttemptService, ClientService};
 use crate::WithRejection;
@@ -16,7 +15,9 @@ use crate::bulkhead::{BulkheadLayer, Queued};
 use crate::circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer};
 use crate::correlation::{Client, CorrelationLayer};
 use crate::grpc::GrpcRequest;
-use crate::http::{BodyLimits, DeadlineLayer, HttpLimit, HttpRequest, HttpResponse, ReplayRequest};
+use crate::http::{
+    BodyLimits, DeadlineLayer, EndOfBody, HttpLimit, HttpRequest, HttpResponse, ReplayRequest,
+};
 use crate::retry::{RetryBudget, RetryLayer};
 use crate::timeout::TimeoutLayer;
 
@@ -30,43 +31,43 @@ pub struct ClientStack<P: Protocol, W = Identity> {
     pub(super) timeout: TimeoutLayer<HttpLimit, BodyLimits>,
     pub(super) retry: RetryLayer<P::Policy, P::Receive>,
     pub(super) with: W,
-    pub(super) circuit_breaker: CircuitBreakerLayer<Tracker>,
-    pub(super) bulkhead: BulkheadLayer<Queued, Tracker>,
+    pub(super) circuit_breaker: CircuitBreakerLayer<EndOfBody<P::Classifier>>,
+    pub(super) bulkhead: BulkheadLayer<Queued, EndOfBody<P::Classifier>>,
     pub(super) attempt: TimeoutLayer<AttemptLimit>,
     pub(super) deadline: DeadlineLayer,
     pub(super) description: Arc<Description>,
 }
 
-impl<W> ClientStack<Http, W> {
+impl<C: Clone, W> ClientStack<Http<C>, W> {
     /// Puts the stack around a client: hyper-util's, reqwest's, or any service of HTTP requests that is `Clone`.
     ///
     /// The same as [`layer`](Layer::layer), but it asks at once whether the service is one that the stack can be around, so that the compiler says here what
     /// is missing. For a service that takes requests with any kind of body (axum's `Router`), where it cannot tell which one is meant, use `layer`.
-    pub fn wrap<S, Req>(&self, service: S) -> ClientService<W::Service, Http>
+    pub fn wrap<S, Req>(&self, service: S) -> ClientService<W::Service, Http<C>>
     where
         S: Service<Req> + Clone,
         Req: HttpRequest + ReplayRequest,
         S::Response: HttpResponse,
         S::Error: WithRejection,
-        W: Layer<AttemptService<S>>,
+        W: Layer<AttemptService<S, C>>,
         W::Service: Clone,
     {
         self.layer(service)
     }
 }
 
-impl<W> ClientStack<Grpc, W> {
+impl<C: Clone, W> ClientStack<Grpc<C>, W> {
     /// Puts the stack around a channel: tonic's, or any service of gRPC requests that is `Clone`. A stub takes what comes out of it.
     ///
     /// The same as [`layer`](Layer::layer), but it asks at once whether the service is one that the stack can be around, so that the compiler says here what
     /// is missing.
-    pub fn wrap<S, Req>(&self, channel: S) -> ClientService<W::Service, Grpc>
+    pub fn wrap<S, Req>(&self, channel: S) -> ClientService<W::Service, Grpc<C>>
     where
         S: Service<Req> + Clone,
         Req: GrpcRequest + ReplayRequest,
         S::Response: HttpResponse,
         S::Error: WithRejection,
-        W: Layer<AttemptService<S>>,
+        W: Layer<AttemptService<S, C>>,
         W::Service: Clone,
     {
         self.layer(channel)
@@ -82,7 +83,7 @@ impl<P: Protocol, W> ClientStack<P, W> {
 
     /// The bulkhead: how many attempts are in flight and may be, how many wait.
     #[must_use]
-    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, Tracker> {
+    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, EndOfBody<P::Classifier>> {
         &self.bulkhead
     }
 
@@ -102,7 +103,7 @@ impl<P: Protocol, W> ClientStack<P, W> {
 impl<S, P, W> Layer<S> for ClientStack<P, W>
 where
     P: Protocol,
-    W: Layer<AttemptService<S>>,
+    W: Layer<AttemptService<S, P::Classifier>>,
     W::Service: Clone,
 {
     type Service = ClientService<W::Service, P>;

@@ -1,116 +1,80 @@
-//! How a standard stack judges responses: one type for every way there is, so that the stack has no type parameter for it.
+//! How a standard stack judges responses: as its protocol does by itself, or as the builder of a layer says.
 
-use std::fmt;
-use std::sync::Arc;
+use super::refine::{StackBreaker, StackLoadShed};
+use crate::circuit_breaker::CircuitBreakerBuilder;
+use crate::http::{ClassifyEnd, EndOfBody};
+use crate::load_shed::LoadShedBuilder;
+use crate::{AtResponse, Limit};
 
-use crate::grpc::GrpcClassifier;
-use crate::http::{
-    ClassifyEnd, ClassifyHead, End, EndOfBody, HeadVerdict, HttpClassifier, HttpResponse,
-    ResponseHead,
-};
-use crate::{AtResponse, Classify, Head, Verdict, WithRejection};
+/// What refines the layer of a standard stack by which the stack judges responses: the load shedder of a server, the circuit breaker of a client. It is what
+/// [`Refine`](super::Refine) is for the others; `D` is the stack's own judgement.
+///
+/// A builder that judges in another way brings its classifier along, and the type of the stack names it: see [how a stack judges](super#how-a-stack-judges).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not refine this layer of a standard stack",
+    note = "it takes a builder of the layer, before `build()`: `mainstay::http::circuit_breaker().open_for(...)`, say; a load shedder also takes a `Limit`"
+)]
+pub trait RefineJudging<L, D> {
+    /// What the stack judges by then.
+    type Classifier: Clone;
 
-/// How the layers of a standard stack judge responses, and how long they follow them: to the end of the body.
-pub type Tracker = EndOfBody<Judge>;
-
-/// The classifier of a standard stack: that of HTTP, that of gRPC, or a closure over heads.
-#[derive(Clone)]
-pub struct Judge(By);
-
-#[derive(Clone)]
-enum By {
-    Http,
-    Grpc(GrpcClassifier),
-    /// Boxed once more, because a call carries one of these for each layer: so it is two words.
-    Closure(Arc<Box<Closure>>),
+    /// The refined layer, and what the stack judges by; `default` and `classifier` are what it has by itself.
+    #[doc(hidden)]
+    fn refine(self, default: L, classifier: D) -> (L, Self::Classifier);
 }
 
-type Closure = dyn Fn(&ResponseHead<'_>) -> Verdict + Send + Sync;
+impl<D: Clone> RefineJudging<StackLoadShed, D> for Limit {
+    type Classifier = D;
 
-impl Judge {
-    pub(super) const HTTP: Tracker = EndOfBody::new(Self(By::Http));
-    pub(super) const GRPC: Tracker = EndOfBody::new(Self(By::Grpc(GrpcClassifier::new())));
+    fn refine(self, default: StackLoadShed, classifier: D) -> (StackLoadShed, D) {
+        (default.limit(self), classifier)
+    }
 }
 
-impl<Res, Err> Classify<Res, Err> for Judge
-where
-    Res: HttpResponse,
-    Err: WithRejection + 'static,
-{
-    #[inline]
-    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
-        match (&self.0, result) {
-            (By::Grpc(grpc), result) => grpc.classify(result),
-            (By::Closure(judge), Ok(response)) => judge(&ResponseHead::of(response)),
-            (By::Http, _) | (By::Closure(_), Err(_)) => HttpClassifier.classify(result),
+macro_rules! builders {
+    ($($layer:ident is $builder:ident;)*) => {$(
+        impl<T: Judgement<D>, D> RefineJudging<$layer, D> for $builder<T> {
+            type Classifier = T::Classifier;
+
+            fn refine(self, _: $layer, classifier: D) -> ($layer, T::Classifier) {
+                let classifier = self.tracker.or(classifier);
+                (self.retracked(drop), classifier)
+            }
         }
-    }
+    )*};
 }
 
-impl ClassifyEnd for Judge {
-    #[inline]
-    fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
-        match &self.0 {
-            By::Http => HttpClassifier.at_head(head, ended),
-            By::Grpc(grpc) => grpc.at_head(head, ended),
-            By::Closure(_) => None,
-        }
-    }
+builders! {
+    StackLoadShed is LoadShedBuilder;
+    StackBreaker is CircuitBreakerBuilder;
 }
 
-impl fmt::Debug for Judge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            By::Http => "Http",
-            By::Grpc(_) => "Grpc",
-            By::Closure(_) => "Closure",
-        })
-    }
-}
-
-/// A judgement of responses that a standard stack can take over.
+/// What a standard stack can judge responses by, and follow them to the end of their bodies; `D` is what it judges by where nothing is said of it.
 #[diagnostic::on_unimplemented(
     message = "a standard stack cannot judge responses by a `{Self}`",
-    note = "it takes those of `mainstay::http` and `mainstay::grpc`, and `classify_head(|head| ...)`; for any other, put the layers together by hand"
+    note = "it takes `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Clone`; for any other, put the layers together by hand"
 )]
-pub trait Judgement {
+pub trait Judgement<D> {
+    /// What it judges by.
+    type Classifier: Clone;
+
     #[doc(hidden)]
-    fn judge(self, default: Tracker) -> Tracker;
+    fn or(&self, default: D) -> Self::Classifier;
 }
 
 /// Nothing was said of it.
-impl Judgement for AtResponse {
-    fn judge(self, default: Tracker) -> Tracker {
+impl<D: Clone> Judgement<D> for AtResponse {
+    type Classifier = D;
+
+    fn or(&self, default: D) -> D {
         default
     }
 }
 
-impl Judgement for Tracker {
-    fn judge(self, _: Tracker) -> Tracker {
-        self
-    }
-}
+impl<C: ClassifyEnd + Clone, D> Judgement<D> for EndOfBody<C> {
+    type Classifier = C;
 
-impl Judgement for EndOfBody<HttpClassifier> {
-    fn judge(self, _: Tracker) -> Tracker {
-        Judge::HTTP
-    }
-}
-
-impl Judgement for EndOfBody<GrpcClassifier> {
-    fn judge(self, _: Tracker) -> Tracker {
-        EndOfBody(Judge(By::Grpc(self.0)))
-    }
-}
-
-impl<F, V> Judgement for EndOfBody<Arc<ClassifyHead<F>>>
-where
-    F: Fn(&ResponseHead<'_>) -> V + Send + Sync + 'static,
-    V: HeadVerdict,
-{
-    fn judge(self, _: Tracker) -> Tracker {
-        let EndOfBody(closure) = self;
-        let judge = move |head: &ResponseHead<'_>| closure.of_head(head);
-        EndOfBody(Judge(By::Closure(Arc::new(Box::new(judge)))))
+    fn or(&self, _: D) -> C {
+        self.0.clone()
     }
 }

@@ -25,7 +25,7 @@
 //!
 //! With nothing called, each stack is one that can be deployed. Every method of [`ServerBuilder`] and [`ClientBuilder`] says what its layer does by itself, why, and
 //! where the number comes from. It takes the one number that matters most, or a builder of the layer (see [`Refine`]); a `without_` method leaves
-//! a layer out, and the type stays the same.
+//! a layer out, and the type stays the same. It says only [how the stack judges](#how-a-stack-judges), and which layers of yours are in it.
 //!
 //! # The order
 //!
@@ -78,6 +78,50 @@
 //!
 //! State belongs to the stack that was built. So build one stack for each upstream, and one for all that a server may do at the same time, and clone
 //! it where it is needed. A stack that is built for each request, or for each connection, remembers nothing.
+//!
+//! # How a stack judges
+//!
+//! All layers of a stack judge a response in the same way, and follow it to the end of its body: a stack of HTTP by
+//! [`HttpClassifier`](crate::http::HttpClassifier), a client of gRPC by [`GrpcClassifier`](crate::grpc::GrpcClassifier). Another judgement is given to the layer that
+//! depends on it, the load shedder of a server or the circuit breaker of a client, and holds for what the bulkhead tells of its calls, too.
+//!
+//! [`http::Client<S>`](crate::http::Client), [`http::ClientStack`](crate::http::ClientStack), [`ServerStack`] and so on are the names of those that judge as
+//! they do by themselves. A builder that judges in another way changes the type: its classifier is the last parameter of each of these names. To keep such a
+//! stack in a struct, judge by a function or by a type of your own:
+//!
+//! ```
+//! use mainstay::http::{self, ClassifyHead, ResponseHead};
+//! use mainstay::{ConfigError, Outcome};
+//! use std::sync::Arc;
+//!
+//! /// This service has all that it is asked for.
+//! fn missing_is_broken(head: &ResponseHead<'_>) -> Outcome {
+//!     match head.status().as_u16() {
+//!         404 | 500.. => Outcome::Failure,
+//!         _ => Outcome::Success,
+//!     }
+//! }
+//!
+//! type ByHead = Arc<ClassifyHead<fn(&ResponseHead<'_>) -> Outcome>>;
+//!
+//! struct Catalog<S> {
+//!     client: http::Client<S, ByHead>,
+//! }
+//!
+//! impl<S: Clone> Catalog<S> {
+//!     fn new(client: S) -> Result<Self, ConfigError> {
+//!         let judge: fn(&ResponseHead<'_>) -> Outcome = missing_is_broken;
+//!         let stack = http::client("catalog")
+//!             .circuit_breaker(http::circuit_breaker().classify_head(judge))
+//!             .build()?;
+//!         Ok(Self { client: tower::Layer::layer(&stack, client) })
+//!     }
+//! }
+//! ```
+//!
+//! A type of your own is a [`Classify`](crate::Classify) of every [`HttpResponse`](crate::http::HttpResponse), because the layers see different ones, and a
+//! [`ClassifyEnd`](crate::http::ClassifyEnd): `http::circuit_breaker().tracker(EndOfBody::new(Mine))` makes it `http::Client<S, Mine>`. A closure has no
+//! name, so a stack that judges by one can be kept where the type may be `impl Service<..>` or a parameter.
 //!
 //! # What does not go together
 //!
@@ -142,7 +186,7 @@ pub use attempt::AttemptLimit;
 pub use client::ClientBuilder;
 pub use client_stack::ClientStack;
 pub use description::{DescribedLayer, Description, Warning};
-pub use judge::{Judge, Judgement, Tracker};
+pub use judge::{Judgement, RefineJudging};
 pub use protocol::{Grpc, Http, Protocol};
 pub use refine::Refine;
 pub use server::ServerBuilder;
@@ -160,16 +204,14 @@ const IN_FLIGHT: u32 = 1024;
 
 /// The bulkhead of a stack.
 fn bulkhead() -> StackBulkhead {
-    BulkheadBuilder::tracked_by(Judge::HTTP)
+    BulkheadBuilder::tracked_by(())
         .maybe_queued()
         .limit(IN_FLIGHT)
 }
 
 /// One that lets everything through.
-fn no_bulkhead(tracker: Tracker) -> StackBulkhead {
-    BulkheadBuilder::tracked_by(tracker)
-        .unlimited()
-        .maybe_queued()
+fn no_bulkhead() -> StackBulkhead {
+    BulkheadBuilder::tracked_by(()).unlimited().maybe_queued()
 }
 
 /// One without a limit of its own, which leaves bodies alone.

@@ -1,12 +1,22 @@
 //! What the stacks of a client do not have in common.
 
-use super::judge::{Judge, Tracker};
-use crate::grpc::{EarlyTrailers, GrpcRetry};
-use crate::http::HttpRetry;
+use std::marker::PhantomData;
+
+use crate::grpc::{EarlyTrailers, GrpcClassifier, GrpcRetry};
+use crate::http::{HttpClassifier, HttpRetry};
 use crate::retry::{AsItComes, RetryBuilder};
 
-/// A protocol that a [`ClientStack`](super::ClientStack) speaks: [`Http`] or [`Grpc`].
-pub trait Protocol: sealed::Sealed + Copy + 'static {
+/// A protocol that a [`ClientStack`](super::ClientStack) speaks, and how it judges responses: [`Http`] or [`Grpc`].
+pub trait Protocol: sealed::Sealed {
+    /// How responses are judged.
+    type Classifier: Clone;
+
+    /// How responses are judged where nothing is said of it.
+    type Usual: Clone;
+
+    /// The same protocol, whose responses are judged in another way.
+    type With<C: Clone>: Protocol<Classifier = C, Policy = Self::Policy, Receive = Self::Receive>;
+
     /// What is tried again.
     type Policy;
 
@@ -19,43 +29,49 @@ pub trait Protocol: sealed::Sealed + Copy + 'static {
     #[doc(hidden)]
     const DEADLINE: Option<&'static str>;
     #[doc(hidden)]
-    const TRACKER: Tracker;
+    const USUAL: Self::Usual;
     #[doc(hidden)]
     fn retry() -> RetryBuilder<Self::Policy, Self::Receive>;
 }
 
 mod sealed {
     pub trait Sealed {}
-    impl Sealed for super::Http {}
-    impl Sealed for super::Grpc {}
+    impl<C> Sealed for super::Http<C> {}
+    impl<C> Sealed for super::Grpc<C> {}
 }
 
-/// HTTP, of any version, by whatever client.
+/// HTTP, of any version, by whatever client; its responses are judged by `C`.
 #[derive(Debug, Clone, Copy)]
-pub struct Http;
+pub struct Http<C = HttpClassifier>(PhantomData<C>);
 
-/// gRPC over HTTP/2.
+/// gRPC over HTTP/2; its responses are judged by `C`.
 #[derive(Debug, Clone, Copy)]
-pub struct Grpc;
+pub struct Grpc<C = GrpcClassifier>(PhantomData<C>);
 
-impl Protocol for Http {
+impl<C: Clone> Protocol for Http<C> {
+    type Classifier = C;
+    type Usual = HttpClassifier;
+    type With<D: Clone> = Http<D>;
     type Policy = HttpRetry;
     type Receive = AsItComes;
     const NAME: &'static str = "http client";
     const DEADLINE: Option<&'static str> = None;
-    const TRACKER: Tracker = Judge::HTTP;
+    const USUAL: HttpClassifier = HttpClassifier;
 
     fn retry() -> RetryBuilder<HttpRetry> {
         crate::http::retry()
     }
 }
 
-impl Protocol for Grpc {
+impl<C: Clone> Protocol for Grpc<C> {
+    type Classifier = C;
+    type Usual = GrpcClassifier;
+    type With<D: Clone> = Grpc<D>;
     type Policy = GrpcRetry;
     type Receive = EarlyTrailers;
     const NAME: &'static str = "grpc client";
     const DEADLINE: Option<&'static str> = Some("grpc-timeout");
-    const TRACKER: Tracker = Judge::GRPC;
+    const USUAL: GrpcClassifier = GrpcClassifier::new();
 
     fn retry() -> RetryBuilder<GrpcRetry, EarlyTrailers> {
         crate::grpc::retry()

@@ -7,13 +7,14 @@ use tower_layer::{Identity, Stack};
 
 use super::checks::Checks;
 use super::description::Description;
-use super::judge::Judge;
+use super::judge::RefineJudging;
 use super::numbers::{BodyNumbers, BulkheadNumbers};
 use super::part::{Named, Part};
 use super::refine::{Refine, StackBulkhead, StackLoadShed, StackTimeout};
 use super::server_stack::ServerStack;
 use super::tell;
 use crate::correlation::{CorrelationLayer, Server};
+use crate::http::{EndOfBody, HttpClassifier};
 use crate::load_shed::LoadShedLayer;
 use crate::respond::RespondLayer;
 use crate::{ConfigError, Limit, Observer, name};
@@ -35,9 +36,10 @@ use crate::{ConfigError, Limit, Observer, name};
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct ServerBuilder<W = Identity> {
+pub struct ServerBuilder<W = Identity, C = HttpClassifier> {
     kind: &'static str,
     name: String,
+    classifier: C,
     correlation: Part<CorrelationLayer<Server>>,
     respond: RespondLayer,
     with: W,
@@ -52,6 +54,7 @@ impl ServerBuilder {
         Self {
             kind,
             name,
+            classifier: HttpClassifier,
             correlation: Part::Default,
             respond: RespondLayer::new(),
             with: Identity::new(),
@@ -64,10 +67,10 @@ impl ServerBuilder {
 }
 
 fn load_shed(limit: Limit) -> StackLoadShed {
-    StackLoadShed::tracked_by(Judge::HTTP).limit(limit)
+    StackLoadShed::tracked_by(()).limit(limit)
 }
 
-impl<W> ServerBuilder<W> {
+impl<W, C: Clone> ServerBuilder<W, C> {
     /// Whose correlation ID counts: by default the caller's, from `x-correlation-id` or `x-request-id`, if it is valid; else a new one is made.
     pub fn correlation(mut self, correlation: CorrelationLayer<Server>) -> Self {
         self.correlation = Part::Set(correlation);
@@ -90,13 +93,20 @@ impl<W> ServerBuilder<W> {
     /// to come before a place is taken. Its error must be one that [`RespondLayer`] can answer: a rejection or [`Infallible`](std::convert::Infallible). Of
     /// several, the first is the outermost. What is to see every request goes around the stack, what is to see only what was let through goes around
     /// the service.
-    pub fn with_request_layer<L>(self, layer: L) -> ServerBuilder<Stack<L, W>> {
+    pub fn with_request_layer<L>(self, layer: L) -> ServerBuilder<Stack<L, W>, C> {
+        self.of_type(|classifier, with| (classifier, Stack::new(layer, with)))
+    }
+
+    /// The same settings in a builder of another type.
+    fn of_type<X, D>(self, by: impl FnOnce(C, W) -> (D, X)) -> ServerBuilder<X, D> {
+        let (classifier, with) = by(self.classifier, self.with);
         ServerBuilder {
             kind: self.kind,
             name: self.name,
+            classifier,
             correlation: self.correlation,
             respond: self.respond,
-            with: Stack::new(layer, self.with),
+            with,
             timeout: self.timeout,
             load_shed: self.load_shed,
             bulkhead: self.bulkhead,
@@ -121,9 +131,16 @@ impl<W> ServerBuilder<W> {
 
     /// How many requests may be in flight before others are shed: by default a limit that adapts to latency, from 20 (as in Netflix's concurrency-limits) up to
     /// what the bulkhead has room for, with its queue.
-    pub fn load_shed(mut self, limit: impl Refine<StackLoadShed>) -> Self {
-        self.load_shed.refine(limit, load_shed(Limit::adaptive()));
-        self
+    ///
+    /// A builder that does not judge as [`http::load_shed()`](crate::http::load_shed) does changes the type of the stack: see
+    /// [how a stack judges](super#how-a-stack-judges).
+    pub fn load_shed<R>(mut self, limit: R) -> ServerBuilder<W, R::Classifier>
+    where
+        R: RefineJudging<StackLoadShed, HttpClassifier>,
+    {
+        let (load_shed, classifier) = limit.refine(load_shed(Limit::adaptive()), HttpClassifier);
+        self.load_shed = Part::Set(load_shed);
+        self.of_type(|_, with| (classifier, with))
     }
 
     /// Sheds nothing.
@@ -157,10 +174,11 @@ impl<W> ServerBuilder<W> {
     ///
     /// When a layer refuses a value, or two settings contradict each other: the error names both, and what would fit. What is only unwise becomes a
     /// [warning](Description::warnings).
-    pub fn build(self) -> Result<ServerStack<W>, ConfigError> {
+    pub fn build(self) -> Result<ServerStack<W, C>, ConfigError> {
         name::check(self.kind, &self.name)?;
         let named = Named::new(&self.name, self.observer);
         let mut told = Description::new(self.kind, &self.name);
+        let tracker = EndOfBody(self.classifier);
 
         let correlation = self.correlation.or_default(CorrelationLayer::server);
         told.push("correlation", correlation.as_ref().map(tell::correlation));
@@ -178,9 +196,9 @@ impl<W> ServerBuilder<W> {
         let bulkhead = self.bulkhead.or_default(super::bulkhead);
         let told_bulkhead = bulkhead.as_ref().map(tell::bulkhead);
         let places = bulkhead.as_ref().map(BulkheadNumbers::of);
-        let mut bulkhead = bulkhead.unwrap_or_else(|| super::no_bulkhead(Judge::HTTP));
+        let mut bulkhead = bulkhead.unwrap_or_else(super::no_bulkhead);
         named.give(&mut bulkhead.name, &mut bulkhead.observer);
-        let bulkhead = bulkhead.build()?;
+        let bulkhead = bulkhead.retracked(|()| tracker.clone()).build()?;
 
         let load_shed = self.load_shed.or_default(|| {
             let most = places.map_or(super::IN_FLIGHT, BulkheadNumbers::room);
@@ -192,9 +210,9 @@ impl<W> ServerBuilder<W> {
         let load_shed = match load_shed {
             Some(mut load_shed) => {
                 named.give(&mut load_shed.name, &mut load_shed.observer);
-                load_shed.build()?
+                load_shed.retracked(|()| tracker).build()?
             }
-            None => LoadShedLayer::off(Judge::HTTP),
+            None => LoadShedLayer::off(tracker),
         };
 
         let mut checks = Checks::new(self.kind);
@@ -220,7 +238,7 @@ impl<W> ServerBuilder<W> {
     }
 }
 
-impl<W> fmt::Debug for ServerBuilder<W> {
+impl<W, C> fmt::Debug for ServerBuilder<W, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder")
             .field("kind", &self.kind)

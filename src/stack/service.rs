@@ -6,12 +6,11 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::attempt::AttemptLimit;
-use super::judge::Tracker;
 use super::protocol::{Http, Protocol};
 use crate::bulkhead::{Bulkhead, Queued};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerHandle};
 use crate::correlation::{Client, Correlation};
-use crate::http::{BodyLimits, Deadline, HttpLimit};
+use crate::http::{BodyLimits, Deadline, EndOfBody, HttpClassifier, HttpLimit};
 use crate::load_shed::{Limited, LoadShed};
 use crate::respond::Respond;
 use crate::retry::Retry;
@@ -24,10 +23,13 @@ pub struct ServerService<T>(pub(super) Correlation<Respond<T>>);
 
 /// A service behind the inner layers of a [`ServerStack`](super::ServerStack): timeout, load shed and bulkhead.
 #[derive(Clone)]
-pub struct LimitedService<S>(pub(super) Limits<S>);
+pub struct LimitedService<S, C = HttpClassifier>(pub(super) Limits<S, C>);
 
-type Limits<S> =
-    Timeout<LoadShed<Bulkhead<S, Queued, Tracker>, Limited<Tracker>>, HttpLimit, BodyLimits>;
+type Limits<S, C> = Timeout<
+    LoadShed<Bulkhead<S, Queued, EndOfBody<C>>, Limited<EndOfBody<C>>>,
+    HttpLimit,
+    BodyLimits,
+>;
 
 /// A service behind the outer layers of a [`ClientStack`](super::ClientStack): correlation, timeout and retry.
 #[derive(Clone)]
@@ -41,14 +43,16 @@ type Calls<T, P> = Correlation<
 /// A service behind the inner layers of a [`ClientStack`](super::ClientStack), which see each attempt: circuit breaker, bulkhead,
 /// attempt timeout and deadline.
 #[derive(Clone)]
-pub struct AttemptService<S>(pub(super) Attempts<S>);
+pub struct AttemptService<S, C = HttpClassifier>(pub(super) Attempts<S, C>);
 
-type Attempts<S> =
-    CircuitBreaker<Bulkhead<Timeout<Deadline<S>, AttemptLimit>, Queued, Tracker>, Tracker>;
+type Attempts<S, C> = CircuitBreaker<
+    Bulkhead<Timeout<Deadline<S>, AttemptLimit>, Queued, EndOfBody<C>>,
+    EndOfBody<C>,
+>;
 
 macro_rules! services {
-    ($($name:ident<$inner:ident $(, $protocol:ident)?> is $stack:ty where $($bound:ty: $trait:ident $(<$arg:ty>)?),*;)*) => {$(
-        impl<Req, $inner $(, $protocol: Protocol)?> Service<Req> for $name<$inner $(, $protocol)?>
+    ($($name:ident<$inner:ident $(, $param:ident $(: $of:ident)?)?> is $stack:ty where $($bound:ty: $trait:ident $(<$arg:ty>)?),*;)*) => {$(
+        impl<Req, $inner $(, $param $(: $of)?)?> Service<Req> for $name<$inner $(, $param)?>
         where
             $($bound: $trait $(<$arg>)?,)*
             $stack: Service<Req>,
@@ -68,7 +72,7 @@ macro_rules! services {
             }
         }
 
-        impl<$inner: fmt::Debug $(, $protocol: Protocol)?> fmt::Debug for $name<$inner $(, $protocol)?> {
+        impl<$inner: fmt::Debug $(, $param $(: $of)?)?> fmt::Debug for $name<$inner $(, $param)?> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_tuple(stringify!($name)).finish()
             }
@@ -76,7 +80,7 @@ macro_rules! services {
     )*};
 }
 
-impl<S, P: Protocol> ClientService<AttemptService<S>, P> {
+impl<S, C, P: Protocol> ClientService<AttemptService<S, C>, P> {
     /// The circuit, to look at and to steer: the same as that of the [stack](super::ClientStack::circuit_breaker).
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
@@ -87,7 +91,7 @@ impl<S, P: Protocol> ClientService<AttemptService<S>, P> {
 // What a user can do something about comes first, so that it is what the compiler speaks of.
 services! {
     ServerService<T> is Correlation<Respond<T>> where T: Service<Req>;
-    LimitedService<S> is Limits<S> where S: Service<Req>, S::Error: WithRejection;
-    ClientService<T, P> is Calls<T, P> where T: Service<Req>, Req: Carry;
-    AttemptService<S> is Attempts<S> where S: Service<Req>, S::Error: WithRejection;
+    LimitedService<S, C> is Limits<S, C> where S: Service<Req>, S::Error: WithRejection;
+    ClientService<T, P: Protocol> is Calls<T, P> where T: Service<Req>, Req: Carry;
+    AttemptService<S, C> is Attempts<S, C> where S: Service<Req>, S::Error: WithRejection;
 }

@@ -3,6 +3,7 @@
 use axum::{Router, routing::get};
 use bytes::Bytes;
 use http::{Request, Response};
+use mainstay::http::{ClassifyEnd, EndOfBody, HttpResponse};
 use mainstay::reqwest::SendThrough;
 use mainstay::{
     BoxError, BulkheadLayer, Carry, CircuitBreakerLayer, Classify, CorrelationLayer, Decision,
@@ -269,6 +270,27 @@ fn client_stacks(
     Ok(())
 }
 
+#[derive(Clone)]
+struct Ours;
+
+impl<Res: HttpResponse, Err> Classify<Res, Err> for Ours {
+    fn classify(&self, _: Result<&Res, &Err>) -> Verdict {
+        Outcome::Success.into()
+    }
+}
+
+impl ClassifyEnd for Ours {}
+
+fn judgements(
+    client: reqwest::Client,
+) -> Result<mainstay::reqwest::Client<Ours>, mainstay::ConfigError> {
+    let by_head = mainstay::http::load_shed().classify_head(|_| Outcome::Success);
+    let _ = mainstay::http::server("site").load_shed(by_head).build()?;
+    let ours = mainstay::http::circuit_breaker().tracker(EndOfBody::new(Ours));
+    let stack = mainstay::reqwest::client("payments").circuit_breaker(ours);
+    Ok(stack.build()?.wrap(client))
+}
+
 fn main() {
     own_error();
     outcome_of_a_head();
@@ -282,4 +304,5 @@ fn main() {
     let _ = (replies_with_id(), no_reply(), retry_of_own_body());
     let _ = (no_http(), no_clone(), grown_errors(), boxed, stub);
     let _ = (server_stacks(), server_stack_of_own_error(), client_stacks);
+    let _ = judgements;
 }

@@ -1,4 +1,4 @@
-//~ a stack has no type parameter for a policy or a tracker of your own: for one, put the layers together by hand
+//~ a stack has no type parameter for a retry policy of your own, nor one for how a bulkhead judges: for these, put the layers together by hand
 
 use mainstay::{Decision, RetryLayer};
 

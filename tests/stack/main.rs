@@ -7,6 +7,7 @@ mod extremes;
 mod fits;
 mod foreign;
 mod grpc;
+mod judging;
 mod order;
 mod refine;
 mod refine_names;

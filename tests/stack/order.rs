@@ -1,6 +1,7 @@
 //! That the order of a client's layers is the one that is drawn, whatever order the methods are called in: seen from what happens.
 
-use mainstay::http::ClientStack;
+use mainstay::circuit_breaker::CircuitBreakerBuilder;
+use mainstay::http::{ClientStack, EndOfBody, HttpClassifier};
 use mainstay::stack::{ClientBuilder, Http};
 use mainstay::{Backoff, Context, CorrelationId, EventKind, Jitter, State, grpc, http};
 
@@ -12,13 +13,9 @@ fn steady(attempts: u32, wait: u64) -> mainstay::RetryBuilder<http::HttpRetry> {
     http::retry().attempts(attempts).backoff(backoff)
 }
 
-fn trips_after(failures: u32) -> mainstay::circuit_breaker::CircuitBreakerBuilder<impl Judged> {
+fn trips_after(failures: u32) -> CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     http::circuit_breaker().consecutive_failures(failures)
 }
-
-/// What `http::circuit_breaker()` judges by.
-trait Judged: mainstay::stack::Judgement + Clone {}
-impl<T: mainstay::stack::Judgement + Clone> Judged for T {}
 
 type Step = fn(ClientBuilder<Http>) -> ClientBuilder<Http>;
 

@@ -182,38 +182,39 @@ fn http_method() -> ::http::Method {
 
 #[tokio::test(start_paused = true)]
 async fn a_load_shedder() {
-    let let_in = async |stack: mainstay::stack::ServerBuilder| {
-        let stack = stack.build().unwrap();
-        let upstream = Upstream::always(Act::Hang);
-        let service = stack.wrap(infallible(upstream.clone()));
-        let calls = (0..300).map(|_| tokio::time::timeout(ms(1), call(&service, get())));
-        let ended = futures::future::join_all(calls)
-            .await
-            .into_iter()
-            .filter_map(Result::ok);
-        for response in ended {
-            assert_eq!(response.unwrap().status(), 503);
-        }
-        upstream.calls()
-    };
+    macro_rules! let_in {
+        ($stack:expr) => {{
+            let upstream = Upstream::always(Act::Hang);
+            let service = $stack.build().unwrap().wrap(infallible(upstream.clone()));
+            let calls = (0..300).map(|_| tokio::time::timeout(ms(1), call(&service, get())));
+            let ended = futures::future::join_all(calls)
+                .await
+                .into_iter()
+                .filter_map(Result::ok);
+            for response in ended {
+                assert_eq!(response.unwrap().status(), 503);
+            }
+            upstream.calls()
+        }};
+    }
     let server = || http::server("a");
-    assert_eq!(let_in(server()).await, 20);
-    assert_eq!(let_in(server().load_shed(Limit::fixed(7))).await, 7);
+    assert_eq!(let_in!(server()), 20);
+    assert_eq!(let_in!(server().load_shed(Limit::fixed(7))), 7);
     assert_eq!(
-        let_in(server().load_shed(http::load_shed().limit(Limit::fixed(8)))).await,
+        let_in!(server().load_shed(http::load_shed().limit(Limit::fixed(8)))),
         8
     );
     assert_eq!(
-        let_in(server().load_shed(grpc::load_shed().limit(Limit::fixed(9)))).await,
+        let_in!(server().load_shed(grpc::load_shed().limit(Limit::fixed(9)))),
         9
     );
     assert_eq!(
-        let_in(server().load_shed(LoadShedLayer::builder().limit(Limit::fixed(10)))).await,
+        let_in!(server().load_shed(LoadShedLayer::builder().limit(Limit::fixed(10)))),
         10
     );
-    assert_eq!(let_in(server().bulkhead(11)).await, 11);
+    assert_eq!(let_in!(server().bulkhead(11)), 11);
     assert_eq!(
-        let_in(grpc::server("a").bulkhead(BulkheadLayer::builder().limit(12))).await,
+        let_in!(grpc::server("a").bulkhead(BulkheadLayer::builder().limit(12))),
         12
     );
 }
