@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::InWords;
 #[cfg(feature = "serde")]
 use super::seconds;
-use super::InWords;
-use crate::runtime::Moment;
+use crate::runtime::{Moment, nanos};
 
 /// The last minute is so many pieces of so many seconds.
 const PIECES: usize = 6;
 const PIECE_SECONDS: u64 = 10;
+const PIECE: u64 = PIECE_SECONDS * 1_000_000_000;
 
 /// Microseconds.
 const SHORTEST: u64 = 1;
@@ -32,19 +33,31 @@ const BUCKETS: usize = bucket(LONGEST) + 1;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Latency {
-    /// How many calls that were: all that had to wait.
+    /// How many calls that were: all that had to wait. Of more than some 640 a second a load shedder takes one in so many, which stands for the others.
     pub calls: u64,
     /// Half of them took no longer.
-    #[cfg_attr(feature = "serde", serde(rename = "p50_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "p50_seconds", serialize_with = "seconds")
+    )]
     pub p50: Duration,
     /// 90 of 100 took no longer.
-    #[cfg_attr(feature = "serde", serde(rename = "p90_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "p90_seconds", serialize_with = "seconds")
+    )]
     pub p90: Duration,
     /// 99 of 100 took no longer.
-    #[cfg_attr(feature = "serde", serde(rename = "p99_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "p99_seconds", serialize_with = "seconds")
+    )]
     pub p99: Duration,
     /// None took longer; a minute stands for all that is longer, too.
-    #[cfg_attr(feature = "serde", serde(rename = "max_seconds", serialize_with = "seconds"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "max_seconds", serialize_with = "seconds")
+    )]
     pub max: Duration,
 }
 
@@ -89,7 +102,7 @@ impl Piece {
 
 /// The number of the ten seconds in which a moment is.
 const fn piece(now: Moment) -> u64 {
-    now.since_beginning().as_secs() / PIECE_SECONDS + 1
+    now.to_bits() / PIECE + 1
 }
 
 impl Latencies {
@@ -106,7 +119,8 @@ impl Latencies {
         }
     }
 
-    pub(crate) fn record(&self, now: Moment, latency: Duration) {
+    /// Takes a latency, which stands for so many.
+    pub(crate) fn record(&self, now: Moment, latency: Duration, weight: u32) {
         let minute = self.0.get_or_init(Minute::new);
         let number = piece(now);
         let Some(piece) = minute.pieces.get(number as usize % PIECES) else {
@@ -115,9 +129,9 @@ impl Latencies {
         if piece.number.load(Ordering::Acquire) < number {
             minute.turn(piece, number);
         }
-        let micros = latency.as_micros().min(LONGEST.into()) as u64;
-        if let Some(count) = piece.counts.get(bucket(micros.max(SHORTEST))) {
-            count.fetch_add(1, Ordering::Relaxed);
+        let micros = (nanos(latency) / 1_000).clamp(SHORTEST, LONGEST);
+        if let Some(count) = piece.counts.get(bucket(micros)) {
+            count.fetch_add(weight, Ordering::Relaxed);
         }
     }
 
@@ -200,7 +214,7 @@ mod tests {
             let latencies = Latencies::new();
             let mut model = Histogram::<u64>::new_with_bounds(SHORTEST, LONGEST, FIGURES).unwrap();
             for &micros in &micros {
-                latencies.record(at(1_000), Duration::from_micros(micros));
+                latencies.record(at(1_000), Duration::from_micros(micros), 1);
                 model.record(micros.clamp(SHORTEST, LONGEST)).unwrap();
             }
             let latency = latencies.last_minute(at(1_000)).unwrap();
@@ -215,7 +229,7 @@ mod tests {
             let (mut now, mut all) = (1_000, Vec::new());
             for (pause, millis) in calls {
                 now += pause;
-                latencies.record(at(now), Duration::from_millis(millis));
+                latencies.record(at(now), Duration::from_millis(millis), 1);
                 all.push((now / PIECE_SECONDS, millis));
                 let recent: Vec<_> = all.iter().filter(|(piece, _)| piece + PIECES as u64 > now / PIECE_SECONDS).collect();
                 let latency = latencies.last_minute(at(now)).unwrap();
@@ -235,7 +249,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for second in (0..400).step_by(10) {
-                        latencies.record(at(1_000 + second), Duration::from_millis(1));
+                        latencies.record(at(1_000 + second), Duration::from_millis(1), 1);
                     }
                 });
             }
@@ -248,10 +262,10 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_gone() {
         let latencies = Latencies::new();
-        latencies.record(at(1_000), Duration::from_millis(1));
+        latencies.record(at(1_000), Duration::from_millis(1), 1);
         latencies.reset();
         assert_eq!(latencies.last_minute(at(1_000)), None);
-        latencies.record(at(1_000), Duration::from_millis(1));
+        latencies.record(at(1_000), Duration::from_millis(1), 1);
         assert_eq!(latencies.last_minute(at(1_000)).unwrap().calls, 1);
     }
 }

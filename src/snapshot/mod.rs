@@ -40,11 +40,12 @@ mod latency;
 mod tally;
 mod write;
 
+pub(crate) use latency::Latencies;
 pub use latency::Latency;
 pub(crate) use tally::{Rejected, Tally};
+pub(crate) use write::{InWords, Words};
 #[cfg(feature = "serde")]
 pub(crate) use write::{as_str, counts, optional_seconds, seconds};
-pub(crate) use write::{InWords, Words};
 
 use crate::Reason;
 
@@ -110,7 +111,7 @@ impl Rejections {
     }
 
     /// Each reason that there was, and how often.
-    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + Clone + '_ {
         self.0.iter().copied()
     }
 }
@@ -125,6 +126,3 @@ impl fmt::Display for Rejections {
         write!(f, " ({words})")
     }
 }
-
-
-
