@@ -326,7 +326,7 @@ async fn a_stack_tells_of_all_its_layers() {
         .without_bulkhead()
         .build()
         .unwrap();
-    let _ = client.wrap(answer.clone()).oneshot(get()).await.unwrap();
+    let _ = client.wrap(answer).oneshot(get()).await.unwrap();
     let told = client.snapshot();
     assert!(told.bulkhead.is_none());
     assert_eq!(told.circuit_breaker.as_ref().unwrap().outcomes.success, 1);
