@@ -5,6 +5,7 @@ import sys
 
 HANDFUL = {
     "futures-core",
+    "hdrhistogram",
     "pin-project-lite",
     "rand",
     "tokio",

@@ -66,6 +66,8 @@
 //!
 //! and at the level `DEBUG` `call is not retried` (`reason`) and `limit changed` (`from`, `to`).
 //!
+//! What an instance has seen and holds at the moment, its handle's [`snapshot`] tells, without any feature.
+//!
 //! # Tests
 //!
 //! All time is tokio's. Under `#[tokio::test(start_paused = true)]` (feature `test-util` of tokio) a circuit's open time, a back-off or
@@ -86,7 +88,7 @@
 //!
 //! # Features
 //!
-//! None is on by default; the six layers are always there. `http`, `http2`, `axum`, `hyper`, `metrics`, `reqwest`, `tonic` and `tracing` each bring in
+//! None is on by default; the six layers are always there. `http`, `http2`, `axum`, `hyper`, `metrics`, `reqwest`, `serde`, `tonic` and `tracing` each bring in
 //! what they are named after; `full` is all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -133,14 +135,15 @@ pub mod reqwest;
 #[cfg(feature = "http")]
 pub mod respond;
 pub mod retry;
+pub mod snapshot;
 #[cfg(feature = "http")]
 pub mod stack;
 pub mod timeout;
 
 pub use bulkhead::BulkheadLayer;
 pub use circuit_breaker::{
-    Cause, CircuitBreakerHandle, CircuitBreakerLayer, Mode, OnCancel, Recovery, Snapshot, State,
-    Transition, Window,
+    Cause, CircuitBreakerHandle, CircuitBreakerLayer, Mode, OnCancel, Recovery, State, Transition,
+    Window,
 };
 pub use config::ConfigError;
 pub use context::{Context, InContext, spawn, spawn_blocking};

@@ -11,6 +11,7 @@ use crate::log;
 use crate::meter::{self, Handles, Meter};
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
+use crate::snapshot::Rejected;
 use crate::{Event, Events, Reason, Rejection};
 
 /// How many events a subscription keeps for a reader that is behind.
@@ -66,6 +67,7 @@ pub(crate) trait Tells {
             rejection = rejection.with_retry_after(after);
         }
         log::rejected(origin, &rejection);
+        self.listeners().rejected.add(reason);
         self.listeners().look_again();
         self.tell(NOW, || EventKind::Rejected(rejection.clone()));
         rejection
@@ -106,6 +108,7 @@ pub(crate) struct Listeners {
     ears: AtomicU32,
     /// The first stamp that is theirs.
     since: AtomicU64,
+    pub(crate) rejected: Rejected,
     audience: Mutex<Audience>,
 }
 
@@ -130,6 +133,7 @@ impl Listeners {
         Self {
             ears: AtomicU32::new(0),
             since: AtomicU64::new(0),
+            rejected: Rejected::new(),
             audience: Mutex::new(Audience {
                 origin: None,
                 observer: None,
@@ -164,6 +168,7 @@ impl Listeners {
             },
         );
         self.since.store(since, Ordering::Relaxed);
+        self.rejected.reset();
         self.ears.store(new | observed, Ordering::Relaxed);
         drop(audience);
         drop(before);
@@ -182,6 +187,12 @@ impl Listeners {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn any(&self) -> bool {
         self.ears.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether what is stamped so was made by their layer.
+    #[inline]
+    pub(crate) fn is_theirs(&self, stamp: u64) -> bool {
+        stamp >= self.since.load(Ordering::Relaxed)
     }
 
     /// The meter, whose gauges are shown when it has just been found: at the first call.
@@ -218,7 +229,7 @@ impl Listeners {
 
     /// Whose layer it is, if anybody reads logs, and it was the same at that stamp.
     fn origin_since(&self, stamp: u64) -> Option<&'static Origin> {
-        if !log::is_on() || stamp < self.since.load(Ordering::Relaxed) {
+        if !log::is_on() || !self.is_theirs(stamp) {
             return None;
         }
         self.lock().origin
@@ -226,7 +237,7 @@ impl Listeners {
 
     #[inline(never)]
     fn tell_all(&self, stamp: u64, kind: EventKind, show: &dyn Fn(&Handles)) {
-        if stamp < self.since.load(Ordering::Relaxed) {
+        if !self.is_theirs(stamp) {
             return;
         }
         self.meter(show).tell(|handles| handles.hear(&kind, show));
@@ -239,8 +250,7 @@ impl Listeners {
     fn tell_audience(&self, stamp: u64, kind: EventKind) {
         let audience = self.lock();
         // Looked at again: under the lock it cannot change.
-        let (Some(origin), true) = (audience.origin, stamp >= self.since.load(Ordering::Relaxed))
-        else {
+        let (Some(origin), true) = (audience.origin, self.is_theirs(stamp)) else {
             return;
         };
         let (observer, subscribers) = (audience.observer.clone(), audience.subscribers.clone());
@@ -307,6 +317,7 @@ impl Teller {
 
     #[cold]
     pub(crate) fn reject(&self, reason: Reason) -> Rejection {
+        self.origin.rejected().add(reason);
         if let Some(listeners) = &self.listeners {
             return listeners.reject(self.origin, reason, None);
         }

@@ -12,6 +12,7 @@ use std::sync::{PoisonError, RwLock};
 use crate::ConfigError;
 use crate::log::Untold;
 use crate::meter::Metered;
+use crate::snapshot::Rejected;
 
 /// The longest name an instance may have, in bytes.
 const LONGEST: usize = 64;
@@ -29,6 +30,7 @@ pub(crate) struct Origin {
     metered: Metered,
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
     untold: Untold,
+    rejected: Rejected,
 }
 
 /// The number of an interned origin: 24 bits.
@@ -37,7 +39,7 @@ pub(crate) struct Number(u32);
 
 /// The instances without a name of their own, which are numbered from the beginning.
 pub(crate) mod unnamed {
-    use super::{DEFAULT, Metered, Number, Origin, Untold};
+    use super::{DEFAULT, Metered, Number, Origin, Rejected, Untold};
 
     macro_rules! unnamed {
         ($($number:literal $origin:ident $layer:literal;)*) => {
@@ -47,6 +49,7 @@ pub(crate) mod unnamed {
                 number: Number($number),
                 metered: Metered::new(),
                 untold: Untold::new(),
+                rejected: Rejected::new(),
             };)*
 
             pub(super) static ALL: &[&Origin] = &[$(&$origin),*];
@@ -77,6 +80,11 @@ impl Origin {
     #[cfg(feature = "tracing")]
     pub(crate) const fn untold(&self) -> &Untold {
         &self.untold
+    }
+
+    /// What all instances with this name rejected that keep no count of their own.
+    pub(crate) const fn rejected(&self) -> &Rejected {
+        &self.rejected
     }
 
     /// The meter of all instances with this name that keep none of their own.
@@ -205,6 +213,7 @@ fn intern(layer: &str, name: &str) -> &'static Origin {
         number: Number(number),
         metered: Metered::new(),
         untold: Untold::new(),
+        rejected: Rejected::new(),
     }));
     interned.by_text.insert((origin.layer, origin.name), origin);
     interned.by_number.push(origin);

@@ -76,6 +76,22 @@ impl Time {
         self.0 & KNOWN != 0
     }
 
+    /// Whether it had to wait, as far as is known.
+    #[inline]
+    pub(crate) const fn has_waited(self) -> bool {
+        self.0 & SINCE != 0
+    }
+
+    /// How long the call ran, and the time now.
+    pub(crate) fn ran_until_now(self) -> (Duration, Moment) {
+        let (time, now) = (Moment::from_bits(self.0 & !KNOWN), Moment::now());
+        match self.0 & KNOWN {
+            0 => (Duration::ZERO, now),
+            TOOK => (time.since_beginning(), now),
+            _ => (now.since(time), now),
+        }
+    }
+
     /// How long the call ran.
     pub(crate) fn ran(self) -> Duration {
         let time = Moment::from_bits(self.0 & !KNOWN);

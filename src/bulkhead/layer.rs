@@ -6,6 +6,7 @@ use tower_layer::Layer;
 
 use super::places::{MOST_CALLS, MOST_WAITERS, Places};
 use super::service::Bulkhead;
+use super::snapshot::Snapshot;
 use crate::guarded::Inner;
 use crate::name::unnamed::BULKHEAD;
 use crate::name::{Origin, origin};
@@ -93,6 +94,12 @@ impl<M, T> BulkheadLayer<M, T> {
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.places.limit()
+    }
+
+    /// What is in flight and waits, and how calls went.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.places, self.origin)
     }
 
     /// Subscribes to what the bulkhead decides.

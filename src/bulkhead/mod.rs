@@ -59,7 +59,9 @@ mod layer;
 mod places;
 mod queued;
 mod service;
+mod snapshot;
 
 pub use layer::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
 pub use queued::QueuedFuture;
 pub use service::{Bulkhead, Place, ResponseFuture};
+pub use snapshot::Snapshot;

@@ -20,6 +20,7 @@ use crate::listeners::{Listeners, Tells};
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::pool::{Pool, Resident};
+use crate::snapshot::Tally;
 
 /// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
@@ -44,6 +45,7 @@ pub struct Places {
     queue_limit: AtomicU32,
     queue: Mutex<Queue>,
     pub(crate) listeners: Listeners,
+    pub(super) tally: Tally,
 }
 
 /// The generation that a place belongs to; whoever holds a place shows it when giving the place back.
@@ -111,6 +113,7 @@ impl Resident for Places {
                 waiting: BTreeMap::new(),
             }),
             listeners: Listeners::vacant(),
+            tally: Tally::new(),
         }
     }
 
@@ -119,6 +122,7 @@ impl Resident for Places {
             .store(settings.limit.min(MOST_CALLS), Ordering::Relaxed);
         self.queue_limit
             .store(settings.queue.min(MOST_WAITERS), Ordering::Relaxed);
+        self.tally.reset();
         let since = generation(self.word.load(Ordering::Relaxed)).stamp();
         self.listeners.move_in(
             since,
@@ -147,6 +151,10 @@ impl Places {
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         in_flight(self.word.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn queue_limit(&self) -> u32 {
+        self.queue_limit.load(Ordering::Relaxed)
     }
 
     pub(crate) fn waiting(&self) -> u32 {
@@ -191,7 +199,7 @@ impl Places {
         loop {
             let (next, taken) = if in_flight(word) < self.limit() {
                 (word + CALL, Taken::Place(generation(word)))
-            } else if waiting(word) < self.queue_limit.load(Ordering::Relaxed) {
+            } else if waiting(word) < self.queue_limit() {
                 (word + WAITER, Taken::Waiting(Number(queue.next)))
             } else {
                 return Taken::Full;
@@ -307,6 +315,9 @@ impl Keeper for Places {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, _: &(), stamp: u64, verdict: Verdict) {
+        if self.listeners.is_theirs(stamp) {
+            self.tally.settled(verdict.outcome());
+        }
         self.tell(stamp, || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,

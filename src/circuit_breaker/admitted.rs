@@ -58,7 +58,7 @@ impl Keeper for Circuit {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, call: &Admitted, _: u64, verdict: Verdict) {
-        self.finish(call, verdict, call.time);
+        self.finish(call, verdict, None);
     }
 
     #[inline]
@@ -79,9 +79,9 @@ impl Keeper for Circuit {
     fn cancel(&self, call: &Admitted, _: u64) {
         if context::deadline_has_passed() {
             // Cut off by its own deadline, however short that was: no caller that changed its mind.
-            self.finish(call, CANCELLED, Time::took(Duration::MAX));
+            self.finish(call, CANCELLED, Some(Time::took(Duration::MAX)));
         } else {
-            self.finish(call, CANCELLED, call.time.if_it_waited());
+            self.finish(call, CANCELLED, Some(call.time.if_it_waited()));
         }
     }
 
@@ -92,11 +92,19 @@ impl Keeper for Circuit {
 impl Circuit {
     /// `counts_as` is the time that the circuit hears of; told is the true one.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn finish(&self, call: &Admitted, verdict: Verdict, counts_as: Time) {
-        self.record(call.ticket, verdict, counts_as);
+    fn finish(&self, call: &Admitted, verdict: Verdict, counts_as: Option<Time>) {
+        let (mut time, mut now) = (call.time, None);
+        if time.has_waited() {
+            let (ran, moment) = time.ran_until_now();
+            (time, now) = (Time::took(ran), Some(moment));
+            if self.listeners.is_theirs(call.ticket.epoch()) {
+                self.latencies.record(moment, ran, 1);
+            }
+        }
+        self.record(call.ticket, verdict, counts_as.unwrap_or(time), now);
         Tells::tell(self, call.ticket.epoch(), || EventKind::Settled {
             outcome: verdict.outcome(),
-            latency: call.time.is_known().then(|| call.time.ran()),
+            latency: time.is_known().then(|| time.ran()),
         });
     }
 }

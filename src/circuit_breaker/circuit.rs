@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::snapshot::{Change, History};
 use crate::listeners::{Listeners, Tells};
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
 use crate::policy::breaker::{
-    Breaker, Config, Decision, Front, Mode, Snapshot, State, Ticket, Transition,
+    Breaker, Config, Decision, Front, Mode, State, Ticket, Transition, View,
 };
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos, random};
-use crate::striped::Striped;
+use crate::snapshot::{Latencies, Tally};
 use crate::time::Time;
 use crate::{Outcome, Verdict};
 
@@ -47,8 +48,9 @@ pub struct Circuit {
     /// Calls longer than so many nanoseconds are slow.
     slow: AtomicU64,
     pub(crate) listeners: Listeners,
-    /// Plain successes, of all epochs.
-    successes: Striped,
+    /// Its plain successes are those that the breaker is credited with.
+    pub(super) tally: Tally,
+    pub(super) latencies: Latencies,
     machine: Mutex<Machine>,
 }
 
@@ -58,6 +60,7 @@ struct Machine {
     credited: u64,
     /// The first epoch of this circuit.
     since: u64,
+    history: History,
     state: watch::Sender<State>,
 }
 
@@ -84,10 +87,12 @@ impl Resident for Circuit {
             open_until: AtomicU64::new(0),
             slow: AtomicU64::new(NEVER_SLOW),
             listeners: Listeners::vacant(),
-            successes: Striped::new(),
+            tally: Tally::new(),
+            latencies: Latencies::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
                 since: 0,
+                history: History::new(now()),
                 state: watch::Sender::new(breaker.state()),
                 breaker,
             }),
@@ -100,13 +105,16 @@ impl Resident for Circuit {
             .slow_calls
             .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
         self.slow.store(slow, Ordering::Relaxed);
+        self.tally.reset();
+        self.latencies.reset();
         let is_on = config.mode != Mode::Off;
         let mut machine = self.lock();
         let breaker = Breaker::new(config, now()).following(&machine.breaker);
         let front = breaker.front();
         *machine = Machine {
-            credited: self.successes.sum(),
+            credited: self.tally.plain.sum(),
             since: front.epoch,
+            history: History::new(now()),
             // The watchers of the last circuit see the end of it.
             state: watch::Sender::new(breaker.state()),
             breaker,
@@ -184,13 +192,13 @@ impl Circuit {
         self.with(|breaker, now| breaker.admit(now, random()))
     }
 
-    /// Counts a call's outcome.
+    /// Counts a call's outcome, at the time `now` if that is known.
     ///
     /// Between the look at the gate and the count of a success the state may change. Then the success was before the change,
     /// and is not credited to the next state; unless the thread stood still right there for as long as it took to close
     /// again, and then it is one success too many among the first of the new window.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn record(&self, ticket: Ticket, verdict: Verdict, time: Time) {
+    pub(crate) fn record(&self, ticket: Ticket, verdict: Verdict, time: Time, now: Option<Moment>) {
         let gate = self.gate.load(Ordering::Acquire);
         let counts = gate & COUNTS != 0
             && gate >> FLAGS == ticket.epoch()
@@ -199,9 +207,10 @@ impl Circuit {
             let slow = self.slow.load(Ordering::Relaxed);
             let fast = slow == NEVER_SLOW || nanos(time.ran()) <= slow;
             let exact = gate & IN_BUCKETS == 0
-                || time.now().to_bits() < self.bucket_ends.load(Ordering::Relaxed);
+                || now.unwrap_or_else(|| time.now()).to_bits()
+                    < self.bucket_ends.load(Ordering::Relaxed);
             if fast && exact {
-                self.successes.bump();
+                self.tally.plain.bump();
                 return;
             }
         }
@@ -228,6 +237,7 @@ impl Circuit {
             // A call of an earlier circuit. Not even its time is told: it may be that of another clock.
             return;
         }
+        self.tally.told(verdict.outcome());
         self.act(machine, now, |breaker, now| {
             let (outcome, hint) = (verdict.outcome(), verdict.retry_after());
             let random = random();
@@ -239,8 +249,11 @@ impl Circuit {
         self.lock().breaker.state()
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.with(|breaker, now| (breaker.snapshot(now), None))
+    /// The breaker as it is, how long it has been in its state, and its newest changes.
+    pub(super) fn look(&self) -> (View, Duration, Vec<Change>) {
+        let view = self.with(|breaker, now| (breaker.snapshot(now), None));
+        let (since, changes) = self.lock().history.tell(now());
+        (view, since, changes)
     }
 
     pub(crate) fn force_open(&self) {
@@ -272,7 +285,7 @@ impl Circuit {
         now: Duration,
         act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>),
     ) -> R {
-        let counted = self.successes.sum();
+        let counted = self.tally.plain.sum();
         let news = counted.wrapping_sub(machine.credited);
         machine.breaker.credit(news);
         machine.credited = counted;
@@ -281,7 +294,10 @@ impl Circuit {
         let epoch = machine.breaker.front().epoch;
         if transition.is_some() {
             // What was counted meanwhile belongs to the state that is over.
-            machine.credited = self.successes.sum();
+            machine.credited = self.tally.plain.sum();
+        }
+        if let Some(transition) = &transition {
+            machine.history.add(now, transition);
         }
         drop(machine);
         if let Some(transition) = transition {

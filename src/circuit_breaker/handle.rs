@@ -3,9 +3,10 @@ use std::fmt;
 use tokio::sync::watch;
 
 use super::circuit::Circuit;
+use super::snapshot::Snapshot;
 use crate::name::Origin;
 use crate::observe::Events;
-use crate::policy::breaker::{Snapshot, State};
+use crate::policy::breaker::State;
 use crate::pool::Home;
 
 /// Looks at a circuit and steers it, from anywhere: an admin endpoint, a health check, a test.
@@ -46,10 +47,10 @@ impl CircuitBreakerHandle {
         self.circuit.state().state()
     }
 
-    /// The state, the counts in the window, and what follows from them.
+    /// The state, the counts in the window and what follows from them, and what there was: outcomes, latencies, changes.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.circuit.snapshot()
+        Snapshot::of(&self.circuit, self.origin)
     }
 
     /// Rejects every call until further notice. In shadow mode and when it is off, the circuit still rejects nothing.

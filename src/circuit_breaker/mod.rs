@@ -69,10 +69,12 @@ mod circuit;
 mod handle;
 mod layer;
 mod service;
+mod snapshot;
 
-pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, Snapshot, State, Transition};
+pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, State, Transition};
 pub use crate::policy::window::Window;
 pub use builder::CircuitBreakerBuilder;
 pub use handle::{CircuitBreakerHandle, StateWatch};
 pub use layer::CircuitBreakerLayer;
 pub use service::{Admission, CircuitBreaker, ResponseFuture};
+pub use snapshot::{Change, Snapshot};

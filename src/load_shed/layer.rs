@@ -5,6 +5,7 @@ use tower_layer::Layer;
 
 use super::load::Load;
 use super::service::LoadShed;
+use super::snapshot::Snapshot;
 use crate::guarded::Inner;
 use crate::listeners::Teller;
 use crate::name::unnamed::LOAD_SHED;
@@ -160,6 +161,12 @@ impl<T> LoadShedLayer<Limited<T>> {
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.mode.load.limit()
+    }
+
+    /// What is in flight and may be, how calls went and how long they took.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.mode.load, self.mode.origin)
     }
 
     /// Subscribes to what the load shedder decides.

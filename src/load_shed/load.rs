@@ -10,6 +10,7 @@ use crate::policy::breaker::OnCancel;
 use crate::policy::limit::{Adaptive, Limit};
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos};
+use crate::snapshot::{Latencies, Tally};
 
 /// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
@@ -47,6 +48,8 @@ pub struct Load {
     patience: AtomicU64,
     moving: Mutex<Moving>,
     pub(crate) listeners: Listeners,
+    pub(super) tally: Tally,
+    pub(super) latencies: Latencies,
 }
 
 struct Moving {
@@ -102,6 +105,8 @@ impl Resident for Load {
             patience: AtomicU64::new(0),
             moving: Mutex::new(Moving::new(&fixed, 0)),
             listeners: Listeners::vacant(),
+            tally: Tally::new(),
+            latencies: Latencies::new(),
         }
     }
 
@@ -122,6 +127,8 @@ impl Resident for Load {
         self.patience.store(patience, Ordering::Relaxed);
         *place = moving;
         drop(place);
+        self.tally.reset();
+        self.latencies.reset();
         let since = generation(word).into();
         let is_on = self.limit() < MOST_CALLS;
         self.listeners
@@ -196,7 +203,7 @@ impl Load {
                 Ok(_) => {
                     let skip = self.skip.load(Ordering::Relaxed);
                     return Some(Admitted {
-                        sample: self.moves() && number(next) & skip == 0,
+                        sample: number(next) & skip == 0,
                         generation: generation(next),
                     });
                 }
@@ -222,6 +229,20 @@ impl Load {
         }
     }
 
+    /// How many calls a sample stands for.
+    pub(crate) fn weight(&self) -> u32 {
+        self.skip.load(Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Thinks over how many calls to skip, where nothing else is asked of a sample.
+    pub(crate) fn skip(&self, admitted: Admitted, now: Duration) {
+        let word = self.word.load(Ordering::Relaxed);
+        if admitted.sample && generation(word) == admitted.generation {
+            let mut moving = self.lock();
+            self.adapt_sampling(&mut moving, now, number(word));
+        }
+    }
+
     /// Takes the latency of a sample; the old and the new limit if that moved it.
     #[cold]
     pub(crate) fn sample(
@@ -230,7 +251,7 @@ impl Load {
         now: Duration,
         latency: Duration,
     ) -> Option<(u32, u32)> {
-        let weight = self.skip.load(Ordering::Relaxed).saturating_add(1);
+        let weight = self.weight();
         self.adjust(admitted, now, |limit, in_flight| {
             limit.sample(now, latency, in_flight, weight)
         })

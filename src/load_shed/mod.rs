@@ -53,7 +53,9 @@ mod layer;
 mod load;
 mod service;
 mod settle;
+mod snapshot;
 
 pub use crate::guarded::Uncounted;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
 pub use service::{InFlight, LoadShed, ResponseFuture};
+pub use snapshot::Snapshot;

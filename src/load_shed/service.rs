@@ -73,11 +73,11 @@ where
         let reason = match self.inner.take_ready() {
             Ready::Yes => match mode.load.try_admit() {
                 Some(admitted) => {
-                    let entry = admitted.sample.then(Entry::new);
+                    let entry = (admitted.sample && mode.load.moves()).then(Entry::new);
                     // Known for samples from the start, for the others from when they first had to wait: that is all that
-                    // a cancellation needs.
+                    // a cancellation and a snapshot need.
                     let time = match &entry {
-                        Some(entry) => Time::since(entry.now()),
+                        Some(entry) => Time::at_once(entry.now()),
                         None => Time::UNKNOWN,
                     };
                     let load = mode.load.state();

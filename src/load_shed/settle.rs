@@ -45,9 +45,12 @@ impl Keeper for Load {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, time: &Time, admitted: u64, verdict: Verdict) {
         let admitted = Admitted::from_bits(admitted);
+        if self.listeners.is_theirs(admitted.stamp()) {
+            self.tally.settled(verdict.outcome());
+        }
         let tells =
             admitted.sample || verdict.is_overload() || verdict.outcome() == Outcome::Cancelled;
-        if tells && self.moves() {
+        if tells {
             self.report(admitted, *time, verdict);
         }
         self.tell(admitted.stamp(), || EventKind::Settled {
@@ -58,6 +61,7 @@ impl Keeper for Load {
 
     #[inline]
     fn wait(&self, time: &mut Time) {
+        *time = time.waiting();
         if !time.is_known() {
             *time = Time::since(Moment::now());
         }
@@ -82,8 +86,15 @@ impl Load {
     #[cold]
     fn report(&self, admitted: Admitted, time: Time, verdict: Verdict) {
         let outcome = verdict.outcome();
-        let now = Moment::now().since_beginning();
-        let latency = time.is_known().then(|| time.ran());
+        let (ran, moment) = time.ran_until_now();
+        let now = moment.since_beginning();
+        let latency = time.is_known().then_some(ran);
+        if admitted.sample && time.has_waited() && self.listeners.is_theirs(admitted.stamp()) {
+            self.latencies.record(moment, ran, self.weight());
+        }
+        if !self.moves() {
+            return self.skip(admitted, now);
+        }
         let ran = if context::deadline_has_passed() {
             // Cut off by its own deadline, however short that was: no caller that changed its mind.
             Some(Duration::MAX)

@@ -223,6 +223,7 @@ impl<P, R> Core<P, R> {
         let next = next.and_then(|next| Ok((again(attempt + 1)?, next)));
         match next {
             Ok((request, next)) => {
+                self.retried.retrying(cause);
                 let (attempt, delay) = (attempt + 1, next.delay);
                 self.tell_and_log(NOW, || EventKind::Retrying {
                     attempt,
@@ -232,6 +233,7 @@ impl<P, R> Core<P, R> {
                 Some((next, request))
             }
             Err(why) => {
+                self.retried.refused(why);
                 self.tell_and_log(NOW, || EventKind::RetryRefused(why));
                 None
             }

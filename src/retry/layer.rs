@@ -8,6 +8,7 @@ use super::budget::RetryBudget;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::receive::AsItComes;
 use super::service::{Kit, Retry};
+use super::snapshot::{Retried, Snapshot};
 use crate::ConfigError;
 use crate::listeners::{Listeners, Tells};
 use crate::meter::Handles;
@@ -29,6 +30,7 @@ pub(crate) struct Core<P, R> {
     pub(super) settings: Settings,
     pub(super) origin: &'static Origin,
     pub(super) listeners: Listeners,
+    pub(super) retried: Retried,
 }
 
 impl<P, R> Tells for Core<P, R> {
@@ -72,6 +74,7 @@ impl RetryLayer {
                 settings: Settings::default(),
                 origin: &RETRY,
                 listeners: Listeners::new(&RETRY, None),
+                retried: Retried::default(),
             }),
         }
     }
@@ -100,6 +103,12 @@ impl<P, R> RetryLayer<P, R> {
     #[must_use]
     pub fn budget(&self) -> Option<&RetryBudget> {
         self.core.settings.budget.as_ref()
+    }
+
+    /// How often there were retries, why not, and what the budget has left.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.core)
     }
 
     /// Subscribes to what the layer decides.
@@ -326,6 +335,7 @@ impl<P, R> RetryBuilder<P, R> {
                 settings,
                 origin,
                 listeners: Listeners::new(origin, self.observer),
+                retried: Retried::default(),
             }),
         })
     }

@@ -71,6 +71,7 @@ mod layer;
 mod policy;
 mod receive;
 mod service;
+mod snapshot;
 mod wait;
 
 pub use crate::policy::backoff::{Backoff, Jitter};
@@ -82,3 +83,4 @@ pub use layer::{RetryBuilder, RetryLayer};
 pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf, RetryPolicy};
 pub use receive::{AsItComes, Ended, Receive};
 pub use service::Retry;
+pub use snapshot::Snapshot;

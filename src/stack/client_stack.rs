@@ -10,6 +10,7 @@ use super::attempt::AttemptLimit;
 use super::description::Description;
 use super::protocol::{Grpc, Http, Protocol};
 use super::service::{AttemptService, ClientService};
+use super::snapshot::ClientSnapshot;
 use crate::WithRejection;
 use crate::bulkhead::{BulkheadLayer, Queued};
 use crate::circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer};
@@ -91,6 +92,19 @@ impl<P: Protocol, W> ClientStack<P, W> {
     #[must_use]
     pub fn retry_budget(&self) -> Option<&RetryBudget> {
         self.retry.budget()
+    }
+
+    /// What its layers look like now.
+    #[must_use]
+    pub fn snapshot(&self) -> ClientSnapshot {
+        let on = |layer| self.description.has(layer);
+        ClientSnapshot {
+            timeout: on("timeout").then(|| self.timeout.snapshot()),
+            retry: on("retry").then(|| self.retry.snapshot()),
+            circuit_breaker: on("circuit_breaker").then(|| self.circuit_breaker().snapshot()),
+            bulkhead: on("bulkhead").then(|| self.bulkhead.snapshot()),
+            attempt_timeout: on("attempt_timeout").then(|| self.attempt.snapshot()),
+        }
     }
 
     /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.

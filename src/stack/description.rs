@@ -53,6 +53,12 @@ impl Description {
         &self.layers
     }
 
+    pub(super) fn has(&self, layer: &str) -> bool {
+        self.layers
+            .iter()
+            .any(|of| of.layer() == layer && of.is_on())
+    }
+
     /// What is unwise in its settings. They were logged when the stack was built (feature `tracing`).
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {

@@ -180,6 +180,7 @@ mod refine;
 mod server;
 mod server_stack;
 mod service;
+mod snapshot;
 mod tell;
 
 pub use attempt::AttemptLimit;
@@ -192,6 +193,7 @@ pub use refine::Refine;
 pub use server::ServerBuilder;
 pub use server_stack::ServerStack;
 pub use service::{AttemptService, ClientService, LimitedService, ServerService};
+pub use snapshot::{ClientSnapshot, ServerSnapshot};
 
 use self::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers};
 use self::refine::{StackBulkhead, StackTimeout};

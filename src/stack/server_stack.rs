@@ -7,6 +7,7 @@ use tower_layer::{Identity, Layer};
 
 use super::description::Description;
 use super::service::{LimitedService, ServerService};
+use super::snapshot::ServerSnapshot;
 use crate::bulkhead::{BulkheadLayer, Queued};
 use crate::correlation::{CorrelationLayer, Server};
 use crate::http::{BodyLimits, EndOfBody, HttpClassifier, HttpLimit};
@@ -51,6 +52,17 @@ impl<W, C: Clone> ServerStack<W, C> {
     #[must_use]
     pub fn bulkhead(&self) -> &BulkheadLayer<Queued, EndOfBody<C>> {
         &self.bulkhead
+    }
+
+    /// What its layers look like now.
+    #[must_use]
+    pub fn snapshot(&self) -> ServerSnapshot {
+        let on = |layer| self.description.has(layer);
+        ServerSnapshot {
+            timeout: on("timeout").then(|| self.timeout.snapshot()),
+            load_shed: on("load_shed").then(|| self.load_shed.snapshot()),
+            bulkhead: on("bulkhead").then(|| self.bulkhead.snapshot()),
+        }
     }
 
     /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.

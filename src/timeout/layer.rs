@@ -6,6 +6,7 @@ use tower_layer::Layer;
 
 use super::cover::HeadOnly;
 use super::service::Timeout;
+use super::snapshot::Snapshot;
 use crate::ConfigError;
 use crate::listeners::Teller;
 use crate::name::origin;
@@ -117,6 +118,14 @@ impl TimeoutLayer {
     /// A layer with more settings.
     pub fn builder() -> TimeoutBuilder {
         TimeoutBuilder::of(Fixed(DEFAULT), HeadOnly)
+    }
+}
+
+impl<P, B> TimeoutLayer<P, B> {
+    /// What it ended.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(self.teller.origin())
     }
 }
 

@@ -50,11 +50,13 @@ mod cover;
 mod future;
 mod layer;
 mod service;
+mod snapshot;
 
 pub use cover::{Answered, Asked, Cover, HeadOnly};
 pub use future::ResponseFuture;
 pub use layer::{Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
 pub use service::Timeout;
+pub use snapshot::Snapshot;
 
 #[cfg(feature = "http")]
 pub(crate) use layer::{DEFAULT, LAYER, check};

@@ -24,13 +24,18 @@ fn an_outcome_of_an_earlier_tenants_call_counts_for_nobody() {
     assert!(circuit.move_out());
     circuit.move_in(settings());
     for outcome in [Outcome::Failure, Outcome::Success] {
-        circuit.record(old, outcome.into(), Time::UNKNOWN);
+        circuit.record(old, outcome.into(), Time::UNKNOWN, None);
     }
-    let snapshot = circuit.snapshot();
+    let snapshot = circuit.look().0;
     assert_eq!((snapshot.state, snapshot.calls), (State::Closed, 0));
     // And who watched the earlier circuit sees its end, not the next one.
     assert!(watcher.has_changed().is_err());
-    circuit.record(admitted(&circuit), Outcome::Failure.into(), Time::UNKNOWN);
+    circuit.record(
+        admitted(&circuit),
+        Outcome::Failure.into(),
+        Time::UNKNOWN,
+        None,
+    );
     assert_eq!(circuit.state(), State::Open);
 }
 
@@ -52,14 +57,14 @@ async fn a_call_of_an_earlier_tenant_does_not_tell_the_time_either() {
                 .expect("a runtime");
             runtime.block_on(async {
                 tokio::time::advance(Duration::from_secs(86_400)).await;
-                circuit.record(old, Outcome::Failure.into(), Time::UNKNOWN);
+                circuit.record(old, Outcome::Failure.into(), Time::UNKNOWN, None);
             });
         });
         ahead.join()
     });
     ahead.expect("no panic");
     let ticket = circuit.admit().expect("closed");
-    circuit.record(ticket, Outcome::Failure.into(), Time::UNKNOWN);
+    circuit.record(ticket, Outcome::Failure.into(), Time::UNKNOWN, None);
     assert_eq!(circuit.state(), State::Open);
     tokio::time::advance(Duration::from_secs(6)).await;
     assert!(matches!(circuit.ask(), Decision::Admit(_)));
@@ -86,11 +91,11 @@ fn nothing_is_lost_between_threads() {
                     } else {
                         Outcome::Success
                     };
-                    circuit.record(admitted(&circuit), outcome.into(), Time::UNKNOWN);
+                    circuit.record(admitted(&circuit), outcome.into(), Time::UNKNOWN, None);
                 }
             });
         }
     });
-    let snapshot = circuit.snapshot();
+    let snapshot = circuit.look().0;
     assert_eq!((snapshot.calls, snapshot.failures), (80_000, 8_000));
 }

@@ -27,6 +27,24 @@ pub enum Mode {
     Off,
 }
 
+impl Mode {
+    /// The name in snake case.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// How a call counts that was dropped before it had a result. The head of a response is one, wherever it is followed to its end: whoever
 /// lets go of a stream did not wait for it in vain, and the call does not count.
 ///

@@ -28,12 +28,12 @@ use std::time::Duration;
 
 pub(crate) use self::{
     config::Config,
-    report::Front,
+    report::{Front, View},
     ticket::{Decision, Ticket},
 };
 pub use self::{
     config::{Mode, OnCancel, Recovery},
-    report::{Cause, Snapshot, State, Transition},
+    report::{Cause, State, Transition},
 };
 use self::{
     half_open::Probes,

@@ -130,35 +130,21 @@ impl Transition {
     }
 }
 
-/// A circuit breaker at one moment.
+/// A circuit breaker at one moment: what its fields mean, its handle's snapshot says.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Snapshot {
-    /// What the breaker does with calls. An open breaker stays open until a call comes after its open
-    /// time.
-    pub state: State,
-    /// Whether it enforces that.
-    pub mode: Mode,
-    /// Calls in the window; in the half-open state, the probes that reported.
-    pub calls: u64,
-    /// How many of them failed.
-    pub failures: u64,
-    /// How many of them were slow, failed or not.
-    pub slow_calls: u64,
-    /// `failures / calls`, if there was a call.
-    pub failure_rate: Option<f64>,
-    /// `slow_calls / calls`, if there was a call.
-    pub slow_call_rate: Option<f64>,
-    /// How many of the latest calls failed in a row.
-    pub consecutive_failures: u64,
-    /// In the open state, the time that is left of it.
-    pub retry_after: Option<Duration>,
-    /// How many recoveries failed since the breaker was last closed. Each made the open time longer.
-    pub failed_recoveries: u32,
-    /// How many times the breaker has opened by itself.
-    pub opened: u64,
-    /// Probes that were let through, have not reported and still may.
-    pub probes_in_flight: u64,
+pub(crate) struct View {
+    pub(crate) state: State,
+    pub(crate) mode: Mode,
+    pub(crate) calls: u64,
+    pub(crate) failures: u64,
+    pub(crate) slow_calls: u64,
+    pub(crate) failure_rate: Option<f64>,
+    pub(crate) slow_call_rate: Option<f64>,
+    pub(crate) consecutive_failures: u64,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) failed_recoveries: u32,
+    pub(crate) opened: u64,
+    pub(crate) probes_in_flight: u64,
 }
 
 /// The little that a caller needs to know in order to do without the breaker itself for a while.
@@ -204,7 +190,7 @@ impl Breaker {
     }
 
     /// The breaker now. Nothing changes its state here: nobody would hear of it.
-    pub(crate) fn snapshot(&mut self, now: Duration) -> Snapshot {
+    pub(crate) fn snapshot(&mut self, now: Duration) -> View {
         let now = self.pass(now);
         self.window.roll(now);
         let counts = self.counts();
@@ -212,7 +198,7 @@ impl Breaker {
             Phase::HalfOpen(probes) => (probes.consecutive_failures(), probes.in_flight(now)),
             _ => (self.consecutive_failures, 0),
         };
-        Snapshot {
+        View {
             state: self.state(),
             mode: self.config.mode,
             calls: counts.calls,

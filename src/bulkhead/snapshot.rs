@@ -1,0 +1,64 @@
+//! What a bulkhead looks like at one moment.
+
+use std::fmt;
+
+use super::places::Places;
+use crate::name::Origin;
+use crate::snapshot::{Outcomes, Rejections};
+
+/// A bulkhead at one moment: see [`snapshot`](crate::snapshot).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// `bulkhead`.
+    pub layer: &'static str,
+    /// The name of the instance.
+    pub name: &'static str,
+    /// How many calls are in flight.
+    pub in_flight: u32,
+    /// How many may be.
+    pub limit: u32,
+    /// How many calls wait in the queue.
+    pub waiting: u32,
+    /// How many may; 0 without a queue.
+    pub queue_limit: u32,
+    /// How the calls went that were let through.
+    pub outcomes: Outcomes,
+    /// What was not let through.
+    pub rejections: Rejections,
+}
+
+impl Snapshot {
+    pub(super) fn of(places: &Places, origin: &'static Origin) -> Self {
+        Self {
+            layer: origin.layer(),
+            name: origin.name(),
+            in_flight: places.in_flight(),
+            limit: places.limit(),
+            waiting: places.waiting(),
+            queue_limit: places.queue_limit(),
+            outcomes: places.tally.outcomes(),
+            rejections: places.listeners.rejected.counts(),
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            layer,
+            name,
+            in_flight,
+            limit,
+            waiting,
+            outcomes,
+            rejections,
+            ..
+        } = self;
+        write!(
+            f,
+            "{layer} {name}: {in_flight} of {limit} in flight, {waiting} waiting; {outcomes}; {rejections}"
+        )
+    }
+}

@@ -1,0 +1,205 @@
+//! What a circuit breaker looks like at one moment.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use super::circuit::Circuit;
+use crate::name::Origin;
+use crate::runtime::Moment;
+use crate::snapshot::{InWords, Latency, Outcomes, Rejections};
+#[cfg(feature = "serde")]
+use crate::snapshot::{as_str, optional_seconds, seconds};
+use crate::{Cause, Mode, State, Transition};
+
+/// So many changes of state are kept.
+const CHANGES: usize = 8;
+
+/// A circuit breaker at one moment: see [`snapshot`](crate::snapshot).
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// `circuit_breaker`.
+    pub layer: &'static str,
+    /// The name of the instance.
+    pub name: &'static str,
+    /// What the breaker does with calls. An open breaker stays open until a call comes after its open
+    /// time.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
+    pub state: State,
+    /// For how long it has been in that state.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "since_seconds", serialize_with = "seconds")
+    )]
+    pub since: Duration,
+    /// Whether it enforces that.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
+    pub mode: Mode,
+    /// Calls in the window; in the half-open state, the probes that reported.
+    pub calls: u64,
+    /// How many of them failed.
+    pub failures: u64,
+    /// How many of them were slow, failed or not.
+    pub slow_calls: u64,
+    /// `failures / calls`, if there was a call.
+    pub failure_rate: Option<f64>,
+    /// `slow_calls / calls`, if there was a call.
+    pub slow_call_rate: Option<f64>,
+    /// How many of the latest calls failed in a row.
+    pub consecutive_failures: u64,
+    /// In the open state, the time that is left of it.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "retry_after_seconds", serialize_with = "optional_seconds")
+    )]
+    pub retry_after: Option<Duration>,
+    /// How many recoveries failed since the breaker was last closed. Each made the open time longer.
+    pub failed_recoveries: u32,
+    /// How many times the breaker has opened by itself.
+    pub opened: u64,
+    /// Probes that were let through, have not reported and still may.
+    pub probes_in_flight: u64,
+    /// How the calls went that were let through, in all states.
+    pub outcomes: Outcomes,
+    /// What was not let through.
+    pub rejections: Rejections,
+    /// How long calls took in the last minute, if any had to wait.
+    pub latency: Option<Latency>,
+    /// The newest eight changes of state, the newest first.
+    pub changes: Vec<Change>,
+}
+
+/// A change of state that is past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Change {
+    /// How long ago it was.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "ago_seconds", serialize_with = "seconds")
+    )]
+    pub ago: Duration,
+    /// The state before.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
+    pub from: State,
+    /// The state after.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
+    pub to: State,
+    /// Why.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
+    pub cause: Cause,
+    /// The calls that the state before had in its window.
+    pub calls: u64,
+    /// How many of them failed.
+    pub failures: u64,
+    /// How many of them were slow, failed or not.
+    pub slow_calls: u64,
+}
+
+impl Snapshot {
+    pub(super) fn of(circuit: &Circuit, origin: &'static Origin) -> Self {
+        let (view, since, changes) = circuit.look();
+        Self {
+            layer: origin.layer(),
+            name: origin.name(),
+            state: view.state,
+            since,
+            mode: view.mode,
+            calls: view.calls,
+            failures: view.failures,
+            slow_calls: view.slow_calls,
+            failure_rate: view.failure_rate,
+            slow_call_rate: view.slow_call_rate,
+            consecutive_failures: view.consecutive_failures,
+            retry_after: view.retry_after,
+            failed_recoveries: view.failed_recoveries,
+            opened: view.opened,
+            probes_in_flight: view.probes_in_flight,
+            outcomes: circuit.tally.outcomes(),
+            rejections: circuit.listeners.rejected.counts(),
+            latency: circuit.latencies.last_minute(Moment::now()),
+            changes,
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = InWords(self.since);
+        write!(
+            f,
+            "{} {}: {} for {since}",
+            self.layer, self.name, self.state
+        )?;
+        if self.mode != Mode::Enforce {
+            write!(f, " ({})", self.mode)?;
+        }
+        if let Some(left) = self.retry_after {
+            write!(f, ", {} left", InWords(left))?;
+        }
+        write!(
+            f,
+            ", {} of {} calls failed, {} slow; {}; {}",
+            self.failures, self.calls, self.slow_calls, self.outcomes, self.rejections
+        )?;
+        if let Some(latency) = &self.latency {
+            write!(f, "; {latency}")?;
+        }
+        if let Some(newest) = self.changes.first() {
+            write!(f, "; {newest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            ago,
+            from,
+            to,
+            cause,
+            ..
+        } = self;
+        write!(f, "{from} -> {to} ({cause}) {} ago", InWords(*ago))
+    }
+}
+
+/// When the circuit changed.
+pub(super) struct History {
+    /// When it began, or last changed.
+    since: Duration,
+    newest: VecDeque<(Duration, Transition)>,
+}
+
+impl History {
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            since: now,
+            newest: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, now: Duration, transition: &Transition) {
+        self.since = now;
+        self.newest.truncate(CHANGES - 1);
+        self.newest.push_front((now, transition.clone()));
+    }
+
+    /// How long ago the last change was, or the beginning, and what changed.
+    pub(super) fn tell(&self, now: Duration) -> (Duration, Vec<Change>) {
+        let changes = self.newest.iter().map(|(at, transition)| Change {
+            ago: now.saturating_sub(*at),
+            from: transition.from,
+            to: transition.to,
+            cause: transition.cause,
+            calls: transition.calls,
+            failures: transition.failures,
+            slow_calls: transition.slow_calls,
+        });
+        (now.saturating_sub(self.since), changes.collect())
+    }
+}

@@ -1,0 +1,65 @@
+//! What a load shedder looks like at one moment.
+
+use std::fmt;
+
+use super::load::Load;
+use crate::name::Origin;
+use crate::runtime::Moment;
+use crate::snapshot::{Latency, Outcomes, Rejections};
+
+/// A load shedder with a limit at one moment: see [`snapshot`](crate::snapshot).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// `load_shed`.
+    pub layer: &'static str,
+    /// The name of the instance.
+    pub name: &'static str,
+    /// How many calls are in flight.
+    pub in_flight: u32,
+    /// How many may be at the moment.
+    pub limit: u32,
+    /// How the calls went that were let through.
+    pub outcomes: Outcomes,
+    /// What was not let through.
+    pub rejections: Rejections,
+    /// How long calls took in the last minute, if any had to wait.
+    pub latency: Option<Latency>,
+}
+
+impl Snapshot {
+    pub(super) fn of(load: &Load, origin: &'static Origin) -> Self {
+        Self {
+            layer: origin.layer(),
+            name: origin.name(),
+            in_flight: load.in_flight(),
+            limit: load.limit(),
+            outcomes: load.tally.outcomes(),
+            rejections: load.listeners.rejected.counts(),
+            latency: load.latencies.last_minute(Moment::now()),
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            layer,
+            name,
+            in_flight,
+            limit,
+            outcomes,
+            rejections,
+            latency,
+        } = self;
+        write!(
+            f,
+            "{layer} {name}: {in_flight} of {limit} in flight; {outcomes}; {rejections}"
+        )?;
+        match latency {
+            Some(latency) => write!(f, "; {latency}"),
+            None => Ok(()),
+        }
+    }
+}
