@@ -1,5 +1,8 @@
 //! What the layers tell: facts, to whoever listens. Nobody here can steer a layer.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -133,7 +136,7 @@ impl Event {
 /// Someone a layer tells what it decides.
 ///
 /// Called in the task of the request, outside of every lock; a panic in it is caught and harms
-/// nothing. What it takes in time, the request takes longer. Any `Fn(&Event)` is one.
+/// nothing. What it takes in time, the request takes longer: for what may block, there is [`Events::listen`]. Any `Fn(&Event)` is one.
 pub trait Observer: Send + Sync {
     /// Something was decided or seen.
     fn observe(&self, event: &Event);
@@ -191,6 +194,46 @@ impl Events {
                 Err(_) => return None,
             }
         }
+    }
+
+    /// Calls a listener with each event, in a thread of its own, where it may take its time: it may block, and no call waits for it. It ends, with the number of events that it
+    /// was too slow for, when the layer and all its services are gone. A panic in the listener is caught, and the next event is told all the same.
+    ///
+    /// ```
+    /// use mainstay::CircuitBreakerLayer;
+    ///
+    /// let layer = CircuitBreakerLayer::new();
+    /// let listening = layer.handle().events().listen(|event| println!("{}: {:?}", event.name(), event.kind()))?;
+    ///
+    /// layer.handle().force_open();
+    /// drop(layer);
+    /// assert_eq!(listening.join().unwrap(), 0);
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread for it.
+    pub fn listen(
+        mut self,
+        mut listener: impl FnMut(&Event) + Send + 'static,
+    ) -> io::Result<JoinHandle<u64>> {
+        let listen = move || {
+            loop {
+                match self.receiver.blocking_recv() {
+                    Ok(event) => {
+                        // Nothing of ours is in it that could be left in pieces.
+                        let _ = catch_unwind(AssertUnwindSafe(|| listener(&event)));
+                    }
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        self.missed = self.missed.saturating_add(missed)
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return self.missed,
+                }
+            }
+        };
+        let name = "mainstay-events".to_owned();
+        thread::Builder::new().name(name).spawn(listen)
     }
 
     /// How many events this subscription was too slow for.

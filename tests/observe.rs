@@ -3,6 +3,7 @@
 mod support;
 
 use std::error::Error as _;
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant as WallClock};
@@ -579,4 +580,30 @@ async fn an_infallible_service_grows_a_rejection_and_nothing_else() {
     let mut service = BulkheadLayer::new(0).layer(inner);
     let rejection: Rejection = service.ready().await.unwrap().call(()).await.unwrap_err();
     assert_eq!(rejection.reason(), Reason::Full);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_blocks_and_panics_holds_up_nothing_and_knows_what_it_missed() {
+    let layer = BulkheadLayer::new(0);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let heard = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&heard);
+    let listening = layer.events().listen(move |event| {
+        assert!(matches!(event.kind(), EventKind::Rejected(_)));
+        // Blocks at the first event, until all calls are over.
+        let _ = wait.recv();
+        assert!(
+            counted.fetch_add(1, Ordering::SeqCst) % 2 == 0,
+            "it may panic"
+        );
+    });
+    let service = layer.layer(service_fn(|()| async { Ok::<_, io::Error>(()) }));
+    for _ in 0..1_000 {
+        assert!(service.clone().oneshot(()).await.is_err());
+    }
+    drop((service, layer, go));
+    let missed = listening.unwrap().join().unwrap();
+    let heard = u64::from(heard.load(Ordering::SeqCst));
+    assert_eq!(heard + missed, 1_000, "{heard} heard, {missed} missed");
+    assert!(heard <= 257, "{heard} heard");
 }
