@@ -58,6 +58,7 @@ impl Case {
 }
 
 /// All cases. Those that are compared stand next to each other, so that they are measured under the same conditions.
+/// A smoke run builds no other programs.
 pub(crate) fn all(smoke: bool) -> Vec<Case> {
     let mut cases = vec![Case::new("bare", calls(Ready, 1, Expect::Answers))];
     let pairs = [

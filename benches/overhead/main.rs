@@ -5,6 +5,8 @@
 //! cargo bench --bench overhead -- --json
 //! ```
 //!
+//! What the features `metrics` and `tracing` cost where nothing is installed is measured with two more programs, which are built first (see `elsewhere`).
+//!
 //! Run by `cargo test`, it makes a few calls of each case only, to see that they do what they should.
 
 mod cases;
