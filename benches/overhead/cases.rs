@@ -6,10 +6,12 @@ use mainstay::{
     BulkheadLayer, CircuitBreakerLayer, Context, CorrelationLayer, Limit, LoadShedLayer,
     RetryLayer, TimeoutLayer, Window,
 };
-use tower::{Layer, Service, ServiceBuilder};
+use tower::Layer;
 
-use crate::services::{Expect, Fails, Message, Ready, Work, Yields, calls};
-use crate::{peers, stacks};
+use crate::sample::Sampled;
+use crate::services::{Expect, Fails, Message, Ready, Work, calls};
+use crate::six_layers::{self, LIMIT, MAX_IN_FLIGHT};
+use crate::{elsewhere, peers, recorded, stacks};
 
 /// The calls in a small count window.
 pub(crate) const WINDOW: u32 = 100;
@@ -17,18 +19,15 @@ pub(crate) const WINDOW: u32 = 100;
 const LARGE: u32 = 100_000;
 /// What a window of time spans.
 pub(crate) const SPAN: Duration = Duration::from_secs(10);
-/// A time limit that no call reaches.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// A call that takes longer is slow; none does.
 pub(crate) const SLOW: Duration = Duration::from_secs(1);
 /// Longer than any run.
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
-pub(crate) const MAX_IN_FLIGHT: u32 = 1_000;
 
 /// Something that is called in a loop.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    pub(crate) work: Work,
+    pub(crate) work: Box<dyn Sampled>,
     /// How many calls may be made in a row.
     pub(crate) most: u64,
     /// The case that it is compared with.
@@ -36,14 +35,19 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn new(name: &'static str, work: Work) -> Self {
-        let (most, peer) = (u64::MAX, None);
+    pub(crate) fn new(name: &'static str, work: impl Sampled + 'static) -> Self {
         Self {
             name,
-            work,
-            most,
-            peer,
+            work: Box::new(work),
+            most: u64::MAX,
+            peer: None,
         }
+    }
+
+    /// It is compared with the case of this name.
+    pub(crate) fn next_to(mut self, peer: &'static str) -> Self {
+        self.peer = Some(peer);
+        self
     }
 
     /// It is another case after more calls in a row than these.
@@ -54,31 +58,29 @@ impl Case {
 }
 
 /// All cases. Those that are compared stand next to each other, so that they are measured under the same conditions.
-pub(crate) fn all() -> Vec<Case> {
+/// A smoke run builds no other programs.
+pub(crate) fn all(smoke: bool) -> Vec<Case> {
     let mut cases = vec![Case::new("bare", calls(Ready, 1, Expect::Answers))];
-    let mut pair = |ours: Case, peer: Case| {
-        let peer_name = Some(peer.name);
-        cases.push(Case {
-            peer: peer_name,
-            ..ours
-        });
-        cases.push(peer);
-    };
-    pair(breaker_count(), peers::resilience_count());
-    pair(breaker_default(), peers::resilience_time());
-    pair(breaker_slow(), peers::resilience_slow());
-    pair(breaker_open(), peers::resilience_open());
-    pair(breaker_large(true), breaker_large(false));
-    pair(bulkhead(), peers::tower_limit());
-    pair(bulkhead_full(), peers::tower_limit_shed_full());
-    pair(timeout(), peers::tower_timeout());
-    pair(load_shed_readiness(), peers::tower_load_shed());
-    pair(load_shed_fixed(), peers::tower_limit_shed());
-    pair(retry(), peers::tower_retry());
-    pair(six_layers(), peers::tower_three());
-    pair(six_layers_yields(), peers::tower_three_yields());
-    for (ours, by_hand) in stacks::pairs().expect("settings are valid") {
-        pair(ours, by_hand);
+    let pairs = [
+        pair(breaker_count(), peers::resilience_count()),
+        pair(breaker_default(), peers::resilience_time()),
+        pair(breaker_slow(), peers::resilience_slow()),
+        pair(breaker_open(), peers::resilience_open()),
+        pair(breaker_large(true), breaker_large(false)),
+        pair(bulkhead(), peers::tower_limit()),
+        pair(bulkhead_full(), peers::tower_limit_shed_full()),
+        pair(timeout(), peers::tower_timeout()),
+        pair(load_shed_readiness(), peers::tower_load_shed()),
+        pair(load_shed_fixed(), peers::tower_limit_shed()),
+        pair(retry(), peers::tower_retry()),
+        [recorded::alone("prometheus"), six_layers_recorded()],
+        pair(six_layers(), peers::tower_three()),
+        pair(six_layers_yields(), peers::tower_three_yields()),
+    ];
+    cases.extend(pairs.into_iter().flatten());
+    cases.extend(stacks::all().expect("settings are valid"));
+    if !smoke {
+        cases.extend(elsewhere::pair());
     }
     cases.extend([
         load_shed_adaptive(),
@@ -88,6 +90,11 @@ pub(crate) fn all() -> Vec<Case> {
         six_layers_client(),
     ]);
     cases
+}
+
+/// One of ours, and what it is compared with.
+pub(crate) fn pair(ours: Case, peer: Case) -> [Case; 2] {
+    [ours.next_to(peer.name), peer]
 }
 
 fn breaker_count() -> Case {
@@ -224,37 +231,19 @@ fn within_context(mut work: Work) -> Work {
     Box::new(move |calls| context.sync_scope(|| work(calls)))
 }
 
-/// Everything by default, around this service.
-macro_rules! six_layers {
-    ($correlation:ident, $inner:expr) => {
-        ServiceBuilder::new()
-            .layer(CorrelationLayer::$correlation())
-            .layer(TimeoutLayer::new(LIMIT))
-            .layer(RetryLayer::new())
-            .layer(CircuitBreakerLayer::new())
-            .layer(BulkheadLayer::new(MAX_IN_FLIGHT))
-            .layer(LoadShedLayer::new(Limit::adaptive()))
-            .service($inner)
-    };
-}
-
 fn six_layers() -> Case {
-    let work = calls(six_layers_service(), Message::WITH_ID, Expect::Answers);
-    Case::new("six_layers", work)
+    Case::new("six_layers", six_layers::ready())
 }
 
-pub(crate) fn six_layers_service() -> impl Service<Message, Future: Send> + Clone + Send + 'static {
-    six_layers!(consumer, Ready)
+fn six_layers_recorded() -> Case {
+    let work = || Ok(six_layers::ready());
+    recorded::case("six_layers_recorded", "six_layers", work).expect("settings are valid")
 }
 
 fn six_layers_yields() -> Case {
-    let service = six_layers!(consumer, Yields);
-    let work = calls(service, Message::WITH_ID, Expect::Answers);
-    Case::new("six_layers_yields", work)
+    Case::new("six_layers_yields", six_layers::yields())
 }
 
 fn six_layers_client() -> Case {
-    let service = six_layers!(client, Ready);
-    let work = calls(service, Message::WITHOUT_ID, Expect::Answers);
-    Case::new("six_layers_client", within_context(work))
+    Case::new("six_layers_client", within_context(six_layers::client()))
 }

@@ -5,15 +5,21 @@
 //! cargo bench --bench overhead -- --json
 //! ```
 //!
+//! What the features `metrics` and `tracing` cost where nothing is installed is measured with two more programs, which are built first (see `elsewhere`).
+//!
 //! Run by `cargo test`, it makes a few calls of each case only, to see that they do what they should.
 
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
+mod elsewhere;
 mod measure;
 mod peers;
+mod recorded;
 mod report;
+mod sample;
 mod services;
+mod six_layers;
 mod stacks;
 mod threads;
 
@@ -53,7 +59,7 @@ fn main() {
     // Entered, not run: the loops must not use up the cooperative budget of a task.
     let _entered = runtime.enter();
 
-    let mut cases = cases::all();
+    let mut cases = cases::all(smoke);
     if let Some(filter) = &args.filter {
         retain(&mut cases, filter);
     }
@@ -80,14 +86,21 @@ fn main() {
 }
 
 fn retain(cases: &mut Vec<cases::Case>, filter: &str) {
-    let peers: Vec<_> = cases
+    let mut wanted: Vec<_> = cases
         .iter()
-        .filter(|case| case.name.contains(filter))
-        .filter_map(|case| case.peer)
+        .map(|case| case.name)
+        .filter(|name| name.contains(filter))
         .collect();
-    cases.retain(|case| case.name.contains(filter) || peers.contains(&case.name));
-    if cases.is_empty() {
+    if wanted.is_empty() {
         let message = format!("no case has a name that contains {filter:?}");
         clap::Error::raw(clap::error::ErrorKind::InvalidValue, message + "\n").exit();
     }
+    // A peer may have one, too.
+    let mut next = 0;
+    while let Some(&name) = wanted.get(next) {
+        let case = cases.iter().find(|case| case.name == name);
+        wanted.extend(case.and_then(|case| case.peer));
+        next += 1;
+    }
+    cases.retain(|case| wanted.contains(&case.name));
 }

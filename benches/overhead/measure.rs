@@ -3,16 +3,13 @@
 //! All cases are measured in every round, those that are compared right after each other, in alternating order. What
 //! disturbs a round disturbs both, and the median over the rounds leaves out what disturbed only one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cases::Case;
 use crate::common::median;
-use crate::services::Work;
 
 /// How long a case runs at a time.
 const SAMPLE: Duration = Duration::from_micros(400);
-/// A case runs so many times in a round, and the fastest counts.
-const SAMPLES: usize = 2;
 /// Calls over which allocations are counted, and the first ones, over which they are not: what a service allocates once is
 /// not a cost of every call.
 const COUNTED: u64 = 200;
@@ -34,7 +31,19 @@ impl Measured {
 }
 
 /// Measures all cases in so many rounds.
-pub(crate) fn run(cases: Vec<Case>, rounds: usize, smoke: bool) -> Vec<Measured> {
+pub(crate) fn run(mut cases: Vec<Case>, rounds: usize, smoke: bool) -> Vec<Measured> {
+    cases.retain_mut(|case| match case.work.prepare() {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("{} is not measured: {error}", case.name);
+            false
+        }
+    });
+    // All on one, and so are the processes that are started from here: another one may be busier, and slower.
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    if let Some(&core) = cores.last() {
+        core_affinity::set_for_current(core);
+    }
     let mut timed: Vec<_> = cases
         .into_iter()
         .map(|case| Timed::new(case, smoke))
@@ -67,22 +76,19 @@ impl Timed {
     }
 
     fn sample(&mut self) {
-        let times = (0..SAMPLES).map(|_| time(&mut self.case.work, self.calls));
-        let fastest = times.min().unwrap_or_default();
-        self.rounds
-            .push(fastest.as_nanos() as f64 / self.calls as f64);
+        let took = self.case.work.time(self.calls);
+        self.rounds.push(took.as_nanos() as f64 / self.calls as f64);
     }
 
     /// Counts the allocations, apart from the timed runs.
     fn finish(mut self) -> Measured {
         let work = &mut self.case.work;
-        work(FIRST);
-        let counted = allocation_counter::measure(|| work(COUNTED));
+        work.count(FIRST);
         Measured {
             name: self.case.name,
             peer: self.case.peer,
             rounds: self.rounds,
-            allocs: counted.count_total as f64 / COUNTED as f64,
+            allocs: work.count(COUNTED) as f64 / COUNTED as f64,
         }
     }
 }
@@ -91,7 +97,7 @@ impl Timed {
 fn calibrate(case: &mut Case) -> u64 {
     let mut calls = 64;
     while calls < case.most {
-        let took = time(&mut case.work, calls);
+        let took = case.work.time(calls);
         if took >= SAMPLE / 2 {
             let per_call = took.as_nanos() as u64 / calls;
             return SAMPLE.as_nanos() as u64 / per_call.max(1);
@@ -99,18 +105,6 @@ fn calibrate(case: &mut Case) -> u64 {
         calls *= 2;
     }
     case.most
-}
-
-/// The counter of allocations looks away, so that it costs those who allocate as little as can be. It cannot be left out of
-/// a program that also counts.
-fn time(work: &mut Work, calls: u64) -> Duration {
-    let mut took = Duration::ZERO;
-    allocation_counter::opt_out(|| {
-        let began = Instant::now();
-        work(calls);
-        took = began.elapsed();
-    });
-    took
 }
 
 /// The ratio of two cases in each round.

@@ -14,8 +14,9 @@ use tower_resilience_circuitbreaker::{
     CircuitBreakerConfigBuilder, CircuitBreakerLayer, SlidingWindowType,
 };
 
-use crate::cases::{Case, LIMIT, LONG, MAX_IN_FLIGHT, SLOW, SPAN, WINDOW};
+use crate::cases::{Case, LONG, SLOW, SPAN, WINDOW};
 use crate::services::{Expect, Fails, Message, Ready, Work, Yields, calls};
+use crate::six_layers::{LIMIT, MAX_IN_FLIGHT};
 
 /// How many calls the peer's window of time holds when it is measured: it walks through all of them at
 /// every call, so the more there are, the worse it looks.

@@ -16,36 +16,34 @@ use mainstay::{
 };
 use tower::{Service, ServiceBuilder};
 
-use crate::cases::Case;
-use crate::services::{Expect, calls};
+use crate::cases::{Case, pair};
+use crate::recorded;
+use crate::services::{Expect, Work, calls};
 
 /// The cases, each before its peer.
-pub(crate) fn pairs() -> Result<[(Case, Case); 2], ConfigError> {
+pub(crate) fn all() -> Result<Vec<Case>, ConfigError> {
     let request = Request::new(Full::<Bytes>::default());
-    let server = resilient::server("orders").build()?.wrap(Server);
+    let server = || -> Result<Work, ConfigError> {
+        let server = resilient::server("orders").build()?.wrap(Server);
+        Ok(calls(server, request.clone(), Expect::Answers))
+    };
     let client = resilient::client("payments").build()?.wrap(Client);
-    Ok([
-        (
-            Case::new(
-                "server_stack",
-                calls(server, request.clone(), Expect::Answers),
-            ),
-            Case::new(
-                "by_hand_server",
-                calls(server_by_hand()?, request.clone(), Expect::Answers),
-            ),
-        ),
-        (
-            Case::new(
-                "client_stack",
-                calls(client, request.clone(), Expect::Answers),
-            ),
-            Case::new(
-                "by_hand_client",
-                calls(client_by_hand()?, request, Expect::Answers),
-            ),
-        ),
-    ])
+    let by_hand = calls(server_by_hand()?, request.clone(), Expect::Answers);
+    let mut cases = vec![recorded::case(
+        "server_stack_recorded",
+        "server_stack",
+        server,
+    )?];
+    cases.extend(pair(
+        Case::new("server_stack", server()?),
+        Case::new("by_hand_server", by_hand),
+    ));
+    let by_hand = calls(client_by_hand()?, request.clone(), Expect::Answers);
+    cases.extend(pair(
+        Case::new("client_stack", calls(client, request, Expect::Answers)),
+        Case::new("by_hand_client", by_hand),
+    ));
+    Ok(cases)
 }
 
 type Message = Request<Full<Bytes>>;

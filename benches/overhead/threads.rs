@@ -13,9 +13,10 @@ use tokio::runtime::Handle;
 use tower::{Layer, Service};
 use tower_resilience_circuitbreaker::CircuitBreakerLayer as PeerLayer;
 
-use crate::cases::{WINDOW, count_breaker, six_layers_service};
+use crate::cases::{WINDOW, count_breaker};
 use crate::common::median;
 use crate::services::{Expect, Message, Ready, Work, calls};
+use crate::six_layers;
 
 /// How long the threads run at a time.
 const LAP: Duration = Duration::from_millis(4);
@@ -72,7 +73,7 @@ fn contests() -> Vec<Contest> {
         Contest::new("tower_resilience_two_threads/one", peer.layer(Ready), 1),
         Contest::new(
             "six_layers_two_threads/one",
-            six_layers_service(),
+            six_layers::service(),
             Message::WITH_ID,
         ),
     ]
