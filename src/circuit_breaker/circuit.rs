@@ -5,7 +5,7 @@
 //! the lock brings the machine up to date first: all successes counted since are credited to it. The machine says for how
 //! long that is exact (see `Breaker::front`): as long as no success can trip a rule, and until the current bucket of a window of time ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct Circuit {
     open_until: AtomicU64,
     /// Calls longer than so many nanoseconds are slow.
     slow: AtomicU64,
+    /// It is not switched off.
+    measures: AtomicBool,
     pub(crate) listeners: Listeners,
     /// Its plain successes are those that the breaker is credited with.
     pub(super) tally: Tally,
@@ -86,6 +88,7 @@ impl Resident for Circuit {
             bucket_ends: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
             slow: AtomicU64::new(NEVER_SLOW),
+            measures: AtomicBool::new(false),
             listeners: Listeners::vacant(),
             tally: Tally::new(),
             latencies: Latencies::new(),
@@ -108,6 +111,7 @@ impl Resident for Circuit {
         self.tally.reset();
         self.latencies.reset();
         let is_on = config.mode != Mode::Off;
+        self.measures.store(is_on, Ordering::Relaxed);
         let mut machine = self.lock();
         let breaker = Breaker::new(config, now()).following(&machine.breaker);
         let front = breaker.front();
@@ -145,6 +149,12 @@ impl Circuit {
     #[inline]
     pub(crate) fn times(&self) -> bool {
         self.slow.load(Ordering::Relaxed) != NEVER_SLOW
+    }
+
+    /// Whether a call that has to wait is timed.
+    #[inline]
+    pub(crate) fn measures(&self) -> bool {
+        self.measures.load(Ordering::Relaxed)
     }
 
     /// Whether a call would be rejected now: known without the lock, and so not of every state.

@@ -29,6 +29,8 @@ const SAMPLES: u32 = 640;
 /// So many calls, and so much time, say how many will come in a second: nobody pays for the first of those.
 const MANY: u32 = 1_024;
 const SOON: Duration = Duration::from_millis(5);
+/// Almost every call is skipped, for good.
+const NO_SAMPLE: u32 = u32::MAX;
 /// At most every so many calls are skipped between two samples.
 const SPARSEST: u32 = 256;
 
@@ -119,7 +121,9 @@ impl Resident for Load {
             .store(moving.limit.limit().min(MOST_CALLS), Ordering::Relaxed);
         self.moves
             .store(settings.limit.is_adaptive(), Ordering::Relaxed);
-        self.skip.store(0, Ordering::Relaxed);
+        let lets_all_through = self.limit() == MOST_CALLS;
+        let skip = if lets_all_through { NO_SAMPLE } else { 0 };
+        self.skip.store(skip, Ordering::Relaxed);
         let patience = match settings.on_cancel {
             OnCancel::Ignore => u64::MAX,
             OnCancel::FailureAfter(after) => nanos(after),
@@ -130,7 +134,7 @@ impl Resident for Load {
         self.tally.reset();
         self.latencies.reset();
         let since = generation(word).into();
-        let is_on = self.limit() < MOST_CALLS;
+        let is_on = !lets_all_through;
         self.listeners
             .move_in(since, settings.origin, settings.observer, is_on);
     }
@@ -191,8 +195,8 @@ impl Load {
                 return None;
             }
             let next = if number(word) == ADMISSIONS {
-                // The count begins again, and must not run over into the generation.
-                word - u64::from(ADMISSIONS) * ADMISSION + CALL
+                // The count begins again, and must not run over into the generation. It is never 0, which would be a sample whatever is skipped.
+                word - u64::from(ADMISSIONS - 1) * ADMISSION + CALL
             } else {
                 word + ADMISSION + CALL
             };
@@ -237,7 +241,10 @@ impl Load {
     /// Thinks over how many calls to skip, where nothing else is asked of a sample.
     pub(crate) fn skip(&self, admitted: Admitted, now: Duration) {
         let word = self.word.load(Ordering::Relaxed);
-        if admitted.sample && generation(word) == admitted.generation {
+        if self.skip.load(Ordering::Relaxed) != NO_SAMPLE
+            && admitted.sample
+            && generation(word) == admitted.generation
+        {
             let mut moving = self.lock();
             self.adapt_sampling(&mut moving, now, number(word));
         }

@@ -55,14 +55,14 @@ impl Keeper for Load {
         }
         self.tell(admitted.stamp(), || EventKind::Settled {
             outcome: verdict.outcome(),
-            latency: time.is_known().then(|| time.ran()),
+            latency: time.has_waited().then(|| time.ran()),
         });
     }
 
     #[inline]
     fn wait(&self, time: &mut Time) {
         *time = time.waiting();
-        if !time.is_known() {
+        if !time.is_known() && self.moves() {
             *time = Time::since(Moment::now());
         }
     }

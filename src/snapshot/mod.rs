@@ -49,6 +49,9 @@ pub(crate) use write::{as_str, counts, optional_seconds, seconds};
 
 use crate::Reason;
 
+/// The benchmark compares with a build that has none.
+pub(crate) const KEPT: bool = !cfg!(mainstay_without_snapshots);
+
 /// How calls went that were let through and are over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Outcomes, Rejections};
+use super::{KEPT, Outcomes, Rejections};
 use crate::striped::Striped;
 use crate::{Outcome, Reason};
 
@@ -34,6 +34,9 @@ impl Tally {
 
     #[inline]
     pub(crate) fn settled(&self, outcome: Outcome) {
+        if !KEPT {
+            return;
+        }
         if outcome == Outcome::Success {
             self.plain.bump();
         } else {
