@@ -20,7 +20,8 @@ use crate::policy::breaker::{
 };
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos, random};
-use crate::snapshot::{Latencies, Tally};
+use crate::snapshot::{Latencies, Outcomes, Tally};
+use crate::striped::Striped;
 use crate::time::Time;
 use crate::{Outcome, Verdict};
 
@@ -50,8 +51,9 @@ pub struct Circuit {
     /// It is not switched off.
     measures: AtomicBool,
     pub(crate) listeners: Listeners,
-    /// Its plain successes are those that the breaker is credited with.
-    pub(super) tally: Tally,
+    /// Plain successes, of all epochs.
+    successes: Striped,
+    tally: Tally,
     pub(super) latencies: Latencies,
     machine: Mutex<Machine>,
 }
@@ -60,8 +62,9 @@ struct Machine {
     breaker: Breaker,
     /// How many of the counted successes the breaker knows of, or never will.
     credited: u64,
-    /// The first epoch of this circuit.
+    /// The first epoch of this circuit, and how many successes had been counted before.
     since: u64,
+    before: u64,
     history: History,
     state: watch::Sender<State>,
 }
@@ -90,11 +93,13 @@ impl Resident for Circuit {
             slow: AtomicU64::new(NEVER_SLOW),
             measures: AtomicBool::new(false),
             listeners: Listeners::vacant(),
+            successes: Striped::new(),
             tally: Tally::new(),
             latencies: Latencies::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
                 since: 0,
+                before: 0,
                 history: History::new(now()),
                 state: watch::Sender::new(breaker.state()),
                 breaker,
@@ -115,9 +120,11 @@ impl Resident for Circuit {
         let mut machine = self.lock();
         let breaker = Breaker::new(config, now()).following(&machine.breaker);
         let front = breaker.front();
+        let before = self.successes.sum();
         *machine = Machine {
-            credited: self.tally.plain.sum(),
+            credited: before,
             since: front.epoch,
+            before,
             history: History::new(now()),
             // The watchers of the last circuit see the end of it.
             state: watch::Sender::new(breaker.state()),
@@ -220,7 +227,7 @@ impl Circuit {
                 || now.unwrap_or_else(|| time.now()).to_bits()
                     < self.bucket_ends.load(Ordering::Relaxed);
             if fast && exact {
-                self.tally.plain.bump();
+                self.successes.bump();
                 return;
             }
         }
@@ -259,6 +266,13 @@ impl Circuit {
         self.lock().breaker.state()
     }
 
+    /// How its calls went.
+    pub(super) fn outcomes(&self) -> Outcomes {
+        let before = self.lock().before;
+        self.tally
+            .with_plain(self.successes.sum().wrapping_sub(before))
+    }
+
     /// The breaker as it is, how long it has been in its state, and its newest changes.
     pub(super) fn look(&self) -> (View, Duration, Vec<Change>) {
         let view = self.with(|breaker, now| (breaker.snapshot(now), None));
@@ -295,7 +309,7 @@ impl Circuit {
         now: Duration,
         act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>),
     ) -> R {
-        let counted = self.tally.plain.sum();
+        let counted = self.successes.sum();
         let news = counted.wrapping_sub(machine.credited);
         machine.breaker.credit(news);
         machine.credited = counted;
@@ -304,7 +318,7 @@ impl Circuit {
         let epoch = machine.breaker.front().epoch;
         if transition.is_some() {
             // What was counted meanwhile belongs to the state that is over.
-            machine.credited = self.tally.plain.sum();
+            machine.credited = self.successes.sum();
         }
         if let Some(transition) = &transition {
             machine.history.add(now, transition);
