@@ -14,6 +14,7 @@ RATIOS = {
     "six_layers/tower_three",
     "six_layers/without_features",
     "six_layers_recorded/six_layers",
+    "six_layers_yields/without_snapshots",
     "server_stack/by_hand",
     "client_stack/by_hand",
     "breaker_two_threads/one",

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::Verdict;
 use crate::guarded::Guard;
 use crate::meter::{Handles, Meter};
 use crate::track::{CANCELLED, FAILED, Settle};
+use crate::{Outcome, Verdict};
 
 /// The state of a layer that keeps something for each of its calls.
 pub trait Keeper: Sync + 'static {
@@ -17,6 +17,10 @@ pub trait Keeper: Sync + 'static {
 
     /// The metrics of the layer.
     fn meter(&self) -> Meter;
+
+    /// A call is over that was no success.
+    #[cold]
+    fn ended(&self, _number: u64, _outcome: Outcome) {}
 
     /// The outcome is known.
     fn settle(&self, call: &Self::Call, number: u64, verdict: Verdict);
@@ -61,12 +65,16 @@ const SETTLED: u64 = 1;
 const ENTERED: u64 = 1 << 1;
 /// The gauge of calls in flight has been told of it.
 const COUNTED: u64 = 1 << 2;
-const METER: u32 = 3;
+/// The outcome, where it is no success.
+const FAILURE: u64 = 1 << 3;
+const IGNORED: u64 = 2 << 3;
+const WAS_CANCELLED: u64 = 3 << 3;
+const METER: u32 = 5;
 const METERS: u64 = u32::MAX as u64;
 const NUMBER: u32 = METER + 32;
 
 impl Progress {
-    /// User code is running. The number has 29 bits.
+    /// User code is running. The number has 27 bits.
     #[inline]
     const fn new(number: u64) -> Self {
         debug_assert!(number < 1 << (u64::BITS - NUMBER));
@@ -117,18 +125,36 @@ impl Progress {
         self.0 & SETTLED != 0
     }
 
-    /// It is settled, and that is all that there is to tell.
+    /// A success, and that is all that there is to tell.
     #[inline]
     const fn is_plain(self) -> bool {
-        self.0 & (SETTLED | COUNTED) == SETTLED
+        self.0 & (SETTLED | COUNTED | WAS_CANCELLED) == SETTLED
     }
 
     /// Whether it was not settled before.
     #[inline]
-    const fn settle(&mut self) -> bool {
+    const fn settle(&mut self, outcome: Outcome) -> bool {
         let first = self.0 & SETTLED == 0;
-        self.0 |= SETTLED;
+        if first {
+            self.0 |= SETTLED
+                | match outcome {
+                    Outcome::Success => 0,
+                    Outcome::Failure => FAILURE,
+                    Outcome::Ignored => IGNORED,
+                    Outcome::Cancelled => WAS_CANCELLED,
+                };
+        }
         first
+    }
+
+    /// What it was settled as.
+    const fn outcome(self) -> Outcome {
+        match self.0 & WAS_CANCELLED {
+            FAILURE => Outcome::Failure,
+            IGNORED => Outcome::Ignored,
+            WAS_CANCELLED => Outcome::Cancelled,
+            _ => Outcome::Success,
+        }
     }
 }
 
@@ -164,7 +190,7 @@ impl<K: Keeper, T> Settle for Hold<K, T> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&mut self, verdict: Verdict) {
         let kept = &mut self.kept;
-        if kept.progress.settle() {
+        if kept.progress.settle(verdict.outcome()) {
             let number = kept.progress.number();
             kept.keeper.settle(&kept.call, number, verdict);
         }
@@ -238,13 +264,18 @@ fn end<K: Keeper>(keeper: &K, call: &K::Call, progress: Progress) {
 #[inline(never)]
 fn end_slowly<K: Keeper>(keeper: &K, call: &K::Call, progress: Progress) {
     progress.is_over();
-    if progress.is_settled() {
-        return;
-    }
-    if progress.is_entered() {
-        keeper.settle(call, progress.number(), FAILED);
+    let number = progress.number();
+    let outcome = if progress.is_settled() {
+        progress.outcome()
+    } else if progress.is_entered() {
+        keeper.settle(call, number, FAILED);
+        Outcome::Failure
     } else {
-        keeper.cancel(call, progress.number());
+        keeper.cancel(call, number);
+        Outcome::Cancelled
+    };
+    if outcome != Outcome::Success {
+        keeper.ended(number, outcome);
     }
 }
 
@@ -279,7 +310,7 @@ impl Held {
     /// Says how the call went. Only the first verdict counts.
     #[inline]
     pub fn settle(&mut self, verdict: Verdict) {
-        if self.progress.settle() {
+        if self.progress.settle(verdict.outcome()) {
             let number = self.progress.number();
             self.keeper.settle(self.call, number, verdict);
         }

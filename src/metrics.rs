@@ -30,7 +30,7 @@
 //! |---|---|---|---|---|
 //! | `mainstay_calls_total` | counter | circuit breaker, bulkhead, load shed | `outcome`: `success`, `failure`, `ignored`, `cancelled` | calls that were let through and are over |
 //! | `mainstay_calls_in_flight` | gauge | the same | | calls that are not over |
-//! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | up to the head of the response, or until the call was given up; calls that never had to wait may be missing |
+//! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | up to the head of the response, or until the call was given up; of calls that had to wait |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
 //! | `mainstay_limit` | gauge | bulkhead, load shed | | calls that may be in flight |
 //! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |

@@ -23,7 +23,7 @@ pub struct Event {
 pub enum EventKind {
     /// A call was rejected.
     Rejected(Rejection),
-    /// A call ended. `latency` is there where the layer takes the time of its calls.
+    /// A call ended. `latency` is there where the layer takes the time of its calls, and the call had to wait.
     Settled {
         /// How it went.
         outcome: Outcome,

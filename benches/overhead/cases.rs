@@ -80,7 +80,7 @@ pub(crate) fn all(smoke: bool) -> Vec<Case> {
     cases.extend(pairs.into_iter().flatten());
     cases.extend(stacks::all().expect("settings are valid"));
     if !smoke {
-        cases.extend(elsewhere::pair());
+        cases.extend(elsewhere::pairs());
     }
     cases.extend([
         load_shed_adaptive(),

@@ -1,5 +1,5 @@
-//! The six layers with metrics and tracing compiled in and nothing installed, next to the same without: in two programs, because in one a crate is there only
-//! once, with the features that anybody asked for. They differ in nothing else, and run in turn with the cases of this program.
+//! The six layers with metrics and tracing compiled in and nothing installed, next to the same without; and with snapshots next to the same without. In programs of their own,
+//! because in one a crate is there only once, with the features that anybody asked for. The two of a pair differ in nothing else, and run in turn with the cases of this program.
 
 use std::env;
 use std::fs;
@@ -21,18 +21,33 @@ const ROUNDS: u32 = 10;
 const WARM: Duration = Duration::from_millis(100);
 const WARM_CALLS: u64 = 4_000;
 
-/// The case with the features, to be compared with that without.
-pub(crate) fn pair() -> [Case; 2] {
-    let without = "six_layers_without_features";
+/// The cases with the features and with snapshots, to be compared with those without. Only calls that have to wait have a latency.
+pub(crate) fn pairs() -> [Case; 4] {
+    let features = "six_layers_without_features";
+    let snapshots = "six_layers_yields_without_snapshots";
+    let observed = ("observed", "");
     [
-        Case::new("six_layers_features", Elsewhere::new("observed")).next_to(without),
-        Case::new(without, Elsewhere::new("")),
+        Case::new("six_layers_features", Elsewhere::new(observed, "ready")).next_to(features),
+        Case::new(features, Elsewhere::new(("", ""), "ready")),
+        Case::new(
+            "six_layers_yields_snapshots",
+            Elsewhere::new(observed, "yields"),
+        )
+        .next_to(snapshots),
+        Case::new(
+            snapshots,
+            Elsewhere::new(("observed", "mainstay_without_snapshots"), "yields"),
+        ),
     ]
 }
 
+/// A feature of the package, and a `cfg`; or none.
+type Build = (&'static str, &'static str);
+
 /// A case in another process.
 struct Elsewhere {
-    features: &'static str,
+    build: Build,
+    service: &'static str,
     program: PathBuf,
     running: Option<Running>,
 }
@@ -44,9 +59,10 @@ struct Running {
 }
 
 impl Elsewhere {
-    fn new(features: &'static str) -> Self {
+    fn new(build: Build, service: &'static str) -> Self {
         Self {
-            features,
+            build,
+            service,
             program: PathBuf::new(),
             running: None,
         }
@@ -56,7 +72,7 @@ impl Elsewhere {
         self.running.take_if(|running| running.rounds == ROUNDS);
         let running = match &mut self.running {
             Some(running) => running,
-            none => none.insert(Running::start(&self.program)?),
+            none => none.insert(Running::start(&self.program, self.service)?),
         };
         running.rounds += 1;
         running.ask(what, calls)
@@ -65,7 +81,7 @@ impl Elsewhere {
 
 impl Sampled for Elsewhere {
     fn prepare(&mut self) -> io::Result<()> {
-        self.program = build(self.features)?;
+        self.program = build(self.build, self.service)?;
         Ok(())
     }
 
@@ -79,10 +95,11 @@ impl Sampled for Elsewhere {
 }
 
 impl Running {
-    fn start(program: &Path) -> io::Result<Self> {
+    fn start(program: &Path, service: &str) -> io::Result<Self> {
         let copy = program.with_extension(format!("copy{}", env::consts::EXE_SUFFIX));
         fs::copy(program, &copy)?;
         let mut child = Command::new(copy)
+            .arg(service)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -116,16 +133,26 @@ impl Drop for Running {
 }
 
 /// Builds a program as this one was built, with the versions of the same `Cargo.lock`, and says where it is.
-fn build(features: &str) -> io::Result<PathBuf> {
+fn build((feature, cfg): Build, service: &str) -> io::Result<PathBuf> {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let target = tmp.parent().unwrap_or(tmp);
+    let mut flags = env::var("RUSTFLAGS").unwrap_or_default();
+    // With other flags everything is built anew, and should not be in the way of the next build.
+    let target = if cfg.is_empty() {
+        target.to_owned()
+    } else {
+        flags += &format!(" --cfg {cfg}");
+        tmp.join(cfg)
+    };
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--profile", "bench"])
-        .args(["--package", PACKAGE, "--features", features])
+        .args(["--package", PACKAGE, "--features", feature])
         // Whatever it needs, this program needed, too.
         .args(["--offline", "--locked"])
         .args(["--message-format", "json-render-diagnostics"])
         .arg("--target-dir")
-        .arg(tmp.parent().unwrap_or(tmp))
+        .arg(target)
+        .envs((!cfg.is_empty()).then(|| ("RUSTFLAGS", flags.trim())))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stderr(Stdio::inherit())
         .output()?;
@@ -136,12 +163,8 @@ fn build(features: &str) -> io::Result<PathBuf> {
         .filter(|_| output.status.success())
         .ok_or_else(|| io::Error::other(format!("{PACKAGE} was not built")))?;
     // The next one that is built is put in the same place.
-    let features = if features.is_empty() {
-        "plain"
-    } else {
-        features
-    };
-    let kept = tmp.join(format!("{PACKAGE}-{features}{}", env::consts::EXE_SUFFIX));
+    let name = [PACKAGE, service, feature, cfg].join("-");
+    let kept = tmp.join(format!("{name}{}", env::consts::EXE_SUFFIX));
     fs::copy(program, &kept)?;
     Ok(kept)
 }

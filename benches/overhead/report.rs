@@ -36,6 +36,10 @@ const RATIOS: &[(&str, &str)] = &[
     ("six_layers_yields/tower_three_yields", "six_layers_yields"),
     ("six_layers_recorded/six_layers", "six_layers_recorded"),
     ("six_layers/without_features", "six_layers_features"),
+    (
+        "six_layers_yields/without_snapshots",
+        "six_layers_yields_snapshots",
+    ),
     ("server_stack/by_hand", "server_stack"),
     ("client_stack/by_hand", "client_stack"),
     (
@@ -57,6 +61,9 @@ const AT_MOST: &[(&str, f64)] = &[
 ];
 /// tower's load shedder does next to nothing, so that a ratio to it says little.
 const LOAD_SHED_NS: f64 = 3.0;
+/// What a layer may take that keeps a histogram of the last minute, and what else a snapshot tells; two of the six do.
+const SNAPSHOT_NS: f64 = 20.0;
+const KEEPERS: f64 = 2.0;
 /// How the names of others begin.
 const OTHERS: [&str; 3] = ["tower", "by_hand", "prometheus"];
 /// The part of the rounds that a spread leaves out at each end.
@@ -196,6 +203,13 @@ impl Report {
         if let Some((_, more)) = self.case("load_shed").and_then(|case| self.to_peer(case)) {
             let target = format!("load_shed at most {LOAD_SHED_NS} ns more than tower's");
             row(target, format!("{more:.1} ns"), more <= LOAD_SHED_NS);
+        }
+        let snapshots = self.case("six_layers_yields_snapshots");
+        if let Some((_, more)) = snapshots.and_then(|case| self.to_peer(case)) {
+            let target =
+                format!("snapshots at most {SNAPSHOT_NS} ns for each layer with a histogram");
+            let each = more / KEEPERS;
+            row(target, format!("{each:.1} ns"), each <= SNAPSHOT_NS);
         }
         let allocating: Vec<_> = self
             .cases

@@ -14,24 +14,27 @@ use std::task::{Context, Poll, Waker};
 
 use super::layer::Settings;
 use super::service::Place;
-use crate::Verdict;
 use crate::hold::Keeper;
 use crate::listeners::{Listeners, Tells};
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::pool::{Pool, Resident};
-use crate::snapshot::Tally;
+use crate::snapshot::{Outcomes, Tally};
+use crate::{Outcome, Verdict};
 
 /// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
-/// One call waiting, in the next 20.
-const WAITER: u64 = 1 << 24;
+/// One admission, in the next 19, where the count wraps.
+const ADMISSION: u64 = 1 << 24;
+/// Somebody waits.
+const WAITS: u64 = 1 << 43;
 /// One generation, in the highest 20.
 const GENERATION: u64 = 1 << 44;
 
 /// The most calls that can be counted in flight, and waiting.
 pub(crate) const MOST_CALLS: u32 = (1 << 24) - 1;
 pub(crate) const MOST_WAITERS: u32 = (1 << 20) - 1;
+const ADMISSIONS: u64 = (1 << 19) - 1;
 const LAST_GENERATION: u32 = (1 << 20) - 1;
 
 #[allow(
@@ -39,13 +42,13 @@ const LAST_GENERATION: u32 = (1 << 20) - 1;
     reason = "nobody outside can get hold of one"
 )]
 pub struct Places {
-    /// The generation, how many calls wait, and how many are in flight.
+    /// The generation, whether any call waits, how many were ever admitted, and how many are in flight.
     word: AtomicU64,
     limit: AtomicU32,
     queue_limit: AtomicU32,
     queue: Mutex<Queue>,
     pub(crate) listeners: Listeners,
-    pub(super) tally: Tally,
+    tally: Tally,
 }
 
 /// The generation that a place belongs to; whoever holds a place shows it when giving the place back.
@@ -69,6 +72,10 @@ impl Generation {
 struct Queue {
     next: u64,
     waiting: BTreeMap<u64, Waker>,
+    /// How often the count of admissions began again.
+    begun_again: u64,
+    /// Of how many admissions nothing came: whoever was handed the place had gone.
+    unused: u64,
 }
 
 /// The number of a waiting call.
@@ -84,11 +91,20 @@ pub(crate) enum Taken {
 }
 
 const fn in_flight(word: u64) -> u32 {
-    (word & (WAITER - 1)) as u32
+    (word & (ADMISSION - 1)) as u32
 }
 
-const fn waiting(word: u64) -> u32 {
-    ((word & (GENERATION - 1)) >> 24) as u32
+const fn admissions(word: u64) -> u64 {
+    (word & (WAITS - 1)) >> 24
+}
+
+/// One more admission; whether the count begins again.
+const fn admit(word: u64) -> (u64, bool) {
+    if admissions(word) == ADMISSIONS {
+        (word - ADMISSIONS * ADMISSION, true)
+    } else {
+        (word + ADMISSION, false)
+    }
 }
 
 const fn generation(word: u64) -> Generation {
@@ -111,6 +127,8 @@ impl Resident for Places {
             queue: Mutex::new(Queue {
                 next: 0,
                 waiting: BTreeMap::new(),
+                begun_again: 0,
+                unused: 0,
             }),
             listeners: Listeners::vacant(),
             tally: Tally::new(),
@@ -123,6 +141,9 @@ impl Resident for Places {
         self.queue_limit
             .store(settings.queue.min(MOST_WAITERS), Ordering::Relaxed);
         self.tally.reset();
+        let mut queue = self.lock();
+        (queue.begun_again, queue.unused) = (0, 0);
+        drop(queue);
         let since = generation(self.word.load(Ordering::Relaxed)).stamp();
         self.listeners.move_in(
             since,
@@ -158,7 +179,7 @@ impl Places {
     }
 
     pub(crate) fn waiting(&self) -> u32 {
-        waiting(self.word.load(Ordering::Relaxed))
+        u32::try_from(self.lock().waiting.len()).unwrap_or(u32::MAX)
     }
 
     #[inline]
@@ -176,14 +197,42 @@ impl Places {
             if in_flight(word) >= limit {
                 return None;
             }
+            if admissions(word) == ADMISSIONS {
+                return self.take_anew();
+            }
             // Taking first and giving back when it was one too many would reject others for nothing.
             match self.word.compare_exchange_weak(
                 word,
-                word + CALL,
+                word + ADMISSION + CALL,
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Some(generation(word)),
+                Err(current) => word = current,
+            }
+        }
+    }
+
+    /// The count of admissions begins again: once in half a million calls.
+    #[cold]
+    fn take_anew(&self) -> Option<Generation> {
+        let mut queue = self.lock();
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            if in_flight(word) >= self.limit() {
+                return None;
+            }
+            let (next, begins) = admit(word);
+            match self.word.compare_exchange_weak(
+                word,
+                next + CALL,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    queue.begun_again += u64::from(begins);
+                    return Some(generation(word));
+                }
                 Err(current) => word = current,
             }
         }
@@ -197,10 +246,11 @@ impl Places {
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let (next, taken) = if in_flight(word) < self.limit() {
-                (word + CALL, Taken::Place(generation(word)))
-            } else if waiting(word) < self.queue_limit() {
-                (word + WAITER, Taken::Waiting(Number(queue.next)))
+            let (next, begins, taken) = if in_flight(word) < self.limit() {
+                let (next, begins) = admit(word);
+                (next + CALL, begins, Taken::Place(generation(word)))
+            } else if (queue.waiting.len() as u64) < self.queue_limit().into() {
+                (word | WAITS, false, Taken::Waiting(Number(queue.next)))
             } else {
                 return Taken::Full;
             };
@@ -210,6 +260,7 @@ impl Places {
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
             {
                 Ok(_) => {
+                    queue.begun_again += u64::from(begins);
                     if let (Taken::Waiting(Number(number)), Some(waker)) = (&taken, own.take()) {
                         queue.next = number.wrapping_add(1);
                         queue.waiting.insert(*number, waker);
@@ -236,12 +287,12 @@ impl Places {
     pub(crate) fn leave(&self, number: Number) {
         let mut queue = self.lock();
         let waker = queue.waiting.remove(&number.0);
-        if waker.is_some() {
-            self.word.fetch_sub(WAITER, Ordering::Relaxed);
+        if waker.is_some() && queue.waiting.is_empty() {
+            self.word.fetch_and(!WAITS, Ordering::Relaxed);
         }
         drop(queue);
         if waker.is_none() {
-            self.give_back(generation(self.word.load(Ordering::Relaxed)));
+            self.give_back_unused(generation(self.word.load(Ordering::Relaxed)));
         }
     }
 
@@ -249,7 +300,7 @@ impl Places {
     #[inline]
     pub(crate) fn give_back(&self, held: Generation) {
         let mut word = self.word.load(Ordering::Relaxed);
-        while waiting(word) == 0 {
+        while word & WAITS == 0 {
             if generation(word) != held {
                 return;
             }
@@ -264,6 +315,24 @@ impl Places {
             }
         }
         self.hand_over(held);
+    }
+
+    /// The same for a place of which nothing came.
+    #[cold]
+    pub(crate) fn give_back_unused(&self, held: Generation) {
+        self.lock().unused += 1;
+        self.give_back(held);
+    }
+
+    /// How the calls went that are over.
+    pub(super) fn outcomes(&self) -> Outcomes {
+        let queue = self.lock();
+        let word = self.word.load(Ordering::Relaxed);
+        let before = queue.begun_again * (ADMISSIONS + 1);
+        let not_over = queue.unused + u64::from(in_flight(word));
+        drop(queue);
+        let admitted = before + admissions(word);
+        self.tally.of_all(admitted.saturating_sub(not_over))
     }
 
     /// A place that was taken, for the call that now begins.
@@ -284,7 +353,20 @@ impl Places {
             return self.give_back(held);
         };
         // The place stays taken, by the one who waited.
-        self.word.fetch_sub(WAITER, Ordering::AcqRel);
+        let last = queue.waiting.is_empty();
+        let mut word = self.word.load(Ordering::Relaxed);
+        let begins = loop {
+            let (admitted, begins) = admit(word);
+            let next = if last { admitted & !WAITS } else { admitted };
+            match self
+                .word
+                .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => break begins,
+                Err(current) => word = current,
+            }
+        };
+        queue.begun_again += u64::from(begins);
         drop(queue);
         waker.wake();
     }
@@ -315,13 +397,16 @@ impl Keeper for Places {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, _: &(), stamp: u64, verdict: Verdict) {
-        if self.listeners.is_theirs(stamp) {
-            self.tally.settled(verdict.outcome());
-        }
         self.tell(stamp, || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
         });
+    }
+
+    fn ended(&self, stamp: u64, outcome: Outcome) {
+        if self.listeners.is_theirs(stamp) {
+            self.tally.told(outcome);
+        }
     }
 
     #[inline]

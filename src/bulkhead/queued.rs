@@ -179,7 +179,7 @@ impl Drop for Turn {
                 self.places.leave(number);
                 self.left_queue();
             }
-            Stage::HasPlace(generation) => self.places.give_back(generation),
+            Stage::HasPlace(generation) => self.places.give_back_unused(generation),
         }
     }
 }

@@ -38,7 +38,7 @@ impl Snapshot {
             limit: places.limit(),
             waiting: places.waiting(),
             queue_limit: places.queue_limit(),
-            outcomes: places.tally.outcomes(),
+            outcomes: places.outcomes(),
             rejections: places.listeners.rejected.counts(),
         }
     }

@@ -64,7 +64,7 @@ impl Keeper for Circuit {
     #[inline]
     fn wait(&self, call: &mut Admitted) {
         call.time = call.time.waiting();
-        if !call.time.is_known() {
+        if !call.time.is_known() && self.measures() {
             call.time = Time::since(Moment::now());
         }
     }
@@ -104,7 +104,7 @@ impl Circuit {
         self.record(call.ticket, verdict, counts_as.unwrap_or(time), now);
         Tells::tell(self, call.ticket.epoch(), || EventKind::Settled {
             outcome: verdict.outcome(),
-            latency: time.is_known().then(|| time.ran()),
+            latency: time.has_waited().then(|| time.ran()),
         });
     }
 }

@@ -5,7 +5,7 @@
 //! the lock brings the machine up to date first: all successes counted since are credited to it. The machine says for how
 //! long that is exact (see `Breaker::front`): as long as no success can trip a rule, and until the current bucket of a window of time ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use crate::policy::breaker::{
 };
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos, random};
-use crate::snapshot::{Latencies, Tally};
+use crate::snapshot::{Latencies, Outcomes, Tally};
+use crate::striped::Striped;
 use crate::time::Time;
 use crate::{Outcome, Verdict};
 
@@ -47,9 +48,12 @@ pub struct Circuit {
     open_until: AtomicU64,
     /// Calls longer than so many nanoseconds are slow.
     slow: AtomicU64,
+    /// It is not switched off.
+    measures: AtomicBool,
     pub(crate) listeners: Listeners,
-    /// Its plain successes are those that the breaker is credited with.
-    pub(super) tally: Tally,
+    /// Plain successes, of all epochs.
+    successes: Striped,
+    tally: Tally,
     pub(super) latencies: Latencies,
     machine: Mutex<Machine>,
 }
@@ -58,8 +62,9 @@ struct Machine {
     breaker: Breaker,
     /// How many of the counted successes the breaker knows of, or never will.
     credited: u64,
-    /// The first epoch of this circuit.
+    /// The first epoch of this circuit, and how many successes had been counted before.
     since: u64,
+    before: u64,
     history: History,
     state: watch::Sender<State>,
 }
@@ -86,12 +91,15 @@ impl Resident for Circuit {
             bucket_ends: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
             slow: AtomicU64::new(NEVER_SLOW),
+            measures: AtomicBool::new(false),
             listeners: Listeners::vacant(),
+            successes: Striped::new(),
             tally: Tally::new(),
             latencies: Latencies::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
                 since: 0,
+                before: 0,
                 history: History::new(now()),
                 state: watch::Sender::new(breaker.state()),
                 breaker,
@@ -108,12 +116,15 @@ impl Resident for Circuit {
         self.tally.reset();
         self.latencies.reset();
         let is_on = config.mode != Mode::Off;
+        self.measures.store(is_on, Ordering::Relaxed);
         let mut machine = self.lock();
         let breaker = Breaker::new(config, now()).following(&machine.breaker);
         let front = breaker.front();
+        let before = self.successes.sum();
         *machine = Machine {
-            credited: self.tally.plain.sum(),
+            credited: before,
             since: front.epoch,
+            before,
             history: History::new(now()),
             // The watchers of the last circuit see the end of it.
             state: watch::Sender::new(breaker.state()),
@@ -145,6 +156,12 @@ impl Circuit {
     #[inline]
     pub(crate) fn times(&self) -> bool {
         self.slow.load(Ordering::Relaxed) != NEVER_SLOW
+    }
+
+    /// Whether a call that has to wait is timed.
+    #[inline]
+    pub(crate) fn measures(&self) -> bool {
+        self.measures.load(Ordering::Relaxed)
     }
 
     /// Whether a call would be rejected now: known without the lock, and so not of every state.
@@ -210,7 +227,7 @@ impl Circuit {
                 || now.unwrap_or_else(|| time.now()).to_bits()
                     < self.bucket_ends.load(Ordering::Relaxed);
             if fast && exact {
-                self.tally.plain.bump();
+                self.successes.bump();
                 return;
             }
         }
@@ -249,6 +266,13 @@ impl Circuit {
         self.lock().breaker.state()
     }
 
+    /// How its calls went.
+    pub(super) fn outcomes(&self) -> Outcomes {
+        let before = self.lock().before;
+        self.tally
+            .with_plain(self.successes.sum().wrapping_sub(before))
+    }
+
     /// The breaker as it is, how long it has been in its state, and its newest changes.
     pub(super) fn look(&self) -> (View, Duration, Vec<Change>) {
         let view = self.with(|breaker, now| (breaker.snapshot(now), None));
@@ -285,7 +309,7 @@ impl Circuit {
         now: Duration,
         act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>),
     ) -> R {
-        let counted = self.tally.plain.sum();
+        let counted = self.successes.sum();
         let news = counted.wrapping_sub(machine.credited);
         machine.breaker.credit(news);
         machine.credited = counted;
@@ -294,7 +318,7 @@ impl Circuit {
         let epoch = machine.breaker.front().epoch;
         if transition.is_some() {
             // What was counted meanwhile belongs to the state that is over.
-            machine.credited = self.tally.plain.sum();
+            machine.credited = self.successes.sum();
         }
         if let Some(transition) = &transition {
             machine.history.add(now, transition);

@@ -118,7 +118,7 @@ impl Snapshot {
             failed_recoveries: view.failed_recoveries,
             opened: view.opened,
             probes_in_flight: view.probes_in_flight,
-            outcomes: circuit.tally.outcomes(),
+            outcomes: circuit.outcomes(),
             rejections: circuit.listeners.rejected.counts(),
             latency: circuit.latencies.last_minute(Moment::now()),
             changes,

@@ -10,7 +10,7 @@ use crate::policy::breaker::OnCancel;
 use crate::policy::limit::{Adaptive, Limit};
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos};
-use crate::snapshot::{Latencies, Tally};
+use crate::snapshot::{Latencies, Outcomes, Tally};
 
 /// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
@@ -29,6 +29,8 @@ const SAMPLES: u32 = 640;
 /// So many calls, and so much time, say how many will come in a second: nobody pays for the first of those.
 const MANY: u32 = 1_024;
 const SOON: Duration = Duration::from_millis(5);
+/// Almost every call is skipped, for good.
+const NO_SAMPLE: u32 = u32::MAX;
 /// At most every so many calls are skipped between two samples.
 const SPARSEST: u32 = 256;
 
@@ -57,6 +59,8 @@ struct Moving {
     /// The number of the newest admission, and when it was, as the sampling was last thought over.
     counted: u32,
     since: Duration,
+    /// How often the count of admissions began again.
+    begun_again: u64,
 }
 
 /// How a call was admitted.
@@ -119,7 +123,9 @@ impl Resident for Load {
             .store(moving.limit.limit().min(MOST_CALLS), Ordering::Relaxed);
         self.moves
             .store(settings.limit.is_adaptive(), Ordering::Relaxed);
-        self.skip.store(0, Ordering::Relaxed);
+        let lets_all_through = self.limit() == MOST_CALLS;
+        let skip = if lets_all_through { NO_SAMPLE } else { 0 };
+        self.skip.store(skip, Ordering::Relaxed);
         let patience = match settings.on_cancel {
             OnCancel::Ignore => u64::MAX,
             OnCancel::FailureAfter(after) => nanos(after),
@@ -130,7 +136,7 @@ impl Resident for Load {
         self.tally.reset();
         self.latencies.reset();
         let since = generation(word).into();
-        let is_on = self.limit() < MOST_CALLS;
+        let is_on = !lets_all_through;
         self.listeners
             .move_in(since, settings.origin, settings.observer, is_on);
     }
@@ -151,6 +157,7 @@ impl Moving {
             limit: Adaptive::new(limit, since),
             counted,
             since,
+            begun_again: 0,
         }
     }
 }
@@ -190,8 +197,40 @@ impl Load {
             if in_flight(word) >= limit {
                 return None;
             }
-            let next = if number(word) == ADMISSIONS {
-                // The count begins again, and must not run over into the generation.
+            if number(word) == ADMISSIONS {
+                return self.admit_anew();
+            }
+            let next = word + ADMISSION + CALL;
+            match self
+                .word
+                .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
+            {
+                Ok(_) => return Some(self.admitted(next)),
+                Err(current) => word = current,
+            }
+        }
+    }
+
+    #[inline]
+    fn admitted(&self, word: u64) -> Admitted {
+        Admitted {
+            sample: number(word) & self.skip.load(Ordering::Relaxed) == 0,
+            generation: generation(word),
+        }
+    }
+
+    /// The count of admissions begins again, and must not run over into the generation: once in a million calls.
+    #[cold]
+    fn admit_anew(&self) -> Option<Admitted> {
+        let mut moving = self.lock();
+        let mut word = self.word.load(Ordering::Relaxed);
+        // Meanwhile somebody else may have begun it again.
+        let (next, begins) = loop {
+            if in_flight(word) >= self.limit() {
+                return None;
+            }
+            let begins = number(word) == ADMISSIONS;
+            let next = if begins {
                 word - u64::from(ADMISSIONS) * ADMISSION + CALL
             } else {
                 word + ADMISSION + CALL
@@ -200,16 +239,23 @@ impl Load {
                 .word
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(_) => {
-                    let skip = self.skip.load(Ordering::Relaxed);
-                    return Some(Admitted {
-                        sample: number(next) & skip == 0,
-                        generation: generation(next),
-                    });
-                }
+                Ok(_) => break (next, begins),
                 Err(current) => word = current,
             }
-        }
+        };
+        moving.begun_again += u64::from(begins);
+        Some(self.admitted(next))
+    }
+
+    /// How the calls went that are over.
+    pub(super) fn outcomes(&self) -> Outcomes {
+        let moving = self.lock();
+        let word = self.word.load(Ordering::Relaxed);
+        let before = moving.begun_again * (u64::from(ADMISSIONS) + 1);
+        drop(moving);
+        let admitted = before + u64::from(number(word));
+        self.tally
+            .of_all(admitted.saturating_sub(in_flight(word).into()))
     }
 
     /// The call is no longer in flight. One of an earlier generation has not been for long.
@@ -234,11 +280,16 @@ impl Load {
         self.skip.load(Ordering::Relaxed).saturating_add(1)
     }
 
+    /// Not where everything is let through.
+    pub(crate) fn samples(&self) -> bool {
+        self.skip.load(Ordering::Relaxed) != NO_SAMPLE
+    }
+
     /// Thinks over how many calls to skip, where nothing else is asked of a sample.
-    pub(crate) fn skip(&self, admitted: Admitted, now: Duration) {
+    pub(crate) fn think_over_sampling(&self, admitted: Admitted, now: Duration) {
+        let mut moving = self.lock();
         let word = self.word.load(Ordering::Relaxed);
-        if admitted.sample && generation(word) == admitted.generation {
-            let mut moving = self.lock();
+        if generation(word) == admitted.generation {
             self.adapt_sampling(&mut moving, now, number(word));
         }
     }
@@ -342,8 +393,10 @@ mod tests {
             load.give_back(admitted);
         }
         assert_eq!(load.in_flight(), 1);
+        assert_eq!(load.outcomes().success, u64::from(ADMISSIONS) + 10);
         load.give_back(stays);
         assert_eq!(load.in_flight(), 0);
+        assert_eq!(load.outcomes().total(), u64::from(ADMISSIONS) + 11);
     }
 
     #[test]

@@ -45,9 +45,6 @@ impl Keeper for Load {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, time: &Time, admitted: u64, verdict: Verdict) {
         let admitted = Admitted::from_bits(admitted);
-        if self.listeners.is_theirs(admitted.stamp()) {
-            self.tally.settled(verdict.outcome());
-        }
         let tells =
             admitted.sample || verdict.is_overload() || verdict.outcome() == Outcome::Cancelled;
         if tells {
@@ -55,20 +52,29 @@ impl Keeper for Load {
         }
         self.tell(admitted.stamp(), || EventKind::Settled {
             outcome: verdict.outcome(),
-            latency: time.is_known().then(|| time.ran()),
+            latency: time.has_waited().then(|| time.ran()),
         });
     }
 
     #[inline]
     fn wait(&self, time: &mut Time) {
         *time = time.waiting();
-        if !time.is_known() {
+        if !time.is_known() && self.moves() {
             *time = Time::since(Moment::now());
         }
     }
 
     fn head(&self, time: &mut Time) {
         *time = time.at_head();
+    }
+
+    fn ended(&self, admitted: u64, outcome: Outcome) {
+        if self
+            .listeners
+            .is_theirs(Admitted::from_bits(admitted).stamp())
+        {
+            self.tally.told(outcome);
+        }
     }
 
     fn cancel(&self, time: &Time, admitted: u64) {
@@ -89,11 +95,15 @@ impl Load {
         let (ran, moment) = time.ran_until_now();
         let now = moment.since_beginning();
         let latency = time.is_known().then_some(ran);
-        if admitted.sample && time.has_waited() && self.listeners.is_theirs(admitted.stamp()) {
+        let is_sample = admitted.sample && self.samples();
+        if is_sample && time.has_waited() && self.listeners.is_theirs(admitted.stamp()) {
             self.latencies.record(moment, ran, self.weight());
         }
         if !self.moves() {
-            return self.skip(admitted, now);
+            if is_sample {
+                self.think_over_sampling(admitted, now);
+            }
+            return;
         }
         let ran = if context::deadline_has_passed() {
             // Cut off by its own deadline, however short that was: no caller that changed its mind.

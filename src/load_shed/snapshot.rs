@@ -35,7 +35,7 @@ impl Snapshot {
             name: origin.name(),
             in_flight: load.in_flight(),
             limit: load.limit(),
-            outcomes: load.tally.outcomes(),
+            outcomes: load.outcomes(),
             rejections: load.listeners.rejected.counts(),
             latency: load.latencies.last_minute(Moment::now()),
         }

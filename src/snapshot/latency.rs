@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::InWords;
 #[cfg(feature = "serde")]
 use super::seconds;
+use super::{InWords, KEPT};
 use crate::runtime::{Moment, nanos};
 
 /// The last minute is so many pieces of so many seconds.
@@ -121,6 +121,9 @@ impl Latencies {
 
     /// Takes a latency, which stands for so many.
     pub(crate) fn record(&self, now: Moment, latency: Duration, weight: u32) {
+        if !KEPT {
+            return;
+        }
         let minute = self.0.get_or_init(Minute::new);
         let number = piece(now);
         let Some(piece) = minute.pieces.get(number as usize % PIECES) else {

@@ -3,14 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Outcomes, Rejections};
-use crate::striped::Striped;
 use crate::{Outcome, Reason};
 
-/// How the calls of an instance went. The instance may live in a place that is used again, so everything has a beginning.
+/// How the calls of an instance went. Of plain successes each layer has a count of its own, that costs nothing.
 pub(crate) struct Tally {
-    /// Plain successes, of all instances that ever lived here.
-    pub(crate) plain: Striped,
-    before: AtomicU64,
     /// What else there was, in the order of [`Outcomes`].
     told: [AtomicU64; 4],
 }
@@ -18,30 +14,17 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn new() -> Self {
         Self {
-            plain: Striped::new(),
-            before: AtomicU64::new(0),
             told: Default::default(),
         }
     }
 
     /// Another instance moves in.
     pub(crate) fn reset(&self) {
-        self.before.store(self.plain.sum(), Ordering::Relaxed);
         for told in &self.told {
             told.store(0, Ordering::Relaxed);
         }
     }
 
-    #[inline]
-    pub(crate) fn settled(&self, outcome: Outcome) {
-        if outcome == Outcome::Success {
-            self.plain.bump();
-        } else {
-            self.told(outcome);
-        }
-    }
-
-    /// The same without the shortcut of plain successes.
     pub(crate) fn told(&self, outcome: Outcome) {
         let [success, failure, ignored, cancelled] = &self.told;
         let told = match outcome {
@@ -53,17 +36,25 @@ impl Tally {
         told.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn outcomes(&self) -> Outcomes {
-        let plain = self.plain.sum();
-        let plain = plain.wrapping_sub(self.before.load(Ordering::Relaxed));
-        let [success, failure, ignored, cancelled] =
-            [0, 1, 2, 3].map(|at: usize| self.told[at].load(Ordering::Relaxed));
+    /// All there was, with so many plain successes.
+    pub(crate) fn with_plain(&self, plain: u64) -> Outcomes {
+        let [success, failure, ignored, cancelled] = self
+            .told
+            .each_ref()
+            .map(|told| told.load(Ordering::Relaxed));
         Outcomes {
             success: success.wrapping_add(plain),
             failure,
             ignored,
             cancelled,
         }
+    }
+
+    /// All there was, if so many calls are over.
+    pub(crate) fn of_all(&self, over: u64) -> Outcomes {
+        let others = self.with_plain(0);
+        // What ends while this is read may be in one of the numbers only.
+        self.with_plain(over.saturating_sub(others.total()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The six layers in a process of their own, for a build of mainstay with other features than those of the benchmark `overhead`.
 //!
-//! It reads lines, `time CALLS` or `count CALLS`, and answers each with a number: nanoseconds, or allocations.
+//! Its argument is the service: `ready`, or `yields`. It reads lines, `time CALLS` or `count CALLS`, and answers each with a number: nanoseconds, or allocations.
 
 #![allow(dead_code, reason = "the benchmark has more cases")]
 
@@ -11,6 +11,7 @@ mod services;
 #[path = "../six_layers.rs"]
 mod six_layers;
 
+use std::env;
 use std::io::{self, BufRead, Write};
 
 use crate::sample::Sampled;
@@ -21,7 +22,10 @@ fn main() -> io::Result<()> {
         .build()?;
     let _entered = runtime.enter();
 
-    let mut case = six_layers::ready();
+    let mut case = match env::args().nth(1).as_deref() {
+        Some("yields") => six_layers::yields(),
+        _ => six_layers::ready(),
+    };
     for line in io::stdin().lock().lines() {
         let line = line?;
         let (what, calls) = line.split_once(' ').ok_or(io::ErrorKind::InvalidInput)?;

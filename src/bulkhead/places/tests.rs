@@ -95,3 +95,66 @@ fn the_last_generation_is_never_followed_by_the_first() {
     }
     assert!(!places.move_out());
 }
+
+#[test]
+fn every_admission_is_counted_wherever_the_count_begins_again() {
+    let places = places(2, 1);
+    let held = places.try_take().unwrap();
+    // Two of three are admitted at once, one is handed its place.
+    let rounds = u32::try_from(ADMISSIONS / 2).unwrap() + 1_000;
+    for _ in 0..rounds {
+        let place = places.try_take().unwrap();
+        let waker = Waker::noop();
+        let Taken::Waiting(number) = places.take_or_wait(waker) else {
+            panic!()
+        };
+        places.give_back(place);
+        let Poll::Ready(place) = places.poll_handed(number, &mut Context::from_waker(waker)) else {
+            panic!()
+        };
+        places.give_back(place);
+        let Taken::Place(place) = places.take_or_wait(waker) else {
+            panic!()
+        };
+        places.give_back(place);
+        assert_eq!((places.in_flight(), places.waiting()), (1, 0));
+    }
+    assert!(places.lock().begun_again > 0);
+    assert_eq!(places.outcomes().success, u64::from(rounds) * 3);
+    // Nothing came of these.
+    let Taken::Place(place) = places.take_or_wait(Waker::noop()) else {
+        panic!()
+    };
+    places.give_back_unused(place);
+    let place = places.try_take().unwrap();
+    let Taken::Waiting(number) = places.take_or_wait(Waker::noop()) else {
+        panic!()
+    };
+    places.give_back(place);
+    places.leave(number);
+    assert_eq!(places.outcomes().total(), u64::from(rounds) * 3 + 1);
+    places.give_back(held);
+    assert_eq!(places.outcomes().total(), u64::from(rounds) * 3 + 2);
+    assert_eq!(generation(places.word.load(Ordering::Relaxed)), held);
+}
+
+#[test]
+fn threads_lose_no_admission_where_the_count_begins_again() {
+    let places = places(3, 0);
+    let admitted = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..300_000 {
+                    if let Some(place) = places.try_take() {
+                        admitted.fetch_add(1, Ordering::Relaxed);
+                        places.give_back(place);
+                    }
+                }
+            });
+        }
+    });
+    let admitted = u64::from(admitted.into_inner());
+    assert!(admitted > ADMISSIONS, "{admitted}");
+    assert_eq!(places.outcomes().success, admitted);
+}
