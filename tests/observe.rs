@@ -593,7 +593,7 @@ async fn a_listener_that_blocks_and_panics_holds_up_nothing_and_knows_what_it_mi
         // Blocks at the first event, until all calls are over.
         let _ = wait.recv();
         assert!(
-            counted.fetch_add(1, Ordering::SeqCst) % 2 == 0,
+            counted.fetch_add(1, Ordering::SeqCst).is_multiple_of(2),
             "it may panic"
         );
     });
