@@ -31,6 +31,7 @@
 //! | `mainstay_calls_total` | counter | circuit breaker, bulkhead, load shed | `outcome`: `success`, `failure`, `ignored`, `cancelled` | calls that were let through and are over |
 //! | `mainstay_calls_in_flight` | gauge | the same | | calls that are not over |
 //! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | up to the head of the response, or until the call was given up; calls that never had to wait may be missing |
+//! | `mainstay_slow_calls_total` | counter | circuit breaker | | those of them that were slow, failed or not; 0 for ever where the circuit has no threshold for slow calls |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
 //! | `mainstay_limit` | gauge | bulkhead, load shed | | calls that may be in flight |
 //! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
@@ -69,6 +70,8 @@ pub const CALLS: &str = "mainstay_calls_total";
 pub const CALLS_IN_FLIGHT: &str = "mainstay_calls_in_flight";
 /// How long calls take up to the head of their response.
 pub const CALL_DURATION: &str = "mainstay_call_duration_seconds";
+/// Calls that a circuit takes for slow.
+pub const SLOW_CALLS: &str = "mainstay_slow_calls_total";
 /// Calls that were not let through, or ended by the layer.
 pub const REJECTIONS: &str = "mainstay_rejections_total";
 /// Calls that may be in flight.
@@ -115,6 +118,12 @@ pub(crate) const ALL: &[(&str, Kind, Unit, &str)] = &[
         Kind::Histogram,
         Unit::Seconds,
         "How long calls take up to the head of their response.",
+    ),
+    (
+        SLOW_CALLS,
+        Kind::Counter,
+        Unit::Count,
+        "Calls over the circuit's threshold for slow ones, failed or not.",
     ),
     (
         REJECTIONS,

@@ -162,7 +162,9 @@ async fn a_latency_is_told_where_it_is_taken() {
         .unwrap()
         .iter()
         .map(|event| match *event {
-            EventKind::Settled { outcome, latency } => (outcome, latency),
+            EventKind::Settled {
+                outcome, latency, ..
+            } => (outcome, latency),
             ref other => panic!("{other:?}"),
         })
         .collect();

@@ -97,6 +97,7 @@ impl Circuit {
         Tells::tell(self, call.ticket.epoch(), || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: call.time.is_known().then(|| call.time.ran()),
+            slow: self.is_slow(counts_as),
         });
     }
 }

@@ -139,6 +139,13 @@ impl Circuit {
         self.slow.load(Ordering::Relaxed) != NEVER_SLOW
     }
 
+    /// Whether a call is slow that takes so long.
+    #[inline]
+    pub(crate) fn is_slow(&self, time: Time) -> bool {
+        let slow = self.slow.load(Ordering::Relaxed);
+        slow != NEVER_SLOW && nanos(time.ran()) > slow
+    }
+
     /// Whether a call would be rejected now: known without the lock, and so not of every state.
     #[inline]
     pub(crate) fn rejects(&self) -> bool {
@@ -196,8 +203,7 @@ impl Circuit {
             && gate >> FLAGS == ticket.epoch()
             && verdict.outcome() == Outcome::Success;
         if counts {
-            let slow = self.slow.load(Ordering::Relaxed);
-            let fast = slow == NEVER_SLOW || nanos(time.ran()) <= slow;
+            let fast = !self.is_slow(time);
             let exact = gate & IN_BUCKETS == 0
                 || time.now().to_bits() < self.bucket_ends.load(Ordering::Relaxed);
             if fast && exact {

@@ -53,6 +53,7 @@ impl Keeper for Load {
         self.tell(admitted.stamp(), || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: time.is_known().then(|| time.ran()),
+            slow: false,
         });
     }
 
