@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
 use crate::ConfigError;
-use crate::log::Untold;
+use crate::log::Sums;
 use crate::meter::Metered;
 
 /// The longest name an instance may have, in bytes.
@@ -28,7 +28,7 @@ pub(crate) struct Origin {
     #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
     metered: Metered,
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
-    untold: Untold,
+    sums: Sums,
 }
 
 /// The number of an interned origin: 24 bits.
@@ -37,7 +37,7 @@ pub(crate) struct Number(u32);
 
 /// The instances without a name of their own, which are numbered from the beginning.
 pub(crate) mod unnamed {
-    use super::{DEFAULT, Metered, Number, Origin, Untold};
+    use super::{DEFAULT, Metered, Number, Origin, Sums};
 
     macro_rules! unnamed {
         ($($number:literal $origin:ident $layer:literal;)*) => {
@@ -46,7 +46,7 @@ pub(crate) mod unnamed {
                 name: DEFAULT,
                 number: Number($number),
                 metered: Metered::new(),
-                untold: Untold::new(),
+                sums: Sums::new(),
             };)*
 
             pub(super) static ALL: &[&Origin] = &[$(&$origin),*];
@@ -73,10 +73,10 @@ impl Origin {
         self.name
     }
 
-    /// Its rejections that were not told of.
+    /// What all instances with this name have done that was not logged yet.
     #[cfg(feature = "tracing")]
-    pub(crate) const fn untold(&self) -> &Untold {
-        &self.untold
+    pub(crate) const fn sums(&self) -> &Sums {
+        &self.sums
     }
 
     /// The meter of all instances with this name that keep none of their own.
@@ -204,7 +204,7 @@ fn intern(layer: &str, name: &str) -> &'static Origin {
         name: leak(name),
         number: Number(number),
         metered: Metered::new(),
-        untold: Untold::new(),
+        sums: Sums::new(),
     }));
     interned.by_text.insert((origin.layer, origin.name), origin);
     interned.by_number.push(origin);

@@ -125,6 +125,32 @@ async fn rejections_are_summed_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn retries_are_summed_up() {
+    let (lines, _logged) = logged(Level::INFO);
+    let layer = RetryLayer::builder()
+        .name("flood")
+        .attempts(3)
+        .without_budget()
+        .backoff(
+            mainstay::Backoff::exponential(Duration::from_millis(100))
+                .jitter(mainstay::Jitter::None),
+        );
+    let layer = layer.build().unwrap();
+    let mut service = layer.layer(service_fn(fails(9)));
+    let line = |attempt: u32, delay: u32, retries: u32| {
+        format!(
+            "INFO call is retried layer=\"retry\" name=\"flood\" attempt={attempt} delay_ms={delay} \
+             cause=\"error\" retries={retries}"
+        )
+    };
+    // Each takes 300 ms, and retries at its beginning and 100 ms later.
+    for told in [vec![line(2, 100, 1)], vec![], vec![], vec![line(3, 200, 7)]] {
+        let _ = service.ready().await.unwrap().call(1).await;
+        assert_eq!(lines.take(), told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_retry_and_what_was_refused() {
     let (lines, _logged) = logged(Level::DEBUG);
     let budget = RetryBudget::builder().build().unwrap();
@@ -140,7 +166,7 @@ async fn each_retry_and_what_was_refused() {
     assert_eq!(
         lines.take(),
         [
-            "INFO call is retried layer=\"retry\" name=\"retry-log\" attempt=2 delay_ms=20 cause=\"error\"",
+            "INFO call is retried layer=\"retry\" name=\"retry-log\" attempt=2 delay_ms=20 cause=\"error\" retries=1",
             "DEBUG call is not retried layer=\"retry\" name=\"retry-log\" reason=\"attempts\"",
         ]
     );
@@ -159,9 +185,7 @@ async fn a_layer_without_state_says_it_too() {
     let _ = service.oneshot(()).await;
     assert_eq!(
         lines.take(),
-        [
-            "INFO call rejected layer=\"timeout\" name=\"slow-log\" reason=\"timed_out\" rejections=1"
-        ]
+        ["INFO call ended layer=\"timeout\" name=\"slow-log\" reason=\"timed_out\" rejections=1"]
     );
 }
 
