@@ -52,6 +52,17 @@
 //! layers were built, but should be before they are called. (An instance that was called before finds it when it next rejects something.) Instances of the
 //! same kind and name share their series.
 //!
+//! # What to mind when reading it
+//!
+//! - Instances of the same kind and name share their series also where one belongs to a client and the other to a server of the same process. Counters then add
+//!   up; gauges add up or overwrite each other. Give them different names.
+//! - A call is counted by each layer that it goes through: a sum over `layer` counts it several times. What became of a caller's call as a whole is what its
+//!   outermost layer says; a circuit breaker inside of a retry counts attempts.
+//! - What a bulkhead inside of a circuit breaker rejects is `ignored` there: it says nothing about what is called.
+//! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the state of a circuit is what it would do; nothing is rejected.
+//! - A gauge changes when a call does something. Where no call comes, it stays as it was: an open circuit stays `open` when its time is over.
+//! - A call that its own deadline cuts off is slow to a circuit breaker that has a threshold for slow calls, however short the deadline was.
+//!
 //! # Cost
 //!
 //! Where no recorder is installed, nothing that could be measured. With one, what it takes for a counter, for each layer that a call goes through, and for a

@@ -1,11 +1,12 @@
 //! What the layers tell: facts, to whoever listens. Nobody here can steer a layer.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use crate::name::Origin;
-use crate::{Outcome, Rejection, Transition};
+use crate::{Outcome, Reason, Rejection, Transition};
 
 /// Something a layer decided or saw.
 #[derive(Debug, Clone)]
@@ -130,6 +131,65 @@ impl Event {
     #[must_use]
     pub fn kind(&self) -> &EventKind {
         &self.kind
+    }
+}
+
+/// One line for people: `circuit_breaker payments: closed -> open (failure_rate: 11 of 20 failed, 0 slow)`, `bulkhead stock: rejected (full)`. Programs read the
+/// [kind](Event::kind).
+///
+/// ```
+/// use mainstay::{BulkheadLayer, Event};
+///
+/// let layer = BulkheadLayer::builder().name("stock").observer(|event: &Event| println!("{event}")).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", self.layer(), self.name())?;
+        match &self.kind {
+            EventKind::Rejected(rejection) => {
+                // It had begun.
+                let what = match rejection.reason() {
+                    Reason::TimedOut => "ended",
+                    _ => "rejected",
+                };
+                write!(f, "{what} ({}", rejection.reason())?;
+                if let Some(after) = rejection.retry_after() {
+                    write!(f, ", retry after {after:?}")?;
+                }
+                f.write_str(")")
+            }
+            EventKind::Settled {
+                outcome,
+                latency,
+                slow,
+            } => {
+                write!(f, "{outcome}")?;
+                if let Some(latency) = latency {
+                    write!(f, " after {latency:?}")?;
+                }
+                f.write_str(if *slow { ", slow" } else { "" })
+            }
+            EventKind::Transition(Transition {
+                from,
+                to,
+                cause,
+                calls,
+                failures,
+                slow_calls,
+                open_for: _,
+            }) => write!(
+                f,
+                "{from} -> {to} ({cause}: {failures} of {calls} failed, {slow_calls} slow)"
+            ),
+            EventKind::Retrying {
+                attempt,
+                delay,
+                cause,
+            } => write!(f, "attempt {attempt} in {delay:?} ({})", cause.as_str()),
+            EventKind::RetryRefused(why) => write!(f, "not retried ({})", why.as_str()),
+            EventKind::LimitChanged { from, to } => write!(f, "limit {from} -> {to}"),
+        }
     }
 }
 
