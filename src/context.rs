@@ -295,7 +295,7 @@ impl fmt::Debug for Attempt {
 
 impl Attempt {
     #[inline]
-    const fn number(self) -> u32 {
+    pub(crate) const fn number(self) -> u32 {
         self.0 & !MORE
     }
 

@@ -3,13 +3,13 @@
 use crate::name::Origin;
 use crate::{EventKind, Rejection};
 
-/// How many rejections of an instance have not been told of, and since when.
+/// What an instance does so often in an outage that it is summed up.
 #[derive(Debug)]
-pub(crate) struct Untold {
+pub(crate) struct Sums {
     #[cfg(feature = "tracing")]
-    told: std::sync::atomic::AtomicU64,
+    rejections: on::Untold,
     #[cfg(feature = "tracing")]
-    rejections: std::sync::atomic::AtomicU64,
+    retries: on::Untold,
 }
 
 #[cfg(feature = "tracing")]
@@ -19,26 +19,42 @@ mod on {
 
     use tracing::{Level, debug, info, level_enabled};
 
-    use super::{EventKind, Origin, Rejection, Untold};
-    use crate::Transition;
+    use super::{EventKind, Origin, Rejection, Sums};
     use crate::runtime::Moment;
+    use crate::{Reason, Transition};
 
     /// An outage is no reason for a storm of log lines: one a second is enough to see it.
     const PAUSE: Duration = Duration::from_secs(1);
     /// Never.
     const NEVER: u64 = u64::MAX;
 
-    impl Untold {
+    impl Sums {
         pub(crate) const fn new() -> Self {
             Self {
+                rejections: Untold::new(),
+                retries: Untold::new(),
+            }
+        }
+    }
+
+    /// How many times something has happened that was not told of, and when it was told of last.
+    #[derive(Debug)]
+    pub(super) struct Untold {
+        told: AtomicU64,
+        times: AtomicU64,
+    }
+
+    impl Untold {
+        const fn new() -> Self {
+            Self {
                 told: AtomicU64::new(NEVER),
-                rejections: AtomicU64::new(0),
+                times: AtomicU64::new(0),
             }
         }
 
         /// How many there are, with this one, if it is time to tell of them.
         fn take(&self) -> Option<u64> {
-            self.rejections.fetch_add(1, Ordering::Relaxed);
+            self.times.fetch_add(1, Ordering::Relaxed);
             let now = Moment::now().to_bits();
             let told = self.told.load(Ordering::Relaxed);
             // Time goes back where another clock is used: in the next test, say.
@@ -49,7 +65,7 @@ mod on {
             self.told
                 .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
                 .ok()?;
-            Some(self.rejections.swap(0, Ordering::Relaxed)).filter(|rejections| *rejections > 0)
+            Some(self.times.swap(0, Ordering::Relaxed)).filter(|times| *times > 0)
         }
     }
 
@@ -62,14 +78,20 @@ mod on {
 
     #[cold]
     fn tell_rejected(origin: &'static Origin, rejection: &Rejection) {
-        if let Some(rejections) = origin.untold().take() {
+        if let Some(rejections) = origin.sums().rejections.take() {
+            let reason = rejection.reason();
+            // It had begun.
+            let what = match reason {
+                Reason::TimedOut => "call ended",
+                _ => "call rejected",
+            };
             info!(
                 layer = origin.layer(),
                 name = origin.name(),
-                reason = rejection.reason().as_str(),
+                reason = reason.as_str(),
                 retry_after_ms = rejection.retry_after().map(millis),
                 rejections,
-                "call rejected"
+                "{what}"
             );
         }
     }
@@ -107,14 +129,19 @@ mod on {
                 attempt,
                 delay,
                 cause,
-            } => info!(
-                layer,
-                name,
-                attempt,
-                delay_ms = millis(*delay),
-                cause = cause.as_str(),
-                "call is retried"
-            ),
+            } => {
+                if let Some(retries) = origin.sums().retries.take() {
+                    info!(
+                        layer,
+                        name,
+                        attempt,
+                        delay_ms = millis(*delay),
+                        cause = cause.as_str(),
+                        retries,
+                        "call is retried"
+                    );
+                }
+            }
             EventKind::RetryRefused(why) => {
                 debug!(layer, name, reason = why.as_str(), "call is not retried");
             }
@@ -135,7 +162,7 @@ mod on {
 pub(crate) use on::{event, is_on, rejected};
 
 #[cfg(not(feature = "tracing"))]
-impl Untold {
+impl Sums {
     pub(crate) const fn new() -> Self {
         Self {}
     }

@@ -31,6 +31,7 @@
 //! | `mainstay_calls_total` | counter | circuit breaker, bulkhead, load shed | `outcome`: `success`, `failure`, `ignored`, `cancelled` | calls that were let through and are over |
 //! | `mainstay_calls_in_flight` | gauge | the same | | calls that are not over |
 //! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | up to the head of the response, or until the call was given up; of calls that had to wait |
+//! | `mainstay_slow_calls_total` | counter | circuit breaker | | those of them that were slow, failed or not; 0 for ever where the circuit has no threshold for slow calls |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
 //! | `mainstay_limit` | gauge | bulkhead, load shed | | calls that may be in flight |
 //! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
@@ -51,6 +52,17 @@
 //! layers were built, but should be before they are called. (An instance that was called before finds it when it next rejects something.) Instances of the
 //! same kind and name share their series.
 //!
+//! # What to mind when reading it
+//!
+//! - Instances of the same kind and name share their series also where one belongs to a client and the other to a server of the same process. Counters then add
+//!   up; gauges add up or overwrite each other. Give them different names.
+//! - A call is counted by each layer that it goes through: a sum over `layer` counts it several times. What became of a caller's call as a whole is what its
+//!   outermost layer says; a circuit breaker inside of a retry counts attempts.
+//! - What a bulkhead inside of a circuit breaker rejects is `ignored` there: it says nothing about what is called.
+//! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the state of a circuit is what it would do; nothing is rejected.
+//! - A gauge changes when a call does something. Where no call comes, it stays as it was: an open circuit stays `open` when its time is over.
+//! - A call that its own deadline cuts off is slow to a circuit breaker that has a threshold for slow calls, however short the deadline was.
+//!
 //! # Cost
 //!
 //! Where no recorder is installed, nothing that could be measured. With one, what it takes for a counter, for each layer that a call goes through, and for a
@@ -69,6 +81,8 @@ pub const CALLS: &str = "mainstay_calls_total";
 pub const CALLS_IN_FLIGHT: &str = "mainstay_calls_in_flight";
 /// How long calls take up to the head of their response.
 pub const CALL_DURATION: &str = "mainstay_call_duration_seconds";
+/// Calls that a circuit takes for slow.
+pub const SLOW_CALLS: &str = "mainstay_slow_calls_total";
 /// Calls that were not let through, or ended by the layer.
 pub const REJECTIONS: &str = "mainstay_rejections_total";
 /// Calls that may be in flight.
@@ -115,6 +129,12 @@ pub(crate) const ALL: &[(&str, Kind, Unit, &str)] = &[
         Kind::Histogram,
         Unit::Seconds,
         "How long calls take up to the head of their response.",
+    ),
+    (
+        SLOW_CALLS,
+        Kind::Counter,
+        Unit::Count,
+        "Calls over the circuit's threshold for slow ones, failed or not.",
     ),
     (
         REJECTIONS,

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
 use crate::ConfigError;
-use crate::log::Untold;
+use crate::log::Sums;
 use crate::meter::Metered;
 use crate::snapshot::Rejected;
 
@@ -29,7 +29,7 @@ pub(crate) struct Origin {
     #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
     metered: Metered,
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
-    untold: Untold,
+    sums: Sums,
     rejected: Rejected,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Number(u32);
 
 /// The instances without a name of their own, which are numbered from the beginning.
 pub(crate) mod unnamed {
-    use super::{DEFAULT, Metered, Number, Origin, Rejected, Untold};
+    use super::{DEFAULT, Metered, Number, Origin, Rejected, Sums};
 
     macro_rules! unnamed {
         ($($number:literal $origin:ident $layer:literal;)*) => {
@@ -48,7 +48,7 @@ pub(crate) mod unnamed {
                 name: DEFAULT,
                 number: Number($number),
                 metered: Metered::new(),
-                untold: Untold::new(),
+                sums: Sums::new(),
                 rejected: Rejected::new(),
             };)*
 
@@ -76,10 +76,10 @@ impl Origin {
         self.name
     }
 
-    /// Its rejections that were not told of.
+    /// What all instances with this name have done that was not logged yet.
     #[cfg(feature = "tracing")]
-    pub(crate) const fn untold(&self) -> &Untold {
-        &self.untold
+    pub(crate) const fn sums(&self) -> &Sums {
+        &self.sums
     }
 
     /// What all instances with this name rejected that keep no count of their own.
@@ -212,7 +212,7 @@ fn intern(layer: &str, name: &str) -> &'static Origin {
         name: leak(name),
         number: Number(number),
         metered: Metered::new(),
-        untold: Untold::new(),
+        sums: Sums::new(),
         rejected: Rejected::new(),
     }));
     interned.by_text.insert((origin.layer, origin.name), origin);

@@ -1,5 +1,6 @@
 //! What the layers tell: facts, to whoever listens. Nobody here can steer a layer.
 
+use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::name::Origin;
-use crate::{Outcome, Rejection, Transition};
+use crate::{Outcome, Reason, Rejection, Transition};
 
 /// Something a layer decided or saw.
 #[derive(Debug, Clone)]
@@ -29,6 +30,9 @@ pub enum EventKind {
         outcome: Outcome,
         /// From the call to the head of its response.
         latency: Option<Duration>,
+        /// Whether a circuit breaker with a [threshold for slow calls](crate::circuit_breaker::CircuitBreakerBuilder::slow_calls) takes it for slow,
+        /// failed or not. So it also does a call that its own deadline cut off, however short that was. Never, where there is no threshold.
+        slow: bool,
     },
     /// A circuit breaker changed its state.
     Transition(Transition),
@@ -130,6 +134,65 @@ impl Event {
     #[must_use]
     pub fn kind(&self) -> &EventKind {
         &self.kind
+    }
+}
+
+/// One line for people: `circuit_breaker payments: closed -> open (failure_rate: 11 of 20 failed, 0 slow)`, `bulkhead stock: rejected (full)`. Programs read the
+/// [kind](Event::kind).
+///
+/// ```
+/// use mainstay::{BulkheadLayer, Event};
+///
+/// let layer = BulkheadLayer::builder().name("stock").observer(|event: &Event| println!("{event}")).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", self.layer(), self.name())?;
+        match &self.kind {
+            EventKind::Rejected(rejection) => {
+                // It had begun.
+                let what = match rejection.reason() {
+                    Reason::TimedOut => "ended",
+                    _ => "rejected",
+                };
+                write!(f, "{what} ({}", rejection.reason())?;
+                if let Some(after) = rejection.retry_after() {
+                    write!(f, ", retry after {after:?}")?;
+                }
+                f.write_str(")")
+            }
+            EventKind::Settled {
+                outcome,
+                latency,
+                slow,
+            } => {
+                write!(f, "{outcome}")?;
+                if let Some(latency) = latency {
+                    write!(f, " after {latency:?}")?;
+                }
+                f.write_str(if *slow { ", slow" } else { "" })
+            }
+            EventKind::Transition(Transition {
+                from,
+                to,
+                cause,
+                calls,
+                failures,
+                slow_calls,
+                open_for: _,
+            }) => write!(
+                f,
+                "{from} -> {to} ({cause}: {failures} of {calls} failed, {slow_calls} slow)"
+            ),
+            EventKind::Retrying {
+                attempt,
+                delay,
+                cause,
+            } => write!(f, "attempt {attempt} in {delay:?} ({})", cause.as_str()),
+            EventKind::RetryRefused(why) => write!(f, "not retried ({})", why.as_str()),
+            EventKind::LimitChanged { from, to } => write!(f, "limit {from} -> {to}"),
+        }
     }
 }
 

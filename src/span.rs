@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::CorrelationId;
+use crate::name::Origin;
 use crate::scoped::Scope;
 
 /// A span, unless nobody wants it: entering even a disabled one costs more than a whole layer.
@@ -17,15 +18,40 @@ pub(crate) type OwnedEntered = Option<tracing::span::EnteredSpan>;
 #[cfg(not(feature = "tracing"))]
 pub(crate) type OwnedEntered = ();
 
+/// Whether anybody may be interested in one of ours.
+#[cfg_attr(not(debug_assertions), inline(always))]
+pub(crate) fn are_wanted() -> bool {
+    #[cfg(feature = "tracing")]
+    return tracing::level_enabled!(tracing::Level::INFO);
+    #[cfg(not(feature = "tracing"))]
+    false
+}
+
 #[cfg(feature = "tracing")]
 impl InSpan {
-    /// A new one, for the request of this name.
-    #[inline]
-    pub(crate) fn of_request(id: &CorrelationId) -> Self {
-        if !tracing::level_enabled!(tracing::Level::INFO) {
-            return Self::none();
+    /// A new one, for the request of this name; of this instance, if it is one of a standard stack. The name is a copy: were the place of the one in the
+    /// future known to somebody else, all calls would be slower, also those without a span.
+    #[cold]
+    pub(crate) fn of_request(id: CorrelationId, origin: Option<&'static Origin>) -> Self {
+        let name = origin.map(Origin::name);
+        Self::of(tracing::info_span!("request", correlation_id = %id, name))
+    }
+
+    /// A new one, for one attempt of this instance; `None` where nobody wants it.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(crate) fn of_attempt(origin: &'static Origin, attempt: u32) -> Option<Self> {
+        if are_wanted() {
+            Self::new_of_attempt(origin, attempt)
+        } else {
+            None
         }
-        Self::of(tracing::info_span!("request", correlation_id = %id))
+    }
+
+    #[cold]
+    fn new_of_attempt(origin: &'static Origin, attempt: u32) -> Option<Self> {
+        let (layer, name) = (origin.layer(), origin.name());
+        let span = Self::of(tracing::info_span!("attempt", layer, name, attempt));
+        span.span.is_some().then_some(span)
     }
 
     /// None.
@@ -52,9 +78,12 @@ impl InSpan {
 
 #[cfg(not(feature = "tracing"))]
 impl InSpan {
-    #[inline]
-    pub(crate) fn of_request(_: &CorrelationId) -> Self {
+    pub(crate) fn of_request(_: CorrelationId, _: Option<&'static Origin>) -> Self {
         Self {}
+    }
+
+    pub(crate) const fn of_attempt(_: &'static Origin, _: u32) -> Option<Self> {
+        None
     }
 
     pub(crate) const fn none() -> Self {

@@ -31,7 +31,10 @@ async fn a_call_that_is_cut_off_by_its_deadline_is_told_with_its_true_latency() 
     let sink = Arc::clone(&seen);
     let layer = CircuitBreakerLayer::builder()
         .observer(move |event: &Event| {
-            if let EventKind::Settled { outcome, latency } = event.kind() {
+            if let EventKind::Settled {
+                outcome, latency, ..
+            } = event.kind()
+            {
                 sink.lock().unwrap().push((*outcome, *latency));
             }
         })

@@ -2,13 +2,22 @@
 #![cfg(feature = "tracing")]
 
 use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mainstay::{BulkheadLayer, CircuitBreakerLayer, RetryBudget, RetryLayer, TimeoutLayer};
+use bytes::Bytes;
+use http_body_util::Empty;
+use mainstay::{
+    BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, RetryBudget, RetryLayer, TimeoutLayer,
+};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
+use tracing::{Level, Metadata, Subscriber, info};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines as they are logged.
@@ -125,6 +134,32 @@ async fn rejections_are_summed_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn retries_are_summed_up() {
+    let (lines, _logged) = logged(Level::INFO);
+    let layer = RetryLayer::builder()
+        .name("flood")
+        .attempts(3)
+        .without_budget()
+        .backoff(
+            mainstay::Backoff::exponential(Duration::from_millis(100))
+                .jitter(mainstay::Jitter::None),
+        );
+    let layer = layer.build().unwrap();
+    let mut service = layer.layer(service_fn(fails(9)));
+    let line = |attempt: u32, delay: u32, retries: u32| {
+        format!(
+            "INFO call is retried layer=\"retry\" name=\"flood\" attempt={attempt} delay_ms={delay} \
+             cause=\"error\" retries={retries}"
+        )
+    };
+    // Each takes 300 ms, and retries at its beginning and 100 ms later.
+    for told in [vec![line(2, 100, 1)], vec![], vec![], vec![line(3, 200, 7)]] {
+        let _ = service.ready().await.unwrap().call(1).await;
+        assert_eq!(lines.take(), told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_retry_and_what_was_refused() {
     let (lines, _logged) = logged(Level::DEBUG);
     let budget = RetryBudget::builder().build().unwrap();
@@ -140,7 +175,7 @@ async fn each_retry_and_what_was_refused() {
     assert_eq!(
         lines.take(),
         [
-            "INFO call is retried layer=\"retry\" name=\"retry-log\" attempt=2 delay_ms=20 cause=\"error\"",
+            "INFO call is retried layer=\"retry\" name=\"retry-log\" attempt=2 delay_ms=20 cause=\"error\" retries=1",
             "DEBUG call is not retried layer=\"retry\" name=\"retry-log\" reason=\"attempts\"",
         ]
     );
@@ -159,9 +194,7 @@ async fn a_layer_without_state_says_it_too() {
     let _ = service.oneshot(()).await;
     assert_eq!(
         lines.take(),
-        [
-            "INFO call rejected layer=\"timeout\" name=\"slow-log\" reason=\"timed_out\" rejections=1"
-        ]
+        ["INFO call ended layer=\"timeout\" name=\"slow-log\" reason=\"timed_out\" rejections=1"]
     );
 }
 
@@ -198,5 +231,154 @@ fn what_is_unwise_about_a_stack_is_logged_once() {
     assert!(
         line.contains("stack=\"payments\" kind=\"http client\""),
         "{line}"
+    );
+}
+
+/// Says when it is called, polled and dropped; fails once it has been polled twice.
+struct Chatty {
+    polled: bool,
+}
+
+impl Future for Chatty {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        info!("polled");
+        if std::mem::replace(&mut self.polled, true) {
+            return Poll::Ready(Err(io::Error::other("broken")));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Chatty {
+    fn drop(&mut self) {
+        info!("dropped");
+    }
+}
+
+fn chatty(attempts: u32, name: &str) -> impl Service<(), Future = impl Future> {
+    let layer = RetryLayer::builder().name(name).attempts(attempts);
+    layer.build().unwrap().layer(service_fn(|()| {
+        info!("called");
+        Chatty { polled: false }
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_attempt_logs_says_which_one_it_is() {
+    let (lines, _logged) = logged(Level::INFO);
+    chatty(2, "spans").call(()).await;
+    let inside = |attempt: u32, what: &str| {
+        format!("INFO attempt{{layer=\"retry\" name=\"spans\" attempt={attempt}}}: {what}")
+    };
+    let said = lines.take();
+    let (first, rest) = said.split_at(4);
+    let (retried, second) = rest.split_first().unwrap();
+    assert!(
+        retried.starts_with("INFO call is retried"),
+        "in no attempt: {retried}"
+    );
+    for (attempt, said) in [(1, first), (2, second)] {
+        let expected = ["called", "polled", "polled", "dropped"];
+        assert_eq!(said, expected.map(|what| inside(attempt, what)));
+    }
+    // Given up.
+    let mut call = Box::pin(chatty(2, "spans").call(()));
+    assert!(futures::poll!(&mut call).is_pending());
+    drop(call);
+    assert_eq!(
+        lines.take(),
+        ["called", "polled", "dropped"].map(|what| inside(1, what))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_retries_there_is_no_attempt_to_speak_of() {
+    let (lines, _logged) = logged(Level::INFO);
+    chatty(1, "once").call(()).await;
+    assert_eq!(
+        lines.take(),
+        ["called", "polled", "polled", "dropped"].map(|what| format!("INFO {what}"))
+    );
+    // Inside of another one, it is that one's.
+    let inner = RetryLayer::builder().name("inner").attempts(1);
+    let service =
+        RetryLayer::builder()
+            .name("outer")
+            .build()
+            .unwrap()
+            .layer(inner.build().unwrap().layer(service_fn(|()| {
+                info!("called");
+                std::future::ready(Ok::<_, io::Error>(()))
+            })));
+    service.oneshot(()).await.unwrap();
+    assert_eq!(
+        lines.take(),
+        ["INFO attempt{layer=\"retry\" name=\"outer\" attempt=1}: called"]
+    );
+}
+
+/// Counts spans. It wants those of nobody below the level.
+struct Spans(Arc<AtomicUsize>, Level);
+
+impl Subscriber for Spans {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= self.1
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        // As one says that wants details of something else.
+        Some(LevelFilter::TRACE)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(self.0.fetch_add(1, Ordering::Relaxed) as u64 + 1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_is_made_only_for_those_who_want_it() {
+    for (level, spans) in [(Level::INFO, 3), (Level::WARN, 0)] {
+        let made = Arc::new(AtomicUsize::new(0));
+        let subscriber = Spans(Arc::clone(&made), level);
+        let _logged = tracing::subscriber::set_default(subscriber);
+        chatty(3, "wanted").call(()).await;
+        assert_eq!(made.load(Ordering::Relaxed), spans, "{level}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_span_of_a_request_names_the_stack_that_it_came_to() {
+    let (lines, _logged) = logged(Level::INFO);
+    let said = |request: http::Request<Empty<Bytes>>| {
+        info!("said");
+        std::future::ready(Ok::<_, io::Error>(http::Response::new(request.into_body())))
+    };
+    let request = || {
+        let request = http::Request::get("/").header("x-correlation-id", "order-4711");
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    let stack = mainstay::http::client("payments").build().unwrap();
+    let _ = stack.wrap(service_fn(said)).oneshot(request()).await;
+    let by_itself = CorrelationLayer::client().layer(service_fn(said));
+    let _ = by_itself.oneshot(request()).await;
+    assert_eq!(
+        lines.take(),
+        [
+            "INFO request{correlation_id=order-4711 name=\"payments\"}:attempt{layer=\"retry\" name=\"payments\" attempt=1}: said",
+            "INFO request{correlation_id=order-4711}: said",
+        ]
     );
 }

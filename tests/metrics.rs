@@ -7,8 +7,8 @@ use std::io;
 use std::time::Duration;
 
 use mainstay::{
-    BulkheadLayer, CircuitBreakerLayer, Context, Limit, LoadShedLayer, RetryBudget, RetryLayer,
-    TimeoutLayer,
+    BulkheadLayer, CircuitBreakerLayer, Context, Limit, LoadShedLayer, Recovery, RetryBudget,
+    RetryLayer, TimeoutLayer,
 };
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -158,6 +158,71 @@ async fn a_circuit_is_in_one_state_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_changes_that_a_circuit_makes_by_itself_are_there_before_the_first_one() {
+    recorded!(handle);
+    let layer = CircuitBreakerLayer::builder()
+        .name("disk")
+        .consecutive_failures(1)
+        .probes(1)
+        .recovery(Recovery::Stepwise {
+            steps: 2,
+            over: Duration::from_secs(2),
+        })
+        .jitter(0.0)
+        .build()
+        .unwrap();
+    let circuit = layer.handle();
+    let mut service = layer.layer(service_fn(fails(1)));
+    let changes = || -> BTreeMap<(String, String), u32> {
+        let scraped = handle.render();
+        let lines = scraped.lines().filter_map(|line| {
+            let rest = line.strip_prefix(
+                r#"mainstay_circuit_breaker_transitions_total{layer="circuit_breaker",name="disk","#,
+            )?;
+            let labels: Vec<_> = rest.split('"').collect();
+            let count = rest.rsplit(' ').next().unwrap().parse().unwrap();
+            Some(((labels[1].to_owned(), labels[3].to_owned()), count))
+        });
+        lines.collect()
+    };
+    let counted = |expected: &[(&str, &str, u32)]| {
+        let expected = expected
+            .iter()
+            .map(|(from, to, count)| (((*from).to_owned(), (*to).to_owned()), *count));
+        assert_eq!(changes(), expected.collect());
+    };
+    let _ = service.ready().await.unwrap().call(1).await;
+    counted(&[
+        ("closed", "open", 0),
+        ("open", "half_open", 0),
+        ("half_open", "open", 0),
+        ("half_open", "closed", 0),
+        ("half_open", "recovering", 0),
+        ("recovering", "open", 0),
+        ("recovering", "closed", 0),
+    ]);
+    for call in [0, 1] {
+        let _ = service.ready().await.unwrap().call(call).await;
+        tokio::time::advance(Duration::from_secs(6)).await;
+    }
+    let _ = service.ready().await.unwrap().call(1).await;
+    circuit.force_open();
+    circuit.reset();
+    counted(&[
+        ("closed", "open", 1),
+        ("open", "half_open", 1),
+        ("half_open", "open", 0),
+        ("half_open", "closed", 0),
+        ("half_open", "recovering", 1),
+        ("recovering", "open", 0),
+        ("recovering", "closed", 1),
+        // Somebody's doing.
+        ("closed", "forced_open", 1),
+        ("forced_open", "closed", 1),
+    ]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn retries_by_cause_and_what_was_refused() {
     recorded!(handle);
     let layer = RetryLayer::builder().name("disk").attempts(3).budget(
@@ -254,6 +319,44 @@ async fn how_long_calls_take() {
     assert_eq!(value(&handle, &series("count")), 1.0);
     let took = value(&handle, &series("sum"));
     assert!((0.5..0.51).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_calls_are_counted_failed_or_not() {
+    recorded!(handle);
+    let work = |(millis, result): (u64, Result<(), &'static str>)| async move {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        result.map_err(io::Error::other)
+    };
+    let series = |name: &str| {
+        format!(r#"mainstay_slow_calls_total{{layer="circuit_breaker",name="{name}"}}"#)
+    };
+    let picky = CircuitBreakerLayer::builder()
+        .name("picky")
+        .slow_calls(Duration::from_millis(100), 1.0)
+        .build()
+        .unwrap();
+    let mut service = picky.layer(service_fn(work));
+    let calls = [(50, Ok(())), (150, Ok(())), (150, Err("broken"))];
+    for (call, slow) in calls.into_iter().zip([0.0, 1.0, 2.0]) {
+        let _ = service.ready().await.unwrap().call(call).await;
+        assert_eq!(value(&handle, &series("picky")), slow);
+    }
+    // Cut off by its own deadline: nobody knows how long it would have taken.
+    let context = Context::current().with_timeout(Duration::from_millis(10));
+    let limited = TimeoutLayer::builder().build().unwrap().layer(service);
+    let _ = context.scope(limited.oneshot((150, Ok(())))).await;
+    assert_eq!(value(&handle, &series("picky")), 3.0);
+    assert_eq!(picky.handle().snapshot().slow_calls, 3);
+    let patient = CircuitBreakerLayer::builder()
+        .name("patient")
+        .build()
+        .unwrap();
+    let _ = patient
+        .layer(service_fn(work))
+        .oneshot((60_000, Ok(())))
+        .await;
+    assert_eq!(value(&handle, &series("patient")), 0.0);
 }
 
 #[tokio::test(start_paused = true)]

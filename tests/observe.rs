@@ -163,7 +163,9 @@ async fn a_latency_is_told_where_it_is_taken() {
         .unwrap()
         .iter()
         .map(|event| match *event {
-            EventKind::Settled { outcome, latency } => (outcome, latency),
+            EventKind::Settled {
+                outcome, latency, ..
+            } => (outcome, latency),
             ref other => panic!("{other:?}"),
         })
         .collect();
@@ -352,6 +354,62 @@ async fn a_slow_reader_holds_up_nothing_and_knows_what_it_missed() {
         kept.iter().filter(|event| failed(event)).count(),
         100,
         "the newest are kept"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_one_line() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let observer = || {
+        let lines = Arc::clone(&lines);
+        move |event: &Event| lines.lock().unwrap().push(event.to_string())
+    };
+    let took = |millis| {
+        service_fn(move |result: Result<(), Broken>| async move {
+            tokio::time::sleep(ms(millis)).await;
+            result
+        })
+    };
+    let circuit = CircuitBreakerLayer::builder()
+        .name("payments")
+        .min_calls(2)
+        .slow_calls(ms(100), 0.9)
+        .open_for(secs(5))
+        .jitter(0.0)
+        .observer(observer());
+    let circuit = circuit.build().unwrap();
+    let _ = circuit.layer(took(150)).oneshot(Ok(())).await;
+    for _ in 0..2 {
+        let _ = circuit.layer(took(50)).oneshot(Err(Broken)).await;
+    }
+    let stock = BulkheadLayer::builder().name("stock").limit(1);
+    let stock = stock.observer(observer()).build().unwrap();
+    let _ = tokio::join!(
+        stock.layer(took(1)).oneshot(Ok(())),
+        stock.layer(took(1)).oneshot(Ok(()))
+    );
+    let retry = RetryLayer::builder()
+        .name("users")
+        .attempts(2)
+        .backoff(Backoff::constant(ms(20)).jitter(mainstay::Jitter::None));
+    let retry = retry.observer(observer()).build().unwrap();
+    let _ = retry.layer(took(1)).oneshot(Err(Broken)).await;
+    let limit = TimeoutLayer::builder().name("mail").timeout(ms(5));
+    let limit = limit.observer(observer()).build().unwrap();
+    let _ = limit.layer(took(9)).oneshot(Ok(())).await;
+    assert_eq!(
+        *lines.lock().unwrap(),
+        [
+            "circuit_breaker payments: success after 150ms, slow",
+            "circuit_breaker payments: closed -> open (failure_rate: 1 of 2 failed, 1 slow)",
+            "circuit_breaker payments: failure after 50ms",
+            "circuit_breaker payments: rejected (circuit_open, retry after 5s)",
+            "bulkhead stock: rejected (full)",
+            "bulkhead stock: success",
+            "retry users: attempt 2 in 20ms (error)",
+            "retry users: not retried (attempts)",
+            "timeout mail: ended (timed_out)",
+        ]
     );
 }
 

@@ -400,6 +400,7 @@ impl Keeper for Places {
         self.tell(stamp, || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
+            slow: false,
         });
     }
 

@@ -105,6 +105,7 @@ impl Circuit {
         Tells::tell(self, call.ticket.epoch(), || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: time.has_waited().then(|| time.ran()),
+            slow: self.is_slow(counts_as.unwrap_or(time)),
         });
     }
 }

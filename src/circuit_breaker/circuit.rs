@@ -164,6 +164,13 @@ impl Circuit {
         self.measures.load(Ordering::Relaxed)
     }
 
+    /// Whether a call is slow that takes so long.
+    #[inline]
+    pub(crate) fn is_slow(&self, time: Time) -> bool {
+        let slow = self.slow.load(Ordering::Relaxed);
+        slow != NEVER_SLOW && nanos(time.ran()) > slow
+    }
+
     /// Whether a call would be rejected now: known without the lock, and so not of every state.
     #[inline]
     pub(crate) fn rejects(&self) -> bool {
@@ -221,8 +228,7 @@ impl Circuit {
             && gate >> FLAGS == ticket.epoch()
             && verdict.outcome() == Outcome::Success;
         if counts {
-            let slow = self.slow.load(Ordering::Relaxed);
-            let fast = slow == NEVER_SLOW || nanos(time.ran()) <= slow;
+            let fast = !self.is_slow(time);
             let exact = gate & IN_BUCKETS == 0
                 || now.unwrap_or_else(|| time.now()).to_bits()
                     < self.bucket_ends.load(Ordering::Relaxed);

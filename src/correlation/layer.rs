@@ -6,6 +6,9 @@ use tower_layer::Layer;
 use super::service::Correlation;
 use super::{Carry, CorrelationId};
 use crate::ConfigError;
+use crate::name::Origin;
+#[cfg(feature = "http")]
+use crate::name::origin;
 
 const LAYER: &str = "correlation";
 
@@ -30,6 +33,7 @@ pub struct CorrelationLayer<D = Server> {
     pub(super) fields: Fields,
     pub(super) trusts: bool,
     pub(super) on: bool,
+    pub(super) origin: Option<&'static Origin>,
     direction: D,
 }
 
@@ -61,6 +65,7 @@ impl<D> CorrelationLayer<D> {
             fields: Fields(None),
             trusts: true,
             on: true,
+            origin: None,
             direction,
         }
     }
@@ -70,6 +75,13 @@ impl<D> CorrelationLayer<D> {
     pub(crate) fn off(mut self) -> Self {
         self.on = false;
         self
+    }
+
+    /// The same, whose span says which instance it is.
+    #[cfg(feature = "http")]
+    pub(crate) fn named(mut self, name: &str) -> Result<Self, ConfigError> {
+        self.origin = Some(origin(LAYER, name)?);
+        Ok(self)
     }
 
     #[cfg(feature = "http")]

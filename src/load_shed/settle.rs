@@ -53,6 +53,7 @@ impl Keeper for Load {
         self.tell(admitted.stamp(), || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: time.has_waited().then(|| time.ran()),
+            slow: false,
         });
     }
 

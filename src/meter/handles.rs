@@ -34,6 +34,16 @@ const STATES: [State; 6] = [
     State::ForcedOpen,
     State::ForcedClosed,
 ];
+/// The changes that a circuit makes by itself; all others are somebody's doing.
+const TRANSITIONS: [(State, State); 7] = [
+    (State::Closed, State::Open),
+    (State::Open, State::HalfOpen),
+    (State::HalfOpen, State::Open),
+    (State::HalfOpen, State::Closed),
+    (State::HalfOpen, State::Recovering),
+    (State::Recovering, State::Open),
+    (State::Recovering, State::Closed),
+];
 const REFUSED: [RetryRefused; 6] = [
     RetryRefused::Attempts,
     RetryRefused::Budget,
@@ -54,9 +64,11 @@ pub(crate) struct Handles {
     calls: [Counter; OUTCOMES.len()],
     in_flight: Gauge,
     duration: Histogram,
+    slow: Counter,
     rejections: [Counter; REASONS.len()],
     limit: Gauge,
     states: [Gauge; STATES.len()],
+    transitions: [Counter; TRANSITIONS.len()],
     retries: [Counter; CAUSES.len()],
     refused: [Counter; REFUSED.len()],
     balance: Gauge,
@@ -85,13 +97,19 @@ impl Maker<'_> {
         &self,
         wanted: bool,
         name: &'static str,
-        label: &'static str,
-        value: &'static str,
+        more: Option<(&'static str, &'static str)>,
     ) -> Counter {
         if !wanted {
             return Counter::noop();
         }
-        let key = self.key(name, Some((label, value)));
+        self.recorder
+            .register_counter(&self.key(name, more), &METADATA)
+    }
+
+    fn transition(&self, (from, to): (State, State)) -> Counter {
+        let name = names::CIRCUIT_BREAKER_TRANSITIONS;
+        let key = self.key(name, Some(("from", from.as_str())));
+        let key = key.with_extra_labels(vec![Label::from_static_parts("to", to.as_str())]);
         self.recorder.register_counter(&key, &METADATA)
     }
 
@@ -139,13 +157,15 @@ impl Handles {
         };
         Self {
             origin,
-            calls: OUTCOMES
-                .map(|outcome| make.counter(judges, names::CALLS, "outcome", outcome.as_str())),
+            calls: OUTCOMES.map(|outcome| {
+                make.counter(judges, names::CALLS, Some(("outcome", outcome.as_str())))
+            }),
             in_flight: make.gauge(judges, names::CALLS_IN_FLIGHT, None),
             duration: make.histogram(breaks || sheds, names::CALL_DURATION),
+            slow: make.counter(breaks, names::SLOW_CALLS, None),
             rejections: REASONS.map(|reason| {
                 let wanted = gives(reason);
-                make.counter(wanted, names::REJECTIONS, "reason", reason.as_str())
+                make.counter(wanted, names::REJECTIONS, Some(("reason", reason.as_str())))
             }),
             limit: make.gauge(holds || sheds, names::LIMIT, None),
             states: STATES.map(|state| {
@@ -155,10 +175,23 @@ impl Handles {
                     Some(("state", state.as_str())),
                 )
             }),
-            retries: CAUSES
-                .map(|cause| make.counter(retries, names::RETRIES, "cause", cause.as_str())),
-            refused: REFUSED
-                .map(|why| make.counter(retries, names::RETRIES_REFUSED, "reason", why.as_str())),
+            transitions: TRANSITIONS.map(|change| {
+                if breaks {
+                    make.transition(change)
+                } else {
+                    Counter::noop()
+                }
+            }),
+            retries: CAUSES.map(|cause| {
+                make.counter(retries, names::RETRIES, Some(("cause", cause.as_str())))
+            }),
+            refused: REFUSED.map(|why| {
+                make.counter(
+                    retries,
+                    names::RETRIES_REFUSED,
+                    Some(("reason", why.as_str())),
+                )
+            }),
             balance: make.gauge(retries, names::RETRY_BUDGET_BALANCE, None),
             queued: make.gauge(holds, names::QUEUE_DEPTH, None),
             queue_wait: make.histogram(holds, names::QUEUE_WAIT),
@@ -170,8 +203,15 @@ impl Handles {
     /// later one wins.
     pub(crate) fn hear(&self, kind: &EventKind, show: &dyn Fn(&Self)) {
         match kind {
-            EventKind::Settled { outcome, latency } => {
+            EventKind::Settled {
+                outcome,
+                latency,
+                slow,
+            } => {
                 self.settled(*outcome);
+                if *slow {
+                    self.slow.increment(1);
+                }
                 if let Some(latency) = latency {
                     self.duration.record(latency.as_secs_f64());
                 }
@@ -220,14 +260,15 @@ impl Handles {
         }
     }
 
-    /// There are too many kinds of it to make a handle for each.
     fn transition(&self, Transition { from, to, .. }: &Transition) {
+        let change = (*from, *to);
+        if TRANSITIONS.contains(&change) {
+            return count(&TRANSITIONS, change, &self.transitions);
+        }
+        // Somebody did it: that is rare, and of too many kinds to make a handle for each.
         metrics::with_recorder(|recorder| {
             let origin = self.origin;
-            let name = names::CIRCUIT_BREAKER_TRANSITIONS;
-            let key = Maker { recorder, origin }.key(name, Some(("from", from.as_str())));
-            let key = key.with_extra_labels(vec![Label::from_static_parts("to", to.as_str())]);
-            recorder.register_counter(&key, &METADATA).increment(1);
+            Maker { recorder, origin }.transition(change).increment(1);
         });
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::attempt::{Traced, traced};
 use super::budget::Payment;
 use super::layer::{Core, Settings};
 use super::policy::{Decision, RetryPolicy};
@@ -15,11 +16,13 @@ use super::service::Kit;
 use super::wait::Wait;
 use crate::context::{self, Attempt};
 use crate::listeners::{NOW, Tells};
+use crate::name::Origin;
 use crate::observe::{EventKind, RetryCause, RetryRefused};
 use crate::outcome::{not_sent, timed_out};
 use crate::runtime::{Moment, random};
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
+use crate::span::InSpan;
 use crate::{Grown, WithRejection};
 
 pin_project! {
@@ -50,6 +53,10 @@ pin_project! {
             #[pin]
             call: Scoped<F, Attempt>,
         },
+        /// The same, where somebody wants a span of it.
+        CallingTraced {
+            call: Traced<F>,
+        },
         /// Apart, because it is large, and most calls never come here.
         Waiting {
             wait: Pin<Box<Wait<S, E, Req>>>,
@@ -66,6 +73,17 @@ impl<S, F, E, Req> Phase<S, F, E, Req> {
             call: Scoped::new(call, attempt),
         }
     }
+
+    /// Another one begins. Inlined though it is rare: what a function is given by reference is slower for all calls.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn another(origin: &'static Origin, attempt: Attempt, call: impl FnOnce() -> F) -> Self {
+        if let Some(span) = InSpan::of_attempt(origin, attempt.number()) {
+            let call = traced(attempt, span, call);
+            return Self::CallingTraced { call };
+        }
+        let _entered = attempt.enter();
+        Self::first(call(), attempt)
+    }
 }
 
 impl<S, Req, P, R> Future for ResponseFuture<S, Req, P, R>
@@ -81,46 +99,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            match this.phase.as_mut().project() {
-                PhaseProj::Calling { call } => {
-                    let core = &this.kit.core;
-                    let mut result = match ready!(call.poll(cx)) {
-                        Ok(response) => Ok(core.receive.receive(response, cx)),
-                        Err(error) => Err(error.grow()),
-                    };
-                    let kept = this.kept.as_mut().filter(|_| !not_sent(&result));
-                    // Where it is called and where it is polled may be different tasks: either's deadline holds.
-                    let deadline = || (*this.deadline).min(context::deadline());
-                    let next = match kept {
-                        None => None,
-                        Some(kept) => {
-                            let decision = core.policy.decide(kept, result.as_ref(), *this.attempt);
-                            match core.heed(decision, &mut result) {
-                                None => None,
-                                Some(hint) => {
-                                    let again = |attempt| core.policy.again(kept, attempt);
-                                    core.prepare(
-                                        cause_of(&result),
-                                        *this.attempt,
-                                        *this.steps,
-                                        hint,
-                                        deadline(),
-                                        again,
-                                    )
-                                }
-                            }
-                        }
-                    };
-                    let Some((next, request)) = next else {
-                        *this.kept = None;
-                        this.phase.set(Phase::Done);
-                        return Poll::Ready(result);
-                    };
-                    *this.steps = next.steps;
-                    // Sets the response free, with all it holds, and the finished call.
-                    let wait = Box::pin(Wait::until(next.at, next.payment, request, result.err()));
-                    this.phase.set(Phase::Waiting { wait });
-                }
+            let result = match this.phase.as_mut().project() {
+                PhaseProj::Calling { call } => ready!(call.poll(cx)),
+                PhaseProj::CallingTraced { call } => ready!(call.as_mut().poll(cx)),
                 PhaseProj::Waiting { wait } => {
                     let deadline = (*this.deadline).min(context::deadline());
                     let result = ready!(wait.as_mut().poll(cx, this.kit, deadline));
@@ -137,16 +118,50 @@ where
                     let may = |kept| core.policy.repeats_timeouts(kept);
                     let more = *this.attempt < core.settings.attempts
                         && this.kept.as_ref().is_some_and(may);
-                    let scope = Attempt::new(*this.attempt, more);
-                    let entered = scope.enter();
-                    let call = service.call(request);
-                    drop(entered);
-                    this.phase.set(Phase::Calling {
-                        call: Scoped::new(call, scope),
-                    });
+                    let attempt = Attempt::new(*this.attempt, more);
+                    let next = Phase::another(core.origin, attempt, || service.call(request));
+                    this.phase.set(next);
+                    continue;
                 }
                 PhaseProj::Done => return Poll::Pending,
-            }
+            };
+            let core = &this.kit.core;
+            let mut result = match result {
+                Ok(response) => Ok(core.receive.receive(response, cx)),
+                Err(error) => Err(error.grow()),
+            };
+            let kept = this.kept.as_mut().filter(|_| !not_sent(&result));
+            // Where it is called and where it is polled may be different tasks: either's deadline holds.
+            let deadline = || (*this.deadline).min(context::deadline());
+            let next = match kept {
+                None => None,
+                Some(kept) => {
+                    let decision = core.policy.decide(kept, result.as_ref(), *this.attempt);
+                    match core.heed(decision, &mut result) {
+                        None => None,
+                        Some(hint) => {
+                            let again = |attempt| core.policy.again(kept, attempt);
+                            core.prepare(
+                                cause_of(&result),
+                                *this.attempt,
+                                *this.steps,
+                                hint,
+                                deadline(),
+                                again,
+                            )
+                        }
+                    }
+                }
+            };
+            let Some((next, request)) = next else {
+                *this.kept = None;
+                this.phase.set(Phase::Done);
+                return Poll::Ready(result);
+            };
+            *this.steps = next.steps;
+            // Sets the response free, with all it holds, and the finished call.
+            let wait = Box::pin(Wait::until(next.at, next.payment, request, result.err()));
+            this.phase.set(Phase::Waiting { wait });
         }
     }
 }

@@ -46,6 +46,8 @@
 //!
 //! Whatever the inner service does in `call` or when its future is polled or dropped sees the number of the attempt
 //! ([`Context::attempt`](crate::Context::attempt)). A connection that reads the request's body in a task of its own, as hyper's do, does not.
+//! With the feature `tracing` it also runs in a span of that attempt, up to the head of the response: `attempt`, at the level INFO, with the fields `layer`, `name`
+//! and `attempt`. A layer with [one attempt](crate::RetryBuilder::attempts) makes none.
 //!
 //! # What it rejects
 //!
@@ -63,8 +65,9 @@
 //! # Cost
 //!
 //! A clone of the request, one reading of the clock (shared with the other layers of a stack) and a counter that belongs to the thread. The inner
-//! service is cloned only when there is something to retry.
+//! service is cloned only when there is something to retry. An attempt that a subscriber of `tracing` wants a span of is in a box.
 
+mod attempt;
 mod budget;
 mod future;
 mod layer;

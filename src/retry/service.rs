@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::attempt::traced;
 use super::future::{Phase, ResponseFuture, Steps};
 use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
@@ -13,6 +14,7 @@ use crate::listeners::Tells;
 use crate::runtime::Entry;
 use crate::scoped::Scope;
 use crate::shared::Shared;
+use crate::span::InSpan;
 use crate::{Grown, WithRejection};
 
 /// A service behind a [`RetryLayer`](crate::RetryLayer).
@@ -82,6 +84,17 @@ where
         };
         let kit = self.kit.hold();
         let deadline = context::deadline();
+        if repeats && let Some(span) = InSpan::of_attempt(self.kit.core.origin, 1) {
+            let call = traced(attempt, span, || self.inner.call(request));
+            return ResponseFuture {
+                phase: Phase::CallingTraced { call },
+                kept,
+                attempt: 1,
+                steps: Steps::default(),
+                deadline,
+                kit,
+            };
+        }
         let _scope = attempt.enter();
         // Made where it is to be: to move it would cost as much as all the rest.
         ResponseFuture {

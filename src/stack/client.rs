@@ -331,7 +331,9 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         told.log();
 
         Ok(ClientStack {
-            correlation: correlation.unwrap_or_else(|| CorrelationLayer::client().off()),
+            correlation: correlation
+                .unwrap_or_else(|| CorrelationLayer::client().off())
+                .named(&self.name)?,
             timeout,
             retry,
             with: self.with,

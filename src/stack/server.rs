@@ -227,7 +227,9 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         told.log();
 
         Ok(ServerStack {
-            correlation: correlation.unwrap_or_else(|| CorrelationLayer::server().off()),
+            correlation: correlation
+                .unwrap_or_else(|| CorrelationLayer::server().off())
+                .named(&self.name)?,
             respond: self.respond,
             with: self.with,
             timeout,

@@ -180,7 +180,10 @@ impl Told {
     pub(crate) fn observer(&self) -> impl Fn(&Event) + Send + Sync + 'static {
         let list = Arc::clone(&self.0);
         move |event| {
-            if let EventKind::Settled { outcome, latency } = event.kind() {
+            if let EventKind::Settled {
+                outcome, latency, ..
+            } = event.kind()
+            {
                 list.lock().unwrap().push((outcome.to_string(), *latency));
             }
         }
