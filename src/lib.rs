@@ -61,8 +61,8 @@
 //! | message | fields besides `layer` and `name` |
 //! |---|---|
 //! | `circuit changed` | `from`, `to`, `cause`, `calls`, `failures`, `slow_calls`, `open_for_ms` |
-//! | `call is retried` | `attempt`, `delay_ms`, `cause` |
-//! | `call rejected` | `reason`, `retry_after_ms`, `rejections`: how many there were since the last such line of the instance, which is at least a second ago |
+//! | `call is retried` | `attempt`, `delay_ms`, `cause`, `retries`: how many there were since the last such line of the instance, which is at least a second ago |
+//! | `call rejected`, or `call ended` by a time limit | `reason`, `retry_after_ms`, `rejections`: how many of both there were, as for retries |
 //!
 //! and at the level `DEBUG` `call is not retried` (`reason`) and `limit changed` (`from`, `to`).
 //!
