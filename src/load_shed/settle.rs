@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::load::{Admitted, Load};
 use crate::context;
 use crate::hold::{Keeper, Pack};
-use crate::listeners::{Listeners, Tells};
+use crate::listeners::{Listeners, Tells, show_newest};
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::runtime::Moment;
@@ -30,7 +30,7 @@ impl Tells for Load {
     }
 
     fn show(&self, handles: &Handles) {
-        handles.limit(self.limit());
+        show_newest(|| self.limit(), |limit| handles.limit(limit));
     }
 }
 
@@ -38,8 +38,8 @@ impl Keeper for Load {
     type Call = Time;
 
     #[inline]
-    fn meter(&self) -> Meter {
-        Tells::meter(self)
+    fn meter(&self, _: &Time, admitted: u64) -> Meter {
+        self.meter_of(Admitted::from_bits(admitted).stamp())
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
