@@ -184,6 +184,47 @@ async fn a_load_shedder_tells_its_limit_and_latencies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_is_as_many_calls_as_it_was() {
+    for limit in [
+        Limit::fixed(10_000),
+        Limit::aimd().initial(10_000).max(20_000).build().unwrap(),
+    ] {
+        let layer = LoadShedLayer::new(limit);
+        let service = layer.layer(takes());
+        // Two, because the first one changes how many of the second are taken.
+        for burst in [3_000, 3_000] {
+            join_all((0..burst).map(|_| service.clone().oneshot(100))).await;
+        }
+        let latency = layer.snapshot().latency.unwrap();
+        // Of the second one, the last of every so many may be missing.
+        assert!((5_700..6_300).contains(&latency.calls), "{latency:?}");
+    }
+}
+
+#[test]
+fn a_state_and_the_change_to_it_are_of_one_moment() {
+    let layer = CircuitBreakerLayer::new();
+    let circuit = layer.handle();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..100_000 {
+                circuit.force_open();
+                circuit.reset();
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            let told = circuit.snapshot();
+            if let Some(newest) = told.changes.first() {
+                assert_eq!(told.state, newest.to);
+                assert_eq!(told.since, newest.ago);
+            }
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_layer_tells_why_and_why_not() {
     let layer = RetryLayer::builder()
         .name("users")
@@ -344,4 +385,33 @@ async fn a_stack_tells_of_all_its_layers() {
     let told = server.snapshot();
     assert_eq!(told.load_shed.unwrap().latency.unwrap().calls, 1);
     assert_eq!(told.bulkhead.unwrap().in_flight, 0);
+}
+
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_body_was_dropped_took_as_long_as_its_head() {
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Empty, StreamBody};
+
+    type Frame = Result<http_body::Frame<bytes::Bytes>, io::Error>;
+    let stream = service_fn(|_: Request<Empty<bytes::Bytes>>| async {
+        sleep(ms(50)).await;
+        let endless = futures::stream::pending::<Frame>();
+        Ok::<_, io::Error>(Response::new(StreamBody::new(endless)))
+    });
+    let get = || Request::new(Empty::new());
+    let shed = mainstay::grpc::load_shed().build().unwrap();
+    let breaker = mainstay::grpc::circuit_breaker().build().unwrap();
+    let response = breaker.layer(shed.layer(stream)).oneshot(get()).await;
+    let mut body = response.unwrap().into_body();
+    assert!(tokio::time::timeout(secs(1), body.frame()).await.is_err());
+    assert_eq!(shed.snapshot().in_flight, 1);
+    drop(body);
+    let (shed, breaker) = (shed.snapshot(), breaker.handle().snapshot());
+    assert_eq!(counts(&shed.outcomes), [0, 0, 0, 1]);
+    assert_eq!(counts(&breaker.outcomes), [0, 0, 0, 1]);
+    let latency = shed.latency.unwrap();
+    assert_eq!(latency.calls, 1);
+    assert!(latency.max >= ms(50) && latency.max < ms(52), "{latency:?}");
+    assert_eq!(breaker.latency, Some(latency));
 }

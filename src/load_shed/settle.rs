@@ -44,19 +44,7 @@ impl Keeper for Load {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, time: &Time, admitted: u64, verdict: Verdict) {
-        let admitted = Admitted::from_bits(admitted);
-        if self.listeners.is_theirs(admitted.stamp()) {
-            self.tally.settled(verdict.outcome());
-        }
-        let tells =
-            admitted.sample || verdict.is_overload() || verdict.outcome() == Outcome::Cancelled;
-        if tells {
-            self.report(admitted, *time, verdict);
-        }
-        self.tell(admitted.stamp(), || EventKind::Settled {
-            outcome: verdict.outcome(),
-            latency: time.is_known().then(|| time.ran()),
-        });
+        self.finish(*time, admitted, verdict, *time);
     }
 
     #[inline]
@@ -72,7 +60,7 @@ impl Keeper for Load {
     }
 
     fn cancel(&self, time: &Time, admitted: u64) {
-        self.settle(&time.if_it_waited(), admitted, CANCELLED);
+        self.finish(*time, admitted, CANCELLED, time.if_it_waited());
     }
 
     #[inline]
@@ -82,15 +70,34 @@ impl Keeper for Load {
 }
 
 impl Load {
+    /// `counts_as` is the time that the limit hears of; told is the true one.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn finish(&self, time: Time, admitted: u64, verdict: Verdict, counts_as: Time) {
+        let admitted = Admitted::from_bits(admitted);
+        if self.listeners.is_theirs(admitted.stamp()) {
+            self.tally.settled(verdict.outcome());
+        }
+        let tells = admitted.is_sample()
+            || verdict.is_overload()
+            || verdict.outcome() == Outcome::Cancelled;
+        if tells {
+            self.report(admitted, time, verdict, counts_as);
+        }
+        self.tell(admitted.stamp(), || EventKind::Settled {
+            outcome: verdict.outcome(),
+            latency: time.is_known().then(|| time.ran()),
+        });
+    }
+
     /// The latency of a sample is taken, or a drop is noted.
     #[cold]
-    fn report(&self, admitted: Admitted, time: Time, verdict: Verdict) {
+    fn report(&self, admitted: Admitted, time: Time, verdict: Verdict, counts_as: Time) {
         let outcome = verdict.outcome();
         let (ran, moment) = time.ran_until_now();
         let now = moment.since_beginning();
-        let latency = time.is_known().then_some(ran);
-        if admitted.sample && time.has_waited() && self.listeners.is_theirs(admitted.stamp()) {
-            self.latencies.record(moment, ran, self.weight());
+        let latency = counts_as.is_known().then_some(ran);
+        if admitted.is_sample() && time.has_waited() && self.listeners.is_theirs(admitted.stamp()) {
+            self.latencies.record(moment, ran, admitted.weight());
         }
         if !self.moves() {
             return self.skip(admitted, now);
@@ -105,7 +112,7 @@ impl Load {
             outcome == Outcome::Cancelled && ran.is_some_and(|ran| self.gave_up_after(ran));
         let moved = match latency {
             _ if verdict.is_overload() || gave_up => self.dropped(admitted, now),
-            Some(latency) if admitted.sample && outcome == Outcome::Success => {
+            Some(latency) if admitted.is_sample() && outcome == Outcome::Success => {
                 self.sample(admitted, now, latency)
             }
             _ => None,
