@@ -1,5 +1,6 @@
 //! The handles of one instance, all of them made at once.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
@@ -55,11 +56,11 @@ pub(crate) struct Handles {
     in_flight: Gauge,
     duration: Histogram,
     rejections: [Counter; REASONS.len()],
-    limit: Gauge,
+    limit: OnceLock<Gauge>,
     states: [Gauge; STATES.len()],
     retries: [Counter; CAUSES.len()],
     refused: [Counter; REFUSED.len()],
-    balance: Gauge,
+    balance: OnceLock<Gauge>,
     queued: Gauge,
     queue_wait: Histogram,
     deadline: Histogram,
@@ -147,7 +148,7 @@ impl Handles {
                 let wanted = gives(reason);
                 make.counter(wanted, names::REJECTIONS, "reason", reason.as_str())
             }),
-            limit: make.gauge(holds || sheds, names::LIMIT, None),
+            limit: OnceLock::new(),
             states: STATES.map(|state| {
                 make.gauge(
                     breaks,
@@ -159,7 +160,7 @@ impl Handles {
                 .map(|cause| make.counter(retries, names::RETRIES, "cause", cause.as_str())),
             refused: REFUSED
                 .map(|why| make.counter(retries, names::RETRIES_REFUSED, "reason", why.as_str())),
-            balance: make.gauge(retries, names::RETRY_BUDGET_BALANCE, None),
+            balance: OnceLock::new(),
             queued: make.gauge(holds, names::QUEUE_DEPTH, None),
             queue_wait: make.histogram(holds, names::QUEUE_WAIT),
             deadline: make.histogram(limits, names::DEADLINE_REMAINING),
@@ -210,7 +211,20 @@ impl Handles {
     }
 
     pub(crate) fn limit(&self, limit: u32) {
-        self.limit.set(f64::from(limit));
+        self.set_if_any(names::LIMIT, &self.limit, f64::from(limit));
+    }
+
+    /// What not all layers of the kind have: a limit that is not there must not be told as 0. It is made when it is first shown, right after the others.
+    fn set_if_any(&self, name: &'static str, gauge: &OnceLock<Gauge>, value: f64) {
+        if let Some(gauge) = gauge.get() {
+            return gauge.set(value);
+        }
+        let origin = self.origin;
+        let new =
+            metrics::with_recorder(|recorder| Maker { recorder, origin }.gauge(true, name, None));
+        new.set(value);
+        // Not made in there: a recorder may call a layer.
+        let _ = gauge.set(new);
     }
 
     /// One of them is 1, all others are 0.
@@ -233,7 +247,7 @@ impl Handles {
 
     #[expect(clippy::cast_precision_loss, reason = "nobody has so many to spend")]
     pub(crate) fn balance(&self, retries: u64) {
-        self.balance.set(retries as f64);
+        self.set_if_any(names::RETRY_BUDGET_BALANCE, &self.balance, retries as f64);
     }
 
     pub(crate) fn queued(&self) {

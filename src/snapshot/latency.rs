@@ -243,6 +243,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_a_minute_old_or_yet_to_come_does_not_count() {
+        let latencies = Latencies::new();
+        latencies.record(at(1_000), Duration::from_millis(1), 1);
+        assert!(latencies.last_minute(at(1_059)).is_some());
+        assert_eq!(latencies.last_minute(at(1_060)), None);
+        // By the clock of another runtime, which is behind.
+        assert_eq!(latencies.last_minute(at(990)), None);
+    }
+
+    #[test]
     fn nothing_is_lost_where_many_threads_turn_a_piece_at_once() {
         let latencies = Latencies::new();
         std::thread::scope(|scope| {
