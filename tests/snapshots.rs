@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use mainstay::snapshot::Outcomes;
 use mainstay::{
-    Backoff, BulkheadLayer, Cause, CircuitBreakerLayer, Jitter, Limit, LoadShedLayer, Reason,
-    RetryBudget, RetryCause, RetryLayer, RetryRefused, State, TimeoutLayer, Window,
+    Backoff, BulkheadLayer, Cause, CircuitBreakerLayer, Jitter, Limit, LoadShedLayer, Mode,
+    Outcome, Reason, RetryBudget, RetryCause, RetryLayer, RetryRefused, State, TimeoutLayer,
+    Window,
 };
 use tokio::time::{advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -222,6 +223,52 @@ fn a_state_and_the_change_to_it_are_of_one_moment() {
             }
         }
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_says_nothing_is_counted_as_just_that() {
+    let ignored = |result: Result<&u64, &mainstay::Error<io::Error>>| match result {
+        Ok(0) => Outcome::Ignored,
+        Ok(_) => Outcome::Success,
+        Err(_) => Outcome::Failure,
+    };
+    let breaker = CircuitBreakerLayer::builder().classify(ignored);
+    let breaker = breaker.mode(Mode::Shadow).build().unwrap();
+    let shed = LoadShedLayer::builder().classify(ignored).build().unwrap();
+    let service = breaker.layer(shed.layer(takes()));
+    for millis in [0, 0, 0, 2, 2, 1] {
+        let _ = service.clone().oneshot(millis).await;
+    }
+    let breaker = breaker.handle().snapshot();
+    assert_eq!(counts(&breaker.outcomes), [2, 1, 3, 0]);
+    assert_eq!(counts(&shed.snapshot().outcomes), [2, 1, 3, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_enforces_nothing_still_tells() {
+    for mode in [Mode::Shadow, Mode::Off] {
+        let layer = CircuitBreakerLayer::builder()
+            .consecutive_failures(1)
+            .mode(mode)
+            .build()
+            .unwrap();
+        let service = layer.layer(takes());
+        for millis in [1, 1, 2, 0] {
+            let _ = service.clone().oneshot(millis).await;
+        }
+        let told = layer.handle().snapshot();
+        assert_eq!(counts(&told.outcomes), [2, 2, 0, 0], "{mode}");
+        assert_eq!(told.rejections.total(), 0, "{mode}");
+        assert_eq!(told.latency.unwrap().calls, 3, "{mode}");
+        let expected = if mode == Mode::Off {
+            State::Closed
+        } else {
+            State::Open
+        };
+        assert_eq!(told.state, expected);
+        let shown = format!("({mode})");
+        assert!(told.to_string().contains(&shown), "{told}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
