@@ -247,6 +247,38 @@ async fn a_call_that_outlives_its_layer_is_not_in_flight_in_the_next_one() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_moves_in_while_the_recorder_is_asked_has_metrics_of_its_own() {
+    let build = |name: &str| BulkheadLayer::builder().name(name).build().unwrap();
+    let layer = Arc::new(Mutex::new(Some(build("leaves"))));
+    let recorder = Odd::new({
+        let layer = Arc::clone(&layer);
+        move |series, value| {
+            let mut layer = layer.lock().unwrap();
+            if series.contains("leaves") && value.is_none() && layer.is_some() {
+                *layer = None;
+                // What became free last is used first.
+                *layer = Some(build("arrives"));
+            }
+        }
+    });
+    let leaving = layer.lock().unwrap().clone().unwrap();
+    let mut call = pin!(leaving.layer(work()).call_once(How::Waits));
+    drop(leaving);
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    assert!(call.as_mut().now_or_never().is_none());
+    let arrived = layer.lock().unwrap().clone().unwrap();
+    assert_eq!(arrived.snapshot().name, "arrives");
+    arrived.layer(work()).oneshot(How::Waits).await.unwrap();
+    let calls =
+        |name: &str| recorder.value(&format!("mainstay_calls_total bulkhead {name} success"));
+    assert_eq!((calls("leaves"), calls("arrives")), (0.0, 1.0));
+    call.await.unwrap();
+    let in_flight =
+        |name: &str| recorder.value(&format!("mainstay_calls_in_flight bulkhead {name}"));
+    assert_eq!((in_flight("leaves"), in_flight("arrives")), (0.0, 0.0));
+}
+
 /// A service that is gone when its one call is made.
 trait CallOnce<Req>: Service<Req> + Sized {
     fn call_once(mut self, request: Req) -> Self::Future {

@@ -121,7 +121,6 @@ impl Maker<'_> {
 impl Handles {
     /// Those that there are of this kind of layer, each with the value that it has before anything happened.
     pub(super) fn new(origin: &'static Origin, recorder: &dyn Recorder) -> Self {
-        describe(recorder);
         let make = Maker { recorder, origin };
         let layer = origin.layer();
         let breaks = layer == "circuit_breaker";
@@ -271,7 +270,8 @@ fn count<T: PartialEq>(kinds: &[T], kind: T, counters: &[Counter]) {
     }
 }
 
-fn describe(recorder: &dyn Recorder) {
+/// Tells what each metric is, of whatever layer: once is enough.
+pub(super) fn describe(recorder: &dyn Recorder) {
     for (name, kind, unit, text) in names::ALL {
         let (name, unit) = (SharedString::const_str(name).into(), Some(*unit));
         let text = SharedString::const_str(text);

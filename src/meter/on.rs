@@ -10,7 +10,7 @@ use std::thread;
 
 use metrics::Recorder;
 
-use super::handles::Handles;
+use super::handles::{Handles, describe};
 use super::table;
 use crate::name::Origin;
 
@@ -138,6 +138,10 @@ impl Meter {
             if is_global && let Some(known) = made(|made| made.known(origin)) {
                 return known;
             }
+            // Two instances that come first at the same time both describe, which is as good.
+            if !is_global || made(|made| made.global.is_empty()) {
+                describe(recorder);
+            }
             // A recorder is somebody else's code: no lock is held while it runs.
             let handles = Handles::new(origin, recorder);
             made(|made| match made.known(origin).filter(|_| is_global) {
@@ -189,6 +193,7 @@ fn find_and_tell(origin: &'static Origin, tell: impl FnOnce(&Handles)) {
         if is_global(recorder) {
             return Some(None);
         }
+        describe(recorder);
         Some(Some(Handles::new(origin, recorder)))
     };
     match guest(|| metrics::with_recorder(find)).flatten() {
