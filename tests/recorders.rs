@@ -252,10 +252,11 @@ async fn a_layer_that_moves_in_while_the_recorder_is_asked_has_metrics_of_its_ow
     let build = |name: &str| BulkheadLayer::builder().name(name).build().unwrap();
     let layer = Arc::new(Mutex::new(Some(build("leaves"))));
     let recorder = Odd::new({
-        let layer = Arc::clone(&layer);
+        let (layer, once) = (Arc::clone(&layer), AtomicBool::new(true));
         move |series, value| {
             let mut layer = layer.lock().unwrap();
-            if series.contains("leaves") && value.is_none() && layer.is_some() {
+            let is_asked = series.contains("leaves") && value.is_none();
+            if is_asked && once.swap(false, Ordering::SeqCst) {
                 *layer = None;
                 // What became free last is used first.
                 *layer = Some(build("arrives"));
