@@ -301,6 +301,25 @@ async fn time_limits_and_deadlines() {
     assert_eq!(value(&handle, left), 2.0);
 }
 
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_too_late_to_be_sent() {
+    recorded!(handle);
+    let context = Context::current().with_timeout(Duration::ZERO);
+    let send = service_fn(async |_: http::Request<()>| Ok::<_, io::Error>(()));
+    let mut service = mainstay::http::DeadlineLayer::new().layer(send);
+    for _ in 0..2 {
+        let call = service.ready().await.unwrap();
+        let call = context
+            .clone()
+            .scope(async { call.call(http::Request::new(())).await });
+        assert!(call.await.is_err());
+    }
+    let late =
+        r#"mainstay_rejections_total{layer="deadline",name="default",reason="deadline_passed"}"#;
+    assert_eq!(value(&handle, late), 2.0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn how_long_calls_take() {
     recorded!(handle);
@@ -371,6 +390,26 @@ async fn a_recorder_may_be_installed_after_the_layers_were_built() {
     service.ready().await.unwrap().call(1).await.unwrap();
     let calls = r#"mainstay_calls_total{layer="bulkhead",name="late",outcome="success"}"#;
     assert_eq!(value(&handle, calls), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_no_gauge_of_what_an_instance_does_not_have() {
+    recorded!(handle);
+    let retry = RetryLayer::builder().name("bare").without_budget();
+    let retry = retry.build().unwrap().layer(service_fn(fails(9)));
+    let _ = retry.oneshot(1).await;
+    let shed = LoadShedLayer::on_readiness().named("bare").unwrap();
+    let mut shed = shed.layer(service_fn(fails(9)));
+    // Without having been asked whether it is ready.
+    let _ = shed.call(1).await;
+    let refused = r#"mainstay_rejections_total{layer="load_shed",name="bare",reason="not_ready"}"#;
+    assert_eq!(value(&handle, refused), 1.0);
+    let retries = r#"mainstay_retries_total{layer="retry",name="bare",cause="error"}"#;
+    assert_eq!(value(&handle, retries), 2.0);
+    let text = handle.render();
+    for gauge in ["mainstay_limit{", "mainstay_retry_budget_balance{"] {
+        assert!(!text.contains(gauge), "{text}");
+    }
 }
 
 /// Everything that can happen, once.
