@@ -377,6 +377,18 @@ impl Teller {
 mod tests {
     use super::*;
     use crate::name::unnamed::BULKHEAD;
+    use futures::FutureExt;
+
+    #[test]
+    fn a_subscription_ends_when_the_layer_is_gone_whoever_moves_in() {
+        let listeners = Listeners::vacant();
+        listeners.move_in(0, &BULKHEAD, None, false);
+        let mut events = listeners.subscribe();
+        assert!(events.recv().now_or_never().is_none());
+        listeners.move_out();
+        assert!(matches!(events.recv().now_or_never(), Some(None)));
+        assert!(!listeners.any());
+    }
 
     #[test]
     fn when_the_last_subscriber_is_gone_nobody_listens() {

@@ -13,6 +13,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 /// How often the counter of calls was described.
 static DESCRIBED: AtomicU32 = AtomicU32::new(0);
+/// How often a counter was looked up.
+static REGISTERED: AtomicU32 = AtomicU32::new(0);
 
 struct Counting(PrometheusRecorder);
 
@@ -33,6 +35,7 @@ impl Recorder for Counting {
     }
 
     fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        REGISTERED.fetch_add(1, Ordering::SeqCst);
         self.0.register_counter(key, metadata)
     }
 
@@ -58,6 +61,13 @@ async fn instances_of_one_name_share_their_series_and_one_that_came_before_the_r
     while early.in_flight() == 0 {
         tokio::task::yield_now().await;
     }
+
+    // A layer without state.
+    let limit = || {
+        let layer = TimeoutLayer::builder().name("early");
+        layer.timeout(Duration::from_millis(1)).build().unwrap()
+    };
+    let _ = limit().layer(hang()).oneshot(()).await;
 
     let recorder = PrometheusBuilder::new().build_recorder();
     let prometheus = recorder.handle();
@@ -94,7 +104,10 @@ async fn instances_of_one_name_share_their_series_and_one_that_came_before_the_r
     // What was never told to have begun is not told to have ended.
     has(r#"mainstay_calls_in_flight{layer="bulkhead",name="early"} 0"#);
 
-    // A layer without state, and two of a name.
+    let _ = limit().layer(hang()).oneshot(()).await;
+    has(r#"mainstay_rejections_total{layer="timeout",name="early",reason="timed_out"} 1"#);
+
+    // Two of a name.
     for _ in 0..2 {
         let layer = TimeoutLayer::builder()
             .name("disk")
@@ -110,4 +123,13 @@ async fn instances_of_one_name_share_their_series_and_one_that_came_before_the_r
     another.layer(work()).oneshot(()).await.unwrap();
     has(r#"mainstay_calls_total{layer="bulkhead",name="another",outcome="success"} 1"#);
     assert_eq!(DESCRIBED.load(Ordering::SeqCst), before);
+
+    // Whose name is known needs nothing of the recorder.
+    let before = REGISTERED.load(Ordering::SeqCst);
+    for name in ["disk", "another"] {
+        let layer = BulkheadLayer::builder().name(name).build().unwrap();
+        layer.layer(work()).oneshot(()).await.unwrap();
+    }
+    assert_eq!(REGISTERED.load(Ordering::SeqCst), before);
+    has(r#"mainstay_calls_total{layer="bulkhead",name="another",outcome="success"} 2"#);
 }
