@@ -15,8 +15,8 @@ pub trait Keeper: Sync + 'static {
     /// Whether a call keeps something when its outcome is known.
     const HOLDS: bool = true;
 
-    /// The metrics of the layer.
-    fn meter(&self) -> Meter;
+    /// The metrics of the layer that the call was made through: nobody's where that is gone and another one has its place.
+    fn meter(&self, call: &Self::Call, number: u64) -> Meter;
 
     /// A call is over that was no success.
     #[cold]
@@ -88,9 +88,9 @@ impl Progress {
 
     /// The call goes on for longer than the call of a function.
     #[inline]
-    fn goes_on<K: Keeper>(&mut self, keeper: &K) {
+    fn goes_on<K: Keeper>(&mut self, keeper: &K, call: &K::Call) {
         if self.0 & COUNTED == 0 {
-            let meter = keeper.meter();
+            let meter = keeper.meter(call, self.number());
             if meter.is_on() {
                 self.0 |= COUNTED | u64::from(meter.number()) << METER;
                 meter.tell(Handles::entered);
@@ -203,7 +203,7 @@ impl<K: Keeper, T> Settle for Hold<K, T> {
 
     fn into_held(self) -> Held {
         let mut kept = self.kept;
-        kept.progress.goes_on(kept.keeper);
+        kept.progress.goes_on(kept.keeper, &kept.call);
         let held = Held {
             keeper: kept.keeper,
             call: kept.call.pack(),
@@ -230,8 +230,9 @@ impl<K: Keeper, T> Guard for Hold<K, T> {
 
     #[inline]
     fn suspended(&mut self) {
-        self.kept.progress.goes_on(self.kept.keeper);
-        self.kept.keeper.wait(&mut self.kept.call);
+        let kept = &mut self.kept;
+        kept.progress.goes_on(kept.keeper, &kept.call);
+        kept.keeper.wait(&mut kept.call);
     }
 
     #[inline]
@@ -343,7 +344,7 @@ impl Keeper for Nothing {
 
     const HOLDS: bool = false;
 
-    fn meter(&self) -> Meter {
+    fn meter(&self, (): &(), _: u64) -> Meter {
         Meter::NOBODY
     }
 

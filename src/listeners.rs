@@ -97,6 +97,19 @@ pub(crate) trait Tells {
             _ => listeners.meter(&|handles| self.show(handles)),
         }
     }
+
+    /// The same for a call that may have outlived its layer: nobody's, where another one moved in meanwhile.
+    #[inline]
+    fn meter_of(&self, stamp: u64) -> Meter
+    where
+        Self: Sized,
+    {
+        if self.listeners().is_theirs(stamp) {
+            self.meter()
+        } else {
+            Meter::NOBODY
+        }
+    }
 }
 
 /// Those who listen to one layer.
@@ -112,6 +125,19 @@ pub(crate) struct Listeners {
     audience: Mutex<Audience>,
 }
 
+/// Shows what may change meanwhile: of two who show it at once, the one that comes last shows what is.
+pub(crate) fn show_newest<T: Copy + PartialEq>(look: impl Fn() -> T, show: impl Fn(T)) {
+    let mut shown = look();
+    loop {
+        show(shown);
+        let newest = look();
+        if newest == shown {
+            return;
+        }
+        shown = newest;
+    }
+}
+
 /// There is an observer, or a subscriber.
 const OBSERVED: u32 = 1;
 /// Nobody has looked yet whether there is a recorder of metrics.
@@ -124,6 +150,8 @@ const NEW: u32 = if cfg!(feature = "metrics") { LOOK } else { 0 };
 #[derive(Default)]
 struct Audience {
     origin: Option<&'static Origin>,
+    /// Whether its metrics are told.
+    measured: bool,
     observer: Option<Arc<dyn Observer>>,
     subscribers: Option<broadcast::Sender<Event>>,
 }
@@ -136,6 +164,7 @@ impl Listeners {
             rejected: Rejected::new(),
             audience: Mutex::new(Audience {
                 origin: None,
+                measured: false,
                 observer: None,
                 subscribers: None,
             }),
@@ -163,6 +192,7 @@ impl Listeners {
             &mut *audience,
             Audience {
                 origin: Some(origin),
+                measured,
                 observer,
                 subscribers: None,
             },
@@ -185,7 +215,7 @@ impl Listeners {
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.ears.load(Ordering::Relaxed) != 0
     }
 
@@ -222,8 +252,10 @@ impl Listeners {
     /// A recorder that was installed after the first call is found at the next rejection.
     fn look_again(&self) {
         if NEW != 0 && self.ears.load(Ordering::Relaxed) >> METER == 0 && meter::is_recorded() {
-            let _audience = self.lock();
-            self.ears.fetch_or(LOOK, Ordering::Relaxed);
+            let audience = self.lock();
+            if audience.measured {
+                self.ears.fetch_or(LOOK, Ordering::Relaxed);
+            }
         }
     }
 
@@ -262,8 +294,21 @@ impl Listeners {
         }
         if let Some(subscribers) = subscribers {
             // Fails only when nobody is subscribed any more.
-            let _ = subscribers.send(event);
+            if subscribers.send(event).is_err() {
+                self.look_who_listens();
+            }
         }
+    }
+
+    /// The last subscriber may be gone: then calls need not make events any more, nor meet at the lock.
+    fn look_who_listens(&self) {
+        let mut audience = self.lock();
+        let left = audience.subscribers.take_if(|to| to.receiver_count() == 0);
+        if left.is_some() && audience.observer.is_none() {
+            self.ears.fetch_and(!OBSERVED, Ordering::Relaxed);
+        }
+        drop(audience);
+        drop(left);
     }
 
     pub(crate) fn subscribe(&self) -> Events {
@@ -325,5 +370,48 @@ impl Teller {
         log::rejected(self.origin, &rejection);
         meter::tell_of_again(self.origin, |handles| handles.rejected(reason));
         rejection
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::unnamed::BULKHEAD;
+    use futures::FutureExt;
+
+    #[test]
+    fn a_subscription_ends_when_the_layer_is_gone_whoever_moves_in() {
+        let listeners = Listeners::vacant();
+        listeners.move_in(0, &BULKHEAD, None, false);
+        let mut events = listeners.subscribe();
+        assert!(events.recv().now_or_never().is_none());
+        listeners.move_out();
+        assert!(matches!(events.recv().now_or_never(), Some(None)));
+        assert!(!listeners.any());
+    }
+
+    #[test]
+    fn when_the_last_subscriber_is_gone_nobody_listens() {
+        let listeners = Listeners::vacant();
+        listeners.move_in(0, &BULKHEAD, None, false);
+        let (one, other) = (listeners.subscribe(), listeners.subscribe());
+        let tell = || {
+            let rejection = Rejection::by(&BULKHEAD, Reason::Full);
+            Tells::tell(&listeners, NOW, || EventKind::Rejected(rejection.clone()));
+            listeners.any()
+        };
+        assert!(tell());
+        drop(one);
+        assert!(tell());
+        drop(other);
+        assert!(!tell());
+        let mut late = listeners.subscribe();
+        assert!(tell());
+        assert!(late.try_recv().is_some());
+
+        // An observer stays.
+        listeners.move_in(0, &BULKHEAD, Some(Arc::new(|_: &Event| {})), false);
+        drop(listeners.subscribe());
+        assert!(tell() && tell());
     }
 }

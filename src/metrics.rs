@@ -33,15 +33,15 @@
 //! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | up to the head of the response, or until the call was given up; of calls that had to wait |
 //! | `mainstay_slow_calls_total` | counter | circuit breaker | | those of them that were slow, failed or not; 0 for ever where the circuit has no threshold for slow calls |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
-//! | `mainstay_limit` | gauge | bulkhead, load shed | | calls that may be in flight |
+//! | `mainstay_limit` | gauge | bulkhead, load shed with a limit | | calls that may be in flight |
 //! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
 //! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
 //! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the state that it is in, 0 for all others |
 //! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
 //! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out` | attempts after the first |
 //! | `mainstay_retries_refused_total` | counter | retry | `reason`: `attempts`, `budget`, `deadline`, `hint_too_long`, `too_large`, `body` | retries that were called for and not made |
-//! | `mainstay_retry_budget_balance` | gauge | retry | | retries that the budget would still pay for, when it was last asked |
-//! | `mainstay_deadline_remaining_seconds` | histogram | timeout | | what a request had left as it arrived, of those that had a deadline |
+//! | `mainstay_retry_budget_balance` | gauge | retry with a budget | | retries that the budget would still pay for, when it was last asked |
+//! | `mainstay_deadline_remaining_seconds` | histogram | timeout, attempt timeout | | what a request had left as it arrived, of those that had a deadline |
 //!
 //! What OpenTelemetry has names for (`http.server.request.duration` and the like) is for whoever instruments the server or the client; here is what only the layers
 //! know.
@@ -63,10 +63,18 @@
 //! - A gauge changes when a call does something. Where no call comes, it stays as it was: an open circuit stays `open` when its time is over.
 //! - A call that its own deadline cuts off is slow to a circuit breaker that has a threshold for slow calls, however short the deadline was.
 //!
+//! A layer that lets everything through has none: a circuit breaker that is off, a limit of 16 777 215 or more. And a call that goes on when its layer and all
+//! services of it are gone may be missing from the counts; the gauges come back from it all the same.
+//!
+//! # The recorder
+//!
+//! It is called in the task of the request, outside of every lock. A panic in it is caught and harms nothing; what it takes in time, the request takes longer. One
+//! of no size (a unit struct) cannot be told from none, so give yours a field.
+//!
 //! # Cost
 //!
 //! Where no recorder is installed, nothing that could be measured. With one, what it takes for a counter, for each layer that a call goes through, and for a
-//! histogram, in a circuit breaker; a call that has to wait also moves a gauge. Nothing is allocated.
+//! histogram, in a circuit breaker or a load shedder; a call that has to wait also moves a gauge. Nothing is allocated.
 //!
 //! # Buckets
 //!

@@ -1,11 +1,15 @@
 //! What a scrape returns.
-#![cfg(feature = "metrics")]
+#![cfg(all(feature = "metrics", feature = "http"))]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{self, Poll};
 use std::time::Duration;
 
+use futures::future::join_all;
 use mainstay::{
     BulkheadLayer, CircuitBreakerLayer, Context, Limit, LoadShedLayer, Recovery, RetryBudget,
     RetryLayer, TimeoutLayer,
@@ -302,6 +306,24 @@ async fn time_limits_and_deadlines() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_too_late_to_be_sent() {
+    recorded!(handle);
+    let context = Context::current().with_timeout(Duration::ZERO);
+    let send = service_fn(async |_: http::Request<()>| Ok::<_, io::Error>(()));
+    let mut service = mainstay::http::DeadlineLayer::new().layer(send);
+    for _ in 0..2 {
+        let call = service.ready().await.unwrap();
+        let call = context
+            .clone()
+            .scope(async { call.call(http::Request::new(())).await });
+        assert!(call.await.is_err());
+    }
+    let late =
+        r#"mainstay_rejections_total{layer="deadline",name="default",reason="deadline_passed"}"#;
+    assert_eq!(value(&handle, late), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn how_long_calls_take() {
     recorded!(handle);
     let mut service = CircuitBreakerLayer::builder()
@@ -373,6 +395,84 @@ async fn a_recorder_may_be_installed_after_the_layers_were_built() {
     assert_eq!(value(&handle, calls), 1.0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn there_is_no_gauge_of_what_an_instance_does_not_have() {
+    recorded!(handle);
+    let retry = RetryLayer::builder().name("bare").without_budget();
+    let retry = retry.build().unwrap().layer(service_fn(fails(9)));
+    let _ = retry.oneshot(1).await;
+    let shed = LoadShedLayer::on_readiness().named("bare").unwrap();
+    let mut shed = shed.layer(service_fn(fails(9)));
+    // Without having been asked whether it is ready.
+    let _ = shed.call(1).await;
+    let refused = r#"mainstay_rejections_total{layer="load_shed",name="bare",reason="not_ready"}"#;
+    assert_eq!(value(&handle, refused), 1.0);
+    let retries = r#"mainstay_retries_total{layer="retry",name="bare",cause="error"}"#;
+    assert_eq!(value(&handle, retries), 2.0);
+    let text = handle.render();
+    for gauge in ["mainstay_limit{", "mainstay_retry_budget_balance{"] {
+        assert!(!text.contains(gauge), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_moves_is_the_one_that_is_shown() {
+    recorded!(handle);
+    let limit = Limit::aimd().initial(100).min(1).max(100);
+    let limit = limit.backoff(0.5).timeout(Duration::from_millis(50));
+    let layer = LoadShedLayer::builder().name("moves");
+    let layer = layer.limit(limit.build().unwrap()).build().unwrap();
+    let slow = layer.layer(service_fn(async |()| {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        Ok::<_, io::Error>(())
+    }));
+    let shown = r#"mainstay_limit{layer="load_shed",name="moves"}"#;
+    for _ in 0..10 {
+        join_all((0..80).map(|_| slow.clone().oneshot(()))).await;
+        assert_eq!(value(&handle, shown), f64::from(layer.limit()));
+    }
+    assert!(layer.limit() < 50, "{layer:?}");
+}
+
+/// Ready until it is called.
+#[derive(Clone)]
+struct Once(Arc<AtomicBool>);
+
+impl Service<u32> for Once {
+    type Response = u32;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<u32>>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: u32) -> Self::Future {
+        self.0.store(true, Ordering::SeqCst);
+        std::future::ready(Ok(call))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_for_which_nobody_becomes_ready() {
+    recorded!(handle);
+    let layer = RetryLayer::builder()
+        .name("once")
+        .retry_if(|_: &u32, _: Result<&u32, &mainstay::Error<io::Error>>| true)
+        .build()
+        .unwrap();
+    let call = layer.layer(Once(Arc::default())).oneshot(1);
+    assert!(call.await.is_err());
+    let rejected = r#"mainstay_rejections_total{layer="retry",name="once",reason="not_ready"}"#;
+    assert_eq!(value(&handle, rejected), 1.0);
+    let retries = r#"mainstay_retries_total{layer="retry",name="once",cause="response"}"#;
+    assert_eq!(value(&handle, retries), 1.0);
+    assert_eq!(layer.snapshot().rejections.total(), 1);
+}
+
 /// Everything that can happen, once.
 async fn everything() {
     let fail = || service_fn(fails(1_000));
@@ -414,6 +514,11 @@ async fn everything() {
     let context = Context::current().with_timeout(Duration::from_secs(1));
     let timeout = TimeoutLayer::builder().name("all").build().unwrap();
     let _ = context.scope(timeout.layer(slow()).oneshot(())).await;
+    let stack = mainstay::http::client("all").build().unwrap();
+    let refuses = service_fn(async |_: http::Request<String>| {
+        Err::<http::Response<String>, _>(io::Error::other("broken"))
+    });
+    let _ = stack.wrap(refuses).oneshot(http::Request::default()).await;
 }
 
 /// The table in the documentation: each metric, its kind, and the labels that it has besides `layer` and `name`.
@@ -486,6 +591,43 @@ async fn the_table_in_the_documentation_is_what_a_scrape_returns() {
             text.contains(&format!("# HELP {name} ")),
             "{name} is not described"
         );
+    }
+}
+
+/// The kinds of layers that the table gives for each metric: where it does not say that it is for all.
+fn documented_layers() -> BTreeMap<String, BTreeSet<String>> {
+    let source = include_str!("../src/metrics.rs");
+    let rows = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | `mainstay_"));
+    let mut before = BTreeSet::new();
+    rows.filter_map(|row| {
+        let (name, row) = row.split_once("` | ").unwrap();
+        let layers = row.split(" | ").nth(1).unwrap();
+        if layers != "the same" {
+            let kinds = layers.split(", ").map(|layer| {
+                let kind = layer.split(" with ").next().unwrap();
+                kind.replace(' ', "_")
+            });
+            before = kinds.collect();
+        }
+        (layers != "all").then(|| (format!("mainstay_{name}"), before.clone()))
+    })
+    .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_layer_has_the_metrics_that_the_table_gives_it() {
+    recorded!(handle);
+    everything().await;
+    let text = handle.render();
+    for (name, kinds) in documented_layers() {
+        let series = text.lines().filter(|line| line.starts_with(&name));
+        let scraped: BTreeSet<_> = series
+            .map(|line| line.split("layer=\"").nth(1).unwrap())
+            .map(|line| line.split('"').next().unwrap().to_owned())
+            .collect();
+        assert_eq!(scraped, kinds, "{name}");
     }
 }
 

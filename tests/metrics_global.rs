@@ -3,11 +3,50 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainstay::{BulkheadLayer, TimeoutLayer};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tower::{Layer, ServiceExt, service_fn};
+
+/// How often the counter of calls was described.
+static DESCRIBED: AtomicU32 = AtomicU32::new(0);
+/// How often a counter was looked up.
+static REGISTERED: AtomicU32 = AtomicU32::new(0);
+
+struct Counting(PrometheusRecorder);
+
+impl Recorder for Counting {
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        if name.as_str() == "mainstay_calls_total" {
+            DESCRIBED.fetch_add(1, Ordering::SeqCst);
+        }
+        self.0.describe_counter(name, unit, text);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.0.describe_gauge(name, unit, text);
+    }
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.0.describe_histogram(name, unit, text);
+    }
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        REGISTERED.fetch_add(1, Ordering::SeqCst);
+        self.0.register_counter(key, metadata)
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.0.register_gauge(key, metadata)
+    }
+
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        self.0.register_histogram(key, metadata)
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_of_one_name_share_their_series_and_one_that_came_before_the_recorder_is_found_later()
@@ -23,17 +62,27 @@ async fn instances_of_one_name_share_their_series_and_one_that_came_before_the_r
         tokio::task::yield_now().await;
     }
 
-    let prometheus = PrometheusBuilder::new().install_recorder().unwrap();
+    // A layer without state.
+    let limit = || {
+        let layer = TimeoutLayer::builder().name("early");
+        layer.timeout(Duration::from_millis(1)).build().unwrap()
+    };
+    let _ = limit().layer(hang()).oneshot(()).await;
+
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let prometheus = recorder.handle();
+    metrics::set_global_recorder(Counting(recorder)).unwrap();
     let work = || service_fn(|()| async { Ok::<_, io::Error>(()) });
-    let calls: Vec<_> = (0..8)
+    // They live longer than their calls: one that is gone may leave its place to another one, in which its calls do not count.
+    let layers: Vec<_> = (0..8)
         .map(|_| {
-            let layer = BulkheadLayer::builder()
-                .name("disk")
-                .limit(8)
-                .build()
-                .unwrap();
-            tokio::spawn(layer.layer(work()).oneshot(()))
+            let layer = BulkheadLayer::builder().name("disk").limit(8);
+            layer.build().unwrap()
         })
+        .collect();
+    let calls: Vec<_> = layers
+        .iter()
+        .map(|layer| tokio::spawn(layer.layer(work()).oneshot(())))
         .collect();
     for call in calls {
         call.await.unwrap().unwrap();
@@ -55,7 +104,10 @@ async fn instances_of_one_name_share_their_series_and_one_that_came_before_the_r
     // What was never told to have begun is not told to have ended.
     has(r#"mainstay_calls_in_flight{layer="bulkhead",name="early"} 0"#);
 
-    // A layer without state, and two of a name.
+    let _ = limit().layer(hang()).oneshot(()).await;
+    has(r#"mainstay_rejections_total{layer="timeout",name="early",reason="timed_out"} 1"#);
+
+    // Two of a name.
     for _ in 0..2 {
         let layer = TimeoutLayer::builder()
             .name("disk")
@@ -63,4 +115,21 @@ async fn instances_of_one_name_share_their_series_and_one_that_came_before_the_r
         let _ = layer.build().unwrap().layer(hang()).oneshot(()).await;
     }
     has(r#"mainstay_rejections_total{layer="timeout",name="disk",reason="timed_out"} 2"#);
+
+    // Once, or twice where two of the eight were first at the same time; not by each instance.
+    let before = DESCRIBED.load(Ordering::SeqCst);
+    assert!((1..=2).contains(&before), "{before}");
+    let another = BulkheadLayer::builder().name("another").build().unwrap();
+    another.layer(work()).oneshot(()).await.unwrap();
+    has(r#"mainstay_calls_total{layer="bulkhead",name="another",outcome="success"} 1"#);
+    assert_eq!(DESCRIBED.load(Ordering::SeqCst), before);
+
+    // Whose name is known needs nothing of the recorder.
+    let before = REGISTERED.load(Ordering::SeqCst);
+    for name in ["disk", "another"] {
+        let layer = BulkheadLayer::builder().name(name).build().unwrap();
+        layer.layer(work()).oneshot(()).await.unwrap();
+    }
+    assert_eq!(REGISTERED.load(Ordering::SeqCst), before);
+    has(r#"mainstay_calls_total{layer="bulkhead",name="another",outcome="success"} 2"#);
 }

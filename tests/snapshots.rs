@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use mainstay::snapshot::Outcomes;
 use mainstay::{
-    Backoff, BulkheadLayer, Cause, CircuitBreakerLayer, Jitter, Limit, LoadShedLayer, Reason,
-    RetryBudget, RetryCause, RetryLayer, RetryRefused, State, TimeoutLayer, Window,
+    Backoff, BulkheadLayer, Cause, CircuitBreakerLayer, Jitter, Limit, LoadShedLayer, Mode,
+    Outcome, Reason, RetryBudget, RetryCause, RetryLayer, RetryRefused, State, TimeoutLayer,
+    Window,
 };
 use tokio::time::{advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -184,6 +185,95 @@ async fn a_load_shedder_tells_its_limit_and_latencies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_is_as_many_calls_as_it_was() {
+    for limit in [
+        Limit::fixed(10_000),
+        Limit::aimd().initial(10_000).max(20_000).build().unwrap(),
+    ] {
+        let layer = LoadShedLayer::new(limit);
+        let service = layer.layer(takes());
+        // Two, because the first one changes how many of the second are taken.
+        for burst in [3_000, 3_000] {
+            join_all((0..burst).map(|_| service.clone().oneshot(100))).await;
+        }
+        let latency = layer.snapshot().latency.unwrap();
+        // Of the second one, the last of every so many may be missing.
+        assert!((5_700..6_300).contains(&latency.calls), "{latency:?}");
+    }
+}
+
+#[test]
+fn a_state_and_the_change_to_it_are_of_one_moment() {
+    let layer = CircuitBreakerLayer::new();
+    let circuit = layer.handle();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..100_000 {
+                circuit.force_open();
+                circuit.reset();
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            let told = circuit.snapshot();
+            if let Some(newest) = told.changes.first() {
+                assert_eq!(told.state, newest.to);
+                assert_eq!(told.since, newest.ago);
+            }
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_says_nothing_is_counted_as_just_that() {
+    let ignored = |result: Result<&u64, &mainstay::Error<io::Error>>| match result {
+        Ok(0) => Outcome::Ignored,
+        Ok(_) => Outcome::Success,
+        Err(_) => Outcome::Failure,
+    };
+    let breaker = CircuitBreakerLayer::builder().classify(ignored);
+    let breaker = breaker.mode(Mode::Shadow).build().unwrap();
+    let shed = LoadShedLayer::builder().classify(ignored).build().unwrap();
+    let service = breaker.layer(shed.layer(takes()));
+    for millis in [0, 0, 0, 2, 2, 1] {
+        let _ = service.clone().oneshot(millis).await;
+    }
+    let breaker = breaker.handle().snapshot();
+    assert_eq!(counts(&breaker.outcomes), [2, 1, 3, 0]);
+    assert_eq!(counts(&shed.snapshot().outcomes), [2, 1, 3, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_enforces_nothing_still_tells() {
+    for mode in [Mode::Shadow, Mode::Off] {
+        let layer = CircuitBreakerLayer::builder()
+            .consecutive_failures(1)
+            .mode(mode)
+            .build()
+            .unwrap();
+        let service = layer.layer(takes());
+        for millis in [1, 1, 2, 0] {
+            let _ = service.clone().oneshot(millis).await;
+        }
+        let told = layer.handle().snapshot();
+        assert_eq!(counts(&told.outcomes), [2, 2, 0, 0], "{mode}");
+        assert_eq!(told.rejections.total(), 0, "{mode}");
+        // One that is off takes no time of calls.
+        let timed = (mode == Mode::Shadow).then_some(3);
+        assert_eq!(told.latency.map(|latency| latency.calls), timed, "{mode}");
+        let expected = if mode == Mode::Off {
+            State::Closed
+        } else {
+            State::Open
+        };
+        assert_eq!(told.state, expected);
+        let shown = format!("({mode})");
+        assert!(told.to_string().contains(&shown), "{told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_layer_tells_why_and_why_not() {
     let layer = RetryLayer::builder()
         .name("users")
@@ -344,4 +434,33 @@ async fn a_stack_tells_of_all_its_layers() {
     let told = server.snapshot();
     assert_eq!(told.load_shed.unwrap().latency.unwrap().calls, 1);
     assert_eq!(told.bulkhead.unwrap().in_flight, 0);
+}
+
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_body_was_dropped_took_as_long_as_its_head() {
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Empty, StreamBody};
+
+    type Frame = Result<http_body::Frame<bytes::Bytes>, io::Error>;
+    let stream = service_fn(|_: Request<Empty<bytes::Bytes>>| async {
+        sleep(ms(50)).await;
+        let endless = futures::stream::pending::<Frame>();
+        Ok::<_, io::Error>(Response::new(StreamBody::new(endless)))
+    });
+    let get = || Request::new(Empty::new());
+    let shed = mainstay::grpc::load_shed().build().unwrap();
+    let breaker = mainstay::grpc::circuit_breaker().build().unwrap();
+    let response = breaker.layer(shed.layer(stream)).oneshot(get()).await;
+    let mut body = response.unwrap().into_body();
+    assert!(tokio::time::timeout(secs(1), body.frame()).await.is_err());
+    assert_eq!(shed.snapshot().in_flight, 1);
+    drop(body);
+    let (shed, breaker) = (shed.snapshot(), breaker.handle().snapshot());
+    assert_eq!(counts(&shed.outcomes), [0, 0, 0, 1]);
+    assert_eq!(counts(&breaker.outcomes), [0, 0, 0, 1]);
+    let latency = shed.latency.unwrap();
+    assert_eq!(latency.calls, 1);
+    assert!(latency.max >= ms(50) && latency.max < ms(52), "{latency:?}");
+    assert_eq!(breaker.latency, Some(latency));
 }

@@ -1,5 +1,6 @@
 //! The routes for whoever runs the gateway. They are outside of its stack: who asks what is wrong is answered when nobody else is.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use axum::Router;
@@ -58,14 +59,22 @@ async fn set(
     Path(name): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    let upstream = match find(&upstreams, &name) {
-        Ok(upstream) => upstream,
-        Err(unknown) => return unknown.into_response(),
-    };
-    match upstream.set(wanted.mode).await {
-        Ok(()) => told(upstream),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
+    // A task of its own: who goes away in the middle must not leave an upstream half dead.
+    let change = tokio::spawn(async move {
+        let upstream = match find(&upstreams, &name) {
+            Ok(upstream) => upstream,
+            Err(unknown) => return unknown.into_response(),
+        };
+        match upstream.set(wanted.mode).await {
+            Ok(()) => told(upstream),
+            Err(error) => broken(&error),
+        }
+    });
+    change.await.unwrap_or_else(|error| broken(&error))
+}
+
+fn broken(error: &dyn Error) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
 }
 
 fn told(upstream: &Upstream) -> Response {

@@ -36,7 +36,7 @@ pub(crate) struct Upstream {
 enum Process {
     Up(Server),
     Down(Port),
-    /// Between the two, or left behind by an error there.
+    /// Between the two; left behind by an error there.
     Changing,
 }
 
@@ -97,6 +97,9 @@ impl Upstream {
             (Process::Up(server), Mode::Down) => Process::Down(server.kill().await?),
             (Process::Down(port), mode) if mode != Mode::Down => {
                 Process::Up(port.serve(self.name, self.router.clone()).await?)
+            }
+            (Process::Changing, _) => {
+                return Err(io::Error::other("it could not be killed or started before"));
             }
             (unchanged, _) => unchanged,
         };

@@ -391,8 +391,8 @@ impl Keeper for Places {
     type Call = ();
 
     #[inline]
-    fn meter(&self) -> Meter {
-        Tells::meter(self)
+    fn meter(&self, _: &(), stamp: u64) -> Meter {
+        self.meter_of(stamp)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]

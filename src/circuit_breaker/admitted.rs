@@ -6,7 +6,7 @@ use super::circuit::Circuit;
 use crate::Verdict;
 use crate::context;
 use crate::hold::{Keeper, Pack};
-use crate::listeners::{Listeners, Tells};
+use crate::listeners::{Listeners, Tells, show_newest};
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::policy::breaker::Ticket;
@@ -42,7 +42,7 @@ impl Tells for Circuit {
     }
 
     fn show(&self, handles: &Handles) {
-        handles.state(self.state());
+        show_newest(|| self.state(), |state| handles.state(state));
     }
 }
 
@@ -52,8 +52,8 @@ impl Keeper for Circuit {
     const HOLDS: bool = false;
 
     #[inline]
-    fn meter(&self) -> Meter {
-        Tells::meter(self)
+    fn meter(&self, call: &Admitted, _: u64) -> Meter {
+        self.meter_of(call.ticket.epoch())
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]

@@ -281,8 +281,12 @@ impl Circuit {
 
     /// The breaker as it is, how long it has been in its state, and its newest changes.
     pub(super) fn look(&self) -> (View, Duration, Vec<Change>) {
-        let view = self.with(|breaker, now| (breaker.snapshot(now), None));
-        let (since, changes) = self.lock().history.tell(now());
+        let now = now();
+        let mut machine = self.lock();
+        self.credit(&mut machine);
+        let view = machine.breaker.snapshot(now);
+        self.publish(&machine.breaker.front());
+        let (since, changes) = machine.history.tell(now);
         (view, since, changes)
     }
 
@@ -315,10 +319,7 @@ impl Circuit {
         now: Duration,
         act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>),
     ) -> R {
-        let counted = self.successes.sum();
-        let news = counted.wrapping_sub(machine.credited);
-        machine.breaker.credit(news);
-        machine.credited = counted;
+        self.credit(&mut machine);
         let (result, transition) = act(&mut machine.breaker, now);
         self.publish(&machine.breaker.front());
         let epoch = machine.breaker.front().epoch;
@@ -334,6 +335,14 @@ impl Circuit {
             self.announce(epoch, transition);
         }
         result
+    }
+
+    /// Brings the machine up to date.
+    fn credit(&self, machine: &mut Machine) {
+        let counted = self.successes.sum();
+        let news = counted.wrapping_sub(machine.credited);
+        machine.breaker.credit(news);
+        machine.credited = counted;
     }
 
     fn publish(&self, front: &Front) {

@@ -66,24 +66,36 @@ struct Moving {
 /// How a call was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Admitted {
-    /// Its latency is wanted.
-    pub(crate) sample: bool,
+    /// 0: nobody wants its latency. Else it stands for a number of calls, which is a power of two: for `1 << (sample - 1)`. How many are skipped
+    /// may have changed when it ends.
+    sample: u8,
     generation: u32,
 }
 
 impl Admitted {
     #[inline]
     pub(crate) const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 1 | self.sample as u64
+        (self.generation as u64) << 4 | self.sample as u64
     }
 
     /// What `to_bits` gave.
     #[inline]
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self {
-            sample: bits & 1 != 0,
-            generation: (bits >> 1) as u32,
+            sample: (bits & 0xf) as u8,
+            generation: (bits >> 4) as u32,
         }
+    }
+
+    /// Whether its latency is wanted.
+    #[inline]
+    pub(crate) const fn is_sample(self) -> bool {
+        self.sample != 0
+    }
+
+    /// How many calls it stands for.
+    pub(crate) const fn weight(self) -> u32 {
+        1 << self.sample.saturating_sub(1)
     }
 
     pub(crate) fn stamp(self) -> u64 {
@@ -213,8 +225,14 @@ impl Load {
 
     #[inline]
     fn admitted(&self, word: u64) -> Admitted {
+        let skip = self.skip.load(Ordering::Relaxed);
+        let is_sample = number(word) & skip == 0 && skip != NO_SAMPLE;
         Admitted {
-            sample: number(word) & self.skip.load(Ordering::Relaxed) == 0,
+            sample: if is_sample {
+                skip.trailing_ones() as u8 + 1
+            } else {
+                0
+            },
             generation: generation(word),
         }
     }
@@ -275,16 +293,6 @@ impl Load {
         }
     }
 
-    /// How many calls a sample stands for.
-    pub(crate) fn weight(&self) -> u32 {
-        self.skip.load(Ordering::Relaxed).saturating_add(1)
-    }
-
-    /// Not where everything is let through.
-    pub(crate) fn samples(&self) -> bool {
-        self.skip.load(Ordering::Relaxed) != NO_SAMPLE
-    }
-
     /// Thinks over how many calls to skip, where nothing else is asked of a sample.
     pub(crate) fn think_over_sampling(&self, admitted: Admitted, now: Duration) {
         let mut moving = self.lock();
@@ -302,7 +310,7 @@ impl Load {
         now: Duration,
         latency: Duration,
     ) -> Option<(u32, u32)> {
-        let weight = self.weight();
+        let weight = admitted.weight();
         self.adjust(admitted, now, |limit, in_flight| {
             limit.sample(now, latency, in_flight, weight)
         })
@@ -429,7 +437,7 @@ mod tests {
                 for call in 0..calls_a_second {
                     now += Duration::from_secs(1) / calls_a_second;
                     let admitted = load.try_admit().unwrap();
-                    if admitted.sample {
+                    if admitted.is_sample() {
                         load.sample(admitted, now, Duration::from_millis(5));
                         samples.push(call * 10 / calls_a_second);
                     }

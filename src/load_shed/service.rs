@@ -73,7 +73,7 @@ where
         let reason = match self.inner.take_ready() {
             Ready::Yes => match mode.load.try_admit() {
                 Some(admitted) => {
-                    let entry = admitted.sample.then(Entry::new);
+                    let entry = admitted.is_sample().then(Entry::new);
                     // Known for samples from the start, for the others from when they first had to wait: that is all that
                     // a cancellation and a snapshot need.
                     let time = match &entry {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::load::{Admitted, Load};
 use crate::context;
 use crate::hold::{Keeper, Pack};
-use crate::listeners::{Listeners, Tells};
+use crate::listeners::{Listeners, Tells, show_newest};
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::runtime::Moment;
@@ -30,7 +30,7 @@ impl Tells for Load {
     }
 
     fn show(&self, handles: &Handles) {
-        handles.limit(self.limit());
+        show_newest(|| self.limit(), |limit| handles.limit(limit));
     }
 }
 
@@ -38,29 +38,19 @@ impl Keeper for Load {
     type Call = Time;
 
     #[inline]
-    fn meter(&self) -> Meter {
-        Tells::meter(self)
+    fn meter(&self, _: &Time, admitted: u64) -> Meter {
+        self.meter_of(Admitted::from_bits(admitted).stamp())
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, time: &Time, admitted: u64, verdict: Verdict) {
-        let admitted = Admitted::from_bits(admitted);
-        let tells =
-            admitted.sample || verdict.is_overload() || verdict.outcome() == Outcome::Cancelled;
-        if tells {
-            self.report(admitted, *time, verdict);
-        }
-        self.tell(admitted.stamp(), || EventKind::Settled {
-            outcome: verdict.outcome(),
-            latency: time.has_waited().then(|| time.ran()),
-            slow: false,
-        });
+        self.finish(*time, admitted, verdict, *time);
     }
 
     #[inline]
     fn wait(&self, time: &mut Time) {
         *time = time.waiting();
-        if !time.is_known() && self.moves() {
+        if !time.is_known() && (self.moves() || self.listeners.any()) {
             *time = Time::since(Moment::now());
         }
     }
@@ -79,7 +69,7 @@ impl Keeper for Load {
     }
 
     fn cancel(&self, time: &Time, admitted: u64) {
-        self.settle(&time.if_it_waited(), admitted, CANCELLED);
+        self.finish(*time, admitted, CANCELLED, time.if_it_waited());
     }
 
     #[inline]
@@ -89,19 +79,35 @@ impl Keeper for Load {
 }
 
 impl Load {
+    /// `counts_as` is the time that the limit hears of; told is the true one.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn finish(&self, time: Time, admitted: u64, verdict: Verdict, counts_as: Time) {
+        let admitted = Admitted::from_bits(admitted);
+        let tells = admitted.is_sample()
+            || verdict.is_overload()
+            || verdict.outcome() == Outcome::Cancelled;
+        if tells {
+            self.report(admitted, time, verdict, counts_as);
+        }
+        self.tell(admitted.stamp(), || EventKind::Settled {
+            outcome: verdict.outcome(),
+            latency: time.has_waited().then(|| time.ran()),
+            slow: false,
+        });
+    }
+
     /// The latency of a sample is taken, or a drop is noted.
     #[cold]
-    fn report(&self, admitted: Admitted, time: Time, verdict: Verdict) {
+    fn report(&self, admitted: Admitted, time: Time, verdict: Verdict, counts_as: Time) {
         let outcome = verdict.outcome();
         let (ran, moment) = time.ran_until_now();
         let now = moment.since_beginning();
-        let latency = time.is_known().then_some(ran);
-        let is_sample = admitted.sample && self.samples();
-        if is_sample && time.has_waited() && self.listeners.is_theirs(admitted.stamp()) {
-            self.latencies.record(moment, ran, self.weight());
+        let latency = counts_as.is_known().then_some(ran);
+        if admitted.is_sample() && time.has_waited() && self.listeners.is_theirs(admitted.stamp()) {
+            self.latencies.record(moment, ran, admitted.weight());
         }
         if !self.moves() {
-            if is_sample {
+            if admitted.is_sample() {
                 self.think_over_sampling(admitted, now);
             }
             return;
@@ -116,7 +122,7 @@ impl Load {
             outcome == Outcome::Cancelled && ran.is_some_and(|ran| self.gave_up_after(ran));
         let moved = match latency {
             _ if verdict.is_overload() || gave_up => self.dropped(admitted, now),
-            Some(latency) if admitted.sample && outcome == Outcome::Success => {
+            Some(latency) if admitted.is_sample() && outcome == Outcome::Success => {
                 self.sample(admitted, now, latency)
             }
             _ => None,

@@ -1,5 +1,6 @@
 //! The handles of one instance, all of them made at once.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
@@ -66,12 +67,12 @@ pub(crate) struct Handles {
     duration: Histogram,
     slow: Counter,
     rejections: [Counter; REASONS.len()],
-    limit: Gauge,
+    limit: OnceLock<Gauge>,
     states: [Gauge; STATES.len()],
     transitions: [Counter; TRANSITIONS.len()],
     retries: [Counter; CAUSES.len()],
     refused: [Counter; REFUSED.len()],
-    balance: Gauge,
+    balance: OnceLock<Gauge>,
     queued: Gauge,
     queue_wait: Histogram,
     deadline: Histogram,
@@ -138,7 +139,6 @@ impl Maker<'_> {
 impl Handles {
     /// Those that there are of this kind of layer, each with the value that it has before anything happened.
     pub(super) fn new(origin: &'static Origin, recorder: &dyn Recorder) -> Self {
-        describe(recorder);
         let make = Maker { recorder, origin };
         let layer = origin.layer();
         let breaks = layer == "circuit_breaker";
@@ -167,7 +167,7 @@ impl Handles {
                 let wanted = gives(reason);
                 make.counter(wanted, names::REJECTIONS, Some(("reason", reason.as_str())))
             }),
-            limit: make.gauge(holds || sheds, names::LIMIT, None),
+            limit: OnceLock::new(),
             states: STATES.map(|state| {
                 make.gauge(
                     breaks,
@@ -192,7 +192,7 @@ impl Handles {
                     Some(("reason", why.as_str())),
                 )
             }),
-            balance: make.gauge(retries, names::RETRY_BUDGET_BALANCE, None),
+            balance: OnceLock::new(),
             queued: make.gauge(holds, names::QUEUE_DEPTH, None),
             queue_wait: make.histogram(holds, names::QUEUE_WAIT),
             deadline: make.histogram(limits, names::DEADLINE_REMAINING),
@@ -250,7 +250,20 @@ impl Handles {
     }
 
     pub(crate) fn limit(&self, limit: u32) {
-        self.limit.set(f64::from(limit));
+        self.set_if_any(names::LIMIT, &self.limit, f64::from(limit));
+    }
+
+    /// What not all layers of the kind have: a limit that is not there must not be told as 0. It is made when it is first shown, right after the others.
+    fn set_if_any(&self, name: &'static str, gauge: &OnceLock<Gauge>, value: f64) {
+        if let Some(gauge) = gauge.get() {
+            return gauge.set(value);
+        }
+        let origin = self.origin;
+        let new =
+            metrics::with_recorder(|recorder| Maker { recorder, origin }.gauge(true, name, None));
+        new.set(value);
+        // Not made in there: a recorder may call a layer.
+        let _ = gauge.set(new);
     }
 
     /// One of them is 1, all others are 0.
@@ -274,7 +287,7 @@ impl Handles {
 
     #[expect(clippy::cast_precision_loss, reason = "nobody has so many to spend")]
     pub(crate) fn balance(&self, retries: u64) {
-        self.balance.set(retries as f64);
+        self.set_if_any(names::RETRY_BUDGET_BALANCE, &self.balance, retries as f64);
     }
 
     pub(crate) fn queued(&self) {
@@ -298,7 +311,8 @@ fn count<T: PartialEq>(kinds: &[T], kind: T, counters: &[Counter]) {
     }
 }
 
-fn describe(recorder: &dyn Recorder) {
+/// Tells what each metric is, of whatever layer: once is enough.
+pub(super) fn describe(recorder: &dyn Recorder) {
     for (name, kind, unit, text) in names::ALL {
         let (name, unit) = (SharedString::const_str(name).into(), Some(*unit));
         let text = SharedString::const_str(text);

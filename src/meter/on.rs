@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::mem::size_of_val;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +10,7 @@ use std::thread;
 
 use metrics::Recorder;
 
-use super::handles::Handles;
+use super::handles::{Handles, describe};
 use super::table;
 use crate::name::Origin;
 
@@ -32,6 +33,12 @@ impl Metered {
 /// The facade's own, which is there until another one is installed: the only one that is of no size.
 fn records_nothing(recorder: &dyn Recorder) -> bool {
     size_of_val(recorder) == 0
+}
+
+/// A recorder is a guest, as an observer is: whatever it does, the call goes on, and gives back what it holds.
+#[inline]
+fn guest<R>(run: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
 }
 
 fn address(recorder: &dyn Recorder) -> usize {
@@ -123,7 +130,7 @@ impl Meter {
     /// The meter of an instance: one for all that have the same name.
     #[cold]
     pub(crate) fn of(origin: &'static Origin) -> Self {
-        metrics::with_recorder(|recorder| {
+        let find = |recorder: &dyn Recorder| {
             if records_nothing(recorder) {
                 return Self::NOBODY;
             }
@@ -131,13 +138,18 @@ impl Meter {
             if is_global && let Some(known) = made(|made| made.known(origin)) {
                 return known;
             }
+            // Two instances that come first at the same time both describe, which is as good.
+            if !is_global || made(|made| made.global.is_empty()) {
+                describe(recorder);
+            }
             // A recorder is somebody else's code: no lock is held while it runs.
             let handles = Handles::new(origin, recorder);
             made(|made| match made.known(origin).filter(|_| is_global) {
                 Some(known) => known,
                 None => made.add(origin, handles, is_global),
             })
-        })
+        };
+        guest(|| metrics::with_recorder(find)).unwrap_or(Self::NOBODY)
     }
 
     /// Tells its handles something, if anybody records it.
@@ -146,7 +158,7 @@ impl Meter {
         if self.is_on()
             && let Some(handles) = table::get(self.0 as usize)
         {
-            tell(handles);
+            guest(|| tell(handles));
         }
     }
 }
@@ -174,18 +186,21 @@ pub(crate) fn tell_of_again(origin: &'static Origin, tell: impl FnOnce(&Handles)
 
 #[cold]
 fn find_and_tell(origin: &'static Origin, tell: impl FnOnce(&Handles)) {
-    let is_mine = metrics::with_recorder(|recorder| {
+    let find = |recorder: &dyn Recorder| {
         if records_nothing(recorder) {
             return None;
         }
         if is_global(recorder) {
             return Some(None);
         }
+        describe(recorder);
         Some(Some(Handles::new(origin, recorder)))
-    });
-    match is_mine {
+    };
+    match guest(|| metrics::with_recorder(find)).flatten() {
         None => origin.metered().0.store(NOBODY, Ordering::Relaxed),
-        Some(Some(own)) => tell(&own),
+        Some(Some(own)) => {
+            guest(|| tell(&own));
+        }
         Some(None) => {
             let meter = Meter::of(origin);
             origin.metered().0.store(meter.0 + 1, Ordering::Relaxed);

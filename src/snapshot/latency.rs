@@ -246,20 +246,46 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_where_many_threads_turn_a_piece_at_once() {
+    fn what_is_a_minute_old_or_yet_to_come_does_not_count() {
         let latencies = Latencies::new();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for second in (0..400).step_by(10) {
-                        latencies.record(at(1_000 + second), Duration::from_millis(1), 1);
-                    }
-                });
+        latencies.record(at(1_000), Duration::from_millis(1), 1);
+        assert!(latencies.last_minute(at(1_059)).is_some());
+        assert_eq!(latencies.last_minute(at(1_060)), None);
+        // By the clock of another runtime, which is behind.
+        assert_eq!(latencies.last_minute(at(990)), None);
+    }
+
+    #[test]
+    fn nothing_is_lost_where_many_threads_turn_a_piece_at_once() {
+        let (latencies, together) = (Latencies::new(), std::sync::Barrier::new(4));
+        let turns = |each: &dyn Fn(u64)| {
+            for turn in 0..500 {
+                together.wait();
+                latencies.record(at(1_000 + 10 * turn), Duration::from_millis(1), 1);
+                together.wait();
+                each(turn);
             }
+        };
+        // Nobody asserts in there: the others would wait for a thread that panicked.
+        let seen = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| turns(&|_| {}));
+            }
+            turns(&|turn| {
+                let latency = latencies.last_minute(at(1_000 + 10 * turn));
+                seen.lock()
+                    .unwrap()
+                    .push(latency.map(|latency| latency.calls));
+            });
         });
-        // Each of the six that are left had four; a thread that was late by a minute counts where it came.
-        let left = latencies.last_minute(at(1_390)).unwrap().calls;
-        assert!(left >= 6, "{left}");
+        for (turn, calls) in seen.into_inner().unwrap().into_iter().enumerate() {
+            assert_eq!(
+                calls,
+                Some(4 * (turn + 1).min(PIECES) as u64),
+                "turn {turn}"
+            );
+        }
     }
 
     #[test]

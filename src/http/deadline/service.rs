@@ -6,9 +6,10 @@ use tower_service::Service;
 use super::wire::{Form, GRPC_TIMEOUT};
 use crate::guarded::{Guarded, Uncounted};
 use crate::http::{ContentType, HttpRequest};
+use crate::listeners::Teller;
 use crate::name::unnamed::DEADLINE;
 use crate::runtime::{Entry, Moment};
-use crate::{Grown, Reason, Rejection, WithRejection, context};
+use crate::{Grown, Reason, WithRejection, context};
 
 /// A service behind a [`DeadlineLayer`](super::DeadlineLayer).
 #[derive(Debug, Clone)]
@@ -55,7 +56,7 @@ where
             if deadline != Moment::NEVER {
                 let entry = Entry::new();
                 if !write(header, &mut request, deadline, entry.now()) {
-                    let rejection = Rejection::by(&DEADLINE, Reason::DeadlinePassed);
+                    let rejection = Teller::new(&DEADLINE).reject(Reason::DeadlinePassed);
                     return Guarded::rejected(rejection);
                 }
             }
