@@ -62,9 +62,8 @@
 //! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the state of a circuit is what it would do; nothing is rejected.
 //! - A gauge changes when a call does something. Where no call comes, it stays as it was: an open circuit stays `open` when its time is over.
 //! - A call that its own deadline cuts off is slow to a circuit breaker that has a threshold for slow calls, however short the deadline was.
-//!
-//! A layer that lets everything through has none: a circuit breaker that is off, a limit of 16 777 215 or more. And a call that goes on when its layer and all
-//! services of it are gone may be missing from the counts; the gauges come back from it all the same.
+//! - A layer that lets everything through has no series: a circuit breaker that is off, a limit of 16 777 215 or more.
+//! - A call that goes on when its layer and all services of it are gone may be missing from the counts; the gauges come back from it all the same.
 //!
 //! # The recorder
 //!
