@@ -69,6 +69,8 @@ pub enum RetryCause {
 }
 
 impl RetryCause {
+    pub(crate) const ALL: [Self; 3] = [Self::Response, Self::Error, Self::TimedOut];
+
     /// The cause as one word for labels and logs: `response`, `error`, `timed_out`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -99,6 +101,15 @@ pub enum RetryRefused {
 }
 
 impl RetryRefused {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Attempts,
+        Self::Budget,
+        Self::Deadline,
+        Self::HintTooLong,
+        Self::TooLarge,
+        Self::Body,
+    ];
+
     /// The reason as one word for labels and logs: `attempts`, `budget`, ...
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -29,6 +29,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::CircuitOpen,
+        Self::Full,
+        Self::QueueTimeout,
+        Self::Shed,
+        Self::NotReady,
+        Self::TimedOut,
+        Self::DeadlinePassed,
+    ];
+
     /// The reason as one word for labels and logs: `circuit_open`, `full`, ...
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -134,20 +144,11 @@ impl Rejection {
     /// Why.
     #[must_use]
     pub const fn reason(&self) -> Reason {
-        const ALL: [Reason; 7] = [
-            Reason::CircuitOpen,
-            Reason::Full,
-            Reason::QueueTimeout,
-            Reason::Shed,
-            Reason::NotReady,
-            Reason::TimedOut,
-            Reason::DeadlinePassed,
-        ];
         let number = (self.0.get() >> 56) as usize;
-        if number == 0 || number > ALL.len() {
+        if number == 0 || number > Reason::ALL.len() {
             return Reason::NotReady;
         }
-        ALL[number - 1]
+        Reason::ALL[number - 1]
     }
 
     /// Which kind of layer: `circuit_breaker`, `bulkhead`, ...

@@ -18,15 +18,6 @@ const OUTCOMES: [Outcome; 4] = [
     Outcome::Ignored,
     Outcome::Cancelled,
 ];
-const REASONS: [Reason; 7] = [
-    Reason::CircuitOpen,
-    Reason::Full,
-    Reason::QueueTimeout,
-    Reason::Shed,
-    Reason::NotReady,
-    Reason::TimedOut,
-    Reason::DeadlinePassed,
-];
 const STATES: [State; 6] = [
     State::Closed,
     State::Open,
@@ -45,20 +36,6 @@ const TRANSITIONS: [(State, State); 7] = [
     (State::Recovering, State::Open),
     (State::Recovering, State::Closed),
 ];
-const REFUSED: [RetryRefused; 6] = [
-    RetryRefused::Attempts,
-    RetryRefused::Budget,
-    RetryRefused::Deadline,
-    RetryRefused::HintTooLong,
-    RetryRefused::TooLarge,
-    RetryRefused::Body,
-];
-const CAUSES: [RetryCause; 3] = [
-    RetryCause::Response,
-    RetryCause::Error,
-    RetryCause::TimedOut,
-];
-
 /// The handles of one instance.
 pub(crate) struct Handles {
     origin: &'static Origin,
@@ -66,12 +43,12 @@ pub(crate) struct Handles {
     in_flight: Gauge,
     duration: Histogram,
     slow: Counter,
-    rejections: [Counter; REASONS.len()],
+    rejections: [Counter; Reason::ALL.len()],
     limit: OnceLock<Gauge>,
     states: [Gauge; STATES.len()],
     transitions: [Counter; TRANSITIONS.len()],
-    retries: [Counter; CAUSES.len()],
-    refused: [Counter; REFUSED.len()],
+    retries: [Counter; RetryCause::ALL.len()],
+    refused: [Counter; RetryRefused::ALL.len()],
     balance: OnceLock<Gauge>,
     queued: Gauge,
     queue_wait: Histogram,
@@ -163,7 +140,7 @@ impl Handles {
             in_flight: make.gauge(judges, names::CALLS_IN_FLIGHT, None),
             duration: make.histogram(breaks || sheds, names::CALL_DURATION),
             slow: make.counter(breaks, names::SLOW_CALLS, None),
-            rejections: REASONS.map(|reason| {
+            rejections: Reason::ALL.map(|reason| {
                 let wanted = gives(reason);
                 make.counter(wanted, names::REJECTIONS, Some(("reason", reason.as_str())))
             }),
@@ -182,10 +159,10 @@ impl Handles {
                     Counter::noop()
                 }
             }),
-            retries: CAUSES.map(|cause| {
+            retries: RetryCause::ALL.map(|cause| {
                 make.counter(retries, names::RETRIES, Some(("cause", cause.as_str())))
             }),
-            refused: REFUSED.map(|why| {
+            refused: RetryRefused::ALL.map(|why| {
                 make.counter(
                     retries,
                     names::RETRIES_REFUSED,
@@ -219,8 +196,8 @@ impl Handles {
             }
             EventKind::Rejected(rejection) => return self.rejected(rejection.reason()),
             EventKind::Transition(transition) => self.transition(transition),
-            EventKind::Retrying { cause, .. } => count(&CAUSES, *cause, &self.retries),
-            EventKind::RetryRefused(why) => count(&REFUSED, *why, &self.refused),
+            EventKind::Retrying { cause, .. } => count(&RetryCause::ALL, *cause, &self.retries),
+            EventKind::RetryRefused(why) => count(&RetryRefused::ALL, *why, &self.refused),
             EventKind::LimitChanged { .. } => {}
         }
         show(self);
@@ -246,7 +223,7 @@ impl Handles {
     }
 
     pub(crate) fn rejected(&self, reason: Reason) {
-        count(&REASONS, reason, &self.rejections);
+        count(&Reason::ALL, reason, &self.rejections);
     }
 
     pub(crate) fn limit(&self, limit: u32) {

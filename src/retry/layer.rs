@@ -74,7 +74,7 @@ impl RetryLayer {
                 settings: Settings::default(),
                 origin: &RETRY,
                 listeners: Listeners::new(&RETRY, None),
-                retried: Retried::default(),
+                retried: Retried::new(),
             }),
         }
     }
@@ -335,7 +335,7 @@ impl<P, R> RetryBuilder<P, R> {
                 settings,
                 origin,
                 listeners: Listeners::new(origin, self.observer),
-                retried: Retried::default(),
+                retried: Retried::new(),
             }),
         })
     }

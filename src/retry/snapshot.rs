@@ -1,12 +1,11 @@
 //! What a retry layer looks like at one moment.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layer::Core;
 #[cfg(feature = "serde")]
 use crate::snapshot::counts;
-use crate::snapshot::{Rejections, Words};
+use crate::snapshot::{Counts, Rejections, Words};
 use crate::{RetryCause, RetryRefused};
 
 /// A retry layer at one moment: see [`snapshot`](crate::snapshot).
@@ -30,48 +29,27 @@ pub struct Snapshot {
     pub rejections: Rejections,
 }
 
-const CAUSES: [RetryCause; 3] = [
-    RetryCause::Response,
-    RetryCause::Error,
-    RetryCause::TimedOut,
-];
-const REFUSED: [RetryRefused; 6] = [
-    RetryRefused::Attempts,
-    RetryRefused::Budget,
-    RetryRefused::Deadline,
-    RetryRefused::HintTooLong,
-    RetryRefused::TooLarge,
-    RetryRefused::Body,
-];
-
 /// How often there were retries.
-#[derive(Default)]
 pub(super) struct Retried {
-    causes: [AtomicU64; CAUSES.len()],
-    refused: [AtomicU64; REFUSED.len()],
+    causes: Counts<{ RetryCause::ALL.len() }>,
+    refused: Counts<{ RetryRefused::ALL.len() }>,
 }
 
 impl Retried {
+    pub(super) const fn new() -> Self {
+        Self {
+            causes: Counts::new(),
+            refused: Counts::new(),
+        }
+    }
+
     pub(super) fn retrying(&self, cause: RetryCause) {
-        bump(&CAUSES, cause, &self.causes);
+        self.causes.add(&RetryCause::ALL, cause);
     }
 
     pub(super) fn refused(&self, why: RetryRefused) {
-        bump(&REFUSED, why, &self.refused);
+        self.refused.add(&RetryRefused::ALL, why);
     }
-}
-
-fn bump<T: PartialEq>(kinds: &[T], kind: T, counts: &[AtomicU64]) {
-    let at = kinds.iter().position(|of| *of == kind);
-    if let Some(count) = at.and_then(|at| counts.get(at)) {
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn told<T: Copy>(kinds: &[T], counts: &[AtomicU64]) -> Vec<(T, u64)> {
-    let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
-    let told = kinds.iter().copied().zip(counts);
-    told.filter(|(_, count)| *count > 0).collect()
 }
 
 impl Snapshot {
@@ -79,8 +57,8 @@ impl Snapshot {
         Self {
             layer: core.origin.layer(),
             name: core.origin.name(),
-            retries: told(&CAUSES, &core.retried.causes),
-            refused: told(&REFUSED, &core.retried.refused),
+            retries: core.retried.causes.of(&RetryCause::ALL),
+            refused: core.retried.refused.of(&RetryRefused::ALL),
             balance: core.settings.budget.as_ref().map(|budget| budget.balance()),
             rejections: core.listeners.rejected.counts(),
         }

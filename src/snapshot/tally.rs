@@ -58,23 +58,13 @@ impl Tally {
     }
 }
 
-const REASONS: [Reason; 7] = [
-    Reason::CircuitOpen,
-    Reason::Full,
-    Reason::QueueTimeout,
-    Reason::Shed,
-    Reason::NotReady,
-    Reason::TimedOut,
-    Reason::DeadlinePassed,
-];
-
-/// How many calls an instance rejected, for each reason.
+/// How often there was each of a few kinds of something.
 #[derive(Debug)]
-pub(crate) struct Rejected([AtomicU64; REASONS.len()]);
+pub(crate) struct Counts<const N: usize>([AtomicU64; N]);
 
-impl Rejected {
+impl<const N: usize> Counts<N> {
     pub(crate) const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; REASONS.len()])
+        Self([const { AtomicU64::new(0) }; N])
     }
 
     pub(crate) fn reset(&self) {
@@ -83,16 +73,39 @@ impl Rejected {
         }
     }
 
-    pub(crate) fn add(&self, reason: Reason) {
-        let at = REASONS.iter().position(|of| *of == reason);
+    pub(crate) fn add<T: PartialEq>(&self, all: &[T; N], kind: T) {
+        let at = all.iter().position(|of| *of == kind);
         if let Some(count) = at.and_then(|at| self.0.get(at)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn counts(&self) -> Rejections {
+    /// Those that there were.
+    pub(crate) fn of<T: Copy>(&self, all: &[T; N]) -> Vec<(T, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        let counts = REASONS.into_iter().zip(counts);
-        Rejections(counts.filter(|(_, count)| *count > 0).collect())
+        let counts = all.iter().copied().zip(counts);
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+/// How many calls an instance rejected, for each reason.
+#[derive(Debug)]
+pub(crate) struct Rejected(Counts<{ Reason::ALL.len() }>);
+
+impl Rejected {
+    pub(crate) const fn new() -> Self {
+        Self(Counts::new())
+    }
+
+    pub(crate) fn reset(&self) {
+        self.0.reset();
+    }
+
+    pub(crate) fn add(&self, reason: Reason) {
+        self.0.add(&Reason::ALL, reason);
+    }
+
+    pub(crate) fn counts(&self) -> Rejections {
+        Rejections(self.0.of(&Reason::ALL))
     }
 }
