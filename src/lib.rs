@@ -115,6 +115,7 @@ mod scoped;
 mod shared;
 mod span;
 mod striped;
+mod tells;
 mod time;
 mod track;
 

@@ -3,7 +3,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -12,105 +11,10 @@ use crate::meter::{self, Handles, Meter};
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
 use crate::snapshot::Rejected;
-use crate::{Event, Events, Reason, Rejection};
+use crate::{Event, Events};
 
 /// How many events a subscription keeps for a reader that is behind.
 const BACKLOG: usize = 256;
-
-/// The stamp of what is told by someone who holds the layer.
-pub(crate) const NOW: u64 = u64::MAX;
-
-/// A layer that tells what it decides.
-pub(crate) trait Tells {
-    fn listeners(&self) -> &Listeners;
-
-    /// Sets the gauges to what holds now.
-    fn show(&self, handles: &Handles);
-
-    /// Tells everyone. What is told is only made when someone listens.
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    fn tell(&self, stamp: u64, kind: impl FnOnce() -> EventKind)
-    where
-        Self: Sized,
-    {
-        let listeners = self.listeners();
-        if listeners.any() {
-            listeners.tell_all(stamp, kind(), &|handles| self.show(handles));
-        }
-    }
-
-    /// The same for what is also logged: changes, of which there are few.
-    #[cold]
-    fn tell_and_log(&self, stamp: u64, kind: impl Fn() -> EventKind)
-    where
-        Self: Sized,
-    {
-        if let Some(origin) = self.listeners().origin_since(stamp) {
-            log::event(origin, &kind);
-        }
-        self.tell(stamp, kind);
-    }
-
-    /// Makes a rejection, and tells of it.
-    #[cold]
-    fn reject(
-        &self,
-        origin: &'static Origin,
-        reason: Reason,
-        retry_after: Option<Duration>,
-    ) -> Rejection
-    where
-        Self: Sized,
-    {
-        let mut rejection = Rejection::by(origin, reason);
-        if let Some(after) = retry_after {
-            rejection = rejection.with_retry_after(after);
-        }
-        log::rejected(origin, &rejection);
-        self.listeners().rejected.add(reason);
-        self.listeners().look_again();
-        self.tell(NOW, || EventKind::Rejected(rejection.clone()));
-        rejection
-    }
-
-    /// A call begins, of which nothing else may be told.
-    #[inline]
-    fn greet(&self)
-    where
-        Self: Sized,
-    {
-        let listeners = self.listeners();
-        if listeners.ears.load(Ordering::Relaxed) & LOOK != 0 {
-            listeners.meter(&|handles| self.show(handles));
-        }
-    }
-
-    /// The metrics of the layer.
-    #[inline]
-    fn meter(&self) -> Meter
-    where
-        Self: Sized,
-    {
-        let listeners = self.listeners();
-        match listeners.ears.load(Ordering::Relaxed) {
-            0 => Meter::NOBODY,
-            _ => listeners.meter(&|handles| self.show(handles)),
-        }
-    }
-
-    /// The same for a call that may have outlived its layer: nobody's, where another one moved in meanwhile.
-    #[inline]
-    fn meter_of(&self, stamp: u64) -> Meter
-    where
-        Self: Sized,
-    {
-        if self.listeners().is_theirs(stamp) {
-            self.meter()
-        } else {
-            Meter::NOBODY
-        }
-    }
-}
 
 /// Those who listen to one layer.
 ///
@@ -123,19 +27,6 @@ pub(crate) struct Listeners {
     since: AtomicU64,
     pub(crate) rejected: Rejected,
     audience: Mutex<Audience>,
-}
-
-/// Shows what may change meanwhile: of two who show it at once, the one that comes last shows what is.
-pub(crate) fn show_newest<T: Copy + PartialEq>(look: impl Fn() -> T, show: impl Fn(T)) {
-    let mut shown = look();
-    loop {
-        show(shown);
-        let newest = look();
-        if newest == shown {
-            return;
-        }
-        shown = newest;
-    }
 }
 
 /// There is an observer, or a subscriber.
@@ -225,8 +116,14 @@ impl Listeners {
         stamp >= self.since.load(Ordering::Relaxed)
     }
 
+    /// Whether nobody has looked yet whether there is a recorder.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        self.ears.load(Ordering::Relaxed) & LOOK != 0
+    }
+
     /// The meter, whose gauges are shown when it has just been found: at the first call.
-    fn meter(&self, show: &dyn Fn(&Handles)) -> Meter {
+    pub(crate) fn meter(&self, show: &dyn Fn(&Handles)) -> Meter {
         let ears = self.ears.load(Ordering::Relaxed);
         if ears & LOOK == 0 {
             return Meter::of_number(ears >> METER);
@@ -250,7 +147,7 @@ impl Listeners {
     }
 
     /// A recorder that was installed after the first call is found at the next rejection.
-    fn look_again(&self) {
+    pub(crate) fn look_again(&self) {
         if NEW != 0 && self.ears.load(Ordering::Relaxed) >> METER == 0 && meter::is_recorded() {
             let audience = self.lock();
             if audience.measured {
@@ -260,7 +157,7 @@ impl Listeners {
     }
 
     /// Whose layer it is, if anybody reads logs, and it was the same at that stamp.
-    fn origin_since(&self, stamp: u64) -> Option<&'static Origin> {
+    pub(crate) fn origin_since(&self, stamp: u64) -> Option<&'static Origin> {
         if !log::is_on() || !self.is_theirs(stamp) {
             return None;
         }
@@ -268,7 +165,7 @@ impl Listeners {
     }
 
     #[inline(never)]
-    fn tell_all(&self, stamp: u64, kind: EventKind, show: &dyn Fn(&Handles)) {
+    pub(crate) fn tell_all(&self, stamp: u64, kind: EventKind, show: &dyn Fn(&Handles)) {
         if !self.is_theirs(stamp) {
             return;
         }
@@ -326,57 +223,12 @@ impl Listeners {
     }
 }
 
-/// Who rejects, and who is told of it: for layers without shared state, which pay for listeners only
-/// where there are any.
-#[derive(Clone)]
-pub(crate) struct Teller {
-    origin: &'static Origin,
-    listeners: Option<Arc<Listeners>>,
-}
-
-impl Tells for Listeners {
-    fn listeners(&self) -> &Listeners {
-        self
-    }
-
-    fn show(&self, _: &Handles) {}
-}
-
-impl Teller {
-    pub(crate) const fn new(origin: &'static Origin) -> Self {
-        Self {
-            origin,
-            listeners: None,
-        }
-    }
-
-    pub(crate) fn told(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
-        self.listeners =
-            observer.map(|observer| Arc::new(Listeners::new(self.origin, Some(observer))));
-        self
-    }
-
-    pub(crate) fn origin(&self) -> &'static Origin {
-        self.origin
-    }
-
-    #[cold]
-    pub(crate) fn reject(&self, reason: Reason) -> Rejection {
-        self.origin.rejected().add(reason);
-        if let Some(listeners) = &self.listeners {
-            return listeners.reject(self.origin, reason, None);
-        }
-        let rejection = Rejection::by(self.origin, reason);
-        log::rejected(self.origin, &rejection);
-        meter::tell_of_again(self.origin, |handles| handles.rejected(reason));
-        rejection
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::name::unnamed::BULKHEAD;
+    use crate::tells::{NOW, Tells};
+    use crate::{Reason, Rejection};
     use futures::FutureExt;
 
     #[test]

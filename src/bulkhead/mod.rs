@@ -60,6 +60,7 @@ mod places;
 mod queued;
 mod service;
 mod snapshot;
+mod word;
 
 pub use layer::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
 pub use queued::QueuedFuture;

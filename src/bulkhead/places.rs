@@ -14,27 +14,19 @@ use std::task::{Context, Poll, Waker};
 
 use super::layer::Settings;
 use super::service::Place;
+use super::word::{ADMISSION, ADMISSIONS, CALL, GENERATION, WAITS, admissions, admit, in_flight};
 use crate::hold::Keeper;
-use crate::listeners::{Listeners, Tells};
+use crate::listeners::Listeners;
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::pool::{Pool, Resident};
 use crate::snapshot::{Outcomes, Tally};
+use crate::tells::Tells;
 use crate::{Outcome, Verdict};
-
-/// One call in flight, in the lowest 24 bits of the word.
-const CALL: u64 = 1;
-/// One admission, in the next 19, where the count wraps.
-const ADMISSION: u64 = 1 << 24;
-/// Somebody waits.
-const WAITS: u64 = 1 << 43;
-/// One generation, in the highest 20.
-const GENERATION: u64 = 1 << 44;
 
 /// The most calls that can be counted in flight, and waiting.
 pub(crate) const MOST_CALLS: u32 = (1 << 24) - 1;
 pub(crate) const MOST_WAITERS: u32 = (1 << 20) - 1;
-const ADMISSIONS: u64 = (1 << 19) - 1;
 const LAST_GENERATION: u32 = (1 << 20) - 1;
 
 #[allow(
@@ -88,23 +80,6 @@ pub(crate) enum Taken {
     Place(Generation),
     Waiting(Number),
     Full,
-}
-
-const fn in_flight(word: u64) -> u32 {
-    (word & (ADMISSION - 1)) as u32
-}
-
-const fn admissions(word: u64) -> u64 {
-    (word & (WAITS - 1)) >> 24
-}
-
-/// One more admission; whether the count begins again.
-const fn admit(word: u64) -> (u64, bool) {
-    if admissions(word) == ADMISSIONS {
-        (word - ADMISSIONS * ADMISSION, true)
-    } else {
-        (word + ADMISSION, false)
-    }
 }
 
 const fn generation(word: u64) -> Generation {

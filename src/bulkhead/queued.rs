@@ -12,11 +12,11 @@ use super::layer::Queued;
 use super::places::{Generation, Number, Places, Taken};
 use super::service::{Bulkhead, Place, Resolved, ResponseFuture};
 use crate::guarded::{Guarded, Ready};
-use crate::listeners::Tells;
 use crate::meter::{Handles, Meter};
 use crate::name::Origin;
 use crate::pool::Home;
 use crate::runtime::{Entry, Moment, Timer};
+use crate::tells::Tells;
 use crate::track::Track;
 use crate::{Grown, Reason, WithRejection, context};
 

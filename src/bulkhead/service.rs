@@ -7,9 +7,9 @@ use super::layer::Rejecting;
 use super::places::Places;
 use crate::guarded::{Guarded, Inner, Output, Ready};
 use crate::hold::Hold;
-use crate::listeners::Tells;
 use crate::name::Origin;
 use crate::pool::Home;
+use crate::tells::Tells;
 use crate::track::Track;
 use crate::{AtResponse, Grown, Reason, WithRejection};
 

@@ -6,11 +6,12 @@ use super::circuit::Circuit;
 use crate::Verdict;
 use crate::context;
 use crate::hold::{Keeper, Pack};
-use crate::listeners::{Listeners, Tells, show_newest};
+use crate::listeners::Listeners;
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::policy::breaker::Ticket;
 use crate::runtime::Moment;
+use crate::tells::{Tells, show_newest};
 use crate::time::Time;
 use crate::track::CANCELLED;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::snapshot::{Change, History};
-use crate::listeners::{Listeners, Tells};
+use crate::listeners::Listeners;
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
 use crate::policy::breaker::{
@@ -22,6 +22,7 @@ use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos, random};
 use crate::snapshot::{Latencies, Outcomes, Tally};
 use crate::striped::Striped;
+use crate::tells::Tells;
 use crate::time::Time;
 use crate::{Outcome, Verdict};
 

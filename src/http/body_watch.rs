@@ -11,10 +11,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::early::Early;
 use crate::context::Task;
-use crate::listeners::Teller;
 use crate::respond::grpc_trailers;
 use crate::runtime::{Moment, Timer};
 use crate::scoped::Scope;
+use crate::tells::Teller;
 use crate::{BoxError, Reason, Rejection};
 
 /// What holds for a body.

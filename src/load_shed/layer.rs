@@ -7,13 +7,13 @@ use super::load::Load;
 use super::service::LoadShed;
 use super::snapshot::Snapshot;
 use crate::guarded::Inner;
-use crate::listeners::Teller;
 use crate::name::unnamed::LOAD_SHED;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};
 use crate::policy::breaker::OnCancel;
 use crate::policy::limit::Limit;
 use crate::pool::Home;
+use crate::tells::Teller;
 use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
 
 pub(crate) const LAYER: &str = "load_shed";

@@ -15,7 +15,6 @@ use super::receive::{Ended, Receive};
 use super::service::Kit;
 use super::wait::Wait;
 use crate::context::{self, Attempt};
-use crate::listeners::{NOW, Tells};
 use crate::name::Origin;
 use crate::observe::{EventKind, RetryCause, RetryRefused};
 use crate::outcome::{not_sent, timed_out};
@@ -23,6 +22,7 @@ use crate::runtime::{Moment, random};
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
 use crate::span::InSpan;
+use crate::tells::{NOW, Tells};
 use crate::{Grown, WithRejection};
 
 pin_project! {

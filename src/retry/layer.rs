@@ -10,13 +10,14 @@ use super::receive::AsItComes;
 use super::service::{Kit, Retry};
 use super::snapshot::{Retried, Snapshot};
 use crate::ConfigError;
-use crate::listeners::{Listeners, Tells};
+use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::name::unnamed::RETRY;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};
 use crate::policy::backoff::Backoff;
 use crate::shared::Shared;
+use crate::tells::Tells;
 
 pub(crate) const LAYER: &str = "retry";
 

@@ -10,11 +10,11 @@ use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
 use crate::context::{self, Attempt};
-use crate::listeners::Tells;
 use crate::runtime::Entry;
 use crate::scoped::Scope;
 use crate::shared::Shared;
 use crate::span::InSpan;
+use crate::tells::Tells;
 use crate::{Grown, WithRejection};
 
 /// A service behind a [`RetryLayer`](crate::RetryLayer).

@@ -10,8 +10,8 @@ use tower_service::Service;
 
 use super::budget::Payment;
 use super::service::Kit;
-use crate::listeners::Tells;
 use crate::runtime::{Moment, Timer};
+use crate::tells::Tells;
 use crate::{Reason, WithRejection};
 
 pin_project! {

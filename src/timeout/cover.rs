@@ -4,8 +4,8 @@ use std::fmt;
 use std::task::Context;
 use std::time::Duration;
 
-use crate::listeners::Teller;
 use crate::runtime::Moment;
+use crate::tells::Teller;
 
 /// What a time limit does with the response of a call that was answered in time.
 ///

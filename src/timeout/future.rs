@@ -7,9 +7,9 @@ use pin_project_lite::pin_project;
 
 use super::cover::{Answered, Cover, HeadOnly};
 use crate::context::{self, DeadlineScope};
-use crate::listeners::Teller;
 use crate::runtime::{Moment, Timer};
 use crate::scoped::{Scope, Scoped};
+use crate::tells::Teller;
 use crate::{Reason, Rejection, WithRejection};
 
 /// Everything inside knows the deadline.

@@ -8,10 +8,10 @@ use super::cover::HeadOnly;
 use super::service::Timeout;
 use super::snapshot::Snapshot;
 use crate::ConfigError;
-use crate::listeners::Teller;
 use crate::name::origin;
 use crate::name::unnamed::TIMEOUT;
 use crate::observe::Observer;
+use crate::tells::Teller;
 
 pub(crate) const LAYER: &str = "timeout";
 

@@ -7,9 +7,9 @@ use super::cover::{Asked, Cover, HeadOnly};
 use super::future::{ResponseFuture, State};
 use super::layer::{Fixed, PerRequest};
 use crate::context::{self, DeadlineScope};
-use crate::listeners::Teller;
 use crate::meter;
 use crate::runtime::{Entry, Moment};
+use crate::tells::Teller;
 use crate::{Grown, Reason, WithRejection};
 
 /// A service behind a [`TimeoutLayer`](crate::TimeoutLayer).

@@ -6,9 +6,9 @@ use tower_service::Service;
 use super::wire::{Form, GRPC_TIMEOUT};
 use crate::guarded::{Guarded, Uncounted};
 use crate::http::{ContentType, HttpRequest};
-use crate::listeners::Teller;
 use crate::name::unnamed::DEADLINE;
 use crate::runtime::{Entry, Moment};
+use crate::tells::Teller;
 use crate::{Grown, Reason, WithRejection, context};
 
 /// A service behind a [`DeadlineLayer`](super::DeadlineLayer).

@@ -1,0 +1,167 @@
+//! How a layer tells what it decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::listeners::Listeners;
+use crate::log;
+use crate::meter::{self, Handles, Meter};
+use crate::name::Origin;
+use crate::observe::{EventKind, Observer};
+use crate::{Reason, Rejection};
+
+/// The stamp of what is told by someone who holds the layer.
+pub(crate) const NOW: u64 = u64::MAX;
+
+/// A layer that tells what it decides.
+pub(crate) trait Tells {
+    fn listeners(&self) -> &Listeners;
+
+    /// Sets the gauges to what holds now.
+    fn show(&self, handles: &Handles);
+
+    /// Tells everyone. What is told is only made when someone listens.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn tell(&self, stamp: u64, kind: impl FnOnce() -> EventKind)
+    where
+        Self: Sized,
+    {
+        let listeners = self.listeners();
+        if listeners.any() {
+            listeners.tell_all(stamp, kind(), &|handles| self.show(handles));
+        }
+    }
+
+    /// The same for what is also logged: changes, of which there are few.
+    #[cold]
+    fn tell_and_log(&self, stamp: u64, kind: impl Fn() -> EventKind)
+    where
+        Self: Sized,
+    {
+        if let Some(origin) = self.listeners().origin_since(stamp) {
+            log::event(origin, &kind);
+        }
+        self.tell(stamp, kind);
+    }
+
+    /// Makes a rejection, and tells of it.
+    #[cold]
+    fn reject(
+        &self,
+        origin: &'static Origin,
+        reason: Reason,
+        retry_after: Option<Duration>,
+    ) -> Rejection
+    where
+        Self: Sized,
+    {
+        let mut rejection = Rejection::by(origin, reason);
+        if let Some(after) = retry_after {
+            rejection = rejection.with_retry_after(after);
+        }
+        log::rejected(origin, &rejection);
+        self.listeners().rejected.add(reason);
+        self.listeners().look_again();
+        self.tell(NOW, || EventKind::Rejected(rejection.clone()));
+        rejection
+    }
+
+    /// A call begins, of which nothing else may be told.
+    #[inline]
+    fn greet(&self)
+    where
+        Self: Sized,
+    {
+        let listeners = self.listeners();
+        if listeners.is_new() {
+            listeners.meter(&|handles| self.show(handles));
+        }
+    }
+
+    /// The metrics of the layer.
+    #[inline]
+    fn meter(&self) -> Meter
+    where
+        Self: Sized,
+    {
+        let listeners = self.listeners();
+        if listeners.any() {
+            listeners.meter(&|handles| self.show(handles))
+        } else {
+            Meter::NOBODY
+        }
+    }
+
+    /// The same for a call that may have outlived its layer: nobody's, where another one moved in meanwhile.
+    #[inline]
+    fn meter_of(&self, stamp: u64) -> Meter
+    where
+        Self: Sized,
+    {
+        if self.listeners().is_theirs(stamp) {
+            self.meter()
+        } else {
+            Meter::NOBODY
+        }
+    }
+}
+
+impl Tells for Listeners {
+    fn listeners(&self) -> &Listeners {
+        self
+    }
+
+    fn show(&self, _: &Handles) {}
+}
+
+/// Shows what may change meanwhile: of two who show it at once, the one that comes last shows what is.
+pub(crate) fn show_newest<T: Copy + PartialEq>(look: impl Fn() -> T, show: impl Fn(T)) {
+    let mut shown = look();
+    loop {
+        show(shown);
+        let newest = look();
+        if newest == shown {
+            return;
+        }
+        shown = newest;
+    }
+}
+
+/// Who rejects, and who is told of it: for layers without shared state, which pay for listeners only
+/// where there are any.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    origin: &'static Origin,
+    listeners: Option<Arc<Listeners>>,
+}
+
+impl Teller {
+    pub(crate) const fn new(origin: &'static Origin) -> Self {
+        Self {
+            origin,
+            listeners: None,
+        }
+    }
+
+    pub(crate) fn told(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
+        self.listeners =
+            observer.map(|observer| Arc::new(Listeners::new(self.origin, Some(observer))));
+        self
+    }
+
+    pub(crate) fn origin(&self) -> &'static Origin {
+        self.origin
+    }
+
+    #[cold]
+    pub(crate) fn reject(&self, reason: Reason) -> Rejection {
+        self.origin.rejected().add(reason);
+        if let Some(listeners) = &self.listeners {
+            return listeners.reject(self.origin, reason, None);
+        }
+        let rejection = Rejection::by(self.origin, reason);
+        log::rejected(self.origin, &rejection);
+        meter::tell_of_again(self.origin, |handles| handles.rejected(reason));
+        rejection
+    }
+}
