@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::snapshot::{Change, History};
+use super::history::{Change, History};
 use crate::listeners::Listeners;
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};

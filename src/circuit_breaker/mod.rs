@@ -67,6 +67,7 @@ mod admitted;
 mod builder;
 mod circuit;
 mod handle;
+mod history;
 mod layer;
 mod service;
 mod snapshot;
@@ -75,6 +76,7 @@ pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, State, Transit
 pub use crate::policy::window::Window;
 pub use builder::CircuitBreakerBuilder;
 pub use handle::{CircuitBreakerHandle, StateWatch};
+pub use history::Change;
 pub use layer::CircuitBreakerLayer;
 pub use service::{Admission, CircuitBreaker, ResponseFuture};
-pub use snapshot::{Change, Snapshot};
+pub use snapshot::Snapshot;

@@ -1,6 +1,7 @@
 //! What an instance looks like at one moment: counts, the latency of the last minute, and what its kind of layer has to tell.
 //!
-//! Each layer's handle has a `snapshot()`, and so have the standard stacks, for all their layers at once. A snapshot prints itself on one line, and with the feature
+//! The handle of each layer that counts anything has a `snapshot()` (correlation does not, nor does a load shedder without a limit), and so have the standard stacks, for all
+//! their layers at once. A snapshot prints itself on one line, and with the feature
 //! `serde` it can be serialized: durations as seconds (a name that ends in `_seconds`), states and reasons as the words that metrics use.
 //!
 //! ```
