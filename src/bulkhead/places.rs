@@ -115,7 +115,6 @@ impl Resident for Places {
             .store(settings.limit.min(MOST_CALLS), Ordering::Relaxed);
         self.queue_limit
             .store(settings.queue.min(MOST_WAITERS), Ordering::Relaxed);
-        self.tally.reset();
         let mut queue = self.lock();
         (queue.begun_again, queue.unused) = (0, 0);
         drop(queue);
@@ -126,6 +125,8 @@ impl Resident for Places {
             settings.observer,
             settings.limit < MOST_CALLS,
         );
+        // Last: what a call of the last tenant still told has been told, and from now on none is asked.
+        self.tally.reset();
     }
 
     /// Nobody waits: a call that does keeps the bulkhead.

@@ -114,8 +114,6 @@ impl Resident for Circuit {
             .slow_calls
             .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
         self.slow.store(slow, Ordering::Relaxed);
-        self.tally.reset();
-        self.latencies.reset();
         let is_on = config.mode != Mode::Off;
         self.measures.store(is_on, Ordering::Relaxed);
         let mut machine = self.lock();
@@ -133,6 +131,9 @@ impl Resident for Circuit {
         };
         self.listeners
             .move_in(front.epoch, settings.origin, settings.observer, is_on);
+        // Last: what a call of the last tenant still told has been told, and from now on none is asked.
+        self.tally.reset();
+        self.latencies.reset();
         self.publish(&front);
     }
 

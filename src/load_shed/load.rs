@@ -145,12 +145,13 @@ impl Resident for Load {
         self.patience.store(patience, Ordering::Relaxed);
         *place = moving;
         drop(place);
-        self.tally.reset();
-        self.latencies.reset();
         let since = generation(word).into();
         let is_on = !lets_all_through;
         self.listeners
             .move_in(since, settings.origin, settings.observer, is_on);
+        // Last: what a call of the last tenant still told has been told, and from now on none is asked.
+        self.tally.reset();
+        self.latencies.reset();
     }
 
     fn move_out(&self) -> bool {
@@ -295,7 +296,10 @@ impl Load {
 
     /// Thinks over how many calls to skip, where nothing else is asked of a sample.
     pub(crate) fn think_over_sampling(&self, admitted: Admitted, now: Duration) {
-        let mut moving = self.lock();
+        // No call waits for another one here: whoever has the lock thinks it over.
+        let Ok(mut moving) = self.moving.try_lock() else {
+            return;
+        };
         let word = self.word.load(Ordering::Relaxed);
         if generation(word) == admitted.generation {
             self.adapt_sampling(&mut moving, now, number(word));

@@ -36,6 +36,7 @@ const TRANSITIONS: [(State, State); 7] = [
     (State::Recovering, State::Open),
     (State::Recovering, State::Closed),
 ];
+
 /// The handles of one instance.
 pub(crate) struct Handles {
     origin: &'static Origin,
