@@ -92,6 +92,9 @@
 //!
 //! Finding and checking the field. Writing a header allocates; so does an inbound value that is not a UUID. Entering the context, for each poll
 //! of the call and of its body. A body that is at its end already, as most are that are empty, costs nothing.
+//!
+//! In a message that says that it is one of HTTP/2, as all of gRPC's do, the value that is written is marked as sensitive: each is sent once, and in the
+//! table that a connection keeps of its headers would only drive out those that come again. `Debug` of such a header says `Sensitive`.
 
 mod layer;
 mod reply;

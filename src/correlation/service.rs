@@ -221,15 +221,17 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let result = ready!(this.inner.as_mut().poll(cx));
-        Poll::Ready(result.map(|mut response| {
-            // The future is gone by now, and nothing runs in its scope any more.
-            let scope = mem::replace(this.inner.scope(), InCorrelation::none());
-            if let Some(id) = scope.id() {
-                this.fields.write(&mut response, id);
+        match ready!(this.inner.as_mut().poll(cx)) {
+            Ok(mut response) => {
+                // The future is gone by now, and nothing runs in its scope any more.
+                let scope = mem::replace(this.inner.scope(), InCorrelation::none());
+                if let Some(id) = scope.id() {
+                    this.fields.write(&mut response, id);
+                }
+                Poll::Ready(Ok(response.in_context(scope)))
             }
-            response.in_context(scope)
-        }))
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 }
 

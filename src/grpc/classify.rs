@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use super::code::{Code, GRPC_STATUS};
 use super::errors::{Cause, cause};
 use super::pushback;
-use crate::http::{ClassifyEnd, ContentType, End, HttpResponse, ResponseHead};
+use crate::http::{ClassifyEnd, ContentType, End, HttpResponse, ResponseHead, header};
 use crate::{Classify, Head, Outcome, Verdict, WithRejection};
 
 /// How gRPC says how a call went.
@@ -76,7 +76,7 @@ impl GrpcClassifier {
     }
 
     pub(crate) fn of_trailers(self, trailers: &HeaderMap) -> Verdict {
-        let code = trailers.get(&GRPC_STATUS);
+        let code = header::first(trailers, &GRPC_STATUS);
         let code = code.map_or(Code::Unknown, |value| Code::from_bytes(value.as_bytes()));
         self.judge(code, || pushback::hint(trailers))
     }
@@ -138,7 +138,8 @@ where
 
 impl ClassifyEnd for GrpcClassifier {
     fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
-        if head.status() != StatusCode::OK || head.headers().contains_key(&GRPC_STATUS) {
+        if head.status() != StatusCode::OK || header::first(head.headers(), &GRPC_STATUS).is_some()
+        {
             return Some(Head::Final(self.of_head(head)));
         }
         Some(match head.content_type() {

@@ -3,7 +3,7 @@ use std::fmt;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::Reason;
-use crate::http::ContentType;
+use crate::http::{ContentType, header};
 
 /// A name that need not be made anew for each response.
 pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -85,7 +85,7 @@ impl Code {
     /// Only these few bytes are read. Whoever parses the whole status here meets the details, which a hostile server can make
     /// what it likes.
     pub(super) fn of_head(status: StatusCode, headers: &HeaderMap) -> Self {
-        match headers.get(&GRPC_STATUS) {
+        match header::first(headers, &GRPC_STATUS) {
             Some(value) => Self::from_bytes(value.as_bytes()),
             // Somebody answered who does not speak gRPC: a proxy's own page, say.
             None if status == StatusCode::OK && !is_grpc(headers) => Self::Unknown,

@@ -1,8 +1,10 @@
 //! The context in HTTP headers.
 
+use http::Version;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::InContextBody;
+use super::header::{self, Given};
 use crate::correlation::InCorrelation;
 use crate::{Carry, Reply};
 
@@ -20,28 +22,36 @@ impl Carry for HeaderMap {
     /// The value of a header; an empty one when it is given more than once: nobody can say which one is meant.
     #[inline]
     fn get(&self, field: &str) -> Option<&[u8]> {
-        let values = match known(field) {
-            Some(name) => self.get_all(name),
-            None => self.get_all(field),
+        let given = match known(field) {
+            Some(name) => Given::of(self, name),
+            None => Given::one_of(self.get_all(field).iter()),
         };
-        let mut values = values.iter();
-        let first = values.next()?;
-        Some(match values.next() {
-            None => first.as_bytes(),
-            Some(_) => &[],
-        })
+        match given {
+            Given::Not => None,
+            Given::Once(value) => Some(value.as_bytes()),
+            Given::Repeatedly => Some(&[]),
+        }
     }
 
     fn set(&mut self, field: &str, value: &str) {
-        let name = match known(field) {
-            Some(name) => Ok(name.clone()),
-            None => HeaderName::from_bytes(field.as_bytes()),
+        // Some version in which nothing is kept.
+        set(self, field, value, Version::HTTP_11);
+    }
+}
+
+fn set(headers: &mut HeaderMap, field: &str, value: &str, version: Version) {
+    let name = match known(field) {
+        Some(name) => Ok(name.clone()),
+        None => HeaderName::from_bytes(field.as_bytes()),
+    };
+    // What cannot be a header is left out: a request without its name in a log is better than no request.
+    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+        let value = match version {
+            Version::HTTP_2 => header::never_indexed(value),
+            _ => value,
         };
-        // What cannot be a header is left out: a request without its name in a log is better than no request.
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
-            // Fails only for a map of 32 768 headers, which then goes without.
-            let _ = self.try_insert(name, value);
-        }
+        // Fails only for a map of 32 768 headers, which then goes without.
+        let _ = headers.try_insert(name, value);
     }
 }
 
@@ -51,7 +61,8 @@ impl<B> Carry for http::Request<B> {
     }
 
     fn set(&mut self, field: &str, value: &str) {
-        self.headers_mut().set(field, value);
+        let version = self.version();
+        set(self.headers_mut(), field, value, version);
     }
 }
 
@@ -61,7 +72,8 @@ impl<B> Carry for http::Response<B> {
     }
 
     fn set(&mut self, field: &str, value: &str) {
-        self.headers_mut().set(field, value);
+        let version = self.version();
+        set(self.headers_mut(), field, value, version);
     }
 }
 
@@ -110,6 +122,28 @@ mod tests {
         headers.set("x-correlation-id", "two\nlines");
         assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b"c"[..]));
         assert_eq!(headers.len(), 2);
+    }
+
+    /// An ID is another one in every message: it would be of no use in the table of a connection.
+    #[test]
+    fn over_http_2_it_stays_out_of_the_table() {
+        for (version, stays_out) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
+            let mut request = http::Request::new(());
+            *request.version_mut() = version;
+            Carry::set(&mut request, "x-correlation-id", "a");
+            assert_eq!(
+                request.headers()["x-correlation-id"].is_sensitive(),
+                stays_out
+            );
+
+            let mut response = http::Response::new(());
+            *response.version_mut() = version;
+            Carry::set(&mut response, "x-correlation-id", "a");
+            assert_eq!(
+                response.headers()["x-correlation-id"].is_sensitive(),
+                stays_out
+            );
+        }
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::retry_after;
+use super::{header, retry_after};
 
 /// A request of HTTP: what a policy reads of it, and where a layer writes.
 ///
@@ -132,13 +133,17 @@ pub(crate) enum ContentType {
 
 impl ContentType {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        match headers.get(http::header::CONTENT_TYPE) {
+        match header::first(headers, &CONTENT_TYPE) {
             Some(value) => Self::of_value(value.as_bytes()),
             None => Self::Missing,
         }
     }
 
     fn of_value(value: &[u8]) -> Self {
+        // As nearly all that speak it write it.
+        if value == b"application/grpc" {
+            return Self::Grpc;
+        }
         let rest = |after: &[u8]| {
             let (start, rest) = value.split_at_checked(after.len())?;
             start.eq_ignore_ascii_case(after).then_some(rest)

@@ -70,6 +70,7 @@ mod deadline;
 mod early;
 mod end;
 mod head;
+pub(crate) mod header;
 mod layers;
 mod replay;
 mod retry;

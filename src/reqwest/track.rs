@@ -1,5 +1,6 @@
 //! A call through reqwest lasts until the end of its response, too.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -93,13 +94,16 @@ pub(super) fn rebuilt(
     by: impl FnOnce(http::Response<Body>) -> http::Response<Body>,
 ) -> Response {
     let url = response.url().clone();
-    let mut response = by(response.into());
+    let (mut head, body) = by(response.into()).into_parts();
     // The only way to say where a response came from.
-    if let Ok(with_url) = http::response::Builder::new().url(url).body(()) {
-        let extensions = with_url.into_parts().0.extensions;
-        response.extensions_mut().extend(extensions);
+    let mut builder = http::response::Builder::new();
+    if let Some(extensions) = builder.extensions_mut() {
+        *extensions = mem::take(&mut head.extensions);
     }
-    response.into()
+    if let Ok(with_url) = builder.url(url).body(()) {
+        head.extensions = with_url.into_parts().0.extensions;
+    }
+    http::Response::from_parts(head, body).into()
 }
 
 pin_project! {

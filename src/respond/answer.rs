@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::body::KnownBody;
 use super::body::MakeBody;
 use crate::grpc::{Code, GRPC_STATUS, PUSHBACK, millis};
+use crate::http::header;
 use crate::http::retry_after::seconds;
 use crate::{Reason, Rejection};
 
@@ -58,7 +59,7 @@ impl Dialect {
         if *method == Method::HEAD {
             return Self::Head;
         }
-        match headers.get(CONTENT_TYPE) {
+        match header::first(headers, &CONTENT_TYPE) {
             Some(value) => Self::of_content_type(value.as_bytes()),
             None => Self::Http,
         }
@@ -70,6 +71,10 @@ impl Dialect {
                 .get(..with.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
         };
+        if value == b"application/grpc" {
+            // As nearly all that speak it write it.
+            return Self::Grpc("application/grpc");
+        }
         if !begins("application/grpc") {
             return Self::Http;
         }

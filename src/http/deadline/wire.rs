@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::http::header::{self, Given};
+
 /// gRPC's own header.
 pub(crate) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -39,10 +41,9 @@ const UNITS: [(u8, u64); 6] = [
 impl Form {
     /// What a header says; `None` when it is missing, says no such thing, or is given more than once: nobody can tell which one is meant.
     pub(crate) fn of_header(self, headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
-        let mut values = headers.get_all(name).iter();
-        match (values.next(), values.next()) {
-            (Some(value), None) => self.parse(value.as_bytes()),
-            _ => None,
+        match Given::of(headers, name) {
+            Given::Once(value) => self.parse(value.as_bytes()),
+            Given::Not | Given::Repeatedly => None,
         }
     }
 
@@ -81,7 +82,12 @@ impl Form {
                 write!(text, "{count}{}", char::from(*letter))
             }
         };
-        HeaderValue::from_bytes(text.as_bytes()).unwrap_or(HeaderValue::from_static("0"))
+        let value = HeaderValue::from_bytes(text.as_bytes());
+        let value = value.unwrap_or(HeaderValue::from_static("0"));
+        match self {
+            Self::Millis => value,
+            Self::Grpc => header::never_indexed(value),
+        }
     }
 }
 

@@ -142,6 +142,13 @@ proptest! {
         }
     }
 
+    /// It is another one in every message: see `never_indexed`.
+    #[test]
+    fn only_grpcs_value_is_always_sent_over_http_2(left in durations()) {
+        prop_assert!(Form::Grpc.format(left).is_sensitive());
+        prop_assert!(!Form::Millis.format(left).is_sensitive());
+    }
+
     #[test]
     fn grpcs_value_is_one_that_its_specification_allows(left in durations()) {
         let value = Form::Grpc.format(left);
