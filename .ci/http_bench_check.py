@@ -6,7 +6,16 @@ Throughputs, times and ratios are shown and not judged: a busy machine makes the
 import json
 import sys
 
-PAIRS = ("axum", "axum_tower", "tonic", "tonic_client", "reqwest")
+PAIRS = (
+    "axum",
+    "axum_tower",
+    "axum_empty_layer",
+    "axum_only_id",
+    "tonic",
+    "tonic_only_id",
+    "tonic_client",
+    "reqwest",
+)
 RATIOS = {f"{pair}_wrapped/bare" for pair in PAIRS}
 CASES = {f"{pair}_{how}" for pair in PAIRS for how in ("bare", "wrapped")}
 COUNTED = {"axum_bare", "axum_wrapped", "tonic_bare", "tonic_wrapped"}

@@ -59,9 +59,24 @@ async fn connected(at: Servers, server: Side, client: Side) -> Result<Vec<Pair>,
             wrapped: server.laps(http1(at.axum_tower).await?),
         },
         Pair {
+            name: "axum_empty_layer",
+            bare: server.laps(http1(at.axum_bare).await?),
+            wrapped: server.laps(http1(at.axum_empty_layer).await?),
+        },
+        Pair {
+            name: "axum_only_id",
+            bare: server.laps(http1(at.axum_bare).await?),
+            wrapped: server.laps(http1(at.axum_only_id).await?),
+        },
+        Pair {
             name: "tonic",
             bare: server.laps(grpc(at.tonic_bare).await?),
             wrapped: server.laps(grpc(at.tonic_wrapped).await?),
+        },
+        Pair {
+            name: "tonic_only_id",
+            bare: server.laps(grpc(at.tonic_bare).await?),
+            wrapped: server.laps(grpc(at.tonic_only_id).await?),
         },
         Pair {
             name: "tonic_client",

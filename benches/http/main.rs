@@ -8,6 +8,7 @@
 //! Run by `cargo test`, it makes a few calls of each case only, to see that they do what they should.
 
 mod allocs;
+mod by_hand;
 mod callers;
 mod cases;
 #[path = "../common/mod.rs"]
@@ -41,7 +42,7 @@ struct Args {
     json: bool,
 
     /// About how long to measure.
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=3_600))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..=3_600))]
     seconds: u32,
 
     /// Measure only the pairs whose name contains this.

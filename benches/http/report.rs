@@ -65,6 +65,8 @@ impl Report {
             "{CALLERS} callers on one thread, all servers on another, {cores}; each caller waits for its answer.\n\
              axum and tonic: what the servers' thread does. tonic_client and reqwest: what the callers' does.\n\
              axum_tower: the same router behind the layers of tower and tower-http that come nearest.\n\
+             axum_empty_layer: behind a layer that does nothing. axum_only_id, tonic_only_id: behind one, written by hand, that gives each\n\
+             request an ID in both heads and does nothing else.\n\
              CPU is the time that this thread had a processor; busy is that over the time that passed. Where it is well below 100 %,\n\
              the other thread held it up, or another program, and only the CPU time tells what the layers cost.\n\
              Only calls that were served count; refused are those that a load shedder did not let through.\n\

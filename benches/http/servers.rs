@@ -14,9 +14,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::ServiceBuilder;
+use tower::layer::layer_fn;
+use tower::layer::util::Identity;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
+use crate::by_hand::WithId;
 use crate::lane::Lane;
 use crate::stacks::{grpc_server, http_server};
 use crate::users::{Directory, UsersServer};
@@ -27,8 +30,11 @@ pub(crate) struct Servers {
     pub(crate) axum_bare: SocketAddr,
     pub(crate) axum_wrapped: SocketAddr,
     pub(crate) axum_tower: SocketAddr,
+    pub(crate) axum_empty_layer: SocketAddr,
+    pub(crate) axum_only_id: SocketAddr,
     pub(crate) tonic_bare: SocketAddr,
     pub(crate) tonic_wrapped: SocketAddr,
+    pub(crate) tonic_only_id: SocketAddr,
 }
 
 impl Servers {
@@ -38,8 +44,11 @@ impl Servers {
                 axum_bare: serve_axum(router()).await?,
                 axum_wrapped: serve_axum(wrapped_router()?).await?,
                 axum_tower: serve_axum(peers_router()).await?,
+                axum_empty_layer: serve_axum(router().layer(Identity::new())).await?,
+                axum_only_id: serve_axum(router().layer(layer_fn(WithId))).await?,
                 tonic_bare: serve_tonic!(Server::builder()),
                 tonic_wrapped: serve_tonic!(Server::builder().layer(grpc_server()?)),
+                tonic_only_id: serve_tonic!(Server::builder().layer(layer_fn(WithId))),
             })
         };
         lane.run(started)?
