@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::hold::{Hold, Nothing};
+use crate::outcome::{not_sent, timed_out};
 use crate::track::{FAILED, Head, IGNORED, Settle, Track};
 use crate::{AtResponse, ErrorsFail, Held, Reason, Rejection, Verdict, WithRejection};
 
@@ -239,42 +240,31 @@ where
     G: Guard,
     G::Track: Track<Res, E::Error>,
 {
-    match result {
-        Ok(response) => {
-            let mut pending = None;
-            if let Some(guard) = slot {
-                match guard.tracker().head(Ok(&response)) {
-                    Head::Final(verdict) => guard.settle(verdict),
-                    Head::Pending(what) => {
-                        guard.at_head();
-                        pending = Some(what);
-                    }
+    let result = result.map_err(WithRejection::grow);
+    let mut pending = None;
+    if let Some(guard) = slot {
+        if not_sent(&result) {
+            guard.settle(IGNORED);
+        } else {
+            match guard.tracker().head(result.as_ref()) {
+                Head::Final(verdict) => {
+                    let overload = verdict.is_overload() || timed_out(&result);
+                    guard.settle(verdict.with_overload(overload));
+                }
+                Head::Pending(_) if result.is_err() => guard.settle(FAILED),
+                Head::Pending(what) => {
+                    guard.at_head();
+                    pending = Some(what);
                 }
             }
-            Ok(G::Track::attach(response, pending, slot))
         }
+    }
+    match result {
+        Ok(response) => Ok(G::Track::attach(response, pending, slot)),
         Err(error) => {
-            let error = error.grow();
-            if let Some(guard) = slot {
-                guard.settle(of_error::<Res, _>(guard.tracker(), &error));
-            }
             *slot = None;
             Err(error)
         }
-    }
-}
-
-/// What an error says of the service.
-#[cfg_attr(not(debug_assertions), inline(always))]
-fn of_error<Res, E: WithRejection>(tracker: &impl Track<Res, E>, error: &E) -> Verdict {
-    let rejection = error.rejection();
-    if rejection.is_some_and(Rejection::not_sent) {
-        return IGNORED;
-    }
-    let timed_out = rejection.is_some_and(|rejection| rejection.reason() == Reason::TimedOut);
-    match tracker.head(Err(error)) {
-        Head::Final(verdict) => verdict.with_overload(verdict.is_overload() || timed_out),
-        Head::Pending(_) => FAILED,
     }
 }
 

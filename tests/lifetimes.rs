@@ -1,12 +1,17 @@
 //! What outlives what, and who hears of it: cases in which layers, calls and watchers meet in unusual orders.
 
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
-use std::pin::pin;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::FutureExt;
+use http_body_util::Full;
 use mainstay::{
     BoxError, BulkheadLayer, CircuitBreakerLayer, Decision, Error, Event, EventKind, Outcome,
     RetryBudget, RetryLayer, State, TimeoutLayer,
@@ -244,4 +249,35 @@ async fn the_clock_runs_in_what_a_call_drives_to_its_end() {
         .await
         .unwrap();
     assert_eq!(ok, 20);
+}
+
+/// A future that is hard to get rid of once it has answered.
+struct Clingy;
+
+impl Future for Clingy {
+    type Output = Result<http::Response<Full<Bytes>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(http::Response::new(Full::from("answer"))))
+    }
+}
+
+impl Drop for Clingy {
+    fn drop(&mut self) {
+        panic!("does not want to go");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_future_panics_as_it_goes_takes_nothing_with_it() {
+    let bulkhead = mainstay::http::bulkhead().limit(1).build().unwrap();
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(Duration::from_secs(1)))
+        .layer(bulkhead.clone())
+        .service_fn(|_: http::Request<()>| Clingy);
+    let call = service.oneshot(http::Request::new(()));
+    // The answer is complete, and its body holds the place.
+    let panicked = AssertUnwindSafe(call).catch_unwind().await;
+    assert!(panicked.is_err());
+    assert_eq!(bulkhead.in_flight(), 0);
 }
