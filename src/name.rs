@@ -26,9 +26,15 @@ pub(crate) struct Origin {
     layer: &'static str,
     name: &'static str,
     number: Number,
-    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics ask for it")
+    )]
     metered: Metered,
-    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
+    #[cfg_attr(
+        not(feature = "tracing"),
+        allow(dead_code, reason = "only log lines ask for it")
+    )]
     sums: Sums,
     rejected: Rejected,
 }

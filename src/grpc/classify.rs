@@ -76,9 +76,7 @@ impl GrpcClassifier {
     }
 
     pub(crate) fn of_trailers(self, trailers: &HeaderMap) -> Verdict {
-        let code = header::first(trailers, &GRPC_STATUS);
-        let code = code.map_or(Code::Unknown, |value| Code::from_bytes(value.as_bytes()));
-        self.judge(code, || pushback::hint(trailers))
+        self.judge(Code::of_trailers(trailers), || pushback::hint(trailers))
     }
 
     #[inline]

@@ -95,7 +95,7 @@ impl Code {
 
     /// The code in trailers, which always have one.
     pub(super) fn of_trailers(trailers: &HeaderMap) -> Self {
-        let status = trailers.get("grpc-status");
+        let status = header::first(trailers, &GRPC_STATUS);
         status.map_or(Self::Unknown, |value| Self::from_bytes(value.as_bytes()))
     }
 

@@ -9,10 +9,16 @@ pub(super) enum Cause {
     /// A code says it.
     Code(Code),
     /// A time limit that is not this crate's.
-    #[cfg_attr(not(feature = "tonic"), allow(dead_code))]
+    #[cfg_attr(
+        not(feature = "tonic"),
+        allow(dead_code, reason = "only a status of tonic's says so")
+    )]
     TimedOut,
     /// The server cancelled the stream, as it does when its handler is gone: a failure, but of a call that it had begun.
-    #[cfg_attr(not(feature = "tonic"), allow(dead_code))]
+    #[cfg_attr(
+        not(feature = "tonic"),
+        allow(dead_code, reason = "only a status of tonic's says so")
+    )]
     Cancelled,
     /// There is no code: the call did not come to an end.
     Transport,

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use super::code::{Code, GRPC_STATUS, is_grpc};
 use crate::RetryBudget;
-use crate::http::HttpResponse;
+use crate::http::{HttpResponse, header};
 use crate::retry::{Ended, Receive};
 
 /// Looks whether a response has come to its end without a message, so that a [`GrpcRetry`](super::GrpcRetry) sees the status in its trailers.
@@ -32,7 +32,7 @@ where
     fn receive(&self, response: http::Response<B>, cx: &mut Context<'_>) -> Self::Response {
         let headers = response.headers();
         let is_open = response.status() == StatusCode::OK
-            && !headers.contains_key(&GRPC_STATUS)
+            && header::first(headers, &GRPC_STATUS).is_none()
             && is_grpc(headers);
         response.map(|mut body| {
             let polled = if is_open && !body.is_end_stream() {

@@ -41,7 +41,8 @@ const LAYER: &str = "deadline";
 /// [`TimeoutLayer`](crate::TimeoutLayer) further out, whichever is earlier. Requests with gRPC's `content-type` get `grpc-timeout`, all others
 /// `x-request-timeout-ms`, the number of milliseconds. Both are rounded down, so that nobody takes longer than there is; less than a
 /// millisecond is written as one, because none means late already. What a request says itself is kept where it is shorter (tonic's
-/// `Request::set_timeout`). Without a deadline nothing is written, and what is there is left.
+/// `Request::set_timeout`). Without a deadline nothing is written, and what is there is left. `grpc-timeout`, which is another one in each
+/// request, is marked as sensitive, so that it takes no place in HTTP/2's table of headers; `Debug` of it says `Sensitive`.
 ///
 /// It works on `http::Request` and `reqwest::Request`. The context is that of whoever calls it, so behind `tower::buffer`, which calls from a
 /// task of its own, there is no deadline to be written: put the buffer inside.
