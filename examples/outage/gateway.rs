@@ -1,10 +1,10 @@
-//! The gateway's wiring that is the same in both runs: what it calls the upstream with, and how it
-//! is measured.
+//! The part of the gateway that is the same in both runs: its clients, its room, and what is
+//! measured.
 
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -12,53 +12,72 @@ use std::{
 };
 
 use axum::{
-    Router,
+    BoxError, Router,
+    error_handling::HandleErrorLayer,
     extract::{Request, State},
+    http::StatusCode,
     middleware::{Next, from_fn_with_state},
     response::Response,
 };
+use mainstay::{Event, EventKind};
 use reqwest::Url;
-use tower::Service;
+use tokio::time::Instant;
+use tower::{Service, ServiceBuilder, limit::GlobalConcurrencyLimitLayer};
 
 use crate::{
     phase::Phase,
+    route::Route,
     server::{Port, Server},
 };
 
-/// The whole protection of the gateway without mainstay: a generous time-out on the client, such as
-/// is really deployed. Long enough for the slowest answers, and so long that it helps nobody.
-pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time limit of the client in both runs, and the only one without the stack. It is longer
+/// than users wait, as such limits often are.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the gateway reaches the upstream. Both runs get the same.
+/// How a route reaches its upstream. Both runs get the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Backend {
-    /// The pooled client, as a service, with what goes through it counted.
+    /// The pooled client as a service that counts what it sends.
     pub(crate) wire: Counted<reqwest::Client>,
     pub(crate) url: Url,
 }
 
 impl Backend {
-    pub(crate) fn new(url: Url, meter: &Arc<Meter>) -> reqwest::Result<Self> {
+    pub(crate) fn new(route: Route, url: Url, meter: &Arc<Meter>) -> reqwest::Result<Self> {
         let client = reqwest::Client::builder()
             .timeout(CLIENT_TIMEOUT)
-            // A proxy in the environment is not meant for loopback.
+            // A proxy from the environment is not for loopback.
             .no_proxy()
             .build()?;
         let wire = Counted {
             inner: client,
+            route,
             meter: Arc::clone(meter),
         };
         Ok(Self { wire, url })
     }
 }
 
-/// Starts the gateway, with its calls in flight counted outside of everything else.
-pub(crate) async fn serve(port: Port, router: Router, meter: Arc<Meter>) -> io::Result<Server> {
-    port.serve(
-        "gateway",
-        router.layer(from_fn_with_state(meter, count_in_flight)),
-    )
-    .await
+/// Starts the gateway. In both runs it serves at most `room` calls at a time and answers 503 to
+/// the others, by tower's own concurrency limit and load shed.
+///
+/// Every process has such a limit, set or not: threads, memory, sockets, connections to a
+/// database. Both routes share it.
+pub(crate) async fn serve(
+    port: Port,
+    router: Router,
+    room: usize,
+    meter: Arc<Meter>,
+) -> io::Result<Server> {
+    let full = |_: BoxError| async { (StatusCode::SERVICE_UNAVAILABLE, "the gateway is full") };
+    let room = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(full))
+        .load_shed()
+        .layer(GlobalConcurrencyLimitLayer::new(room));
+    let router = router
+        .layer(from_fn_with_state(meter, count_in_flight))
+        .layer(room);
+    port.serve("gateway", router).await
 }
 
 async fn count_in_flight(
@@ -70,19 +89,19 @@ async fn count_in_flight(
     next.run(request).await
 }
 
-/// What is counted in the gateway, phase by phase. A phase here is the one at the moment of
-/// counting.
+/// Counts in the gateway, phase by phase. A count belongs to the phase in which it is made.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     phase: AtomicUsize,
     in_flight: AtomicUsize,
     peak_in_flight: [AtomicUsize; Phase::COUNT],
-    upstream_calls: [AtomicUsize; Phase::COUNT],
+    /// The highest number in flight since the last [`Meter::take_recent_peak`].
+    recent_peak: AtomicUsize,
+    upstream_calls: [[AtomicUsize; Phase::COUNT]; Route::COUNT],
 }
 
 impl Meter {
-    /// What is counted from now on belongs to `phase`. What is already in flight is in flight there
-    /// too.
+    /// Begins `phase`. Calls that are in flight are in flight in the new phase, too.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase.index(), Ordering::SeqCst);
         self.peak_in_flight[phase.index()].fetch_max(self.in_flight(), Ordering::SeqCst);
@@ -92,22 +111,29 @@ impl Meter {
         self.in_flight.load(Ordering::SeqCst)
     }
 
+    pub(crate) fn take_recent_peak(&self) -> usize {
+        let now = self.in_flight();
+        self.recent_peak.swap(now, Ordering::SeqCst).max(now)
+    }
+
     pub(crate) fn peak_in_flight(&self, phase: Phase) -> usize {
         self.peak_in_flight[phase.index()].load(Ordering::SeqCst)
     }
 
-    pub(crate) fn upstream_calls(&self, phase: Phase) -> usize {
-        self.upstream_calls[phase.index()].load(Ordering::SeqCst)
+    pub(crate) fn upstream_calls(&self, route: Route, phase: Phase) -> usize {
+        self.upstream_calls[route.index()][phase.index()].load(Ordering::SeqCst)
     }
 }
 
-/// One call in the gateway, from its arrival until its response is made or the caller has gone.
+/// One call in the gateway, from its arrival until its response head is made or its caller hangs
+/// up.
 struct InFlight<'a>(&'a Meter);
 
 impl<'a> InFlight<'a> {
     fn enter(meter: &'a Meter) -> Self {
         let now = meter.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         meter.peak_in_flight[meter.phase.load(Ordering::SeqCst)].fetch_max(now, Ordering::SeqCst);
+        meter.recent_peak.fetch_max(now, Ordering::SeqCst);
         Self(meter)
     }
 }
@@ -118,14 +144,14 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Counts what is really sent towards the upstream: right around the client, below anything that
-/// could hold it back.
+/// Counts what is sent to an upstream: it wraps the client directly, inside of all layers.
 ///
-/// It is counted here and not in the upstream because a connect that is refused is a call the
-/// gateway made too, and there is nobody to count it at the other end.
+/// It counts here and not in the upstream because a refused connect is a call that the gateway
+/// makes, too.
 #[derive(Clone, Debug)]
 pub(crate) struct Counted<S> {
     inner: S,
+    route: Route,
     meter: Arc<Meter>,
 }
 
@@ -140,7 +166,32 @@ impl<S: Service<R>, R> Service<R> for Counted<S> {
 
     fn call(&mut self, request: R) -> S::Future {
         let phase = self.meter.phase.load(Ordering::SeqCst);
-        self.meter.upstream_calls[phase].fetch_add(1, Ordering::SeqCst);
+        self.meter.upstream_calls[self.route.index()][phase].fetch_add(1, Ordering::SeqCst);
         self.inner.call(request)
+    }
+}
+
+/// Every change of the circuit to `/catalog`'s upstream, as the stack emits them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CircuitLog(Arc<Mutex<Vec<(Instant, mainstay::State)>>>);
+
+impl CircuitLog {
+    /// An observer for the stack.
+    pub(crate) fn observer(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+        let Self(log) = self.clone();
+        move |event| {
+            if let EventKind::Transition(transition) = event.kind() {
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push((Instant::now(), transition.to));
+            }
+        }
+    }
+
+    /// The changes so far, each with its time since `start`.
+    pub(crate) fn since(&self, start: Instant) -> Vec<(Duration, mainstay::State)> {
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter()
+            .map(|&(at, state)| (at.saturating_duration_since(start), state))
+            .collect()
     }
 }

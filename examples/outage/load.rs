@@ -16,29 +16,25 @@ use tokio::{
 use tower::BoxError;
 
 use crate::{
-    gateway::CLIENT_TIMEOUT,
     phase::{Phase, Timeline},
+    route::Route,
     stats::{Call, Tally},
 };
 
-/// How long after the last request was due the answers are waited for. More than the gateway's own
-/// patience.
-const DRAIN: Duration = CLIENT_TIMEOUT.saturating_add(Duration::from_secs(2));
+/// How long a user waits. Then the user hangs up, and the call failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What became of every call of a run, in the order they were due.
+/// Every call of a run, in the order in which they were due.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) calls: Vec<Call>,
-    /// Calls still without an answer after the drain. They count as failed, with the latency they
-    /// had by then.
-    pub(crate) unfinished: usize,
-    /// How late the latest request left. It is part of the latency; a large value says that this
+    /// How late the latest request left. It is part of the latency; a large value means that this
     /// machine is too busy.
     pub(crate) worst_lag: Duration,
 }
 
-/// Calls the gateway `rate` times a second through all phases, then waits for what is still under
-/// way.
+/// Calls each route of the gateway `rate` times a second through all phases, then waits for the
+/// last calls.
 pub(crate) async fn run(
     gateway: Url,
     rate: f64,
@@ -46,95 +42,87 @@ pub(crate) async fn run(
     tally: Arc<Tally>,
 ) -> Result<Outcome, BoxError> {
     let schedule = schedule(rate, timeline.phase_length());
-    // The pace is kept by a thread, because tokio's timer ticks in milliseconds, rounded up: next
-    // to answers that take two milliseconds that would be a third of what is measured.
-    let (schedule, mut running, worst_lag) =
-        tokio::task::spawn_blocking(move || start_all(schedule, &gateway, timeline, &tally))
-            .await??;
+    // A thread keeps the pace, because tokio's timer ticks in milliseconds, rounded up: next to
+    // answers that take two milliseconds that would be a third of the result.
+    let start = move || start_all(&schedule, &gateway, timeline, &tally);
+    let (mut running, worst_lag) = tokio::task::spawn_blocking(start).await??;
 
-    let mut calls = vec![None; schedule.len()];
-    let give_up = timeline.end(Phase::Recovery) + DRAIN;
-    while let Ok(Some(finished)) = timeout_at(give_up, running.join_next()).await {
-        let (number, call) = finished?;
-        calls[number] = Some(call);
+    let mut calls = vec![];
+    while let Some(finished) = running.join_next().await {
+        calls.push(finished?);
     }
-
-    let unfinished = calls.iter().filter(|call| call.is_none()).count();
-    let calls = calls
-        .into_iter()
-        .zip(schedule)
-        .map(|(call, (phase, offset))| {
-            call.unwrap_or_else(|| Call {
-                phase,
-                offset,
-                latency: (timeline.start() + offset).elapsed(),
-                ok: false,
-            })
-        });
-    Ok(Outcome {
-        calls: calls.collect(),
-        unfinished,
-        worst_lag,
-    })
+    calls.sort_unstable_by_key(|call| call.offset);
+    Ok(Outcome { calls, worst_lag })
 }
 
-/// Phase and time of every call, from the start of the run.
-type Schedule = Vec<(Phase, Duration)>;
-/// Calls under way, each with its number.
-type Running = JoinSet<(usize, Call)>;
+/// Route, phase and time of a call, from the start of the run.
+type Due = (Route, Phase, Duration);
 
 /// Starts every call when it is due, and returns after the last one. Blocks its thread.
 fn start_all(
-    schedule: Schedule,
+    schedule: &[Due],
     gateway: &Url,
     timeline: Timeline,
     tally: &Arc<Tally>,
-) -> reqwest::Result<(Schedule, Running, Duration)> {
+) -> Result<(JoinSet<Call>, Duration), BoxError> {
     let client = reqwest::Client::builder().no_proxy().build()?;
+    let urls = [
+        gateway.join(Route::ALL[0].path())?,
+        gateway.join(Route::ALL[1].path())?,
+    ];
     let runtime = Handle::current();
     let mut running = JoinSet::new();
     let mut worst_lag = Duration::ZERO;
-    for (number, &(phase, offset)) in schedule.iter().enumerate() {
+    for &(route, phase, offset) in schedule {
         let due = timeline.start() + offset;
         thread::sleep(due - Instant::now());
         worst_lag = worst_lag.max(due.elapsed());
-        let (client, gateway, tally) = (client.clone(), gateway.clone(), Arc::clone(tally));
+        let (client, url, tally) = (
+            client.clone(),
+            urls[route.index()].clone(),
+            Arc::clone(tally),
+        );
         let call = async move {
-            let ok = succeeds(&client, gateway).await;
-            tally.record(phase, ok);
-            (
-                number,
-                Call {
-                    phase,
-                    offset,
-                    latency: due.elapsed(),
-                    ok,
-                },
-            )
+            let answer = timeout_at(due + PATIENCE, succeeds(&client, url)).await;
+            let ok = answer.unwrap_or(false);
+            tally.record(route, phase, ok);
+            Call {
+                route,
+                phase,
+                offset,
+                latency: due.elapsed(),
+                ok,
+            }
         };
         running.spawn_on(call, &runtime);
     }
-    Ok((schedule, running, worst_lag))
+    Ok((running, worst_lag))
 }
 
 /// Success is a 2xx with all of its body.
-async fn succeeds(client: &reqwest::Client, gateway: Url) -> bool {
-    match client.get(gateway).send().await {
+async fn succeeds(client: &reqwest::Client, url: Url) -> bool {
+    match client.get(url).send().await {
         Ok(response) => response.status().is_success() && response.bytes().await.is_ok(),
         Err(_) => false,
     }
 }
 
-fn schedule(rate: f64, phase_length: Duration) -> Schedule {
+/// The routes take turns.
+fn schedule(rate: f64, phase_length: Duration) -> Vec<Due> {
     let phase_of = |offset: Duration| {
         let phases = offset.div_duration_f64(phase_length);
-        // Never negative, and small: cutting off is rounding down here.
+        // Never negative, and small: the cast rounds down.
         Phase::ALL.get(phases as usize).copied()
     };
+    let step = 1.0 / (rate * Route::COUNT as f64);
     // Half a step off the beginning of a phase, so that no call is due at the moment of a change.
     (0_u32..)
-        .map(|number| Duration::from_secs_f64((f64::from(number) + 0.5) / rate))
-        .map_while(|offset| Some((phase_of(offset)?, offset)))
+        .zip(Route::ALL.into_iter().cycle())
+        .map(|(number, route)| {
+            let offset = Duration::from_secs_f64((f64::from(number) + 0.5) * step);
+            (route, offset)
+        })
+        .map_while(|(route, offset)| Some((route, phase_of(offset)?, offset)))
         .collect()
 }
 
@@ -145,14 +133,15 @@ mod tests {
     #[test]
     fn the_load_is_even_over_all_phases() {
         let schedule = schedule(150.0, Duration::from_secs(5));
-        assert_eq!(schedule.len(), 3750);
-        for phase in Phase::ALL {
-            assert_eq!(
-                schedule.iter().filter(|due| due.0 == phase).count(),
-                750,
-                "{phase:?}"
-            );
+        assert_eq!(schedule.len(), 7500);
+        for route in Route::ALL {
+            for phase in Phase::ALL {
+                let due = schedule
+                    .iter()
+                    .filter(|due| (due.0, due.1) == (route, phase));
+                assert_eq!(due.count(), 750, "{route:?}, {phase:?}");
+            }
         }
-        assert!(schedule.is_sorted_by_key(|due| due.1));
+        assert!(schedule.is_sorted_by_key(|due| due.2));
     }
 }

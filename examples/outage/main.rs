@@ -4,23 +4,26 @@
 //! cargo run --release --example outage
 //! ```
 //!
-//! An upstream service is healthy, turns slow, then fails fast, then refuses connections, then
-//! recovers. A gateway calls it. Users call the gateway, at a steady rate and whatever became of
-//! the calls before. All of it is real: three parties that speak HTTP over loopback, on ports of
-//! the system's choice. Nothing is staged either: upstream, load and measurement are the same code
-//! in both runs, and all that differs is in `stack.rs`.
+//! A gateway has two routes, each with an upstream of its own. The upstream of `/catalog` is
+//! healthy, turns slow, then fails fast, then refuses connections, then recovers. That of `/pricing`
+//! is healthy all the time. Users call both routes at a steady rate, whatever became of earlier
+//! calls, and give up after one second: that is a failed call. All of it is real: the parties speak
+//! HTTP over loopback. Upstreams, load, handlers and measurement are the same code in both runs;
+//! the one difference is `Stack::gateway` in `stack.rs`.
 //!
-//! What the stack cannot do is make an unwell upstream answer. It gives up, early and on purpose:
-//! in the slow phase callers get a 503 in a millisecond, with the time to come back at, in place of
-//! an answer after seconds, and so the success rate of that phase is *lower* with the stack. What it
-//! saves is everything else: the gateway does not fill up with waiting calls, and the upstream is
-//! not kept down by calls that it cannot serve.
+//! In both runs the gateway serves at most 100 calls at a time (`--room`), a hundred times what
+//! this load needs while all is well. Without the stack, calls that wait for the slow upstream fill
+//! that room, and `/pricing` fails with them. With the stack they do not.
 //!
-//! - `upstream.rs`, `server.rs`: the upstream, and how it is killed and brought back;
-//! - `gateway.rs`, `stack.rs`: the gateway, measured, and what protects it;
-//! - `load.rs`: the users;
+//! The stack cannot make an unwell upstream answer: in the bad phases `/catalog` fails in both
+//! runs, with the stack at once and without it after a second. And it has a price: after the
+//! upstream came back, its circuit stays open until the next probe, for up to `open_max`.
+//!
+//! - `upstream.rs`, `server.rs`: the upstreams, and how one is killed and brought back;
+//! - `gateway.rs`, `stack.rs`: the gateway, measured, and its protection;
+//! - `load.rs`, `route.rs`: the users, and the two routes that they call;
 //! - `run.rs`, `phase.rs`, `progress.rs`: one run from beginning to end;
-//! - `stats.rs`, `report.rs`, `plot.rs`: what came of it.
+//! - `stats.rs`, `report.rs`, `plot.rs`: the result.
 
 mod args;
 mod gateway;
@@ -29,6 +32,7 @@ mod phase;
 mod plot;
 mod progress;
 mod report;
+mod route;
 mod run;
 mod server;
 mod stack;
@@ -72,11 +76,11 @@ async fn outage(args: &Args) -> Result<(), BoxError> {
 /// Makes sure that this process may open as many sockets as calls can pile up, and says so now if
 /// it may not: later it would look like an outage of its own.
 ///
-/// A call in flight is two connections, and both ends of each are in this process. Without a stack
-/// all calls of `--slow-seconds` are in flight at once.
+/// A call in flight is two connections, and both ends of each are in this process. At most all
+/// calls that users wait for are in flight at once.
 fn allow_sockets(args: &Args) -> Result<(), BoxError> {
     const SPARE: u64 = 200;
-    let in_flight = (args.rate * args.slow().as_secs_f64()).ceil() as u64;
+    let in_flight = (args.rate * load::PATIENCE.as_secs_f64()).ceil() as u64 * 2;
     let need = 4 * in_flight + SPARE;
     let may = rlimit::increase_nofile_limit(need)?;
     if may < need {

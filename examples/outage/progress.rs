@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     gateway::Meter,
     phase::{Phase, Timeline},
+    route::Route,
     stack::Stack,
     stats::Tally,
 };
@@ -62,9 +63,12 @@ impl<'a> Progress<'a> {
     }
 
     fn state(&self, phase: Phase) -> String {
-        let (ok, done) = self.tally.read(phase);
+        let [catalog, pricing] = Route::ALL.map(|route| {
+            let (ok, done) = self.tally.read(route, phase);
+            format!("{} {ok:4} of {done:4} succeeded", route.path())
+        });
         format!(
-            "{ok:4} of {done:4} answers good, {:4} in flight",
+            "{catalog}, {pricing}, {:4} in flight",
             self.meter.in_flight()
         )
     }

@@ -1,11 +1,11 @@
-//! The result in words and numbers, on standard output.
+//! The result in numbers, on standard output.
 
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde::Serialize;
 
-use crate::{phase::Phase, run::Run, stats::Summary};
+use crate::{phase::Phase, route::Route, run::Run, stats::Summary};
 
 /// Both runs as one JSON object.
 pub(crate) fn json(without: &Run, with: &Run) -> serde_json::Result<String> {
@@ -20,76 +20,98 @@ pub(crate) fn json(without: &Run, with: &Run) -> serde_json::Result<String> {
     })
 }
 
-/// A table per run, and what changed between them.
+/// A table per run, and the differences between the two.
 pub(crate) fn text(without: &Run, with: &Run) -> String {
     let mut text = String::new();
     for run in [without, with] {
         let Run { stack, summary, .. } = run;
-        let back = match summary.recovered_after_s {
-            Some(after) => {
-                format!("All calls succeed again {after:.1} s after the upstream came back.")
-            }
-            None => "Calls still failed when the run ended.".to_owned(),
-        };
-        writeln!(
-            text,
-            "\n{} the stack\n{}\n{back}",
-            stack.title(),
-            table(summary)
-        )
-        .expect("a string takes anything");
+        writeln!(text, "\n{} the stack\n{}", stack.title(), table(summary))
+            .expect("a string takes anything");
     }
-    text + &comparison(&without.summary, &with.summary)
+    let (catalog, pricing) = (Route::Catalog.path(), Route::Pricing.path());
+    write!(
+        text,
+        "Latency lasts until the answer, or until the user gives up after one second.\n\
+         The upstream of {pricing} is healthy in all phases.\n\
+         \n{}\n\
+         The upstream of {catalog} is unwell in the phases slow, broken and refused.\n",
+        comparison(&without.summary, &with.summary)
+    )
+    .expect("a string takes anything");
+    text
 }
 
 fn table(summary: &Summary) -> Table {
+    let (catalog, pricing) = (Route::Catalog.path(), Route::Pricing.path());
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED).set_header([
-        "phase",
-        "calls",
-        "success",
-        "p50",
-        "p99",
-        "upstream calls",
-        "peak in flight",
+        "phase".to_owned(),
+        format!("{catalog}\nsuccess"),
+        format!("{catalog}\np50"),
+        format!("{catalog}\np99"),
+        format!("{catalog}\nupstream calls"),
+        format!("{pricing}\nsuccess"),
+        "gateway\npeak in flight".to_owned(),
     ]);
     for (phase, row) in Phase::ALL.iter().zip(&summary.phases) {
         table.add_row([
             phase.name().to_owned(),
-            row.calls.to_string(),
             percent(row.success_rate),
             latency(row.p50_ms),
             latency(row.p99_ms),
             row.upstream_calls.to_string(),
+            percent(row.other_route_success_rate),
             row.peak_in_flight.to_string(),
         ]);
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    align(&mut table);
     table
 }
 
-fn comparison(without: &Summary, with: &Summary) -> String {
-    let slow = |run: &Summary| run.phase(Phase::Slow).p50_ms;
-    let (wasted, still_wasted) = (without.wasted_calls(), with.wasted_calls());
-    let change = match wasted {
-        0 => String::new(),
-        _ => format!(
-            " ({:+.0} %)",
-            (still_wasted as f64 / wasted as f64 - 1.0) * 100.0
-        ),
+fn comparison(without: &Summary, with: &Summary) -> Table {
+    let (catalog, pricing) = (Route::Catalog.path(), Route::Pricing.path());
+    let mut table = Table::new();
+    table
+        .load_preset(UTF8_FULL_CONDENSED)
+        .set_header(["", "without", "with"]);
+    let mut row = |title: String, figure: &dyn Fn(&Summary) -> String| {
+        table.add_row([title, figure(without), figure(with)]);
     };
-    format!(
-        "\nFrom without to with:\n\
-         \x20 median latency while the upstream was slow   {} -> {}\n\
-         \x20 calls sent to an upstream that was unwell    {wasted} -> {still_wasted}{change}\n\
-         \x20 most calls in flight in the gateway          {} -> {}\n",
-        latency(slow(without)),
-        latency(slow(with)),
-        without.peak_in_flight(),
-        with.peak_in_flight(),
-    )
+    row(format!("calls of {pricing} that fail"), &|run| {
+        run.other_route_failed().to_string()
+    });
+    for (of, rank) in [("median", 50), ("99th percentile", 99)] {
+        row(
+            format!("{of} latency of {catalog} while its upstream is slow"),
+            &|run| {
+                let slow = run.phase(Phase::Slow);
+                latency(if rank == 50 { slow.p50_ms } else { slow.p99_ms })
+            },
+        );
+    }
+    row("calls sent to an unwell upstream".to_owned(), &|run| {
+        run.wasted_calls().to_string()
+    });
+    row("most calls in flight in the gateway".to_owned(), &|run| {
+        run.peak_in_flight().to_string()
+    });
+    row(
+        format!("all calls of {catalog} succeed again after the recovery"),
+        &|run| match run.recovered_after_s {
+            Some(0.0) => "at once".to_owned(),
+            Some(after) => format!("{after:.1} s"),
+            None => "not in this run".to_owned(),
+        },
+    );
+    align(&mut table);
+    table
+}
+
+/// Numbers are aligned right.
+fn align(table: &mut Table) {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
 }
 
 /// Rounded down, so that "100.0 %" means that not one call failed.

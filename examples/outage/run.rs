@@ -1,4 +1,4 @@
-//! One run of the outage: upstream, gateway and load, with or without the stack.
+//! One run of the outage: upstreams, gateway and load, with or without the stack.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,10 +8,11 @@ use tower::BoxError;
 
 use crate::{
     args::Args,
-    gateway::{self, Backend, Meter},
+    gateway::{self, Backend, CircuitLog, Meter},
     load::{self, Outcome},
     phase::{Phase, Timeline},
     progress::Progress,
+    route::Route,
     server::Port,
     stack::Stack,
     stats::{Call, Summary, Tally},
@@ -22,57 +23,66 @@ use crate::{
 /// of the healthy phase must find it healthy, also where this machine was busy for a moment.
 const FAREWELL: Duration = Duration::from_millis(20);
 
+/// How often the calls in flight are looked at, for the plot.
+const SAMPLE: Duration = Duration::from_millis(50);
+
 /// All that is known about a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) stack: Stack,
+    /// Calls that the gateway serves at a time.
+    pub(crate) room: usize,
     pub(crate) calls: Vec<Call>,
     pub(crate) summary: Summary,
+    /// The highest number of calls in flight within each [`SAMPLE`], and the end of the sample from
+    /// the start of the run.
+    pub(crate) in_flight: Vec<(Duration, usize)>,
+    /// The changes of the circuit to `/catalog`'s upstream. None without the stack.
+    pub(crate) circuit: Vec<(Duration, mainstay::State)>,
 }
 
 /// Starts everything anew, suffers the outage, and stops everything. Nothing is left over for the
 /// next run.
 pub(crate) async fn run(stack: Stack, args: &Args) -> Result<Run, BoxError> {
-    let mut upstream = Upstream::new(args.slow())?;
+    let mut catalog = Upstream::new(args.slow())?;
+    let mut pricing = Upstream::new(args.slow())?;
     let meter = Arc::new(Meter::default());
-    let backend = Backend::new(url(upstream.address())?, &meter)?;
+    let circuits = CircuitLog::default();
+    let backends = [
+        Backend::new(Route::Catalog, url(catalog.address())?, &meter)?,
+        Backend::new(Route::Pricing, url(pricing.address())?, &meter)?,
+    ];
+    let router = stack.gateway(backends, &circuits)?;
     let port = Port::any()?;
     let gateway_url = url(port.address())?;
-    let gateway = gateway::serve(port, stack.gateway(backend)?, Arc::clone(&meter)).await?;
+    let gateway = gateway::serve(port, router, args.room, Arc::clone(&meter)).await?;
 
-    // A moment's lead, so that the upstream is up when the first call is due.
-    upstream.enter(Phase::Healthy).await?;
+    // A moment's lead, so that the upstreams are up when the first call is due.
+    pricing.enter(Phase::Healthy).await?;
+    catalog.enter(Phase::Healthy).await?;
     let timeline = Timeline::new(Instant::now() + Duration::from_millis(100), args.phase());
     let tally = Arc::new(Tally::default());
     let progress = Progress::new(stack, timeline, &meter, &tally);
-    // The load is a task of its own: whatever the outage takes to bring about, no call starts later
+    // The load is a task of its own: however long a change of phase takes, no call starts later
     // for it.
     let load = tokio::spawn({
         let (tally, rate) = (Arc::clone(&tally), args.rate);
         load::run(gateway_url, rate, timeline, tally)
     });
+    let in_flight = tokio::spawn(sample(Arc::clone(&meter), timeline));
     for phase in Phase::ALL {
         sleep_until(timeline.begin(phase)).await;
         meter.enter(phase);
         if phase == Phase::Slow {
             sleep(FAREWELL).await;
         }
-        upstream.enter(phase).await?;
+        catalog.enter(phase).await?;
         progress.show(phase).await;
     }
-    let Outcome {
-        calls,
-        unfinished,
-        worst_lag,
-    } = load.await??;
+    let Outcome { calls, worst_lag } = load.await??;
+    let in_flight = in_flight.await?;
     drop(gateway.kill().await?);
 
-    if unfinished > 0 {
-        eprintln!(
-            "{}: {unfinished} calls had no answer when the run ended; they count as failed",
-            stack.name()
-        );
-    }
     if worst_lag > Duration::from_millis(100) {
         eprintln!(
             "{}: a request left {worst_lag:.0?} late, this machine is too busy; \
@@ -82,9 +92,24 @@ pub(crate) async fn run(stack: Stack, args: &Args) -> Result<Run, BoxError> {
     }
     Ok(Run {
         stack,
+        room: args.room,
         summary: Summary::new(&calls, &meter, timeline),
         calls,
+        in_flight,
+        circuit: circuits.since(timeline.start()),
     })
+}
+
+/// Calls in flight until the end of the last phase.
+async fn sample(meter: Arc<Meter>, timeline: Timeline) -> Vec<(Duration, usize)> {
+    let mut samples = vec![];
+    let mut at = timeline.start();
+    while at < timeline.end(Phase::Recovery) {
+        at += SAMPLE;
+        sleep_until(at).await;
+        samples.push((at - timeline.start(), meter.take_recent_peak()));
+    }
+    samples
 }
 
 fn url(address: std::net::SocketAddr) -> Result<Url, BoxError> {

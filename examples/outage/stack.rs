@@ -1,23 +1,29 @@
-//! The one difference between the two runs.
+//! The one difference between the two runs: [`Stack::gateway`].
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use axum::{
     Router,
-    extract::State,
-    http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
-use mainstay::{Error, http};
-use reqwest::Method;
-use tower::{BoxError, ServiceExt};
+use mainstay::{ConfigError, Error, http};
+use reqwest::{Method, Url};
+use tower::{BoxError, Service, ServiceExt};
 
-use crate::gateway::Backend;
+use crate::{
+    gateway::{Backend, CircuitLog},
+    route::Route,
+};
 
-/// What a call may take with all its attempts, three by default, of which each then may take 141 ms: some fifty times what the upstream
-/// takes when it is well.
-const TOTAL: Duration = Duration::from_millis(500);
+/// For a call with all its attempts: a little less than the second that a user waits.
+const TOTAL: Duration = Duration::from_millis(800);
+/// For one attempt: some fifty times what a healthy upstream needs.
+const ATTEMPT: Duration = Duration::from_millis(200);
+/// Attempts in flight to one upstream: less than half of the gateway's room, so that neither
+/// upstream can fill it.
+const IN_FLIGHT: u32 = 40;
 
 /// Which gateway to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,31 +47,32 @@ impl Stack {
         }
     }
 
-    /// The gateway's router.
-    pub(crate) fn gateway(self, backend: Backend) -> Result<Router, BoxError> {
-        match self {
-            Self::Without => Ok(without(backend)),
-            Self::With => with(backend),
+    /// The gateway's router: a standard stack around each client and one around the routes, or
+    /// neither.
+    pub(crate) fn gateway(
+        self,
+        backends: [Backend; Route::COUNT],
+        circuits: &CircuitLog,
+    ) -> Result<Router, BoxError> {
+        let mut router = Router::new();
+        for (route, Backend { wire, url }) in Route::ALL.into_iter().zip(backends) {
+            let handler = match self {
+                Self::Without => handler(wire, url),
+                Self::With => handler(client_stack(route, circuits)?.wrap(wire), url),
+            };
+            router = router.route(route.path(), handler);
         }
+        Ok(match self {
+            Self::Without => router,
+            Self::With => router.layer(http::server("gateway").timeout(TOTAL).build()?),
+        })
     }
 }
 
-/// The bare client: nothing but its own time-out.
-fn without(backend: Backend) -> Router {
-    async fn handler(State(backend): State<Backend>) -> Response {
-        let request = reqwest::Request::new(Method::GET, backend.url);
-        match backend.wire.oneshot(request).await {
-            Ok(response) => forward(response).await,
-            Err(error) => failed(&error).into_response(),
-        }
-    }
-    Router::new().route("/", get(handler)).with_state(backend)
-}
-
-/// The same handler, with a stack on either side of it.
-fn with(backend: Backend) -> Result<Router, BoxError> {
-    let upstream = http::client("upstream")
+fn client_stack(route: Route, circuits: &CircuitLog) -> Result<http::ClientStack, ConfigError> {
+    let stack = http::client(route.upstream())
         .timeout(TOTAL)
+        .attempt_timeout(ATTEMPT)
         .circuit_breaker(
             http::circuit_breaker()
                 .consecutive_failures(5)
@@ -73,44 +80,65 @@ fn with(backend: Backend) -> Result<Router, BoxError> {
                 .open_max(Duration::from_secs(2))
                 .probes(1),
         )
-        .bulkhead(64)
-        .build()?
-        .wrap(backend.wire);
-    let url = backend.url;
-    let handler = move || {
-        let (upstream, request) = (
-            upstream.clone(),
+        .bulkhead(IN_FLIGHT);
+    match route {
+        Route::Catalog => stack.observer(circuits.observer()).build(),
+        Route::Pricing => stack.build(),
+    }
+}
+
+/// The handler of every route in both runs.
+fn handler<C>(client: C, url: Url) -> MethodRouter
+where
+    C: Service<reqwest::Request, Response = reqwest::Response> + Clone + Send + Sync + 'static,
+    C::Error: Answer + Send,
+    C::Future: Send,
+{
+    get(move || {
+        let (client, request) = (
+            client.clone(),
             reqwest::Request::new(Method::GET, url.clone()),
         );
         async move {
-            match upstream.oneshot(request).await {
+            match client.oneshot(request).await {
                 Ok(response) => forward(response).await,
-                Err(Error::Rejected(rejection)) => rejection.into_response(),
-                Err(Error::Inner(error)) => failed(&error).into_response(),
+                Err(error) => error.answer(),
             }
         }
-    };
-    let server = http::server("gateway").timeout(TOTAL * 2).bulkhead(256);
-    Ok(Router::new()
-        .route("/", get(handler))
-        .layer(server.build()?))
+    })
 }
 
-/// What the upstream answered; a failure of the upstream's is a bad gateway to the caller.
+/// Passes on a success; a failure of the upstream is a bad gateway to the caller.
 async fn forward(response: reqwest::Response) -> Response {
     if !response.status().is_success() {
         return StatusCode::BAD_GATEWAY.into_response();
     }
     match response.bytes().await {
         Ok(body) => body.into_response(),
-        Err(error) => failed(&error).into_response(),
+        Err(error) => error.answer(),
     }
 }
 
-fn failed(error: &reqwest::Error) -> StatusCode {
-    if error.is_timeout() {
-        StatusCode::GATEWAY_TIMEOUT
-    } else {
-        StatusCode::BAD_GATEWAY
+/// What an error of a client is to the gateway's caller.
+trait Answer {
+    fn answer(self) -> Response;
+}
+
+impl Answer for reqwest::Error {
+    fn answer(self) -> Response {
+        if self.is_timeout() {
+            StatusCode::GATEWAY_TIMEOUT.into_response()
+        } else {
+            StatusCode::BAD_GATEWAY.into_response()
+        }
+    }
+}
+
+impl Answer for Error<reqwest::Error> {
+    fn answer(self) -> Response {
+        match self {
+            Self::Rejected(rejection) => rejection.into_response(),
+            Self::Inner(error) => error.answer(),
+        }
     }
 }

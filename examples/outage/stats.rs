@@ -1,4 +1,4 @@
-//! What the calls of a run add up to.
+//! The figures of a run.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -10,16 +10,18 @@ use serde::{Serialize, Serializer};
 use crate::{
     gateway::Meter,
     phase::{Phase, Timeline},
+    route::Route,
 };
 
 /// One call of the load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
+    pub(crate) route: Route,
     /// The phase in which it was due. That is the phase it counts in, whenever it ended.
     pub(crate) phase: Phase,
     /// When it was due, from the start of the run.
     pub(crate) offset: Duration,
-    /// From when it was due until it was over, well or not.
+    /// From when it was due until its answer, or until the user gave up.
     pub(crate) latency: Duration,
     pub(crate) ok: bool,
 }
@@ -27,28 +29,28 @@ pub(crate) struct Call {
 /// Calls that are over, counted while the run goes on. Only for the progress bar.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    done: [AtomicUsize; Phase::COUNT],
-    ok: [AtomicUsize; Phase::COUNT],
+    done: [[AtomicUsize; Phase::COUNT]; Route::COUNT],
+    ok: [[AtomicUsize; Phase::COUNT]; Route::COUNT],
 }
 
 impl Tally {
-    pub(crate) fn record(&self, phase: Phase, ok: bool) {
-        self.done[phase.index()].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn record(&self, route: Route, phase: Phase, ok: bool) {
+        self.done[route.index()][phase.index()].fetch_add(1, Ordering::Relaxed);
         if ok {
-            self.ok[phase.index()].fetch_add(1, Ordering::Relaxed);
+            self.ok[route.index()][phase.index()].fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Calls that succeeded, and calls that are over, of those that were due in `phase`.
-    pub(crate) fn read(&self, phase: Phase) -> (usize, usize) {
-        let read =
-            |counts: &[AtomicUsize; Phase::COUNT]| counts[phase.index()].load(Ordering::Relaxed);
-        let ok = read(&self.ok);
-        (ok, read(&self.done).max(ok))
+    pub(crate) fn read(&self, route: Route, phase: Phase) -> (usize, usize) {
+        let ok = self.ok[route.index()][phase.index()].load(Ordering::Relaxed);
+        let done = self.done[route.index()][phase.index()].load(Ordering::Relaxed);
+        (ok, done.max(ok))
     }
 }
 
-/// One row of the table.
+/// One row of the table. All figures are those of `/catalog`, whose upstream suffers the outage,
+/// except where they say so.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct PhaseSummary {
     pub(crate) calls: usize,
@@ -56,7 +58,13 @@ pub(crate) struct PhaseSummary {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) upstream_calls: usize,
+    /// Of both routes.
     pub(crate) peak_in_flight: usize,
+    /// Of `/pricing`, whose upstream is healthy.
+    pub(crate) other_route_success_rate: f64,
+    /// Failed calls of `/pricing`.
+    #[serde(skip)]
+    pub(crate) other_route_failed: usize,
 }
 
 /// One run.
@@ -82,11 +90,19 @@ impl Summary {
         &self.phases[phase.index()]
     }
 
-    /// Calls sent to the upstream while that was a waste.
+    /// Calls sent to `/catalog`'s upstream while that was a waste.
     pub(crate) fn wasted_calls(&self) -> usize {
         Phase::BAD
             .iter()
             .map(|&phase| self.phase(phase).upstream_calls)
+            .sum()
+    }
+
+    /// Failed calls of the route whose upstream is healthy.
+    pub(crate) fn other_route_failed(&self) -> usize {
+        self.phases
+            .iter()
+            .map(|phase| phase.other_route_failed)
             .sum()
     }
 
@@ -102,29 +118,46 @@ impl Summary {
 
 impl PhaseSummary {
     fn new(phase: Phase, calls: &[Call], meter: &Meter) -> Self {
-        let calls = || calls.iter().filter(|call| call.phase == phase);
-        let mut latencies: Vec<Duration> = calls().map(|call| call.latency).collect();
+        let calls = |route| {
+            let of_both = calls.iter().filter(move |call| call.phase == phase);
+            of_both.filter(move |call| call.route == route)
+        };
+        let failed = |route| calls(route).filter(|call| !call.ok).count();
+        let success_rate = |route| {
+            let count = calls(route).count();
+            (count - failed(route)) as f64 / count as f64
+        };
+        let mut latencies: Vec<Duration> = calls(Route::Catalog).map(|call| call.latency).collect();
         latencies.sort_unstable();
-        let ok = calls().filter(|call| call.ok).count();
         Self {
             calls: latencies.len(),
-            success_rate: ok as f64 / latencies.len() as f64,
+            success_rate: success_rate(Route::Catalog),
             p50_ms: milliseconds(quantile(&latencies, 0.50)),
             p99_ms: milliseconds(quantile(&latencies, 0.99)),
-            upstream_calls: meter.upstream_calls(phase),
+            upstream_calls: meter.upstream_calls(Route::Catalog, phase),
             peak_in_flight: meter.peak_in_flight(phase),
+            other_route_success_rate: success_rate(Route::Pricing),
+            other_route_failed: failed(Route::Pricing),
         }
     }
 }
 
-/// How long after the upstream came back the service was back: from the start of the recovery phase
+/// How long after the upstream came back `/catalog` was back: from the start of the recovery phase
 /// until the first call was due from which on every call succeeds. Zero when no call of that phase
 /// failed, `None` when the last one did.
 fn recovered_after(calls: &[Call], recovery: Duration) -> Option<Duration> {
-    match calls.iter().rposition(|call| !call.ok) {
-        Some(last_bad) if calls[last_bad].phase == Phase::Recovery => {
-            Some(calls.get(last_bad + 1)?.offset - recovery)
+    let mut calls = calls
+        .iter()
+        .filter(|call| call.route == Route::Catalog)
+        .rev();
+    let mut since = None;
+    match calls.find(|call| {
+        if call.ok {
+            since = Some(call.offset);
         }
+        !call.ok
+    }) {
+        Some(last_bad) if last_bad.phase == Phase::Recovery => Some(since? - recovery),
         _ => Some(Duration::ZERO),
     }
 }
@@ -160,6 +193,7 @@ mod tests {
     /// A call a second, the first two of them before the upstream is back.
     fn calls(ok: &[bool]) -> Vec<Call> {
         let call = |(second, &ok)| Call {
+            route: Route::Catalog,
             phase: if second < 2 {
                 Phase::Refused
             } else {

@@ -1,4 +1,4 @@
-//! The service behind the gateway, and the outage it suffers.
+//! A service behind the gateway, and the outage that it can suffer.
 
 use std::{
     io,
