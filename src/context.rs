@@ -1,5 +1,7 @@
 //! What travels with a request: its correlation ID, its deadline and the number of the attempt.
 
+mod deadline;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
@@ -8,6 +10,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+pub(crate) use self::deadline::DeadlineScope;
+pub(crate) use self::deadline::{Deadline, current as deadline};
 use crate::CorrelationId;
 use crate::policy::correlation::Parts;
 use crate::runtime::Moment;
@@ -17,7 +21,6 @@ use crate::span::InSpan;
 // Cells of their own rather than one context: a layer that changes one of them pays for that one. Plain numbers need no
 // destructor, which makes reaching them free.
 thread_local! {
-    static DEADLINE: Cell<Moment> = const { Cell::new(Moment::NEVER) };
     static ATTEMPT: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -50,7 +53,7 @@ thread_local! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
     correlation_id: Option<CorrelationId>,
-    deadline: Moment,
+    deadline: Deadline,
     attempt: Attempt,
 }
 
@@ -59,7 +62,7 @@ impl Default for Context {
     fn default() -> Self {
         Self {
             correlation_id: None,
-            deadline: Moment::NEVER,
+            deadline: Deadline::NEVER,
             attempt: Attempt(0),
         }
     }
@@ -82,10 +85,13 @@ impl Context {
         self.correlation_id.as_ref()
     }
 
-    /// What is left until the request's deadline: zero when it has passed, `None` when there is none.
+    /// The time left until the request's deadline: zero when it has passed, `None` when there is none.
+    ///
+    /// The deadline is the caller's, or follows from a limit that somebody set; it is also what a client layer propagates to the
+    /// next service. A layer's default limit that nobody set does not show here: it ends the wait for an answer, and nothing else.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.remaining()
+        self.deadline.told().remaining()
     }
 
     /// Which attempt this is of a call that may be retried: 1 for the first, 0 outside of a retry layer.
@@ -104,7 +110,16 @@ impl Context {
     /// The same with a deadline so far from now, unless it already has an earlier one.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.deadline = self.deadline.min(Moment::now().after(timeout));
+        let at = Moment::now().after(timeout);
+        self.deadline = self.deadline.and(Deadline::foreign(at));
+        self
+    }
+
+    /// The same without a deadline: for work that goes on after the request is answered, such as a stream that the response
+    /// only opens.
+    #[must_use]
+    pub fn without_deadline(mut self) -> Self {
+        self.deadline = Deadline::NEVER;
         self
     }
 
@@ -227,14 +242,17 @@ impl Scope for Task {
     }
 }
 
-#[inline]
-pub(crate) fn deadline() -> Moment {
-    DEADLINE.get()
-}
-
 /// Whether the request that is being worked on is late.
 pub(crate) fn deadline_has_passed() -> bool {
-    deadline() != Moment::NEVER && deadline() <= Moment::now()
+    let local = deadline().local();
+    local != Moment::NEVER && local <= Moment::now()
+}
+
+/// The length of the layer's limit that the current deadline follows from, in full; `None` where there is no deadline, or
+/// where it comes from outside (the wire, [`Context::with_timeout`]).
+#[allow(dead_code, reason = "for those who classify what the deadline cut off")]
+pub(crate) fn own_limit() -> Option<Duration> {
+    deadline().limit()
 }
 
 /// The number of the attempt, without what is known of others.
@@ -251,24 +269,6 @@ pub(crate) fn more_attempts() -> bool {
 
 /// Stands in the word of the attempt's number: another one can follow if it takes too long.
 const MORE: u32 = 1 << 31;
-
-/// While it lives, the current deadline is this one.
-#[derive(Debug)]
-pub struct DeadlineScope(Moment);
-
-impl DeadlineScope {
-    #[inline]
-    pub(crate) fn enter(deadline: Moment) -> Self {
-        Self(DEADLINE.replace(deadline))
-    }
-}
-
-impl Drop for DeadlineScope {
-    #[inline]
-    fn drop(&mut self) {
-        DEADLINE.set(self.0);
-    }
-}
 
 /// While it lives, the current attempt is this one.
 #[derive(Debug)]

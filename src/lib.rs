@@ -157,7 +157,7 @@ pub use load_shed::LoadShedLayer;
 pub use observe::{Event, EventKind, Events, Observer, RetryCause, RetryRefused};
 pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
 pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
-pub use rejection::{Reason, Rejection};
+pub use rejection::{Reason, Rejection, TimeLimit};
 #[cfg(feature = "http")]
 pub use respond::RespondLayer;
 pub use retry::{Backoff, Decision, Jitter, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};

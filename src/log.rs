@@ -21,7 +21,7 @@ mod on {
 
     use super::{EventKind, Origin, Rejection, Sums};
     use crate::runtime::Moment;
-    use crate::{Reason, Transition};
+    use crate::{Reason, TimeLimit, Transition};
 
     /// An outage is no reason for a storm of log lines: one a second is enough to see it.
     const PAUSE: Duration = Duration::from_secs(1);
@@ -90,6 +90,8 @@ mod on {
                 name = origin.name(),
                 reason = reason.as_str(),
                 retry_after_ms = rejection.retry_after().map(millis),
+                limit = rejection.time_limit().map(TimeLimit::as_str),
+                limit_ms = rejection.time_limit().map(|limit| millis(limit.duration())),
                 rejections,
                 "{what}"
             );

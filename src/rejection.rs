@@ -95,12 +95,67 @@ impl fmt::Display for Reason {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rejection(
     /// All in one word: whatever can carry a rejection, every result and every future of a stack, is as large as that makes it. From
-    /// the highest: 8 bits of reason (never 0), 24 bits of origin, 32 bits of time in units of 100 microseconds.
+    /// the highest: 5 bits of reason (never 0), 3 bits of what the time is, 24 bits of origin, 32 bits of time in units of 100
+    /// microseconds.
     NonZeroU64,
 );
 
 const UNIT: Duration = Duration::from_micros(100);
 const NO_HINT: u32 = u32::MAX;
+
+/// What the time of a rejection is.
+mod time {
+    pub(super) const RETRY_AFTER: u64 = 0;
+    pub(super) const LAYER: u64 = 1;
+    pub(super) const DEADLINE: u64 = 2;
+    pub(super) const IDLE: u64 = 3;
+}
+
+/// The time limit that ended a call, and its length: see [`Rejection::time_limit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimeLimit {
+    /// The layer's own limit, in full.
+    Layer(Duration),
+    /// The deadline of the request, which the layer did not set: the caller's, an outer layer's or the
+    /// [`Context`](crate::Context)'s. The duration is the time that the call had until then.
+    Deadline(Duration),
+    /// The limit on how long a body may make no progress.
+    Idle(Duration),
+}
+
+impl TimeLimit {
+    /// The length of the limit.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        match self {
+            Self::Layer(limit) | Self::Deadline(limit) | Self::Idle(limit) => limit,
+        }
+    }
+
+    /// The limit as one word for logs: `layer`, `deadline`, `idle`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Layer(_) => "layer",
+            Self::Deadline(_) => "deadline",
+            Self::Idle(_) => "idle",
+        }
+    }
+}
+
+impl fmt::Display for TimeLimit {
+    /// A sentence: `the call took longer than the timeout of 2s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer(limit) => write!(f, "the call took longer than the timeout of {limit:?}"),
+            Self::Deadline(after) => {
+                write!(f, "the deadline of the request passed after {after:?}")
+            }
+            Self::Idle(limit) => write!(f, "the body made no progress for {limit:?}"),
+        }
+    }
+}
 
 impl Rejection {
     /// A rejection of your own making: for a test, or for a layer of your own.
@@ -115,36 +170,54 @@ impl Rejection {
 
     #[inline]
     pub(crate) const fn by(origin: &'static Origin, reason: Reason) -> Self {
-        Self::packed(reason, origin.number(), NO_HINT)
+        Self::packed(reason, origin.number(), time::RETRY_AFTER, NO_HINT)
+    }
+
+    /// A call that this limit ended.
+    pub(crate) fn timed_out(origin: &'static Origin, limit: TimeLimit) -> Self {
+        let kind = match limit {
+            TimeLimit::Layer(_) => time::LAYER,
+            TimeLimit::Deadline(_) => time::DEADLINE,
+            TimeLimit::Idle(_) => time::IDLE,
+        };
+        let units = units(limit.duration());
+        Self::packed(Reason::TimedOut, origin.number(), kind, units)
     }
 
     #[inline]
-    const fn packed(reason: Reason, origin: Number, retry_after: u32) -> Self {
-        let reason = (reason as u64 + 1) << 56;
+    const fn packed(reason: Reason, origin: Number, kind: u64, units: u32) -> Self {
+        let reason = (reason as u64 + 1) << 59;
+        let kind = kind << 56;
         let origin = (origin.to_bits() as u64) << 32;
         // The reason makes it more than nothing.
-        match NonZeroU64::new(reason | origin | retry_after as u64) {
+        match NonZeroU64::new(reason | kind | origin | units as u64) {
             Some(word) => Self(word),
             None => Self(NonZeroU64::MIN),
         }
+    }
+
+    /// The time, if it is of this kind.
+    fn time(&self, kind: u64) -> Option<Duration> {
+        let units = self.0.get() as u32;
+        ((self.0.get() >> 56) & 0b111 == kind && units != NO_HINT).then(|| UNIT * units)
     }
 
     const fn number(&self) -> Number {
         Number::from_bits((self.0.get() >> 32) as u32 & 0x00ff_ffff)
     }
 
-    /// The same, with the time after which a new try may be worth while: rounded up to 100 microseconds, and at most 119 hours.
+    /// The same, with the time after which a new try may be worth while: rounded up to 100 microseconds, and at most 119 hours. It
+    /// takes the place of the [`time_limit`](Self::time_limit).
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
-        let units = after.as_nanos().div_ceil(UNIT.as_nanos());
-        let units = u32::try_from(units).unwrap_or(NO_HINT).min(NO_HINT - 1);
-        Self::packed(self.reason(), self.number(), units)
+        let units = units(after);
+        Self::packed(self.reason(), self.number(), time::RETRY_AFTER, units)
     }
 
     /// Why.
     #[must_use]
     pub const fn reason(&self) -> Reason {
-        let number = (self.0.get() >> 56) as usize;
+        let number = (self.0.get() >> 59) as usize;
         if number == 0 || number > Reason::ALL.len() {
             return Reason::NotReady;
         }
@@ -166,8 +239,40 @@ impl Rejection {
     /// After how long a new try may be worth while, where that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        let units = self.0.get() as u32;
-        (units != NO_HINT).then(|| UNIT * units)
+        self.time(time::RETRY_AFTER)
+    }
+
+    /// Which time limit ended the call, and how long it was, for [`Reason::TimedOut`]: the layer's own, in full, or the deadline of the
+    /// request. The length is rounded up to 100 microseconds, and at most 119 hours. `None` for every other reason, and for a
+    /// rejection made by [`new`](Self::new).
+    ///
+    /// ```
+    /// use mainstay::{TimeLimit, TimeoutLayer};
+    /// use std::time::Duration;
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let service = ServiceBuilder::new()
+    ///     .layer(TimeoutLayer::new(Duration::from_millis(5)))
+    ///     .service(service_fn(|()| std::future::pending::<Result<(), std::io::Error>>()));
+    ///
+    /// let error = service.oneshot(()).await.unwrap_err();
+    /// let limit = error.as_rejection().unwrap().time_limit();
+    /// assert_eq!(limit, Some(TimeLimit::Layer(Duration::from_millis(5))));
+    /// assert_eq!(error.to_string(), "timeout `default`: the call took longer than the timeout of 5ms");
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn time_limit(&self) -> Option<TimeLimit> {
+        let layer = self.time(time::LAYER).map(TimeLimit::Layer);
+        let deadline = || self.time(time::DEADLINE).map(TimeLimit::Deadline);
+        let idle = || self.time(time::IDLE).map(TimeLimit::Idle);
+        layer.or_else(deadline).or_else(idle)
+    }
+
+    /// The reason in words that may be shown to a caller.
+    pub(crate) const fn describe(&self) -> Described<'_> {
+        Described(self)
     }
 
     /// Whether the layer that made this rejection never called its inner service: only [`Reason::TimedOut`] ends a call that had been
@@ -187,6 +292,24 @@ impl Rejection {
     }
 }
 
+/// A duration in units, rounded up.
+fn units(duration: Duration) -> u32 {
+    let units = duration.as_nanos().div_ceil(UNIT.as_nanos());
+    u32::try_from(units).unwrap_or(NO_HINT).min(NO_HINT - 1)
+}
+
+/// The reason in words that may be shown to a caller: with the time limit that ended the call, without the name of an instance.
+pub(crate) struct Described<'a>(&'a Rejection);
+
+impl fmt::Display for Described<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.time_limit() {
+            Some(limit) => limit.fmt(f),
+            None => f.write_str(self.0.reason().describe()),
+        }
+    }
+}
+
 impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rejection")
@@ -194,6 +317,7 @@ impl fmt::Debug for Rejection {
             .field("name", &self.name())
             .field("reason", &self.reason())
             .field("retry_after", &self.retry_after())
+            .field("time_limit", &self.time_limit())
             .finish()
     }
 }
@@ -201,7 +325,7 @@ impl fmt::Debug for Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = self.number().origin();
-        write!(f, "{origin}: {}", self.reason().describe())?;
+        write!(f, "{origin}: {}", self.describe())?;
         match self.retry_after() {
             Some(after) => write!(f, ", retry after {after:?}"),
             None => Ok(()),
@@ -255,5 +379,37 @@ mod tests {
                 assert_eq!(rejection.name(), reason.as_str());
             }
         }
+    }
+
+    #[test]
+    fn it_keeps_the_limit_that_ended_the_call() {
+        let origin = origin_lossy("timeout", "users");
+        let second = Duration::from_secs(1);
+        for (limit, shown) in [
+            (
+                TimeLimit::Layer(second),
+                "the call took longer than the timeout of 1s",
+            ),
+            (
+                TimeLimit::Deadline(second),
+                "the deadline of the request passed after 1s",
+            ),
+            (TimeLimit::Idle(second), "the body made no progress for 1s"),
+        ] {
+            let rejection = Rejection::timed_out(origin, limit);
+            assert_eq!(rejection.reason(), Reason::TimedOut);
+            assert_eq!(rejection.name(), "users");
+            assert_eq!(rejection.time_limit(), Some(limit));
+            assert_eq!(rejection.retry_after(), None);
+            assert_eq!(rejection.to_string(), format!("timeout `users`: {shown}"));
+            let hinted = rejection.with_retry_after(second);
+            assert_eq!(hinted.time_limit(), None);
+            assert_eq!(hinted.retry_after(), Some(second));
+        }
+        let short = TimeLimit::Layer(Duration::from_nanos(1));
+        let rejection = Rejection::timed_out(origin, short);
+        assert_eq!(rejection.time_limit(), Some(TimeLimit::Layer(UNIT)));
+        let none = Rejection::by(origin, Reason::TimedOut);
+        assert_eq!(none.time_limit(), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::log;
 use crate::meter::{self, Handles, Meter};
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
-use crate::{Reason, Rejection};
+use crate::{Reason, Rejection, TimeLimit};
 
 /// The stamp of what is told by someone who holds the layer.
 pub(crate) const NOW: u64 = u64::MAX;
@@ -59,11 +59,20 @@ pub(crate) trait Tells {
         if let Some(after) = retry_after {
             rejection = rejection.with_retry_after(after);
         }
-        log::rejected(origin, &rejection);
-        self.listeners().rejected.add(reason);
+        self.rejected(origin, &rejection);
+        rejection
+    }
+
+    /// Counts and emits a rejection.
+    #[cold]
+    fn rejected(&self, origin: &'static Origin, rejection: &Rejection)
+    where
+        Self: Sized,
+    {
+        log::rejected(origin, rejection);
+        self.listeners().rejected.add(rejection.reason());
         self.listeners().look_again();
         self.tell(NOW, || EventKind::Rejected(rejection.clone()));
-        rejection
     }
 
     /// A call begins, of which nothing else may be told.
@@ -155,11 +164,22 @@ impl Teller {
 
     #[cold]
     pub(crate) fn reject(&self, reason: Reason) -> Rejection {
+        self.emit(Rejection::by(self.origin, reason))
+    }
+
+    /// Ends a call by a time limit.
+    #[cold]
+    pub(crate) fn timed_out(&self, limit: TimeLimit) -> Rejection {
+        self.emit(Rejection::timed_out(self.origin, limit))
+    }
+
+    fn emit(&self, rejection: Rejection) -> Rejection {
+        let reason = rejection.reason();
         self.origin.rejected().add(reason);
         if let Some(listeners) = &self.listeners {
-            return listeners.reject(self.origin, reason, None);
+            listeners.rejected(self.origin, &rejection);
+            return rejection;
         }
-        let rejection = Rejection::by(self.origin, reason);
         log::rejected(self.origin, &rejection);
         meter::tell_of_again(self.origin, |handles| handles.rejected(reason));
         rejection

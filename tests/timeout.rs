@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use mainstay::{BoxError, Context, Error, EventKind, Reason, Rejection, TimeoutLayer};
+use mainstay::{BoxError, Context, Error, EventKind, Reason, Rejection, TimeLimit, TimeoutLayer};
 use support::{
     Act, Broken, Probe, ms, reason, recorder, rejected, secs, send, send_caught, settle, start,
 };
@@ -345,6 +345,112 @@ async fn what_is_too_long_for_the_clock_is_no_limit() {
                 .is_ok()
         );
     }
+}
+
+// --- Whose limit it was
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_says_which_limit_it_was_and_how_long() {
+    let layer = TimeoutLayer::builder().name("users").timeout(secs(2));
+    let mut service = layer.build().unwrap().layer(Probe::new());
+    let own = rejected(send(&mut service, Act::Hang).await);
+    assert_eq!(own.time_limit(), Some(TimeLimit::Layer(secs(2))));
+    assert_eq!(
+        own.to_string(),
+        "timeout `users`: the call took longer than the timeout of 2s"
+    );
+
+    let caller = Context::current().with_timeout(ms(312));
+    let callers = rejected(caller.scope(send(&mut service, Act::Hang)).await);
+    assert_eq!(callers.time_limit(), Some(TimeLimit::Deadline(ms(312))));
+    assert_eq!(
+        callers.to_string(),
+        "timeout `users`: the deadline of the request passed after 312ms"
+    );
+    // What was left of a longer one.
+    let context = Context::current().with_timeout(secs(5));
+    advance(secs(4)).await;
+    let rest = rejected(context.scope(send(&mut service, Act::Hang)).await);
+    assert_eq!(rest.time_limit(), Some(TimeLimit::Deadline(secs(1))));
+
+    let late = rejected(
+        Context::current()
+            .with_timeout(Duration::ZERO)
+            .scope(send(&mut service, Act::Ok))
+            .await,
+    );
+    assert_eq!(late.time_limit(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_within_another_one_says_whose_it_was() {
+    let outer = || TimeoutLayer::builder().name("outer").timeout(secs(2));
+    let inner = |limit| TimeoutLayer::builder().name("inner").timeout(limit);
+    for (limit, expected) in [
+        (secs(1), ("inner", TimeLimit::Layer(secs(1)))),
+        (secs(3), ("inner", TimeLimit::Deadline(secs(2)))),
+    ] {
+        let mut service = ServiceBuilder::new()
+            .layer(outer().build().unwrap())
+            .layer(inner(limit).build().unwrap())
+            .service(Probe::new());
+        let rejection = rejected(send(&mut service, Act::Hang).await);
+        let limit = rejection.time_limit().unwrap();
+        assert_eq!((rejection.name(), limit), expected);
+    }
+}
+
+/// What is left for the inner service, and when the layer ends it.
+async fn left<P>(layer: TimeoutLayer<P>) -> (Option<Duration>, Duration)
+where
+    P: mainstay::timeout::PerRequest<()> + Clone,
+{
+    let seen = Arc::new(Mutex::new(None));
+    let inner = Arc::clone(&seen);
+    let mut service = layer.layer(service_fn(move |()| {
+        *inner.lock().unwrap() = Context::current().remaining();
+        std::future::pending::<Result<(), Broken>>()
+    }));
+    let began = Instant::now();
+    let _ = rejected(service.ready().await.unwrap().call(()).await);
+    let left = *seen.lock().unwrap();
+    (left, began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_nobody_set_is_obeyed_but_not_shown() {
+    let set = TimeoutLayer::builder().timeout(secs(30)).build().unwrap();
+    assert_eq!(left(set).await, (Some(secs(30)), secs(30)));
+    let by_request = TimeoutLayer::per_request(|()| Some(secs(3)));
+    assert_eq!(left(by_request).await, (Some(secs(3)), secs(3)));
+    let default = || TimeoutLayer::builder().build().unwrap();
+    assert_eq!(left(default()).await, (None, secs(30)));
+    // The caller's deadline is shown whatever the default is, and so is one that is switched off.
+    let caller = Context::current().with_timeout(secs(40));
+    assert_eq!(
+        caller.clone().scope(left(default())).await,
+        (Some(secs(40)), secs(30))
+    );
+    let none = caller.without_deadline();
+    assert_eq!(none.remaining(), None);
+    assert_eq!(none.scope(left(default())).await, (None, secs(30)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_nobody_set_is_obeyed_by_what_is_inside() {
+    let inner = TimeoutLayer::builder().name("inner").timeout(secs(40));
+    let mut service = ServiceBuilder::new()
+        .layer(TimeoutLayer::builder().name("outer").build().unwrap())
+        .layer(inner.build().unwrap())
+        .service(Probe::new());
+    let began = Instant::now();
+    let rejection = rejected(send(&mut service, Act::Hang).await);
+    assert_eq!(began.elapsed(), secs(30));
+    assert_eq!(
+        rejection.time_limit(),
+        Some(TimeLimit::Deadline(secs(30))),
+        "{rejection}"
+    );
 }
 
 // --- The rest

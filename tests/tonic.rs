@@ -201,7 +201,10 @@ async fn a_client_sees_the_code_of_each_kind_of_rejection() {
     let address = serve!((RespondLayer::new(), slow.clone()), Directory::new());
     let status = rejected(address, "never").await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(status.message(), "the call timed out");
+    assert_eq!(
+        status.message(),
+        "the call took longer than the timeout of 10ms"
+    );
 
     let late = (RespondLayer::new(), TimeoutLayer::new(Duration::ZERO), slow);
     let address = serve!(late, Directory::new());

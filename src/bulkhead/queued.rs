@@ -99,7 +99,7 @@ impl<S, T> Bulkhead<S, Queued, T> {
                     meter: Meter::NOBODY,
                 },
             }),
-            until: now.after(max_wait).min(context::deadline()),
+            until: now.after(max_wait).min(context::deadline().local()),
             timer: None,
         };
         Phase::Waiting {

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::body_watch::{Limits, Watched};
 use super::early::Early;
 use crate::BoxError;
-use crate::context::{self, DeadlineScope};
+use crate::context::{self, Deadline, DeadlineScope};
 use crate::respond::RejectionBody;
 use crate::runtime::Moment;
 
@@ -126,7 +126,7 @@ impl<B: Body> TimedBody<B> {
 }
 
 fn enter(deadline: Moment) -> DeadlineScope {
-    DeadlineScope::enter(deadline.min(context::deadline()))
+    DeadlineScope::enter(Deadline::foreign(deadline).and(context::deadline()))
 }
 
 impl<B> Body for TimedBody<B>

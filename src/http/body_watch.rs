@@ -15,7 +15,8 @@ use crate::respond::grpc_trailers;
 use crate::runtime::{Moment, Timer};
 use crate::scoped::Scope;
 use crate::tells::Teller;
-use crate::{BoxError, Reason, Rejection};
+use crate::timeout::Until;
+use crate::{BoxError, Rejection, TimeLimit};
 
 /// What holds for a body.
 pub(super) struct Limits {
@@ -27,6 +28,8 @@ pub(super) struct Limits {
     /// Whether it ends in trailers that can tell why.
     pub(super) trailers: bool,
     pub(super) deadline: Moment,
+    /// What the deadline follows from.
+    pub(super) until: Until,
     pub(super) teller: Teller,
 }
 
@@ -63,8 +66,8 @@ struct Slot<B: Body> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// Ended by a limit, which the reader does not know yet.
-    Late,
+    /// Ended by this limit, which the reader does not know yet.
+    Late(TimeLimit),
     Over,
 }
 
@@ -74,6 +77,7 @@ struct Remains<B: Body> {
     early: Early<B::Data>,
     timer: Option<Pin<Box<Timer>>>,
     reader: Option<Waker>,
+    state: State,
 }
 
 /// What was found under the lock, to be acted on outside of it.
@@ -103,7 +107,7 @@ impl<B: Body> Watched<B> {
         match slot.state {
             State::Open if !slot.early.is_empty() => false,
             State::Open => slot.body.as_ref().is_none_or(Body::is_end_stream),
-            State::Late => false,
+            State::Late(_) => false,
             State::Over => true,
         }
     }
@@ -112,7 +116,7 @@ impl<B: Body> Watched<B> {
         let slot = self.lock();
         match (slot.state, &slot.body) {
             (State::Open, Some(body)) => slot.early.size_hint(&body.size_hint()),
-            (State::Late, _) => SizeHint::default(),
+            (State::Late(_), _) => SizeHint::default(),
             (State::Open | State::Over, _) => SizeHint::with_exact(0),
         }
     }
@@ -134,9 +138,18 @@ impl<B: Body> Watched<B> {
         }
     }
 
-    /// What the reader of a body that was ended gets.
-    fn last_words(&self) -> Result<Frame<B::Data>, BoxError> {
-        let rejection = Rejection::by(self.limits.teller.origin(), Reason::TimedOut);
+    /// The limit that ends the body at this moment.
+    #[cold]
+    fn limit(&self, now: Moment) -> TimeLimit {
+        match self.limits.idle {
+            Some(idle) if now < self.end() => TimeLimit::Idle(idle),
+            _ => self.limits.until.limit(self.end()),
+        }
+    }
+
+    /// The last that the reader of a body gets which this limit ended.
+    fn last_words(&self, limit: TimeLimit) -> Result<Frame<B::Data>, BoxError> {
+        let rejection = Rejection::timed_out(self.limits.teller.origin(), limit);
         if self.limits.trailers {
             Ok(Frame::trailers(grpc_trailers(&rejection)))
         } else {
@@ -160,7 +173,9 @@ impl<B: Body> Watched<B> {
         let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.early))));
         drop(remains.timer);
         // The reader gets one of its own.
-        let _ = self.limits.teller.reject(Reason::TimedOut);
+        if let State::Late(limit) = remains.state {
+            let _ = self.limits.teller.timed_out(limit);
+        }
         drop(entered);
         if let Some(reader) = remains.reader {
             reader.wake();
@@ -206,7 +221,7 @@ where
         }
         let before = slot.reader.take();
         let state = slot.state;
-        if state == State::Late {
+        if let State::Late(_) = state {
             slot.state = State::Over;
         }
         let body = slot.body.take();
@@ -214,7 +229,7 @@ where
         drop(before);
         match (state, body) {
             (State::Open, Some(body)) => self.poll_body(body, cx),
-            (State::Late, _) => Poll::Ready(Some(self.last_words())),
+            (State::Late(limit), _) => Poll::Ready(Some(self.last_words(limit))),
             _ => Poll::Ready(None),
         }
     }
@@ -247,14 +262,14 @@ where
         } else {
             Found::Fine
         };
-        let ended = slot.state == State::Late;
-        if ended {
+        let state = slot.state;
+        if let State::Late(_) = state {
             slot.state = State::Over;
         }
         drop(slot);
         self.act(found);
-        if ended {
-            return Poll::Ready(Some(self.last_words()));
+        if let State::Late(limit) = state {
+            return Poll::Ready(Some(self.last_words(limit)));
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
@@ -271,7 +286,7 @@ where
         }
         let due = self.due(slot.progress);
         if due <= now {
-            return Found::Late(Box::new(slot.end(State::Late)));
+            return Found::Late(Box::new(slot.end(State::Late(self.limit(now)))));
         }
         if let Some(timer) = &mut slot.timer {
             timer.as_mut().reset(due);
@@ -293,7 +308,7 @@ where
         {
             return Found::Fine;
         }
-        Found::Late(Box::new(slot.end(State::Late)))
+        Found::Late(Box::new(slot.end(State::Late(self.limit(now)))))
     }
 
     /// The timer has fired.
@@ -333,6 +348,7 @@ impl<B: Body> Slot<B> {
             early: std::mem::take(&mut self.early),
             timer: self.timer.take(),
             reader: self.reader.take(),
+            state,
         }
     }
 }

@@ -12,7 +12,8 @@ use super::deadline::{Form, GRPC_TIMEOUT, TIMEOUT_MS, checked};
 use super::head::{ContentType, HttpRequest};
 use crate::runtime::Moment;
 use crate::timeout::{
-    Answered, Asked, Cover, DEFAULT, LAYER, PerRequest, TimeoutBuilder, TimeoutLayer, check,
+    Answered, Asked, CallLimit, Cover, DEFAULT, LAYER, PerRequest, TimeoutBuilder, TimeoutLayer,
+    check,
 };
 use crate::{BoxError, ConfigError, context};
 
@@ -56,8 +57,9 @@ use crate::{BoxError, ConfigError, context};
 ///
 /// # Bodies
 ///
-/// The layer's own limit ends at the head of the response, unless it is to cover the [`whole_body`](TimeoutBuilder::whole_body). In gRPC a deadline
-/// is one of the whole call, so that of the caller also ends a response that is being streamed. Whatever a body does
+/// In HTTP the layer's own limit ends at the head of the response, unless it is to cover the [`whole_body`](TimeoutBuilder::whole_body). In gRPC a
+/// limit is one of the whole call: one that was set, here or by the caller, also ends a response that is being streamed, with the
+/// status `DEADLINE_EXCEEDED`. The default that nobody set ends only the wait for the head. Whatever a body does
 /// happens within the deadline that holds for it: then the same one, else the caller's or the context's.
 ///
 /// A body that makes no progress is ended after [`body_idle`](TimeoutBuilder::body_idle), which frees what it holds. See [`TimedBody`].
@@ -66,6 +68,7 @@ use crate::{BoxError, ConfigError, context};
 pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     let policy = HttpLimit {
         own: Some(DEFAULT),
+        set: false,
         header: TIMEOUT_MS.as_str().to_owned(),
         trusts: true,
     };
@@ -77,14 +80,17 @@ pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
 pub struct HttpLimit<N = HeaderName> {
     /// `None`: no limit of its own.
     pub(crate) own: Option<Duration>,
+    /// Whether somebody set it.
+    pub(crate) set: bool,
     pub(crate) header: N,
     pub(crate) trusts: bool,
 }
 
 impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     #[inline]
-    fn timeout(&self, _: &Req) -> Option<Duration> {
-        self.own
+    fn limit(&self, _: &Req) -> Option<CallLimit> {
+        let set = self.set;
+        self.own.map(|length| CallLimit { length, set })
     }
 
     #[inline]
@@ -116,7 +122,7 @@ pub struct BodyLimits {
     pub(crate) idle: Option<Duration>,
     /// Not even at the end of a call of gRPC.
     pub(crate) off: bool,
-    /// For one call: the deadline that is not the layer's own.
+    /// For one call: the deadline that it came with.
     asked: Moment,
 }
 
@@ -145,15 +151,16 @@ where
         call: &Answered<'_>,
         cx: &mut Context<'_>,
     ) -> Self::Response {
-        let deadline = if self.whole {
-            call.deadline
-        } else {
-            self.asked.min(context::deadline())
-        };
         let (head, body) = response.into_parts();
         let content_type = ContentType::of(&head.headers);
-        // A deadline of gRPC is one of the whole call.
-        let whole = self.whole || (content_type.is_grpc() && deadline != Moment::NEVER);
+        // A limit of gRPC is one of the whole call, but for a default that nobody set: that one ends at the head.
+        let whole = self.whole || content_type.is_grpc();
+        let deadline = if whole {
+            call.until.now().told()
+        } else {
+            self.asked.min(context::deadline().told())
+        };
+        let whole = whole && deadline != Moment::NEVER;
         let limited = (whole || self.idle.is_some())
             && !self.off
             && head.status != StatusCode::SWITCHING_PROTOCOLS
@@ -166,6 +173,7 @@ where
                 patient: content_type.is_grpc() || content_type == ContentType::Events,
                 trailers: content_type == ContentType::Grpc,
                 deadline,
+                until: call.until,
                 teller: call.teller.clone(),
             };
             TimedBody::limited(body, limits, cx)
@@ -180,6 +188,7 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     /// How long a call may take at most: longer than nothing, at most 24 hours; 30 seconds by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policy.own = Some(timeout);
+        self.policy.set = true;
         self
     }
 
@@ -229,8 +238,11 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
             check(LAYER, "body_idle", idle)?;
         }
         let header = checked(LAYER, &self.policy.header)?;
+        let whole = self.cover.whole;
         self.finish(|policy| HttpLimit {
             own: policy.own,
+            // Who wants the limit to cover bodies wants the limit.
+            set: policy.set || whole,
             header,
             trusts: policy.trusts,
         })

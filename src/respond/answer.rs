@@ -151,7 +151,7 @@ fn problem(rejection: &Rejection, status: StatusCode, look: Look) -> String {
         r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{}","reason":"{}""#,
         status.canonical_reason().unwrap_or_default(),
         status.as_u16(),
-        reason.describe(),
+        rejection.describe(),
         reason.as_str(),
     );
     if look.names {
@@ -194,7 +194,7 @@ fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: Look) {
     let message = if look.names {
         percent_encoded(&rejection.to_string())
     } else {
-        percent_encoded(rejection.reason().describe())
+        percent_encoded(&rejection.describe().to_string())
     };
     if let Ok(message) = HeaderValue::try_from(message) {
         headers.insert(GRPC_MESSAGE.clone(), message);

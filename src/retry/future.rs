@@ -103,7 +103,7 @@ where
                 PhaseProj::Calling { call } => ready!(call.poll(cx)),
                 PhaseProj::CallingTraced { call } => ready!(call.as_mut().poll(cx)),
                 PhaseProj::Waiting { wait } => {
-                    let deadline = (*this.deadline).min(context::deadline());
+                    let deadline = (*this.deadline).min(context::deadline().local());
                     let result = ready!(wait.as_mut().poll(cx, this.kit, deadline));
                     let (mut service, request) = match result {
                         Ok(next) => next,
@@ -132,7 +132,7 @@ where
             };
             let kept = this.kept.as_mut().filter(|_| !not_sent(&result));
             // Where it is called and where it is polled may be different tasks: either's deadline holds.
-            let deadline = || (*this.deadline).min(context::deadline());
+            let deadline = || (*this.deadline).min(context::deadline().local());
             let next = match kept {
                 None => None,
                 Some(kept) => {

@@ -83,7 +83,7 @@ where
             Attempt::new(context::attempt().max(1), false)
         };
         let kit = self.kit.hold();
-        let deadline = context::deadline();
+        let deadline = context::deadline().local();
         if repeats && let Some(span) = InSpan::of_attempt(self.kit.core.origin, 1) {
             let call = traced(attempt, span, || self.inner.call(request));
             return ResponseFuture {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::context;
-use crate::timeout::PerRequest;
+use crate::timeout::{CallLimit, PerRequest};
 
 /// How long an attempt of a [`ClientStack`](super::ClientStack) may take.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,11 @@ impl AttemptLimit {
 
 impl<Req> PerRequest<Req> for AttemptLimit {
     #[inline]
-    fn timeout(&self, _: &Req) -> Option<Duration> {
-        (!self.follows || context::more_attempts()).then_some(self.limit)
+    fn limit(&self, _: &Req) -> Option<CallLimit> {
+        let set = !self.follows;
+        (set || context::more_attempts()).then_some(CallLimit {
+            length: self.limit,
+            set,
+        })
     }
 }

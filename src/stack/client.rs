@@ -77,7 +77,9 @@ impl<P: Protocol> ClientBuilder<P> {
 }
 
 fn timeout() -> StackTimeout {
-    crate::http::timeout().timeout(TOTAL)
+    let mut timeout = crate::http::timeout();
+    timeout.policy.own = Some(TOTAL);
+    timeout
 }
 
 fn breaker() -> StackBreaker {

@@ -55,7 +55,8 @@ impl Refine<Self> for StackTimeout {
 
 impl Refine<StackTimeout> for TimeoutBuilder<Fixed> {
     fn refine(self, mut default: StackTimeout) -> StackTimeout {
-        default.policy.own = Some(self.policy.0);
+        default.policy.own = Some(self.policy.0.length);
+        default.policy.set = self.policy.0.set;
         default.name = self.name;
         default.observer = self.observer;
         default

@@ -4,6 +4,7 @@ use std::fmt;
 use std::task::Context;
 use std::time::Duration;
 
+use super::future::Until;
 use crate::runtime::Moment;
 use crate::tells::Teller;
 
@@ -29,7 +30,8 @@ pub trait Cover<Res> {
     fn cover(&self, response: Res, call: &Answered<'_>, cx: &mut Context<'_>) -> Self::Response;
 }
 
-/// By when a call is to be done, whatever the layer's own limit is: the deadline of the context, or what the request asks for.
+/// The deadline that a call comes with, whatever the layer's own limit is: the context's, or what the request asks for. Default limits
+/// that nobody set are not part of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked(pub(crate) Moment);
 
@@ -43,7 +45,7 @@ impl Asked {
 
 /// A call that was answered in time.
 pub struct Answered<'a> {
-    pub(crate) deadline: Moment,
+    pub(crate) until: Until,
     pub(crate) teller: &'a Teller,
 }
 
@@ -51,7 +53,7 @@ impl Answered<'_> {
     /// What is left of the time limit; `None` when there is none.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.remaining()
+        self.until.now().local().remaining()
     }
 }
 

@@ -6,24 +6,60 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use super::cover::{Answered, Cover, HeadOnly};
-use crate::context::{self, DeadlineScope};
+use crate::context::{self, Deadline, DeadlineScope};
 use crate::runtime::{Moment, Timer};
 use crate::scoped::{Scope, Scoped};
 use crate::tells::Teller;
-use crate::{Reason, Rejection, WithRejection};
+use crate::{Rejection, TimeLimit, WithRejection};
 
-/// Everything inside knows the deadline.
+/// How long a call may take. Everything inside knows the deadline.
 #[derive(Clone, Copy)]
-struct Until(Moment);
+pub(crate) struct Until {
+    pub(super) deadline: Deadline,
+    /// Whether the local deadline is that of the layer's own limit.
+    own: bool,
+    begun: Moment,
+}
+
+impl Until {
+    const NEVER: Self = Self {
+        deadline: Deadline::NEVER,
+        own: false,
+        begun: Moment::NEVER,
+    };
+
+    /// The layer's own limit and the deadline that the call comes with.
+    #[inline]
+    pub(super) fn both(own: Deadline, outer: Deadline, begun: Moment) -> Self {
+        Self {
+            deadline: own.and(outer),
+            own: own != Deadline::NEVER && own.local() <= outer.local(),
+            begun,
+        }
+    }
+
+    /// A deadline that is set where the future is polled but was not where it was called (behind a buffer, say) holds as well.
+    #[inline]
+    pub(crate) fn now(&self) -> Deadline {
+        self.deadline.and(context::deadline())
+    }
+
+    /// Which limit it is that ends the call at this moment.
+    #[cold]
+    pub(crate) fn limit(&self, at: Moment) -> TimeLimit {
+        match self.deadline.limit() {
+            Some(limit) if self.own && at >= self.deadline.local() => TimeLimit::Layer(limit),
+            _ => TimeLimit::Deadline(at.since(self.begun)),
+        }
+    }
+}
 
 impl Scope for Until {
     type Entered<'a> = DeadlineScope;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> DeadlineScope {
-        // A deadline that is set where the future is polled but was not where it was called (behind a buffer, say)
-        // holds as well.
-        DeadlineScope::enter(self.0.min(context::deadline()))
+        DeadlineScope::enter(self.now())
     }
 }
 
@@ -56,9 +92,9 @@ pin_project! {
 
 impl<F> State<F> {
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn calling(inner: F, deadline: Moment, teller: Teller) -> Self {
+    pub(super) fn calling(inner: F, until: Until, teller: Teller) -> Self {
         Self::Calling {
-            inner: Scoped::new(inner, Until(deadline)),
+            inner: Scoped::new(inner, until),
             timer: None,
             teller,
             ends: true,
@@ -69,7 +105,7 @@ impl<F> State<F> {
     #[cold]
     pub(super) fn unlimited(inner: F, teller: Teller) -> Self {
         Self::Calling {
-            inner: Scoped::new(inner, Until(Moment::NEVER)),
+            inner: Scoped::new(inner, Until::NEVER),
             timer: None,
             teller,
             ends: false,
@@ -111,11 +147,8 @@ where
                 if let Poll::Ready(result) = inner.as_mut().poll(cx) {
                     return Poll::Ready(match result {
                         Ok(response) => {
-                            let Until(own) = *inner.scope();
-                            let answered = Answered {
-                                deadline: own.min(context::deadline()),
-                                teller,
-                            };
+                            let until = *inner.scope();
+                            let answered = Answered { until, teller };
                             Ok(this.cover.cover(response, &answered, cx))
                         }
                         Err(error) => Err(error.grow()),
@@ -124,9 +157,9 @@ where
                 if !*ends {
                     return Poll::Pending;
                 }
+                let until = *inner.scope();
+                let deadline = until.now().local();
                 if timer.is_none() {
-                    let Until(own) = *inner.scope();
-                    let deadline = own.min(context::deadline());
                     if deadline == Moment::NEVER {
                         return Poll::Pending;
                     }
@@ -135,7 +168,7 @@ where
                 if let Some(timer) = timer.as_pin_mut() {
                     ready!(timer.poll(cx));
                 }
-                teller.reject(Reason::TimedOut)
+                teller.timed_out(until.limit(deadline))
             }
             StateProj::Rejected { rejection } => match rejection.take() {
                 Some(rejection) => rejection,

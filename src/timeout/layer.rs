@@ -21,7 +21,7 @@ pub(crate) const DEFAULT: Duration = Duration::from_secs(30);
 /// How long a call of a request may take.
 pub trait PerRequest<Req> {
     /// The limit for this request; `None` is no limit of this layer's own.
-    fn timeout(&self, request: &Req) -> Option<Duration>;
+    fn limit(&self, request: &Req) -> Option<CallLimit>;
 
     /// What the request itself asks to be done by, from now on; zero is late already. `None` is nothing, which is what requests that
     /// have no place for it always say.
@@ -31,13 +31,48 @@ pub trait PerRequest<Req> {
     }
 }
 
+/// A layer's own limit for one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimit {
+    pub(crate) length: Duration,
+    /// Whether somebody set it. A default limit that nobody set is not propagated to the next service.
+    pub(crate) set: bool,
+}
+
+impl CallLimit {
+    /// A limit that somebody set.
+    pub(crate) const fn set(length: Duration) -> Self {
+        Self { length, set: true }
+    }
+
+    /// The length of the limit.
+    #[must_use]
+    pub const fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// Whether somebody set the limit. A default that nobody set is not propagated to the next service.
+    #[must_use]
+    pub const fn is_set(&self) -> bool {
+        self.set
+    }
+}
+
 /// The same limit for every request.
 #[derive(Debug, Clone, Copy)]
-pub struct Fixed(pub(crate) Duration);
+pub struct Fixed(pub(crate) CallLimit);
+
+impl Fixed {
+    /// The limit of a layer for which nobody set one.
+    const DEFAULT: Self = Self(CallLimit {
+        length: DEFAULT,
+        set: false,
+    });
+}
 
 impl<Req> PerRequest<Req> for Fixed {
     #[inline]
-    fn timeout(&self, _: &Req) -> Option<Duration> {
+    fn limit(&self, _: &Req) -> Option<CallLimit> {
         Some(self.0)
     }
 }
@@ -50,8 +85,8 @@ where
     F: Fn(&Req) -> Option<Duration>,
 {
     #[inline]
-    fn timeout(&self, request: &Req) -> Option<Duration> {
-        (self.0)(request)
+    fn limit(&self, request: &Req) -> Option<CallLimit> {
+        (self.0)(request).map(CallLimit::set)
     }
 }
 
@@ -84,7 +119,7 @@ impl TimeoutLayer {
     #[must_use]
     pub const fn new(timeout: Duration) -> Self {
         Self {
-            policy: Fixed(timeout),
+            policy: Fixed(CallLimit::set(timeout)),
             cover: HeadOnly,
             teller: Teller::new(&TIMEOUT),
             ends: true,
@@ -117,7 +152,7 @@ impl TimeoutLayer {
 
     /// A layer with more settings.
     pub fn builder() -> TimeoutBuilder {
-        TimeoutBuilder::of(Fixed(DEFAULT), HeadOnly)
+        TimeoutBuilder::of(Fixed::DEFAULT, HeadOnly)
     }
 }
 
@@ -242,10 +277,13 @@ impl<P, B> TimeoutBuilder<P, B> {
 }
 
 impl<P> TimeoutBuilder<P> {
-    /// How long a call may take: longer than nothing, at most 24 hours; 30 seconds by default, which is long enough to break
-    /// nobody and short enough to end what hangs.
+    /// How long a call may take: longer than nothing, at most 24 hours. Default 30 seconds, which is long enough to break nobody
+    /// and short enough to end what hangs.
+    ///
+    /// A limit that is set here is also the deadline of everything inside: [`Context::remaining`](crate::Context::remaining) returns
+    /// the time left, and client layers propagate it. The default is neither shown nor propagated.
     pub fn timeout(self, timeout: Duration) -> TimeoutBuilder<Fixed> {
-        self.by(Fixed(timeout))
+        self.by(Fixed(CallLimit::set(timeout)))
     }
 
     /// How long a call may take, by its request: see [`TimeoutLayer::per_request`].
@@ -279,7 +317,7 @@ impl TimeoutBuilder<Fixed> {
     ///
     /// When a value is out of its range.
     pub fn build(self) -> Result<TimeoutLayer, ConfigError> {
-        check(self.layer, "timeout", self.policy.0)?;
+        check(self.layer, "timeout", self.policy.0.length)?;
         self.finish(|policy| policy)
     }
 }

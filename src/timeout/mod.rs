@@ -26,7 +26,8 @@
 //!
 //! # What it rejects
 //!
-//! [`Reason::TimedOut`](crate::Reason::TimedOut) when the time is over and the call is not; the call is dropped then.
+//! [`Reason::TimedOut`](crate::Reason::TimedOut) when the time is over and the call is not; the call is dropped then. The rejection
+//! says [which limit](crate::Rejection::time_limit) that was and how long it was: the layer's own, or the request's deadline.
 //! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed) when the request's deadline (the context's) had passed before:
 //! the inner service is not called. The time runs from `call` (that of the outermost mainstay layer of a stack, so what a layer
 //! between them does there synchronously counts), not from the first poll, and ends at the response: what a
@@ -54,9 +55,11 @@ mod snapshot;
 
 pub use cover::{Answered, Asked, Cover, HeadOnly};
 pub use future::ResponseFuture;
-pub use layer::{Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
+pub use layer::{CallLimit, Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
 pub use service::Timeout;
 pub use snapshot::Snapshot;
 
+#[cfg(feature = "http")]
+pub(crate) use future::Until;
 #[cfg(feature = "http")]
 pub(crate) use layer::{DEFAULT, LAYER, check};

@@ -4,9 +4,9 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::cover::{Asked, Cover, HeadOnly};
-use super::future::{ResponseFuture, State};
+use super::future::{ResponseFuture, State, Until};
 use super::layer::{Fixed, PerRequest};
-use crate::context::{self, DeadlineScope};
+use crate::context::{self, Deadline, DeadlineScope};
 use crate::meter;
 use crate::runtime::{Entry, Moment};
 use crate::tells::Teller;
@@ -59,31 +59,31 @@ where
             return ResponseFuture { state, cover };
         }
         let entry = Entry::new();
-        let asked = match self.policy.asked(&request) {
-            Some(asked) => context::deadline().min(entry.now().after(asked)),
+        let begun = entry.now();
+        let outer = match self.policy.asked(&request) {
+            Some(asked) => context::deadline().and(Deadline::foreign(begun.after(asked))),
             None => context::deadline(),
         };
         meter::tell_of(self.teller.origin(), |handles| {
-            if asked != Moment::NEVER {
-                handles.deadline(asked.since(entry.now()));
+            if outer.told() != Moment::NEVER {
+                handles.deadline(outer.told().since(begun));
             }
         });
-        if asked <= entry.now() {
+        if outer.local() <= begun {
             let rejection = self.teller.reject(Reason::DeadlinePassed);
             return ResponseFuture::rejected(rejection, self.cover.clone());
         }
-        // A limit beyond what the clock can tell is no limit.
-        let own = match self.policy.timeout(&request) {
-            Some(timeout) => entry.now().after(timeout),
-            None => Moment::NEVER,
+        let own = match self.policy.limit(&request) {
+            Some(limit) => Deadline::of_limit(begun, limit.length, limit.set),
+            None => Deadline::NEVER,
         };
-        let deadline = asked.min(own);
-        let cover = self.cover.clone().begin(Asked(asked));
+        let until = Until::both(own, outer, begun);
+        let cover = self.cover.clone().begin(Asked(outer.told()));
         let teller = self.teller.clone();
-        let _scope = DeadlineScope::enter(deadline);
+        let _scope = DeadlineScope::enter(until.deadline);
         // Made where it is to be: the inner future may be large, and to move it costs as much as all the rest.
         ResponseFuture {
-            state: State::calling(self.inner.call(request), deadline, teller),
+            state: State::calling(self.inner.call(request), until, teller),
             cover,
         }
     }

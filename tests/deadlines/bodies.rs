@@ -300,7 +300,10 @@ async fn grpc_is_told_in_trailers() {
         let frame = stream.frame().await.unwrap().unwrap();
         let trailers = frame.into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "4");
-        assert_eq!(trailers["grpc-message"], "the call timed out");
+        assert_eq!(
+            trailers["grpc-message"],
+            "the call took longer than the timeout of 1s"
+        );
         assert!(stream.is_end_stream() && next(&mut stream).await.is_none());
     }
     let (mut web, _seen) = typed(&whole(secs(1)), "application/grpc-web+proto", [Hang]).await;
@@ -313,12 +316,26 @@ async fn grpc_is_told_in_trailers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_of_grpc_is_one_of_the_whole_call() {
-    // The layer's own is not: that is for the head.
-    let own = resilient::timeout().timeout(secs(1)).build().unwrap();
-    let steps = || [Data("a"), Wait(secs(5)), Data("b"), Hang];
-    let (mut stream, _seen) = typed(&own, "application/grpc", steps()).await;
+    let steps = || [Data("a"), Wait(secs(50)), Data("b"), Hang];
+    // A default that nobody set is none: it ends only the wait for the head.
+    let (mut stream, _seen) = typed(&layer(), "application/grpc", steps()).await;
     assert_eq!(next(&mut stream).await.unwrap().unwrap(), "a");
     assert_eq!(next(&mut stream).await.unwrap().unwrap(), "b");
+
+    // One that somebody set is.
+    let began = Instant::now();
+    let own = resilient::timeout().timeout(secs(1)).build().unwrap();
+    let (mut stream, seen) = typed(&own, "application/grpc", steps()).await;
+    assert_eq!(next(&mut stream).await.unwrap().unwrap(), "a");
+    let frame = stream.frame().await.unwrap().unwrap();
+    let trailers = frame.into_trailers().unwrap();
+    assert_eq!(trailers["grpc-status"], "4");
+    assert_eq!(
+        trailers["grpc-message"],
+        "the call took longer than the timeout of 1s"
+    );
+    assert_eq!(began.elapsed(), secs(1));
+    assert!(is_dropped(&seen) && next(&mut stream).await.is_none());
 
     let began = Instant::now();
     let layer = layer();

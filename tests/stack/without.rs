@@ -300,6 +300,7 @@ async fn without_a_timeout_nothing_ends_bodies() {
 async fn without_a_deadline_nothing_is_told_and_what_is_told_is_left() {
     let upstream = Upstream::always(Act::Status(200));
     let service = http::client("a")
+        .timeout(secs(5))
         .without_deadline()
         .build()
         .unwrap()
@@ -311,12 +312,17 @@ async fn without_a_deadline_nothing_is_told_and_what_is_told_is_left() {
         .insert("x-request-timeout-ms", "60000".parse().unwrap());
     call(&service, request).await.unwrap();
     let service = grpc::client("a")
+        .timeout(secs(5))
         .without_deadline()
         .build()
         .unwrap()
         .wrap(upstream.clone());
     call(&service, rpc()).await.unwrap();
-    let service = http::client("a").build().unwrap().wrap(upstream.clone());
+    let service = http::client("a")
+        .timeout(secs(5))
+        .build()
+        .unwrap()
+        .wrap(upstream.clone());
     call(&service, get()).await.unwrap();
     let seen = upstream.seen();
     assert_eq!(seen[0].header("x-request-timeout-ms"), None);
@@ -328,18 +334,30 @@ async fn without_a_deadline_nothing_is_told_and_what_is_told_is_left() {
         ),
         (None, None)
     );
-    assert_eq!(seen[3].header("x-request-timeout-ms"), Some("3280"));
+    assert_eq!(seen[3].header("x-request-timeout-ms"), Some("5000"));
     // But inside it is known all the same.
     assert_eq!(seen[0].context.remaining(), seen[3].context.remaining());
 
     let told = DeadlineLayer::new().header("x-left").unwrap();
     let service = http::client("a")
+        .timeout(secs(5))
         .deadline(told)
         .build()
         .unwrap()
         .wrap(upstream.clone());
     call(&service, get()).await.unwrap();
-    assert_eq!(upstream.seen()[4].header("x-left"), Some("3280"));
+    assert_eq!(upstream.seen()[4].header("x-left"), Some("5000"));
+
+    // A default that nobody set is propagated to nobody, and not shown inside either.
+    let service = http::client("a").build().unwrap().wrap(upstream.clone());
+    call(&service, get()).await.unwrap();
+    let service = grpc::client("a").build().unwrap().wrap(upstream.clone());
+    call(&service, rpc()).await.unwrap();
+    for seen in &upstream.seen()[5..] {
+        assert_eq!(seen.header("x-request-timeout-ms"), None);
+        assert_eq!(seen.header("grpc-timeout"), None);
+        assert_eq!(seen.context.remaining(), None);
+    }
 }
 
 #[cfg(feature = "metrics")]

@@ -38,7 +38,8 @@ const LAYER: &str = "deadline";
 /// # What it writes
 ///
 /// The deadline is the [`Context`](crate::Context)'s: that of the request which is being served, or of a
-/// [`TimeoutLayer`](crate::TimeoutLayer) further out, whichever is earlier. Requests with gRPC's `content-type` get `grpc-timeout`, all others
+/// [`TimeoutLayer`](crate::TimeoutLayer) further out, whichever is earlier. A default limit that nobody set is not written: the next
+/// service would end by it what nobody wants to end, such as a gRPC stream. Requests with gRPC's `content-type` get `grpc-timeout`, all others
 /// `x-request-timeout-ms`, the number of milliseconds. Both are rounded down, so that nobody takes longer than there is; less than a
 /// millisecond is written as one, because none means late already. What a request says itself is kept where it is shorter (tonic's
 /// `Request::set_timeout`). Without a deadline nothing is written, and what is there is left. `grpc-timeout`, which is another one in each

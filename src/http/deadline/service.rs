@@ -1,4 +1,5 @@
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::HeaderName;
 use tower_service::Service;
@@ -53,11 +54,14 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         if let Some(header) = &self.header {
             let deadline = context::deadline();
-            if deadline != Moment::NEVER {
+            if deadline.local() != Moment::NEVER {
                 let entry = Entry::new();
-                if !write(header, &mut request, deadline, entry.now()) {
+                if deadline.local() <= entry.now() {
                     let rejection = Teller::new(&DEADLINE).reject(Reason::DeadlinePassed);
                     return Guarded::rejected(rejection);
+                }
+                if deadline.told() != Moment::NEVER {
+                    write(header, &mut request, deadline.told().since(entry.now()));
                 }
             }
         }
@@ -65,17 +69,8 @@ where
     }
 }
 
-/// Writes what is left from `now`; false when there is nothing left.
-fn write(
-    header: &HeaderName,
-    request: &mut impl HttpRequest,
-    deadline: Moment,
-    now: Moment,
-) -> bool {
-    let left = deadline.since(now);
-    if left.is_zero() {
-        return false;
-    }
+/// Writes what is left, unless the request itself says less.
+fn write(header: &HeaderName, request: &mut impl HttpRequest, left: Duration) {
     let headers = request.headers_mut();
     let (form, name) = if ContentType::of(headers).is_grpc() {
         (Form::Grpc, &GRPC_TIMEOUT)
@@ -87,7 +82,6 @@ fn write(
         // Fails only for a map of 32 768 headers, which then goes without.
         let _ = headers.try_insert(name, form.format(left));
     }
-    true
 }
 
 /// The future of a call that was told its deadline.
