@@ -71,9 +71,12 @@ fn package(cases: &BTreeMap<String, PathBuf>) -> PathBuf {
         axum = {{ version = "*", default-features = false }}
         bytes = "*"
         http = "*"
+        http-body = "*"
+        http-body-util = "*"
         reqwest = {{ version = "*", default-features = false }}
         tonic = {{ version = "*", default-features = false, features = ["channel", "codegen"] }}
         tower = {{ version = "*", features = ["timeout", "util"] }}
+        tower-http = {{ version = "*", default-features = false, features = ["catch-panic", "compression-gzip"] }}
         "#
     );
     for (case, path) in cases {

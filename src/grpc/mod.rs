@@ -46,6 +46,21 @@
 //! `Channel` is `tonic::Status`, and a [`Rejection`](crate::Rejection) has a status among its sources, so that the stub finds the code also behind
 //! tower's `Buffer` or a `BoxError`.
 //!
+//! # One service of a server
+//!
+//! `Server::builder().layer(stack)` is for all services of a server. For one of them, wrap that service: the services that mainstay's layers and server stacks make
+//! keep its name, tonic's `NamedService` (feature `tonic`). For health checks and reflection, which should be answered also when the server is
+//! full, leave those services out.
+//!
+//! ```ignore
+//! Server::builder()
+//!     .add_service(health_service)
+//!     .add_service(stack.wrap(UsersServer::new(directory)))
+//! ```
+//!
+//! With a layer of tower's or of your own in between, the name is lost; tonic's `tonic::service::LayerExt::named_layer` keeps it:
+//! `ServiceBuilder::new().layer(stack).layer(other).named_layer(UsersServer::new(directory))`.
+//!
 //! # What it rejects
 //!
 //! Nothing by itself: see the layers. So also for what a clone shares, and for cancellation.
@@ -59,6 +74,8 @@ mod classify;
 mod code;
 mod errors;
 mod layers;
+#[cfg(feature = "tonic")]
+mod named;
 mod peek;
 mod pushback;
 mod retry;

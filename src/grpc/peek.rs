@@ -187,6 +187,18 @@ impl<B: Body> Body for Peeked<B> {
     }
 }
 
+/// The inner body's default, which no retry budget waits for: for generated code, such as a stub's `with_interceptor`.
+impl<B: Body + Default> Default for Peeked<B> {
+    fn default() -> Self {
+        Self {
+            decides: true,
+            told: None,
+            first: First::Unread,
+            body: B::default(),
+        }
+    }
+}
+
 impl<B: Body> fmt::Debug for Peeked<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Peeked(..)")

@@ -190,15 +190,26 @@ impl<B: Body> Drop for TimedBody<B> {
     }
 }
 
-impl<B: Body + Default> Default for TimedBody<B> {
+/// An empty body, whatever the inner body's type can do: generated code asks for it, such as a stub's `with_interceptor`.
+impl<B: Body> Default for TimedBody<B> {
     fn default() -> Self {
-        Self::alone(B::default(), Moment::NEVER)
+        Self {
+            inner: Inner::Over,
+            deadline: Moment::NEVER,
+        }
     }
 }
 
-impl<B: Body + RejectionBody> RejectionBody for TimedBody<B> {
+/// The text is a frame that it has at once, so the inner body may be of any type.
+impl<B: Body<Data: From<Bytes>>> RejectionBody for TimedBody<B> {
     fn from_bytes(bytes: Bytes) -> Self {
-        Self::alone(B::from_bytes(bytes), Moment::NEVER)
+        let mut body = Self::default();
+        if !bytes.is_empty() {
+            let mut early = Early::default();
+            early.push(Ok(Frame::data(bytes.into())));
+            body.inner = Inner::Kept(early);
+        }
+        body
     }
 }
 

@@ -38,7 +38,7 @@ pin_project! {
     /// ```
     ///
     /// A body that is at its end when it is given is in no context any more, as there is nothing left to do. Frames, sizes and errors are
-    /// those of the inner body. `Default` and [`RejectionBody`](crate::respond::RejectionBody) are there if the inner body has them.
+    /// those of the inner body. `Default` is an empty body. [`RejectionBody`](crate::respond::RejectionBody) is there if the inner body has it.
     ///
     /// # Cancellation
     ///
@@ -47,7 +47,7 @@ pin_project! {
     where
         S: Scope,
     {
-        // `None` only while it is being dropped.
+        // `None` in an empty one, and while it is being dropped.
         #[pin]
         body: Option<B>,
         // `None` where there is nothing to be done.
@@ -127,10 +127,13 @@ impl<B: Body, S: Scope> Body for InContextBody<B, S> {
     }
 }
 
-impl<B: Default, S: Scope> Default for InContextBody<B, S> {
-    /// The inner body's default, in no context.
+impl<B, S: Scope> Default for InContextBody<B, S> {
+    /// An empty body, in no context.
     fn default() -> Self {
-        Self::outside(B::default())
+        Self {
+            body: None,
+            scope: None,
+        }
     }
 }
 

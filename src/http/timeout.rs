@@ -135,6 +135,8 @@ impl BodyLimits {
     };
 }
 
+// The compiler is to speak of the response, not of what in its body is not `Unpin`.
+#[diagnostic::do_not_recommend]
 impl<B> Cover<Response<B>> for BodyLimits
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static,

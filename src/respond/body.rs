@@ -8,12 +8,14 @@ use bytes::Bytes;
 use crate::http::{GuardedBody, InContextBody};
 use crate::scoped::Scope;
 
-/// A body type that a short text can be put into: those of axum, tonic, reqwest and http-body-util with their features, and plain ones.
+/// A body type that can hold a short text: the bodies of axum, tonic, reqwest and http-body-util (`Full` and its boxes), each with its feature, and
+/// plain bytes and strings.
 #[diagnostic::on_unimplemented(
     message = "mainstay does not know how to make a body of type `{Self}` for the answer to a rejection",
     label = "this body type is not known",
     note = "say how: `RespondLayer::new().body_with(|json: Bytes| ...)`, or do without a body: `RespondLayer::new().empty_body()` where it is `Default`",
-    note = "axum's body comes with mainstay's feature `axum`, tonic's with `tonic`, reqwest's with `reqwest`, http-body-util's `Full` with `hyper`"
+    note = "a standard stack needs a known body from its request layers only: outside of the layer that changes the body, add `.with_request_layer(MapResponseLayer::new(|response: http::Response<_>| response.map(axum::body::Body::new)))` (`tower::util::MapResponseLayer`; `tonic::body::Body::new` and http-body-util's `UnsyncBoxBody::new` do as well)",
+    note = "axum's body comes with mainstay's feature `axum`, tonic's with `tonic`, reqwest's with `reqwest`, http-body-util's `Full`, `BoxBody` and `UnsyncBoxBody` with `hyper` or `tonic`"
 )]
 pub trait RejectionBody {
     /// A body of these bytes; there may be none.
@@ -38,7 +40,29 @@ bodies! {
     #[cfg(feature = "axum")] axum_core::body::Body => Self::from,
     #[cfg(feature = "reqwest")] reqwest::Body => Self::from,
     #[cfg(feature = "tonic")] tonic::body::Body => |bytes| Self::new(http_body_util::Full::new(bytes)),
-    #[cfg(feature = "hyper")] http_body_util::Full<Bytes> => Self::new,
+    #[cfg(any(feature = "hyper", feature = "tonic"))] http_body_util::Full<Bytes> => Self::new,
+}
+
+/// http-body-util's boxes, of any error: a text has none.
+#[cfg(any(feature = "hyper", feature = "tonic"))]
+mod boxes {
+    use bytes::Bytes;
+    use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::RejectionBody;
+
+    impl<E> RejectionBody for BoxBody<Bytes, E> {
+        fn from_bytes(bytes: Bytes) -> Self {
+            Self::new(Full::new(bytes).map_err(|error| match error {}))
+        }
+    }
+
+    impl<E> RejectionBody for UnsyncBoxBody<Bytes, E> {
+        fn from_bytes(bytes: Bytes) -> Self {
+            Self::new(Full::new(bytes).map_err(|error| match error {}))
+        }
+    }
 }
 
 impl<B: RejectionBody> RejectionBody for GuardedBody<B> {

@@ -23,6 +23,12 @@
 //! | reqwest's client | `reqwest::client` | `stack.wrap(client)`, then `builder.send_through(&wrapped)` |
 //! | hyper-util's client, any other HTTP client | [`http::client`](crate::http::client) | `stack.wrap(client)` |
 //!
+//! The service that a server stack makes is called with any body and answers with a body of its own type, around a service with a body of any type. `axum::serve` takes a
+//! whole router in a stack only with axum's body: add `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))` outside. So does
+//! `tower::util::option_layer`, for which the types with the layer and without it must be the same. A stack around one service of tonic's keeps that service's
+//! name (`NamedService`): `Server::builder().add_service(stack.wrap(UsersServer::new(..)))`. A stub may have an interceptor around a client stack, too:
+//! `UsersClient::with_interceptor(stack.wrap(channel), ..)`.
+//!
 //! With nothing called, each stack is one that can be deployed. Every method of [`ServerBuilder`] and [`ClientBuilder`] says what its layer does by itself, why, and
 //! where the number comes from. It takes the one number that matters most, or a builder of the layer (see [`Refine`]); a `without_` method leaves
 //! a layer out, and the type stays the same. It says only [how the stack judges](#how-a-stack-judges), and which layers of yours are in it.

@@ -93,6 +93,14 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// to come before a place is taken. Its error must be one that [`RespondLayer`] can answer: a rejection or [`Infallible`](std::convert::Infallible). Of
     /// several, the first is the outermost. What is to see every request goes around the stack, what is to see only what was let through goes around
     /// the service.
+    ///
+    /// Two kinds of layer need a second one:
+    ///
+    /// - A layer that changes the body of the response, such as tower-http's `CompressionLayer`: the body must be one that a rejection can be answered in
+    ///   (see [`RejectionBody`](crate::respond::RejectionBody)). Add `MapResponseLayer::new(|response: http::Response<_>| response.map(axum::body::Body::new))`
+    ///   (`tower::util`) before it.
+    /// - A layer that takes only services that cannot fail, such as `axum::middleware::from_fn`. Add [`RespondLayer::new()`](RespondLayer::new) after it, which answers what is
+    ///   rejected further inside.
     pub fn with_request_layer<L>(self, layer: L) -> ServerBuilder<Stack<L, W>, C> {
         self.of_type(|classifier, with| (classifier, Stack::new(layer, with)))
     }

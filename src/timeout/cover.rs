@@ -14,7 +14,8 @@ use crate::tells::Teller;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot limit a response of type `{Res}`",
     label = "this time limit is for responses of another type",
-    note = "`mainstay::http::timeout()` is for services that answer with `http::Response`; for others, a client of reqwest among them, use `mainstay::TimeoutLayer::new(..)`"
+    note = "`mainstay::http::timeout()` is for services that answer with `http::Response`; for others, a client of reqwest among them, use `mainstay::TimeoutLayer::new(..)`",
+    note = "the body of the response must be `Unpin`, `Send` and `'static`; one that is not `Unpin` is, in a box: `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))` inside of the layer or the standard stack"
 )]
 pub trait Cover<Res> {
     /// What the response becomes.

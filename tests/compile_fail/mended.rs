@@ -3,6 +3,7 @@
 use axum::{Router, routing::get};
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body;
 use mainstay::http::{ClassifyEnd, EndOfBody, HttpResponse};
 use mainstay::reqwest::SendThrough;
 use mainstay::{
@@ -11,11 +12,15 @@ use mainstay::{
 };
 use std::convert::Infallible;
 use std::io;
+use std::marker::PhantomPinned;
 use std::num::ParseIntError;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tonic::{client::GrpcService, transport::Channel};
-use tower::util::BoxCloneService;
+use tower::util::{BoxCloneService, MapResponseLayer};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::compression::CompressionLayer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -291,6 +296,54 @@ fn judgements(
     Ok(stack.build()?.wrap(client))
 }
 
+struct Pinned(PhantomPinned);
+
+impl Body for Pinned {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+fn server_stack_over_pinned_body() -> impl Service<Request<()>> {
+    ServiceBuilder::new()
+        .layer(mainstay::http::server("site").build().unwrap())
+        .map_response(|response: http::Response<_>| response.map(axum::body::Body::new))
+        .service(service_fn(async |_: Request<()>| {
+            Ok::<_, Infallible>(Response::new(Pinned(PhantomPinned)))
+        }))
+}
+
+fn request_layer_of_unknown_body() -> Router {
+    let stack = mainstay::http::server("site")
+        .with_request_layer(MapResponseLayer::new(|response: http::Response<_>| {
+            response.map(axum::body::Body::new)
+        }))
+        .with_request_layer(CompressionLayer::new())
+        .build()
+        .unwrap();
+    Router::new().route("/", get(async || "hello")).layer(stack)
+}
+
+type Foreign = tower_http::body::UnsyncBoxBody<Bytes, io::Error>;
+type Boxed = http_body_util::combinators::UnsyncBoxBody<Bytes, io::Error>;
+
+fn client_stack_of_unknown_body() -> impl Service<Request<Foreign>> {
+    ServiceBuilder::new()
+        .map_request(|request: Request<Foreign>| {
+            request.map(http_body_util::BodyExt::boxed_unsync)
+        })
+        .layer(mainstay::http::client("orders").build().unwrap())
+        .service(service_fn(async |_: Request<Boxed>| {
+            Ok::<_, io::Error>(Response::new(String::new()))
+        }))
+}
+
 fn main() {
     own_error();
     outcome_of_a_head();
@@ -305,4 +358,6 @@ fn main() {
     let _ = (no_http(), no_clone(), grown_errors(), boxed, stub);
     let _ = (server_stacks(), server_stack_of_own_error(), client_stacks);
     let _ = judgements;
+    let _ = (server_stack_over_pinned_body(), request_layer_of_unknown_body());
+    let _ = client_stack_of_unknown_body();
 }

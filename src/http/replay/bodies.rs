@@ -34,7 +34,8 @@ use crate::RetryRefused;
 #[diagnostic::on_unimplemented(
     message = "mainstay does not know how to send a body of type `{Self}` again",
     note = "for a body type of your own: `impl mainstay::http::ReplayBody for {Self}`; for one that streams `keep` returns `None`",
-    note = "for a body type of another crate, put it into a box of http-body-util's, which comes with mainstay's feature `hyper`, or use `RetryBuilder::decide_cloning`"
+    note = "for a body type of another crate, let the client take a box of http-body-util's (mainstay's feature `hyper`), and put the body into it: `request.map(http_body_util::BodyExt::boxed_unsync)`; standard stacks take it, too",
+    note = "a retry layer outside of a standard stack can also keep requests by a closure: `RetryBuilder::decide_cloning`"
 )]
 pub trait ReplayBody: Sized {
     /// What is kept of it while it is sent.
