@@ -64,9 +64,9 @@ impl Verdict {
         }
     }
 
-    /// The same, telling of overload: whoever was called had too much to do, and said so (429, 503,
-    /// `RESOURCE_EXHAUSTED`) or had no time left to say anything. An adaptive limit gives way to it; other
-    /// failures tell it nothing. A call that timed out tells of overload without a classifier's help.
+    /// Sets whether the result is a sign of overload: the service had too much to do and said so (503,
+    /// `UNAVAILABLE`). An adaptive limit gives way to it; other failures do not move the limit. A call
+    /// that ran into a time limit counts as overload without a classifier's help.
     #[must_use]
     pub const fn with_overload(mut self, overload: bool) -> Self {
         self.overload = overload;

@@ -192,7 +192,7 @@ async fn what_a_rejected_caller_sees() {
     let grpc = grpc.send().await.unwrap();
     // The route knows no POST, but the bulkhead stands before it.
     assert_eq!(grpc.status(), 200);
-    assert_eq!(grpc.headers()["grpc-status"], "8");
+    assert_eq!(grpc.headers()["grpc-status"], "14");
     assert_eq!(grpc.headers()["content-type"], "application/grpc-web+proto");
     door.open();
     assert_eq!(held.await.unwrap().unwrap().status(), 200);

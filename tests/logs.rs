@@ -194,7 +194,9 @@ async fn a_layer_without_state_says_it_too() {
     let _ = service.oneshot(()).await;
     assert_eq!(
         lines.take(),
-        ["INFO call ended layer=\"timeout\" name=\"slow-log\" reason=\"timed_out\" limit=\"layer\" limit_ms=5 rejections=1"]
+        [
+            "INFO call ended layer=\"timeout\" name=\"slow-log\" reason=\"timed_out\" limit=\"layer\" limit_ms=5 rejections=1"
+        ]
     );
 }
 

@@ -165,7 +165,7 @@ async fn a_client_sees_the_code_of_each_kind_of_rejection() {
     let full = BulkheadLayer::new(0);
     let address = serve!((RespondLayer::new(), full), Directory::new());
     let status = rejected(address, "ann").await;
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(status.message(), "the bulkhead is full");
     assert_eq!(pushback(&status), None);
 
@@ -175,7 +175,7 @@ async fn a_client_sees_the_code_of_each_kind_of_rejection() {
     let door = directory.door.clone();
     let address = serve!((RespondLayer::new(), queue), directory);
     let status = rejected_while_held(address, door).await;
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(status.message(), "the wait for a place was too long");
 
     let shed = LoadShedLayer::new(Limit::fixed(1));
@@ -183,7 +183,7 @@ async fn a_client_sees_the_code_of_each_kind_of_rejection() {
     let door = directory.door.clone();
     let address = serve!((RespondLayer::new(), shed), directory);
     let status = rejected_while_held(address, door).await;
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(status.message(), "load is being shed");
 
     let never_ready = tower::layer::layer_fn(|_: Routes| NeverReady);
@@ -243,7 +243,7 @@ async fn one_limit_for_all_connections_of_a_server() {
     until("the first call", || door.entered() == 1).await;
     for _ in 0..5 {
         let status = rejected(address, "wait").await;
-        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.code(), Code::Unavailable);
     }
     assert_eq!(door.entered(), 1);
     door.open();
@@ -296,7 +296,7 @@ async fn layers_on_one_service_only() {
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(async move { server.await.unwrap() });
     let status = rejected(address, "ann").await;
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.code(), Code::Unavailable);
 }
 
 /// The directory without any layer.
@@ -348,7 +348,7 @@ async fn a_stub_sees_the_code_through_the_layers() {
     let held = tokio::spawn(async move { other.get(named("wait")).await });
     until("the first call", || door.entered() == 1).await;
     let status = client.get(named("ann")).await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.code(), Code::Unavailable);
     let rejection = Rejection::find(&status).unwrap();
     assert_eq!((rejection.layer(), rejection.name()), ("bulkhead", "users"));
     assert_eq!(status.message(), rejection.to_string());
@@ -395,7 +395,7 @@ async fn a_stub_sees_the_code_behind_towers_layers() {
         .map_err(BoxError::from)
         .service(channel(address));
     let status = UsersClient::new(stack).get(named("ann")).await.unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert_eq!(Rejection::find(&status).unwrap().reason(), Reason::Full);
 }
 

@@ -81,7 +81,7 @@ impl Caller for Grpc {
         let trailers = read(body).await?.unwrap_or(head.headers);
         match trailers.get("grpc-status").map(HeaderValue::as_bytes) {
             Some(b"0") => Ok(true),
-            Some(b"8") => Ok(false),
+            Some(b"14") => Ok(false),
             _ => Err(format!("a call ended with the trailers {trailers:?}").into()),
         }
     }

@@ -12,13 +12,30 @@ use crate::{Classify, Head, Outcome, Verdict, WithRejection};
 ///
 /// | the code | the outcome |
 /// |---|---|
-/// | `UNKNOWN`, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` | a failure |
+/// | `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE`, `DATA_LOSS` | a failure |
+/// | `RESOURCE_EXHAUSTED` | ignored: it depends on the request or on its caller |
 /// | `CANCELLED` | cancelled |
-/// | any other (`OK`, `NOT_FOUND`, `INVALID_ARGUMENT`, `UNIMPLEMENTED`, ...) | a success: the server does what it should |
+/// | any other (`OK`, `NOT_FOUND`, `INVALID_ARGUMENT`, `OUT_OF_RANGE`, `UNIMPLEMENTED`, ...) | a success: the server does what it should |
 ///
 /// The code is that of `grpc-status` in the head of the response, and where there is none, the one that stands for an HTTP status other than
-/// 200. `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and `DEADLINE_EXCEEDED` tell of overload; `grpc-retry-pushback-ms` is the hint that a
-/// circuit breaker may stay open for.
+/// 200. A 429 stands for `RESOURCE_EXHAUSTED` here, and any other 4xx without a code of its own is ignored: a proxy refused this one
+/// request. `UNAVAILABLE` and `DEADLINE_EXCEEDED` are overload; `grpc-retry-pushback-ms` is the hint that a circuit breaker may stay
+/// open for.
+///
+/// # Why `RESOURCE_EXHAUSTED` is ignored
+///
+/// Servers use it for a message that is larger than they take and for a quota that one tenant has used up. Neither says anything
+/// about the calls of others, so neither opens a circuit nor lowers an adaptive limit. A server behind mainstay's own layers answers
+/// real overload with `UNAVAILABLE`. Where your upstream answers it with `RESOURCE_EXHAUSTED`, count it:
+///
+/// ```
+/// use mainstay::grpc::{self, Code, GrpcClassifier};
+/// use mainstay::http::EndOfBody;
+///
+/// let classifier = GrpcClassifier::new().also_failure(Code::ResourceExhausted);
+/// let layer = grpc::circuit_breaker().tracker(EndOfBody::new(classifier)).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
 ///
 /// An error is judged by its code if it is, or wraps, a `tonic::Status` (feature `tonic`), and is a failure otherwise. So is a time limit
 /// of tonic's own or a connection that was lost, which tonic calls `CANCELLED`, though nobody cancelled anything.
@@ -41,11 +58,10 @@ impl GrpcClassifier {
     /// The codes that are given above are failures.
     #[must_use]
     pub const fn new() -> Self {
-        use Code::{DataLoss, DeadlineExceeded, Internal, ResourceExhausted, Unavailable, Unknown};
+        use Code::{DataLoss, DeadlineExceeded, Internal, Unavailable, Unknown};
         Self {
             failures: bit(Unknown)
                 | bit(DeadlineExceeded)
-                | bit(ResourceExhausted)
                 | bit(Internal)
                 | bit(Unavailable)
                 | bit(DataLoss),
@@ -67,8 +83,26 @@ impl GrpcClassifier {
         self
     }
 
+    /// This code is a failure, too. `RESOURCE_EXHAUSTED` then also counts as overload.
+    #[must_use]
+    pub fn also_failure(mut self, code: impl Into<Code>) -> Self {
+        self.failures |= bit(code.into());
+        self
+    }
+
     pub(crate) fn of_head(self, head: &ResponseHead<'_>) -> Verdict {
-        let code = Code::of_head(head.status(), head.headers());
+        let code = match (head.status(), header::first(head.headers(), &GRPC_STATUS)) {
+            // To a retry it is UNAVAILABLE, as gRPC's specification says. As evidence it is a quota.
+            (StatusCode::TOO_MANY_REQUESTS, None) => Code::ResourceExhausted,
+            (status, None) if status.is_client_error() => {
+                let verdict = self.of_code(Code::of_head(status, head.headers()));
+                return match verdict.outcome() {
+                    Outcome::Failure => Outcome::Ignored.into(),
+                    _ => verdict,
+                };
+            }
+            (status, _) => Code::of_head(status, head.headers()),
+        };
         // A proxy knows nothing of gRPC's hint, and says it as HTTP does.
         self.judge(code, || {
             pushback::hint(head.headers()).or_else(|| head.retry_after())
@@ -85,24 +119,24 @@ impl GrpcClassifier {
             return Outcome::Success.into();
         }
         let verdict = self.of_code(code);
-        if verdict.outcome() != Outcome::Failure {
-            return verdict;
+        match verdict.outcome() {
+            Outcome::Failure | Outcome::Ignored => verdict.with_retry_after(hint()),
+            _ => verdict,
         }
-        verdict.with_retry_after(hint())
     }
 
     pub(crate) fn of_code(self, code: Code) -> Verdict {
-        let outcome = if self.failures & bit(code) != 0 {
-            Outcome::Failure
-        } else if code == Code::Cancelled {
-            Outcome::Cancelled
-        } else {
-            Outcome::Success
+        let outcome = match code {
+            _ if self.failures & bit(code) != 0 => Outcome::Failure,
+            Code::Cancelled => Outcome::Cancelled,
+            Code::ResourceExhausted => Outcome::Ignored,
+            _ => Outcome::Success,
         };
-        Verdict::new(outcome).with_overload(matches!(
-            code,
-            Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded
-        ))
+        let overload = match code {
+            Code::ResourceExhausted => outcome == Outcome::Failure,
+            _ => matches!(code, Code::Unavailable | Code::DeadlineExceeded),
+        };
+        Verdict::new(outcome).with_overload(overload)
     }
 }
 
@@ -176,8 +210,9 @@ mod tests {
             ("3", Outcome::Success, false),
             ("4", Outcome::Failure, true),
             ("5", Outcome::Success, false),
-            ("8", Outcome::Failure, true),
+            ("8", Outcome::Ignored, false),
             ("10", Outcome::Success, false),
+            ("11", Outcome::Success, false),
             ("12", Outcome::Success, false),
             ("13", Outcome::Failure, false),
             ("14", Outcome::Failure, true),
@@ -194,11 +229,13 @@ mod tests {
     #[test]
     fn an_http_status_stands_for_a_code_where_there_is_none() {
         for (status, outcome, overload) in [
-            (400, Outcome::Failure, false),
+            (400, Outcome::Ignored, false),
             (401, Outcome::Success, false),
             (403, Outcome::Success, false),
             (404, Outcome::Success, false),
-            (429, Outcome::Failure, true),
+            (413, Outcome::Ignored, false),
+            (429, Outcome::Ignored, false),
+            (431, Outcome::Ignored, false),
             (500, Outcome::Failure, false),
             (502, Outcome::Failure, true),
             (503, Outcome::Failure, true),
@@ -220,6 +257,23 @@ mod tests {
         assert_eq!(hint(&[("grpc-retry-pushback-ms", "-1")]), None);
         let fine = head(200, &[("grpc-status", "5"), pushback]);
         assert_eq!(fine.retry_after(), None);
+        let quota = head(200, &[("grpc-status", "8"), pushback]);
+        assert_eq!(quota.retry_after(), Some(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn an_exhausted_resource_is_overload_where_somebody_says_so() {
+        let classifier = GrpcClassifier::new().also_failure(Code::ResourceExhausted);
+        let failure = Verdict::new(Outcome::Failure).with_overload(true);
+        for (status, code) in [(200, Some("8")), (429, None)] {
+            let mut response = http::Response::builder().status(status);
+            if let Some(code) = code {
+                response = response.header("grpc-status", code);
+            }
+            let response = response.body(()).unwrap();
+            let verdict = classifier.classify(Ok::<_, &Error<io::Error>>(&response));
+            assert_eq!(verdict, failure, "{status}");
+        }
     }
 
     #[test]

@@ -102,8 +102,13 @@ impl Code {
     /// The code of a rejection.
     pub(crate) const fn of_reason(reason: Reason) -> Self {
         match reason {
-            Reason::CircuitOpen | Reason::NotReady => Self::Unavailable,
-            Reason::Full | Reason::QueueTimeout | Reason::Shed => Self::ResourceExhausted,
+            // Not RESOURCE_EXHAUSTED, which is the code of quotas and over-large messages: a client could not tell
+            // overload from what one of its own callers asked for too much.
+            Reason::CircuitOpen
+            | Reason::NotReady
+            | Reason::Full
+            | Reason::QueueTimeout
+            | Reason::Shed => Self::Unavailable,
             Reason::TimedOut | Reason::DeadlinePassed => Self::DeadlineExceeded,
         }
     }

@@ -22,7 +22,7 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<GrpcClassifier>> {
     CircuitBreakerBuilder::tracked_by(TRACKER)
 }
 
-/// A load shedder that knows gRPC: its limit gives way to `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and `DEADLINE_EXCEEDED`.
+/// A load shedder that knows gRPC: its limit gives way to `UNAVAILABLE` and `DEADLINE_EXCEEDED`.
 ///
 /// ```
 /// let layer = mainstay::grpc::load_shed().name("users").build()?;

@@ -34,8 +34,7 @@
 //!
 //! | the reason | the code |
 //! |---|---|
-//! | `CircuitOpen`, `NotReady` | `UNAVAILABLE` |
-//! | `Full`, `QueueTimeout`, `Shed` | `RESOURCE_EXHAUSTED` |
+//! | `CircuitOpen`, `NotReady`, `Full`, `QueueTimeout`, `Shed` | `UNAVAILABLE` |
 //! | `TimedOut`, `DeadlinePassed` | `DEADLINE_EXCEEDED` |
 //!
 //! With the feature `tonic`, a connection that is lost before the head of a response is `UNAVAILABLE`, too, and so is a call that a server turns

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::http::ResponseHead;
+
 pub(crate) const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// What a server says of a retry.
@@ -31,6 +33,15 @@ pub(super) fn read(headers: &HeaderMap) -> Option<Pushback> {
     Some(millis.map_or(Pushback::Never, |millis| {
         Pushback::After(Duration::from_millis(millis))
     }))
+}
+
+/// What a head says of a retry. A proxy knows nothing of gRPC's own hint, and says it as HTTP does.
+pub(super) fn of_head(head: &ResponseHead<'_>) -> Option<Pushback> {
+    read(head.headers()).or_else(|| {
+        // "At once" says nothing that would be worth giving up the back-off and its jitter for.
+        let after = head.retry_after().filter(|after| !after.is_zero());
+        after.map(Pushback::After)
+    })
 }
 
 /// The hint that a circuit breaker may stay open for.

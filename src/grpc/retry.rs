@@ -5,7 +5,7 @@ use super::errors::{self, Cause, cause};
 use super::peek::GrpcResponse;
 use super::pushback::{self, Pushback};
 use super::rules::Rules;
-use crate::http::{HttpRequest, ReplayRequest, is_unprocessed};
+use crate::http::{HttpRequest, ReplayRequest, ResponseHead, is_unprocessed};
 use crate::{ConfigError, Decision, RetryPolicy, RetryRefused, WithRejection};
 
 static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -20,7 +20,11 @@ static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rp
 /// The code is the one in the head of the response, or of the error, or in trailers that come right after the head, without a message before them.
 /// Once there is a message, the call is the caller's: an error that comes later is never retried.
 ///
-/// `grpc-retry-pushback-ms` is met exactly, and the back-off starts anew after it; a negative or unreadable one forbids the retry. A retry tells the server how
+/// A `RESOURCE_EXHAUSTED` with `grpc-retry-pushback-ms` is retried after that time: the server asks for it, for a quota that is
+/// free again then. Without the hint it is not, and neither where [`codes`](Self::codes) or a rule of your own says which codes are.
+///
+/// `grpc-retry-pushback-ms` is met exactly, and the back-off starts anew after it; a negative or unreadable one forbids the retry. So is the
+/// `Retry-After` of a proxy that answered without a code. A retry tells the server how
 /// many attempts there were before it, in `grpc-previous-rpc-attempts`.
 ///
 /// ```
@@ -42,15 +46,18 @@ static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rp
 #[derive(Debug, Clone)]
 pub struct GrpcRetry {
     codes: Vec<Code>,
+    /// Whether `RESOURCE_EXHAUSTED` is retried when the server says when.
+    by_hint: bool,
     rules: Rules,
 }
 
 impl GrpcRetry {
-    /// Retries after `UNAVAILABLE`.
+    /// Retries after `UNAVAILABLE`, and after a `RESOURCE_EXHAUSTED` that says when.
     #[must_use]
     pub fn new() -> Self {
         Self {
             codes: vec![Code::Unavailable],
+            by_hint: true,
             rules: Rules::default(),
         }
     }
@@ -59,6 +66,7 @@ impl GrpcRetry {
     #[must_use]
     pub fn codes<C: Into<Code>>(mut self, codes: impl IntoIterator<Item = C>) -> Self {
         self.codes = codes.into_iter().map(Into::into).collect();
+        self.by_hint = false;
         self
     }
 
@@ -101,6 +109,11 @@ impl GrpcRetry {
     fn codes_of(&self, rule: Option<usize>) -> &[Code] {
         let of_rule = rule.and_then(|rule| self.rules.codes(rule));
         of_rule.unwrap_or(&self.codes)
+    }
+
+    /// Whether this code is retried where the server says when, and only there.
+    fn needs_hint(&self, rule: Option<usize>, code: Code) -> bool {
+        code == Code::ResourceExhausted && self.by_hint && rule.is_none()
     }
 }
 
@@ -149,17 +162,19 @@ where
                 Cause::Transport => Code::Unavailable,
             },
         };
-        if !codes.contains(&code) {
+        let listed = codes.contains(&code);
+        if !listed && !self.needs_hint(kept.rule, code) {
             return Decision::Return;
         }
         let pushback = match result {
             Ok(response) => {
                 let trailers = response.early_trailers().and_then(pushback::read);
-                trailers.or_else(|| pushback::read(response.headers()))
+                trailers.or_else(|| pushback::of_head(&ResponseHead::of(response)))
             }
             Err(error) => errors::pushback(error),
         };
         match pushback {
+            None if !listed => Decision::Return,
             None => Decision::Retry,
             Some(Pushback::After(after)) => Decision::RetryAfter(after),
             Some(Pushback::Never) => Decision::Fail,
@@ -236,6 +251,55 @@ mod tests {
         assert_eq!(with("40"), Decision::RetryAfter(delay));
         assert_eq!(with("-1"), Decision::Fail);
         assert_eq!(with("soon"), Decision::Fail);
+    }
+
+    #[test]
+    fn a_quota_is_retried_when_the_server_says_when() {
+        let policy = GrpcRetry::new();
+        let quota = |policy: &GrpcRetry, pushback: Option<&str>| {
+            let status = ("grpc-status", "8");
+            match pushback {
+                None => decide(policy, &[status]),
+                Some(after) => decide(policy, &[status, ("grpc-retry-pushback-ms", after)]),
+            }
+        };
+        let delay = Duration::from_millis(40);
+        assert_eq!(quota(&policy, None), Decision::Return);
+        assert_eq!(quota(&policy, Some("40")), Decision::RetryAfter(delay));
+        assert_eq!(quota(&policy, Some("-1")), Decision::Fail);
+        let also = policy.clone().also_code(Code::Aborted);
+        assert_eq!(quota(&also, Some("40")), Decision::RetryAfter(delay));
+        let only = policy.clone().codes([Code::Unavailable]);
+        assert_eq!(quota(&only, Some("40")), Decision::Return);
+        let rule = policy.codes_for("shop.Orders", [Code::Unavailable]);
+        assert_eq!(quota(&rule.unwrap(), Some("40")), Decision::Return);
+    }
+
+    #[test]
+    fn a_proxy_says_when_as_http_does() {
+        let response = |status: u16, headers: &[(&str, &str)]| {
+            let mut response = http::Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(*name, *value);
+            }
+            let response = response.body(String::new()).unwrap();
+            let mut cx = Context::from_waker(Waker::noop());
+            decide_by(
+                &GrpcRetry::new(),
+                Ok(&EarlyTrailers.receive(response, &mut cx)),
+            )
+        };
+        let two = Decision::RetryAfter(Duration::from_secs(2));
+        let hint = ("retry-after", "2");
+        assert_eq!(response(429, &[hint]), two);
+        assert_eq!(response(503, &[hint]), two);
+        assert_eq!(response(503, &[("retry-after", "0")]), Decision::Retry);
+        assert_eq!(response(502, &[hint]), Decision::Retry);
+        // gRPC's own hint goes first, and with a code of its own `Retry-After` means nothing.
+        let never = ("grpc-retry-pushback-ms", "-1");
+        assert_eq!(response(503, &[hint, never]), Decision::Fail);
+        let status = ("grpc-status", "14");
+        assert_eq!(response(200, &[hint, status]), Decision::Retry);
     }
 
     #[test]

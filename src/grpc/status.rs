@@ -131,11 +131,16 @@ pub(super) fn cause<E: 'static>(error: &E) -> Cause {
         reset.is_some_and(|error| error.is_reset() && error.is_remote())
     };
     // tonic says "cancelled" or "unknown" of a connection that was lost, "cancelled" of a stream that the server reset, and "permission denied"
-    // of one reset for want of security, though no service said any of it. It keeps what happened as the source.
+    // of one reset for want of security, and "resource exhausted" of ENHANCE_YOUR_CALM, though no service said any of it. It keeps what
+    // happened as the source.
     match status.code() {
         tonic::Code::Cancelled if status.source().is_some() && is_reset() => Cause::Cancelled,
         tonic::Code::Cancelled if status.source().is_some() => Cause::Transport,
-        tonic::Code::PermissionDenied if is_of_transport(error) => Cause::Cancelled,
+        tonic::Code::PermissionDenied | tonic::Code::ResourceExhausted
+            if is_of_transport(error) =>
+        {
+            Cause::Cancelled
+        }
         tonic::Code::Unknown if is_of_transport(error) && !is_reset() => Cause::Transport,
         code => Cause::Code(code.into()),
     }
@@ -145,14 +150,14 @@ pub(super) fn cause<E: 'static>(error: &E) -> Cause {
 mod tests {
     use super::*;
     use std::time::Duration;
-    use tonic::Code::{DeadlineExceeded, ResourceExhausted, Unavailable};
+    use tonic::Code::{DeadlineExceeded, Unavailable};
 
     const REASONS: [(Reason, tonic::Code); 7] = [
         (Reason::CircuitOpen, Unavailable),
         (Reason::NotReady, Unavailable),
-        (Reason::Full, ResourceExhausted),
-        (Reason::QueueTimeout, ResourceExhausted),
-        (Reason::Shed, ResourceExhausted),
+        (Reason::Full, Unavailable),
+        (Reason::QueueTimeout, Unavailable),
+        (Reason::Shed, Unavailable),
         (Reason::TimedOut, DeadlineExceeded),
         (Reason::DeadlinePassed, DeadlineExceeded),
     ];

@@ -9,12 +9,35 @@ use crate::{Classify, Outcome, Verdict};
 ///
 /// | the result | the outcome |
 /// |---|---|
-/// | 500 to 599, 429, and what is no status at all (600 to 999) | a failure |
-/// | any other response, 4xx too: the server does what it should | a success |
+/// | 500 to 599 but for 501 and 505, and what is no status at all (600 to 999) | a failure |
+/// | 429 | ignored: it depends on who calls |
+/// | any other response, 4xx, 501 and 505 too: the server does what it should | a success |
 /// | an error | a failure; ignored where the request itself is at fault (it could not be built, its own body broke off) |
 ///
-/// 429 and 503 tell of overload, and their `Retry-After` (seconds or a date) is the hint that a circuit breaker may stay open for. What a
+/// 503 is overload, and its `Retry-After` (seconds or a date) is the hint that a circuit breaker may stay open for. What a
 /// layer further in refused is never shown to a classifier.
+///
+/// # Refusals that depend on the request
+///
+/// One caller's request must not open the circuit for all others. A response that depends on the request or on its caller is
+/// therefore never a failure: a request that is too large (413, 431), a method or a version that the server does not know (501,
+/// 505), a quota that one tenant has used up (429). A 429 is retried after its `Retry-After` all the same: see
+/// [`HttpRetry`](super::HttpRetry).
+///
+/// Where a 429 does mean that the upstream is overloaded, say so by a closure. It then also counts as overload for an adaptive
+/// limit, and its `Retry-After` keeps the circuit open:
+///
+/// ```
+/// use mainstay::{Outcome, http};
+///
+/// let layer = http::circuit_breaker()
+///     .classify_head(|head| match head.status().as_u16() {
+///         429 | 500 | 502..=504 => Outcome::Failure,
+///         _ => Outcome::Success,
+///     })
+///     .build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
 ///
 /// # The head and the body
 ///
@@ -40,9 +63,22 @@ impl HttpClassifier {
         let status = head.status();
         // Not `is_server_error`: a status that does not exist (600 to 999) is to be taken for a 5xx, says RFC 9110, 15.
         if status.as_u16() >= 500 || status == StatusCode::TOO_MANY_REQUESTS {
-            return failed(head);
+            return not_fulfilled(head);
         }
         Outcome::Success.into()
+    }
+}
+
+#[cold]
+fn not_fulfilled(head: &ResponseHead<'_>) -> Verdict {
+    match head.status() {
+        StatusCode::TOO_MANY_REQUESTS => {
+            Verdict::new(Outcome::Ignored).with_retry_after(head.retry_after())
+        }
+        StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => {
+            Outcome::Success.into()
+        }
+        _ => failed(head),
     }
 }
 
@@ -82,8 +118,8 @@ pub struct ClassifyHead<F>(F);
 
 /// Judges responses by a closure over their head, which returns an [`Outcome`] or a [`Verdict`]; an error is a failure.
 ///
-/// An [`Outcome`] is completed by what the head says by itself: that a 429 or a 503 tells of overload, and its `Retry-After`. A `Verdict`
-/// is taken as it is.
+/// An [`Outcome`] is completed by what the head says by itself: a failure with a 429 or a 503 is overload and carries its `Retry-After`.
+/// A `Verdict` is taken as it is.
 ///
 /// ```
 /// use mainstay::{Outcome, http};
@@ -201,18 +237,31 @@ mod tests {
 
     #[test]
     fn statuses() {
-        for status in [100, 200, 204, 301, 400, 404, 408, 499] {
+        for status in [100, 200, 204, 301, 400, 404, 408, 413, 431, 499, 501, 505] {
             assert_eq!(verdict(status), Outcome::Success.into(), "{status}");
         }
-        for status in [500, 501, 502, 504, 599, 600, 999] {
+        for status in [500, 502, 504, 507, 599, 600, 999] {
             assert_eq!(verdict(status), Outcome::Failure.into(), "{status}");
         }
-        for status in [429, 503] {
-            let expected = Verdict::new(Outcome::Failure)
-                .with_overload(true)
-                .with_retry_after(Some(Duration::from_secs(3)));
-            assert_eq!(verdict(status), expected, "{status}");
-        }
+        let hint = Some(Duration::from_secs(3));
+        let quota = Verdict::new(Outcome::Ignored).with_retry_after(hint);
+        assert_eq!(verdict(429), quota);
+        let overload = Verdict::new(Outcome::Failure).with_overload(true);
+        assert_eq!(verdict(503), overload.with_retry_after(hint));
+    }
+
+    #[test]
+    fn a_429_is_overload_where_a_closure_calls_it_a_failure() {
+        let closure = classify(|head| match head.status().as_u16() {
+            429 => Outcome::Failure,
+            _ => Outcome::Success,
+        });
+        let quota = response(429);
+        let verdict = closure.classify(Ok::<_, &()>(&quota));
+        let expected = Verdict::new(Outcome::Failure)
+            .with_overload(true)
+            .with_retry_after(Some(Duration::from_secs(3)));
+        assert_eq!(verdict, expected);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::retry::{AsItComes, RetryBuilder};
 
 const TRACKER: EndOfBody<HttpClassifier> = EndOfBody::new(HttpClassifier);
 
-/// A circuit breaker that knows HTTP: 5xx and 429 are failures, and `Retry-After` keeps it open for as long.
+/// A circuit breaker that knows HTTP: 5xx are failures, and `Retry-After` keeps it open for as long. See
+/// [`HttpClassifier`](super::HttpClassifier) for the whole table.
 ///
 /// ```
 /// let layer = mainstay::http::circuit_breaker().name("payments").build()?;
@@ -24,7 +25,7 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     CircuitBreakerBuilder::tracked_by(TRACKER)
 }
 
-/// A load shedder that knows HTTP: its limit gives way to a 429 or a 503, and takes no fast 500 for a fast service.
+/// A load shedder that knows HTTP: its limit gives way to a 503, and takes no fast 500 for a fast service.
 ///
 /// A call that ends in its time limit is taken for overload, also where it was the client that was slow to send the request's body. If strangers
 /// send you bodies, read them outside of this layer, or within a time limit of their own.
@@ -65,7 +66,7 @@ impl CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     ///
     /// let layer = http::circuit_breaker()
     ///     .classify_head(|head| match head.status().as_u16() {
-    ///         429 => Outcome::Ignored,
+    ///         401 => Outcome::Ignored,
     ///         500.. => Outcome::Failure,
     ///         _ => Outcome::Success,
     ///     })

@@ -189,7 +189,13 @@ pub(crate) fn grpc_trailers(rejection: &Rejection) -> HeaderMap {
 }
 
 fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: Look) {
-    let code = Code::of_reason(rejection.reason());
+    let code = match rejection.reason() {
+        // The limit is the caller's own.
+        Reason::Full | Reason::QueueTimeout if look.full == StatusCode::TOO_MANY_REQUESTS => {
+            Code::ResourceExhausted
+        }
+        reason => Code::of_reason(reason),
+    };
     headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
     let message = if look.names {
         percent_encoded(&rejection.to_string())

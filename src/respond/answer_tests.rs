@@ -16,9 +16,9 @@ fn every_reason_has_a_status_and_valid_problem_details() {
     for (reason, status, code) in [
         (Reason::CircuitOpen, 503, "14"),
         (Reason::NotReady, 503, "14"),
-        (Reason::Full, 503, "8"),
-        (Reason::QueueTimeout, 503, "8"),
-        (Reason::Shed, 503, "8"),
+        (Reason::Full, 503, "14"),
+        (Reason::QueueTimeout, 503, "14"),
+        (Reason::Shed, 503, "14"),
         (Reason::TimedOut, 504, "4"),
         (Reason::DeadlinePassed, 504, "4"),
     ] {
@@ -58,6 +58,9 @@ fn full_may_be_a_429_and_names_may_be_shown() {
         let json: serde_json::Value = serde_json::from_str(response.body()).unwrap();
         assert_eq!(json["layer"], "bulkhead");
         assert_eq!(json["name"], "payments/eu");
+        let dialect = Dialect::Grpc("application/grpc");
+        let response: Response<String> = answer(rejection(reason), dialect, look, &KnownBody);
+        assert_eq!(response.headers()["grpc-status"], "8");
     }
     let shed = rejection(Reason::Shed);
     let response: Response<String> = answer(shed.clone(), Dialect::Http, look, &KnownBody);

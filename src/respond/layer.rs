@@ -34,7 +34,9 @@ impl RespondLayer {
 impl<M, B> RespondLayer<M, B> {
     /// With which status a full bulkhead (or a wait in its queue that was too long) is answered over HTTP: 503 by default.
     ///
-    /// 429 is right where the limit is the caller's own: it has sent too much. 503 is right where it is everyone's.
+    /// 429 is right where the limit is the caller's own: it has sent too much. 503 is right where it is everyone's. With 429 the
+    /// gRPC code is `RESOURCE_EXHAUSTED` instead of `UNAVAILABLE`. Circuit breakers and adaptive limits of the caller ignore both
+    /// by default, because they say nothing about other callers' calls.
     ///
     /// # Errors
     ///

@@ -30,8 +30,8 @@
 //! | the reason | HTTP | gRPC |
 //! |---|---|---|
 //! | `CircuitOpen`, `NotReady` | 503 | `UNAVAILABLE` |
-//! | `Full`, `QueueTimeout` | 503, or 429: see [`full_as`](RespondLayer::full_as) | `RESOURCE_EXHAUSTED` |
-//! | `Shed` | 503 | `RESOURCE_EXHAUSTED` |
+//! | `Full`, `QueueTimeout` | 503, or 429: see [`full_as`](RespondLayer::full_as) | `UNAVAILABLE`, or `RESOURCE_EXHAUSTED` where HTTP says 429 |
+//! | `Shed` | 503 | `UNAVAILABLE` |
 //! | `TimedOut`, `DeadlinePassed` | 504 | `DEADLINE_EXCEEDED` |
 //!
 //! To HTTP requests with a `Retry-After` where a time is known, in whole seconds rounded up, and a body of `application/problem+json`. Requests whose

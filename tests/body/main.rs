@@ -56,7 +56,9 @@ async fn http_is_judged_by_the_head_and_then_by_the_end() {
         (200, broken(), "failure"),
         (404, broken(), "failure"),
         (500, whole(), "failure"),
-        (429, broken(), "failure"),
+        (501, whole(), "success"),
+        (429, whole(), "ignored"),
+        (429, broken(), "ignored"),
     ] {
         assert_eq!(http_outcome(answer(code, body)).await, [expected], "{code}");
     }
@@ -111,6 +113,8 @@ async fn grpc_is_judged_by_its_trailers() {
         ("1", "cancelled"),
         ("2", "failure"),
         ("5", "success"),
+        ("8", "ignored"),
+        ("11", "success"),
         ("14", "failure"),
         ("", "failure"),
         ("99", "failure"),
@@ -424,7 +428,7 @@ async fn a_limit_gives_way_to_overload_that_the_trailers_tell_of() {
     let layer = grpc::load_shed().limit(limit).build().unwrap();
     let mut bodies = Vec::new();
     for _ in 0..80 {
-        let full = script([Data("message"), status("8")]);
+        let full = script([Data("message"), status("14")]);
         bodies.push(through(&layer, grpc(full)).await.into_body());
         sleep(10 * MS).await;
     }

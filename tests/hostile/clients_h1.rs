@@ -493,7 +493,7 @@ async fn headers_that_mean_something_to_the_layers() {
             "retry-after of 10 000 digits",
             with("429 No", &format!("retry-after: {never}")),
             Whole(429),
-            "failure",
+            "ignored",
         ),
         (
             "retry-after that is no text",

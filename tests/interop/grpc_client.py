@@ -198,24 +198,24 @@ def _():
         same(f"calls of {timeout!r}", len(journal(call.key)), 1)
 
 
-@case("a full bulkhead answers RESOURCE_EXHAUSTED at once, and is free again")
+@case("a full bulkhead answers UNAVAILABLE at once, and is free again")
 def _():
     with Held(ONE, "one"):
         call = plan()
         begun = time.monotonic()
         error = error_of(ONE.Unary, call)
-        same("code", error.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        same("code", error.code(), grpc.StatusCode.UNAVAILABLE)
         between("seconds", time.monotonic() - begun, 0, 0.3)
         same("calls begun", len(journal(call.key)), 0)
         same("pushback", trailing(error).get("grpc-retry-pushback-ms"), None)
     ONE.Unary(plan(), timeout=5)
 
 
-@case("shed load answers RESOURCE_EXHAUSTED")
+@case("shed load answers UNAVAILABLE")
 def _():
     with Held(SHED, "shed"):
         call = plan()
-        same("code", error_of(SHED.Unary, call).code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        same("code", error_of(SHED.Unary, call).code(), grpc.StatusCode.UNAVAILABLE)
         same("calls begun", len(journal(call.key)), 0)
     SHED.Unary(plan(), timeout=5)
 
@@ -229,7 +229,7 @@ def _():
             (ONE.ClientStream, iter([plan()])),
             (ONE.Bidi, iter([plan()])),
         ):
-            same("code", error_of(method, argument).code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+            same("code", error_of(method, argument).code(), grpc.StatusCode.UNAVAILABLE)
 
 
 @case("an open circuit answers UNAVAILABLE and says in grpc-retry-pushback-ms when to come back")
@@ -273,7 +273,7 @@ def _():
     stream = ONE.ServerStream(plan(messages=4, size=10, pause_ms=100), timeout=10)
     next(stream)
     same("in flight after the first message", in_flight("one"), 1)
-    same("code", error_of(ONE.Unary, plan()).code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    same("code", error_of(ONE.Unary, plan()).code(), grpc.StatusCode.UNAVAILABLE)
     same("further messages", len(list(stream)), 3)
     until("the permit is free", lambda: in_flight("one") == 0, 1)
 

@@ -265,7 +265,7 @@ async fn on_one_port_each_caller_is_answered_in_its_own_protocol() {
         let status = within("a status", users.get(named("ann")))
             .await
             .unwrap_err();
-        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.code(), Code::Unavailable);
         assert!(status.metadata().contains_key("x-correlation-id"));
         directory.door.open();
         assert_eq!(held.await.unwrap().unwrap().status(), 200);

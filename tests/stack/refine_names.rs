@@ -75,15 +75,16 @@ async fn a_circuit_breaker() {
         opens_after!(grpc().circuit_breaker(four()), rpc, Act::Grpc("14")),
         4
     );
-    // What a proxy says that knows nothing of gRPC, where a 400 stands for INTERNAL.
-    let proxy = || Act::Status(400);
+    // A proxy that knows nothing of gRPC: it refuses one request, or is broken.
+    assert_eq!(opens_after!(grpc(), rpc, Act::Status(400)), 50);
+    let proxy = || Act::Status(500);
     assert_eq!(opens_after!(grpc(), rpc, proxy()), 20);
     assert_eq!(
         opens_after!(grpc().circuit_breaker(four()), rpc, proxy()),
         4
     );
     assert_eq!(
-        opens_after!(http().circuit_breaker(four()), get, proxy()),
+        opens_after!(http().circuit_breaker(four()), get, Act::Status(400)),
         50
     );
     let missing = grpc::circuit_breaker()

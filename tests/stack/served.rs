@@ -64,9 +64,9 @@ async fn every_rejection_is_an_answer_with_the_id() {
     // Whether all places are taken before, how long it takes, and as what it is answered.
     type Case = (Step, bool, u64, u16, &'static str);
     let cases: [Case; 4] = [
-        (shed, true, 0, 503, "8"),
-        (full, true, 0, 503, "8"),
-        (queue, true, 400, 503, "8"),
+        (shed, true, 0, 503, "14"),
+        (full, true, 0, 503, "14"),
+        (queue, true, 400, 503, "14"),
         (late, false, 300, 504, "4"),
     ];
     for (n, (set, taken, took, status, code)) in cases.into_iter().enumerate() {

@@ -1,0 +1,14 @@
+//! What counts as evidence against an upstream, and what one caller can do to the calls of others.
+#![cfg(feature = "full")]
+
+mod refusals;
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../support/mod.rs"]
+mod support;
+
+#[allow(unreachable_pub, reason = "generated")]
+mod users {
+    include!("../../examples/proto/users.rs");
+}
