@@ -33,6 +33,8 @@ LOAD = 60
 FOREIGN_LABELS = {"job", "instance", "le"}
 VARIABLES = {"$__rate_interval": "10s", "$job": ".*", "$layer": ".+", "$name": ".+"}
 UPSTREAMS = ("catalog", "pricing")
+# What stays 0 in the gateway example, where no circuit is in shadow mode.
+QUIET = {"mainstay_would_reject_total"}
 
 # Nothing here goes through anybody's proxy.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -300,7 +302,7 @@ def check_data(prometheus: Prometheus, gateway: str, schema: dict, queries: list
             query = query.replace(variable, value)
         values = prometheus.values(query)
         # A line that never left the zero may as well ask for the wrong thing.
-        if not any(values):
+        if not any(values) and not (values and any(name in query for name in QUIET)):
             wrong.append(f"{'nothing but 0' if values else 'no data'}: {where}: {query}")
     wrong += [f"no data: {name}: {query}" for name, query in rules if not prometheus.values(query)]
     wrong += [f"not recorded: {name}" for name, _ in rules if ":" in name and not prometheus.values(name)]

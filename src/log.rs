@@ -9,6 +9,8 @@ pub(crate) struct Sums {
     #[cfg(feature = "tracing")]
     rejections: on::Untold,
     #[cfg(feature = "tracing")]
+    would_reject: on::Untold,
+    #[cfg(feature = "tracing")]
     retries: on::Untold,
 }
 
@@ -32,6 +34,7 @@ mod on {
         pub(crate) const fn new() -> Self {
             Self {
                 rejections: Untold::new(),
+                would_reject: Untold::new(),
                 retries: Untold::new(),
             }
         }
@@ -98,6 +101,22 @@ mod on {
         }
     }
 
+    #[cold]
+    pub(crate) fn would_reject(origin: &'static Origin, rejection: &Rejection) {
+        if level_enabled!(Level::INFO)
+            && let Some(would_reject) = origin.sums().would_reject.take()
+        {
+            info!(
+                layer = origin.layer(),
+                name = origin.name(),
+                reason = rejection.reason().as_str(),
+                retry_after_ms = rejection.retry_after().map(millis),
+                would_reject,
+                "call would be rejected"
+            );
+        }
+    }
+
     /// Whether anybody listens.
     pub(crate) fn is_on() -> bool {
         level_enabled!(Level::INFO)
@@ -151,7 +170,7 @@ mod on {
                 debug!(layer, name, from, to, "limit changed");
             }
             // What a call came to is for metrics; rejections are summed up.
-            EventKind::Settled { .. } | EventKind::Rejected(_) => {}
+            EventKind::Settled { .. } | EventKind::Rejected(_) | EventKind::WouldReject(_) => {}
         }
     }
 
@@ -161,7 +180,7 @@ mod on {
 }
 
 #[cfg(feature = "tracing")]
-pub(crate) use on::{event, is_on, rejected};
+pub(crate) use on::{event, is_on, rejected, would_reject};
 
 #[cfg(not(feature = "tracing"))]
 impl Sums {
@@ -173,6 +192,10 @@ impl Sums {
 #[cfg(not(feature = "tracing"))]
 #[inline]
 pub(crate) fn rejected(_: &'static Origin, _: &Rejection) {}
+
+#[cfg(not(feature = "tracing"))]
+#[inline]
+pub(crate) fn would_reject(_: &'static Origin, _: &Rejection) {}
 
 #[cfg(not(feature = "tracing"))]
 #[inline]

@@ -33,6 +33,7 @@
 //! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | up to the head of the response, or until the call was given up; of calls that had to wait |
 //! | `mainstay_slow_calls_total` | counter | circuit breaker | | those of them that were slow, failed or not; 0 for ever where the circuit has no threshold for slow calls |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
+//! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that a circuit in [shadow mode](crate::circuit_breaker::Mode::Shadow) would have rejected; 0 in every other mode |
 //! | `mainstay_limit` | gauge | bulkhead, load shed with a limit | | calls that may be in flight |
 //! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
 //! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
@@ -59,7 +60,8 @@
 //! - A call is counted by each layer that it goes through: a sum over `layer` counts it several times. What became of a caller's call as a whole is what its
 //!   outermost layer says; a circuit breaker inside of a retry counts attempts.
 //! - What a bulkhead inside of a circuit breaker rejects is `ignored` there: it says nothing about what is called.
-//! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the state of a circuit is what it would do; nothing is rejected.
+//! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the state of a circuit is what it would be; nothing is rejected. A call that would have been rejected is in
+//!   `mainstay_would_reject_total` and, as every call that was admitted, in `mainstay_calls_total` with its outcome.
 //! - A gauge changes when a call does something. Where no call comes, it stays as it was: an open circuit stays `open` when its time is over.
 //! - A call that its own deadline cuts off is slow to a circuit breaker that has a threshold for slow calls, however short the deadline was.
 //! - A layer that lets everything through has no series: a circuit breaker that is off, a limit of 16 777 215 or more.
@@ -92,6 +94,8 @@ pub const CALL_DURATION: &str = "mainstay_call_duration_seconds";
 pub const SLOW_CALLS: &str = "mainstay_slow_calls_total";
 /// Calls that were not let through, or ended by the layer.
 pub const REJECTIONS: &str = "mainstay_rejections_total";
+/// Calls that a circuit in shadow mode would have rejected.
+pub const WOULD_REJECT: &str = "mainstay_would_reject_total";
 /// Calls that may be in flight.
 pub const LIMIT: &str = "mainstay_limit";
 /// Calls that wait for a place.
@@ -148,6 +152,12 @@ pub(crate) const ALL: &[(&str, Kind, Unit, &str)] = &[
         Kind::Counter,
         Unit::Count,
         "Calls that were not let through, or ended by the layer, by reason.",
+    ),
+    (
+        WOULD_REJECT,
+        Kind::Counter,
+        Unit::Count,
+        "Calls that a circuit in shadow mode would have rejected, by reason.",
     ),
     (
         LIMIT,

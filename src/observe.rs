@@ -24,6 +24,9 @@ pub struct Event {
 pub enum EventKind {
     /// A call was rejected.
     Rejected(Rejection),
+    /// A circuit breaker in [shadow mode](crate::Mode::Shadow) admitted a call that it would have rejected; the rejection
+    /// is the one that the caller would have got. The call's own outcome follows in [`Settled`](Self::Settled).
+    WouldReject(Rejection),
     /// A call ended. `latency` is there where the layer takes the time of its calls, and the call had to wait.
     Settled {
         /// How it went.
@@ -167,12 +170,9 @@ impl fmt::Display for Event {
                     Reason::TimedOut => "ended",
                     _ => "rejected",
                 };
-                write!(f, "{what} ({}", rejection.reason())?;
-                if let Some(after) = rejection.retry_after() {
-                    write!(f, ", retry after {after:?}")?;
-                }
-                f.write_str(")")
+                write!(f, "{what} {}", Why(rejection))
             }
+            EventKind::WouldReject(rejection) => write!(f, "would reject {}", Why(rejection)),
             EventKind::Settled {
                 outcome,
                 latency,
@@ -204,6 +204,19 @@ impl fmt::Display for Event {
             EventKind::RetryRefused(why) => write!(f, "not retried ({})", why.as_str()),
             EventKind::LimitChanged { from, to } => write!(f, "limit {from} -> {to}"),
         }
+    }
+}
+
+/// `(circuit_open, retry after 4.7s)`
+struct Why<'a>(&'a Rejection);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({}", self.0.reason())?;
+        if let Some(after) = self.0.retry_after() {
+            write!(f, ", retry after {after:?}")?;
+        }
+        f.write_str(")")
     }
 }
 

@@ -391,6 +391,7 @@ async fn it_can_be_serialized() {
             "consecutive_failures": 0, "retry_after_seconds": null, "failed_recoveries": 0, "opened": 0, "probes_in_flight": 0,
             "outcomes": {"success": 0, "failure": 0, "ignored": 0, "cancelled": 0},
             "rejections": {"circuit_open": 1},
+            "would_reject": {},
             "latency": null,
             "changes": [{
                 "ago_seconds": 1.5, "from": "closed", "to": "forced_open", "cause": "forced",

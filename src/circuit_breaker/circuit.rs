@@ -20,7 +20,7 @@ use crate::policy::breaker::{
 };
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos, random};
-use crate::snapshot::{Latencies, Outcomes, Tally};
+use crate::snapshot::{Latencies, Outcomes, Rejected, Tally};
 use crate::striped::Striped;
 use crate::tells::Tells;
 use crate::time::Time;
@@ -55,6 +55,7 @@ pub struct Circuit {
     /// Plain successes, of all epochs.
     successes: Striped,
     tally: Tally,
+    pub(super) would_reject: Rejected,
     pub(super) latencies: Latencies,
     machine: Mutex<Machine>,
 }
@@ -96,6 +97,7 @@ impl Resident for Circuit {
             listeners: Listeners::vacant(),
             successes: Striped::new(),
             tally: Tally::new(),
+            would_reject: Rejected::new(),
             latencies: Latencies::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
@@ -133,6 +135,7 @@ impl Resident for Circuit {
             .move_in(front.epoch, settings.origin, settings.observer, is_on);
         // Last: what a call of the last tenant still told has been told, and from now on none is asked.
         self.tally.reset();
+        self.would_reject.reset();
         self.latencies.reset();
         self.publish(&front);
     }
@@ -195,6 +198,11 @@ impl Circuit {
         if self.gate.load(Ordering::Acquire) & REJECTS == 0 {
             return None;
         }
+        self.open_time_left()
+    }
+
+    /// The rest of the open time, if there is one that ends by itself.
+    pub(super) fn open_time_left(&self) -> Option<Duration> {
         self.time_left().filter(|left| !left.is_zero())
     }
 

@@ -38,6 +38,10 @@
 //! [`Reason::CircuitOpen`](crate::Reason::CircuitOpen), at once, from the call's future, with the time that is left until it lets a probe
 //! through. `poll_ready` is ready while the circuit is open, so the rejection is not delayed by what is behind it.
 //!
+//! In [shadow mode](Mode::Shadow) it rejects nothing and reports what it would have rejected, by the name `would_reject`: as an
+//! [event](crate::EventKind::WouldReject), in the metric `mainstay_would_reject_total`, in the log and in the [snapshot](Snapshot). `state()` says
+//! what the state would be.
+//!
 //! # When it opens
 //!
 //! When any of its rules says so: the failure rate over a window (50 % of at least 20 calls within 10 seconds by default), the
@@ -70,6 +74,7 @@ mod handle;
 mod history;
 mod layer;
 mod service;
+mod shadow;
 mod snapshot;
 
 pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, State, Transition};

@@ -71,7 +71,12 @@ where
                 let ticket = match circuit.admit() {
                     Some(ticket) => Ok(ticket),
                     None => match circuit.ask() {
-                        Decision::Admit(ticket) => Ok(ticket),
+                        Decision::Admit(ticket) => {
+                            if ticket.would_reject() {
+                                circuit.would_reject(self.origin);
+                            }
+                            Ok(ticket)
+                        }
                         Decision::Reject { retry_after } => Err(retry_after),
                     },
                 };

@@ -62,6 +62,9 @@ pub struct Snapshot {
     pub outcomes: Outcomes,
     /// What was not let through.
     pub rejections: Rejections,
+    /// What would not have been let through, had the breaker not been in [shadow mode](Mode::Shadow). These calls were
+    /// admitted, and are in `outcomes`.
+    pub would_reject: Rejections,
     /// How long calls took in the last minute, if any had to wait.
     pub latency: Option<Latency>,
     /// The newest eight changes of state, the newest first.
@@ -89,6 +92,7 @@ impl Snapshot {
             probes_in_flight: view.probes_in_flight,
             outcomes: circuit.outcomes(),
             rejections: circuit.listeners.rejected.counts(),
+            would_reject: circuit.would_reject.counts(),
             latency: circuit.latencies.last_minute(Moment::now()),
             changes,
         }
@@ -114,6 +118,10 @@ impl fmt::Display for Snapshot {
             ", {} of {} calls failed, {} slow; {}; {}",
             self.failures, self.calls, self.slow_calls, self.outcomes, self.rejections
         )?;
+        let would_reject = self.would_reject.total();
+        if would_reject > 0 {
+            write!(f, "; {would_reject} would be rejected")?;
+        }
         if let Some(latency) = &self.latency {
             write!(f, "; {latency}")?;
         }

@@ -45,6 +45,7 @@ pub(crate) struct Handles {
     duration: Histogram,
     slow: Counter,
     rejections: [Counter; Reason::ALL.len()],
+    would_reject: Counter,
     limit: OnceLock<Gauge>,
     states: [Gauge; STATES.len()],
     transitions: [Counter; TRANSITIONS.len()],
@@ -145,6 +146,11 @@ impl Handles {
                 let wanted = gives(reason);
                 make.counter(wanted, names::REJECTIONS, Some(("reason", reason.as_str())))
             }),
+            would_reject: make.counter(
+                breaks,
+                names::WOULD_REJECT,
+                Some(("reason", Reason::CircuitOpen.as_str())),
+            ),
             limit: OnceLock::new(),
             states: STATES.map(|state| {
                 make.gauge(
@@ -196,6 +202,7 @@ impl Handles {
                 return;
             }
             EventKind::Rejected(rejection) => return self.rejected(rejection.reason()),
+            EventKind::WouldReject(_) => return self.would_reject.increment(1),
             EventKind::Transition(transition) => self.transition(transition),
             EventKind::Retrying { cause, .. } => count(&RetryCause::ALL, *cause, &self.retries),
             EventKind::RetryRefused(why) => count(&RetryRefused::ALL, *why, &self.refused),

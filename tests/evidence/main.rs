@@ -2,6 +2,7 @@
 #![cfg(feature = "full")]
 
 mod refusals;
+mod shadow;
 
 #[path = "../common/mod.rs"]
 mod common;

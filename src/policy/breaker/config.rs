@@ -21,7 +21,8 @@ pub enum Mode {
     Enforce,
     /// It goes through its states as if it did, and rejects nothing: to try out settings on real traffic.
     ///
-    /// A call that would have been rejected is let through, and its outcome is not counted.
+    /// A call that would have been rejected is admitted and reported as `would_reject`: in events, metrics, the log and the
+    /// snapshot. Its outcome has no influence on the state.
     Shadow,
     /// It lets every call through and counts nothing.
     Off,

@@ -1,0 +1,24 @@
+//! Shadow mode: what a circuit would have rejected.
+
+use super::circuit::Circuit;
+use crate::log;
+use crate::name::Origin;
+use crate::observe::EventKind;
+use crate::tells::{NOW, Tells};
+use crate::{Reason, Rejection};
+
+impl Circuit {
+    /// Counts, logs and emits that a call was admitted only because of the mode.
+    #[cold]
+    pub(super) fn would_reject(&self, origin: &'static Origin) {
+        let reason = Reason::CircuitOpen;
+        let mut rejection = Rejection::by(origin, reason);
+        if let Some(left) = self.open_time_left() {
+            rejection = rejection.with_retry_after(left);
+        }
+        self.would_reject.add(reason);
+        log::would_reject(origin, &rejection);
+        self.listeners().look_again();
+        self.tell(NOW, || EventKind::WouldReject(rejection.clone()));
+    }
+}
