@@ -131,6 +131,8 @@ mod hyper;
 pub mod load_shed;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(all(any(doc, doctest), feature = "full"))]
+pub mod recipes;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 #[cfg(feature = "http")]

@@ -1,0 +1,225 @@
+//! Recipes: standard stacks in whole programs.
+//!
+//! Each recipe is compiled. The behaviour that a recipe promises has a test in `tests/recipes`.
+//!
+//! - [Different limits for each route, and one bulkhead for all](#different-limits-for-each-route-and-one-bulkhead-for-all)
+//! - [Uploads, event streams, WebSockets](#uploads-event-streams-websockets)
+//! - [Tracing and CORS](#tracing-and-cors)
+//! - [gRPC health checks](#grpc-health-checks)
+//! - [A readiness route](#a-readiness-route)
+//! - [Graceful shutdown with open event streams](#graceful-shutdown-with-open-event-streams)
+//! - [A fallback](#a-fallback)
+//! - [Calls that take longer than the default](#calls-that-take-longer-than-the-default)
+//!
+//! # Different limits for each route, and one bulkhead for all
+//!
+//! One stack around the router has what all routes share: the correlation ID, the load shedder and
+//! the bulkhead. A route that needs limits of its own gets a second, smaller stack. The smaller
+//! stack is inside, so a call to `/report` holds a permit of both bulkheads. A call that a route
+//! rejects is answered by that route's stack, and gives its permit of the shared bulkhead back.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use mainstay::{ConfigError, http, http::ServerStack};
+//! use std::time::Duration;
+//!
+//! fn limits(name: &str, timeout: Duration, calls: u32) -> Result<ServerStack, ConfigError> {
+//!     http::server(name)
+//!         .timeout(timeout)
+//!         .bulkhead(calls)
+//!         .without_correlation() // the outer stack has both
+//!         .without_load_shed()
+//!         .build()
+//! }
+//!
+//! # fn app() -> Result<Router, ConfigError> {
+//! let shop = http::server("shop").without_timeout().bulkhead(256).build()?;
+//! let app: Router = Router::new()
+//!     .route(
+//!         "/search",
+//!         get(async || "found").layer(limits("search", Duration::from_secs(1), 200)?),
+//!     )
+//!     .route(
+//!         "/report",
+//!         get(async || "a report").layer(limits("report", Duration::from_secs(60), 8)?),
+//!     )
+//!     .layer(shop);
+//! # Ok(app)
+//! # }
+//! ```
+//!
+//! Several routes can share a small stack: build it once, and give each of them a clone. The outer
+//! stack has no time limit here, because the shorter of two limits holds.
+//!
+//! # Tracing and CORS
+//!
+//! Both go outside of the stack, which in axum means after it. A browser hides a response that has
+//! no `access-control-allow-origin`, and inside of the stack [`CorsLayer`] would not see the
+//! rejections: a script would get a network error instead of a 503. Outside, it also answers the
+//! preflight by itself. A preflight then takes no permit, and is answered while the server is full.
+//! A script reads only those headers that are exposed, so expose `retry-after`.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use tower_http::cors::{Any, CorsLayer};
+//! use tower_http::trace::TraceLayer;
+//!
+//! # fn app() -> Result<Router, Box<dyn std::error::Error>> {
+//! let cors = CorsLayer::new()
+//!     .allow_origin(["https://shop.example".parse()?])
+//!     .allow_headers(Any)
+//!     .expose_headers(["retry-after".parse()?, "x-correlation-id".parse()?]);
+//! let app: Router = Router::new()
+//!     .route("/orders", get(async || "none"))
+//!     .layer(mainstay::http::server("orders").build()?)
+//!     .layer(cors)
+//!     .layer(TraceLayer::new_for_http());
+//! # Ok(app)
+//! # }
+//! ```
+//!
+//! The outermost [`TraceLayer`] sees every request and every answer, rejections included. Its span
+//! is made before there is a correlation ID. For spans that lie within the span of the correlation
+//! ID (feature `tracing`), put it inside of the stack: it then sees admitted calls only.
+//!
+//! [`CorsLayer`]: https://docs.rs/tower-http/latest/tower_http/cors/struct.CorsLayer.html
+//! [`TraceLayer`]: https://docs.rs/tower-http/latest/tower_http/trace/struct.TraceLayer.html
+//!
+//! # gRPC health checks
+//!
+//! A health check must be answered while the server is full, or a load balancer takes a busy server
+//! for a dead one. So wrap the services that do the work, and leave the health service (and
+//! reflection) as it is. A clone of the stack around each service shares its limits.
+//!
+//! ```
+//! use mainstay::grpc;
+//! use tonic::transport::Server;
+//! # mod pb {
+//! #     use std::{convert::Infallible, future::Ready, task::{Context, Poll}};
+//! #     use tonic::{body::Body, server::NamedService};
+//! #     #[derive(Clone)]
+//! #     pub struct UsersServer<T>(T);
+//! #     impl<T> UsersServer<T> { pub fn new(inner: T) -> Self { Self(inner) } }
+//! #     impl<T> NamedService for UsersServer<T> { const NAME: &'static str = "users.Users"; }
+//! #     impl<T> tower::Service<http::Request<Body>> for UsersServer<T> {
+//! #         type Response = http::Response<Body>;
+//! #         type Error = Infallible;
+//! #         type Future = Ready<Result<Self::Response, Infallible>>;
+//! #         fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> { Poll::Ready(Ok(())) }
+//! #         fn call(&mut self, _: http::Request<Body>) -> Self::Future { std::future::ready(Ok(Default::default())) }
+//! #     }
+//! # }
+//! # use pb::UsersServer;
+//! # #[derive(Clone)]
+//! # struct Directory;
+//!
+//! # async fn server() -> Result<(), mainstay::BoxError> {
+//! let stack = grpc::server("users").bulkhead(256).build()?;
+//! let (reporter, health) = tonic_health::server::health_reporter();
+//! reporter.set_serving::<UsersServer<Directory>>().await;
+//! let server = Server::builder()
+//!     .add_service(health)
+//!     .add_service(stack.wrap(UsersServer::new(Directory)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A readiness route
+//!
+//! A layer wraps the routes that were added before it. A route that is added afterwards is outside:
+//! it takes no permit, is never shed, and has no time limit.
+//!
+//! ```
+//! use axum::extract::State;
+//! use axum::{Router, http::StatusCode, routing::get};
+//! use tokio::sync::watch;
+//!
+//! async fn ready(State(stopping): State<watch::Receiver<bool>>) -> StatusCode {
+//!     match *stopping.borrow() {
+//!         true => StatusCode::SERVICE_UNAVAILABLE,
+//!         false => StatusCode::OK,
+//!     }
+//! }
+//!
+//! # fn app(stopping: watch::Receiver<bool>) -> Result<Router, mainstay::ConfigError> {
+//! let app: Router = Router::new()
+//!     .route("/orders", get(async || "none"))
+//!     .layer(mainstay::http::server("orders").build()?)
+//!     .route("/ready", get(ready))
+//!     .with_state(stopping);
+//! # Ok(app)
+//! # }
+//! ```
+//!
+//! Do not answer 503 there because a circuit is open: all instances of a service see the same
+//! broken upstream, and the load balancer would take all of them away, with every route that does
+//! not need that upstream. Nor because the server is full: it is about to be less so. Show such
+//! things on a route for people, by [`ServerStack::snapshot`](crate::http::ServerStack::snapshot)
+//! and [`CircuitBreakerHandle::state`](crate::CircuitBreakerHandle::state).
+//!
+//! # Graceful shutdown with open event streams
+//!
+//! axum's graceful shutdown waits for every response to end, and an event stream does not end by
+//! itself. The stack does not end it either: an event stream has no time limit. So end the streams
+//! by the signal that stops the server.
+//!
+//! ```
+//! use axum::response::sse::{Event, Sse};
+//! use axum::{Router, routing::get};
+//! use futures::{Stream, StreamExt};
+//! use std::{convert::Infallible, time::Duration};
+//! use tokio::{net::TcpListener, sync::watch};
+//! use tokio_stream::wrappers::IntervalStream;
+//!
+//! type Stopping = watch::Receiver<bool>;
+//!
+//! fn events(mut stopping: Stopping) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+//!     let ticks = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)));
+//!     let events = ticks.map(|_| Ok(Event::default().data("tick")));
+//!     Sse::new(events.take_until(async move { stopping.wait_for(|stop| *stop).await.is_ok() }))
+//! }
+//!
+//! async fn serve(listener: TcpListener, mut stopping: Stopping) -> Result<(), mainstay::BoxError> {
+//!     let streams = stopping.clone();
+//!     let app = Router::new()
+//!         .route("/events", get(async move || events(streams)))
+//!         .layer(mainstay::http::server("ticker").build()?);
+//!     axum::serve(listener, app)
+//!         .with_graceful_shutdown(async move {
+//!             let _ = stopping.wait_for(|stop| *stop).await;
+//!         })
+//!         .await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Send `true` through the [`watch`](tokio::sync::watch) channel when SIGTERM comes. Calls in flight
+//! are answered, event streams end, and `serve` returns.
+//!
+//! # A fallback
+//!
+//! A rejection is a value, so a fallback is a `match`. [`Error::Rejected`](crate::Error) means that
+//! the stack did not call the upstream, or ended the call because it took too long.
+//! [`Error::Inner`](crate::Error) is the client's own error. An open circuit rejects at once, and
+//! so the fallback comes at once, too.
+//!
+//! ```
+//! use mainstay::Error;
+//! use mainstay::reqwest::{Client, SendThrough};
+//!
+//! struct Quotes {
+//!     http: reqwest::Client,
+//!     client: Client,
+//! }
+//!
+//! impl Quotes {
+//!     async fn today(&self, url: &str, yesterday: &str) -> Result<String, reqwest::Error> {
+//!         match self.http.get(url).send_through(&self.client).await {
+//!             Ok(response) if response.status().is_success() => response.text().await,
+//!             Ok(_) | Err(Error::Rejected(_)) => Ok(yesterday.to_owned()),
+//!             Err(Error::Inner(error)) if error.is_connect() => Ok(yesterday.to_owned()),
+//!             Err(Error::Inner(error)) => Err(error),
+//!         }
+//!     }
+//! }
+//! ```
