@@ -56,15 +56,21 @@
 //! # What it tells
 //!
 //! Each layer tells observers and subscribers what it decides (see [`Observer`] and [`Events`]). With the feature `metrics` it counts, through the facade of that
-//! name, and with `tracing` it logs, at the level `INFO`:
+//! name, and with `tracing` it logs:
 //!
-//! | message | fields besides `layer` and `name` |
-//! |---|---|
-//! | `circuit changed` | `from`, `to`, `cause`, `calls`, `failures`, `slow_calls`, `open_for_ms` |
-//! | `call is retried` | `attempt`, `delay_ms`, `cause`, `retries`: how many there were since the last such line of the instance, which is at least a second ago |
-//! | `call rejected`, or `call ended` by a time limit | `reason`, `retry_after_ms`, `rejections`: how many of both there were, as for retries |
+//! | message | level | fields besides `layer` and `name` |
+//! |---|---|---|
+//! | `circuit changed` | WARN when the circuit opens, DEBUG when it becomes half-open, otherwise INFO | `from`, `to`, `cause`, `calls`, `failures`, `slow_calls`, `open_for_ms` |
+//! | `call rejected`, or `call ended` by a time limit | INFO | `reason`, `retry_after_ms`, `limit`, `limit_ms`, `rejections`: the number of both since the last such line of the instance, at least a second ago |
+//! | `call would be rejected`, by a circuit in shadow mode | INFO | `reason`, `retry_after_ms`, `would_reject`: their number, as for rejections |
+//! | `call is retried` | INFO | `attempt`, `delay_ms`, `cause`, `retries`: their number, as for rejections |
+//! | `call is not retried` | DEBUG | `reason` |
+//! | `limit changed` | DEBUG | `from`, `to` |
+//! | a [warning](stack::Warning) of a standard stack | WARN, when the stack is built | `stack`, `kind` |
 //!
-//! and at the level `DEBUG` `call is not retried` (`reason`) and `limit changed` (`from`, `to`).
+//! The target of a line is the crate and the layer: `mainstay::circuit_breaker`, `mainstay::bulkhead` and so on, and `mainstay::stack` for the warnings. The spans
+//! `server`, `consumer` and `client` have the target `mainstay::correlation`, the span `attempt` has `mainstay::retry`. So `RUST_LOG=mainstay=info` shows all of them, and
+//! `mainstay::retry=off` hides retries.
 //!
 //! What an instance has seen and holds at the moment, its handle's [`snapshot`] tells, without any feature.
 //!

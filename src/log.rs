@@ -1,4 +1,6 @@
-//! What the layers say to `tracing` (feature of that name). Without the feature, and where nobody listens at the level, nothing is formatted or counted.
+//! What the layers log (feature `tracing`). Without the feature, and where no subscriber wants the level, nothing is formatted or counted.
+//!
+//! The target of a line is the crate and the layer (`mainstay::circuit_breaker`), so that a filter is written by the names that users see.
 
 use crate::name::Origin;
 use crate::{EventKind, Rejection};
@@ -19,11 +21,11 @@ mod on {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    use tracing::{Level, debug, info, level_enabled};
+    use tracing::{Level, debug, info, level_enabled, warn};
 
     use super::{EventKind, Origin, Rejection, Sums};
     use crate::runtime::Moment;
-    use crate::{Reason, TimeLimit, Transition};
+    use crate::{Reason, State, TimeLimit, Transition};
 
     /// An outage is no reason for a storm of log lines: one a second is enough to see it.
     const PAUSE: Duration = Duration::from_secs(1);
@@ -72,6 +74,22 @@ mod on {
         }
     }
 
+    /// A line whose target is that of the layer. `tracing` asks for a literal, so there is one event for each layer.
+    macro_rules! of_layer {
+        ($event:ident, $layer:expr, $($line:tt)*) => {
+            match $layer {
+                "attempt_timeout" => $event!(target: "mainstay::attempt_timeout", $($line)*),
+                "bulkhead" => $event!(target: "mainstay::bulkhead", $($line)*),
+                "circuit_breaker" => $event!(target: "mainstay::circuit_breaker", $($line)*),
+                "deadline" => $event!(target: "mainstay::deadline", $($line)*),
+                "load_shed" => $event!(target: "mainstay::load_shed", $($line)*),
+                "retry" => $event!(target: "mainstay::retry", $($line)*),
+                "timeout" => $event!(target: "mainstay::timeout", $($line)*),
+                _ => $event!(target: "mainstay", $($line)*),
+            }
+        };
+    }
+
     #[inline]
     pub(crate) fn rejected(origin: &'static Origin, rejection: &Rejection) {
         if level_enabled!(Level::INFO) {
@@ -88,7 +106,9 @@ mod on {
                 Reason::TimedOut => "call ended",
                 _ => "call rejected",
             };
-            info!(
+            of_layer!(
+                info,
+                origin.layer(),
                 layer = origin.layer(),
                 name = origin.name(),
                 reason = reason.as_str(),
@@ -106,7 +126,9 @@ mod on {
         if level_enabled!(Level::INFO)
             && let Some(would_reject) = origin.sums().would_reject.take()
         {
-            info!(
+            of_layer!(
+                info,
+                origin.layer(),
                 layer = origin.layer(),
                 name = origin.name(),
                 reason = rejection.reason().as_str(),
@@ -117,42 +139,26 @@ mod on {
         }
     }
 
-    /// Whether anybody listens.
+    /// Whether any subscriber wants what is logged at the highest level.
     pub(crate) fn is_on() -> bool {
-        level_enabled!(Level::INFO)
+        level_enabled!(Level::WARN)
     }
 
     #[cold]
     pub(crate) fn event(origin: &'static Origin, kind: impl FnOnce() -> EventKind) {
         let (layer, name) = (origin.layer(), origin.name());
         match &kind() {
-            EventKind::Transition(Transition {
-                from,
-                to,
-                cause,
-                calls,
-                failures,
-                slow_calls,
-                open_for,
-            }) => info!(
-                layer,
-                name,
-                from = from.as_str(),
-                to = to.as_str(),
-                cause = cause.as_str(),
-                calls,
-                failures,
-                slow_calls,
-                open_for_ms = open_for.map(millis),
-                "circuit changed"
-            ),
+            EventKind::Transition(transition) => changed(name, transition),
             EventKind::Retrying {
                 attempt,
                 delay,
                 cause,
             } => {
-                if let Some(retries) = origin.sums().retries.take() {
+                if level_enabled!(Level::INFO)
+                    && let Some(retries) = origin.sums().retries.take()
+                {
                     info!(
+                        target: "mainstay::retry",
                         layer,
                         name,
                         attempt,
@@ -164,13 +170,48 @@ mod on {
                 }
             }
             EventKind::RetryRefused(why) => {
-                debug!(layer, name, reason = why.as_str(), "call is not retried");
+                debug!(target: "mainstay::retry", layer, name, reason = why.as_str(), "call is not retried");
             }
             EventKind::LimitChanged { from, to } => {
-                debug!(layer, name, from, to, "limit changed");
+                debug!(target: "mainstay::load_shed", layer, name, from, to, "limit changed");
             }
             // What a call came to is for metrics; rejections are summed up.
             EventKind::Settled { .. } | EventKind::Rejected(_) | EventKind::WouldReject(_) => {}
+        }
+    }
+
+    /// An open circuit is a reason to look. That probes are sent is a routine step, of which the next change says what came of it.
+    fn changed(name: &str, transition: &Transition) {
+        let Transition {
+            from,
+            to,
+            cause,
+            calls,
+            failures,
+            slow_calls,
+            open_for,
+        } = transition;
+        macro_rules! line {
+            ($event:ident) => {
+                $event!(
+                    target: "mainstay::circuit_breaker",
+                    layer = "circuit_breaker",
+                    name,
+                    from = from.as_str(),
+                    to = to.as_str(),
+                    cause = cause.as_str(),
+                    calls,
+                    failures,
+                    slow_calls,
+                    open_for_ms = open_for.map(millis),
+                    "circuit changed"
+                )
+            };
+        }
+        match to {
+            State::Open | State::ForcedOpen => line!(warn),
+            State::HalfOpen => line!(debug),
+            State::Closed | State::Recovering | State::ForcedClosed => line!(info),
         }
     }
 

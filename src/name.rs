@@ -160,15 +160,26 @@ fn clean(text: &str) -> String {
     }
 }
 
+/// The rule that a name breaks, if it does.
+fn broken_rule(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("must not be empty")
+    } else if name.len() > LONGEST {
+        Some("must be at most 64 bytes")
+    } else if !name.chars().all(allowed) {
+        Some("must be made of ASCII letters, digits and . _ : / -")
+    } else {
+        None
+    }
+}
+
+pub(crate) fn is_valid(name: &str) -> bool {
+    broken_rule(name).is_none()
+}
+
 /// Why a name is refused, if it is.
 pub(crate) fn check(component: &'static str, name: &str) -> Result<(), ConfigError> {
-    let rule = if name.is_empty() {
-        "must not be empty"
-    } else if name.len() > LONGEST {
-        "must be at most 64 bytes"
-    } else if !name.chars().all(allowed) {
-        "must be made of ASCII letters, digits and . _ : / -"
-    } else {
+    let Some(rule) = broken_rule(name) else {
         return Ok(());
     };
     // The value is shown shortened and escaped: it may be anything, and it may be long.

@@ -6,6 +6,15 @@ use crate::CorrelationId;
 use crate::name::Origin;
 use crate::scoped::Scope;
 
+/// On which side of a request a span is opened. The span has its name: those of OpenTelemetry's kinds, and not `request`, which is the name of the
+/// span of tower-http's `TraceLayer` around it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Side {
+    Server,
+    Consumer,
+    Client,
+}
+
 /// A span, unless nobody wants it: entering even a disabled one costs more than a whole layer.
 pub struct InSpan {
     #[cfg(feature = "tracing")]
@@ -29,12 +38,25 @@ pub(crate) fn are_wanted() -> bool {
 
 #[cfg(feature = "tracing")]
 impl InSpan {
-    /// A new one, for the request of this name; of this instance, if it is one of a standard stack. The name is a copy: were the place of the one in the
+    /// A new one, for the request with this ID; of this instance, if it is one of a standard stack. The ID is a copy: were the place of the one in the
     /// future known to somebody else, all calls would be slower, also those without a span.
     #[cold]
-    pub(crate) fn of_request(id: CorrelationId, origin: Option<&'static Origin>) -> Self {
+    pub(crate) fn of_request(
+        side: Side,
+        id: CorrelationId,
+        origin: Option<&'static Origin>,
+    ) -> Self {
         let name = origin.map(Origin::name);
-        Self::of(tracing::info_span!("request", correlation_id = %id, name))
+        macro_rules! named {
+            ($span:literal) => {
+                tracing::info_span!(target: "mainstay::correlation", $span, correlation_id = %id, name)
+            };
+        }
+        Self::of(match side {
+            Side::Server => named!("server"),
+            Side::Consumer => named!("consumer"),
+            Side::Client => named!("client"),
+        })
     }
 
     /// A new one, for one attempt of this instance; `None` where nobody wants it.
@@ -50,7 +72,9 @@ impl InSpan {
     #[cold]
     fn new_of_attempt(origin: &'static Origin, attempt: u32) -> Option<Self> {
         let (layer, name) = (origin.layer(), origin.name());
-        let span = Self::of(tracing::info_span!("attempt", layer, name, attempt));
+        let span = Self::of(
+            tracing::info_span!(target: "mainstay::retry", "attempt", layer, name, attempt),
+        );
         span.span.is_some().then_some(span)
     }
 
@@ -78,7 +102,7 @@ impl InSpan {
 
 #[cfg(not(feature = "tracing"))]
 impl InSpan {
-    pub(crate) fn of_request(_: CorrelationId, _: Option<&'static Origin>) -> Self {
+    pub(crate) fn of_request(_: Side, _: CorrelationId, _: Option<&'static Origin>) -> Self {
         Self {}
     }
 

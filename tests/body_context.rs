@@ -90,7 +90,7 @@ fn assert_logged(what: &[&str], ids: &[&str]) {
         let lines = LOG.saying(what);
         assert_eq!(lines.len(), ids.len(), "{what}: {lines:#?}");
         for id in ids {
-            let span = format!("request{{correlation_id={id}}}: ");
+            let span = format!("server{{correlation_id={id}}}: ");
             let lines: Vec<_> = lines.iter().filter(|line| line.contains(&span)).collect();
             assert_eq!(lines.len(), 1, "{what}, {id}: {lines:#?}");
         }

@@ -11,9 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use mainstay::{
-    BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, RetryBudget, RetryLayer, TimeoutLayer,
+    BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Limit, LoadShedLayer, RetryBudget,
+    RetryLayer, TimeoutLayer,
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_http::trace::{DefaultMakeSpan, TraceLayer};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
@@ -54,11 +56,16 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// What is logged in this thread from now on.
 fn logged(level: Level) -> (Lines, DefaultGuard) {
+    logged_by(level, false)
+}
+
+/// The same, and the target of each line if asked for.
+fn logged_by(level: Level, target: bool) -> (Lines, DefaultGuard) {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(false)
-        .with_target(false)
+        .with_target(target)
         .without_time()
         .with_writer(lines.clone())
         .finish();
@@ -76,23 +83,105 @@ fn fails(failures: u32) -> impl FnMut(u32) -> std::future::Ready<io::Result<u32>
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_says_what_has_changed_and_why() {
-    let (lines, _logged) = logged(Level::INFO);
-    let layer = CircuitBreakerLayer::builder()
-        .name("circuit-log")
-        .consecutive_failures(2)
-        .jitter(0.0);
-    let mut service = layer.build().unwrap().layer(service_fn(fails(9)));
-    for call in 0..2 {
-        let _ = service.ready().await.unwrap().call(call).await;
+async fn a_circuit_that_opens_is_a_warning() {
+    // Seen where only warnings are, too.
+    for level in [Level::WARN, Level::INFO, Level::DEBUG] {
+        let (lines, _logged) = logged(level);
+        let layer = CircuitBreakerLayer::builder()
+            .name("circuit-log")
+            .consecutive_failures(2)
+            .probes(1)
+            .jitter(0.0);
+        let layer = layer.build().unwrap();
+        let mut service = layer.layer(service_fn(fails(9)));
+        for call in 0..2 {
+            let _ = service.ready().await.unwrap().call(call).await;
+        }
+        let line = |level: &str, from: &str, to: &str, rest: &str| {
+            format!(
+                "{level} circuit changed layer=\"circuit_breaker\" name=\"circuit-log\" from=\"{from}\" to=\"{to}\" {rest}"
+            )
+        };
+        let counts =
+            |calls: u32, failures: u32| format!("calls={calls} failures={failures} slow_calls=0");
+        let opened = format!(
+            "cause=\"consecutive_failures\" {} open_for_ms=5000",
+            counts(2, 2)
+        );
+        assert_eq!(lines.take(), [line("WARN", "closed", "open", &opened)]);
+
+        tokio::time::advance(Duration::from_secs(5)).await;
+        service.ready().await.unwrap().call(9).await.unwrap();
+        let half_open = format!("cause=\"open_time_over\" {}", counts(0, 0));
+        let closed = format!("cause=\"probes_succeeded\" {}", counts(1, 0));
+        let mut expected = vec![
+            line("DEBUG", "open", "half_open", &half_open),
+            line("INFO", "half_open", "closed", &closed),
+        ];
+        expected.retain(|line| line.split(' ').next().unwrap().parse::<Level>().unwrap() <= level);
+        assert_eq!(lines.take(), expected);
+
+        layer.handle().force_open();
+        layer.handle().force_closed();
+        let levels: Vec<_> = lines
+            .take()
+            .iter()
+            .map(|line| line[..4].to_owned())
+            .collect();
+        let expected = if level == Level::WARN {
+            &["WARN"][..]
+        } else {
+            &["WARN", "INFO"]
+        };
+        assert_eq!(levels, expected);
     }
-    assert_eq!(
-        lines.take(),
-        [
-            "INFO circuit changed layer=\"circuit_breaker\" name=\"circuit-log\" from=\"closed\" to=\"open\" \
-             cause=\"consecutive_failures\" calls=2 failures=2 slow_calls=0 open_for_ms=5000"
-        ]
-    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_target_is_the_crate_and_the_layer() {
+    let (lines, _logged) = logged_by(Level::DEBUG, true);
+    let targets = || -> Vec<String> {
+        let target = |line: String| {
+            let words = line.split_whitespace();
+            let target = words.into_iter().find(|word| word.starts_with("mainstay"));
+            target.unwrap().trim_end_matches(':').to_owned()
+        };
+        lines.take().into_iter().map(target).collect()
+    };
+    let hangs = service_fn(|()| std::future::pending::<io::Result<()>>());
+    let breaker = CircuitBreakerLayer::builder()
+        .name("targets")
+        .build()
+        .unwrap();
+    breaker.handle().force_open();
+    let _ = breaker.layer(hangs).oneshot(()).await;
+    assert_eq!(targets(), ["mainstay::circuit_breaker"; 2]);
+
+    let _ = BulkheadLayer::new(0).layer(hangs).oneshot(()).await;
+    assert_eq!(targets(), ["mainstay::bulkhead"]);
+
+    let shed = LoadShedLayer::new(Limit::fixed(1));
+    let held = tokio::spawn(shed.layer(hangs).oneshot(()));
+    tokio::task::yield_now().await;
+    let _ = shed.layer(hangs).oneshot(()).await;
+    held.abort();
+    assert_eq!(targets(), ["mainstay::load_shed"]);
+
+    let limit = Duration::from_millis(5);
+    let _ = TimeoutLayer::new(limit).layer(hangs).oneshot(()).await;
+    assert_eq!(targets(), ["mainstay::timeout"]);
+
+    let retry = RetryLayer::builder().name("targets").attempts(2);
+    let mut service = retry.build().unwrap().layer(service_fn(fails(9)));
+    let _ = service.ready().await.unwrap().call(1).await;
+    assert_eq!(targets(), ["mainstay::retry"; 2]);
+
+    let retry = mainstay::http::retry().without_budget();
+    mainstay::http::client("targets")
+        .retry(retry)
+        .build()
+        .unwrap();
+    assert_eq!(targets(), ["mainstay::stack"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -379,8 +468,45 @@ async fn the_span_of_a_request_names_the_stack_that_it_came_to() {
     assert_eq!(
         lines.take(),
         [
-            "INFO request{correlation_id=order-4711 name=\"payments\"}:attempt{layer=\"retry\" name=\"payments\" attempt=1}: said",
-            "INFO request{correlation_id=order-4711}: said",
+            "INFO client{correlation_id=order-4711 name=\"payments\"}:attempt{layer=\"retry\" name=\"payments\" attempt=1}: said",
+            "INFO client{correlation_id=order-4711}: said",
         ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_two_spans_of_a_request_have_the_same_name() {
+    let (lines, _logged) = logged(Level::INFO);
+    let payments = mainstay::http::client("payments").build().unwrap();
+    let payments = payments.wrap(service_fn(async |_: http::Request<Empty<Bytes>>| {
+        info!("said");
+        Ok::<_, io::Error>(http::Response::new(Empty::<Bytes>::new()))
+    }));
+    let orders = mainstay::http::server("orders").build().unwrap();
+    let orders = orders.wrap(service_fn(move |request: http::Request<Empty<Bytes>>| {
+        let call = payments.clone().oneshot(request);
+        async { Ok::<_, std::convert::Infallible>(call.await.unwrap()) }
+    }));
+    let traced = TraceLayer::new_for_http()
+        .make_span_with(DefaultMakeSpan::new().level(Level::INFO))
+        .layer(orders);
+    let request = http::Request::get("/").header("x-correlation-id", "order-4711");
+    let _ = traced.oneshot(request.body(Empty::new()).unwrap()).await;
+    assert_eq!(
+        lines.take(),
+        [
+            "INFO request{method=GET uri=/ version=HTTP/1.1}:server{correlation_id=order-4711 name=\"orders\"}:\
+             attempt{layer=\"retry\" name=\"payments\" attempt=1}: said",
+        ]
+    );
+    let consumer = CorrelationLayer::consumer().layer(service_fn(async |_: http::Request<()>| {
+        info!("said");
+        Ok::<_, io::Error>(())
+    }));
+    let request = http::Request::get("/").header("x-correlation-id", "order-4711");
+    consumer.oneshot(request.body(()).unwrap()).await.unwrap();
+    assert_eq!(
+        lines.take(),
+        ["INFO consumer{correlation_id=order-4711}: said"]
     );
 }

@@ -7,6 +7,7 @@ use tower_layer::Layer;
 use super::places::{MOST_CALLS, MOST_WAITERS, Places};
 use super::service::Bulkhead;
 use super::snapshot::Snapshot;
+use crate::config::OfInstance as _;
 use crate::guarded::Inner;
 use crate::name::unnamed::BULKHEAD;
 use crate::name::{Origin, origin};
@@ -275,7 +276,8 @@ impl<T> BulkheadBuilder<Rejecting, T> {
     ///
     /// When a value is out of its range.
     pub fn build(self) -> Result<BulkheadLayer<Rejecting, T>, ConfigError> {
-        self.finish()
+        let name = self.name.clone();
+        self.finish().of_instance(name.as_deref())
     }
 }
 
@@ -287,6 +289,11 @@ impl<T> BulkheadBuilder<Queued, T> {
     /// When a value is out of its range: a queue must have room for at least one call and at most 1 048 575, and a wait must be
     /// longer than nothing and at most an hour.
     pub fn build(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(name.as_deref())
+    }
+
+    fn built(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
         const LONGEST_WAIT: Duration = Duration::from_secs(3600);
         let Some(wait) = self.mode.max_wait else {
             return self.finish();

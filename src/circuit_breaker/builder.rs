@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::circuit::Settings;
 use super::layer::{CircuitBreakerLayer, LAYER};
+use crate::config::OfInstance as _;
 use crate::name::origin;
 use crate::name::unnamed::CIRCUIT_BREAKER;
 use crate::observe::Observer;
@@ -209,6 +210,11 @@ impl<T> CircuitBreakerBuilder<T> {
     ///
     /// When a value is out of its range, or two contradict each other.
     pub fn build(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(name.as_deref())
+    }
+
+    fn built(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
         let origin = origin(
             LAYER,
             self.name.as_deref().unwrap_or(CIRCUIT_BREAKER.name()),

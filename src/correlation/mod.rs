@@ -50,8 +50,11 @@
 //! In the service, in its future, in tasks and closures that are started with [`mainstay::spawn`](crate::spawn) and
 //! [`spawn_blocking`](crate::spawn_blocking), and in a response body while it is streamed: log lines there carry it, and calls through
 //! [`CorrelationLayer::client()`] pass it on. The span is closed when the last of these is gone. A task that is started with
-//! `tokio::spawn` starts without both. The span is called `request` and has the field `correlation_id`; that of a [standard stack](crate::stack) also
-//! `name`, which is that of the stack.
+//! `tokio::spawn` starts without both.
+//!
+//! The span is called `server`, `consumer` or `client`, after the constructor of the layer. Its target is `mainstay::correlation`, its level INFO. It has the
+//! field `correlation_id`; that of a [standard stack](crate::stack) also `name`, the name of the stack. A client's layer opens a span only where there is no
+//! correlation ID yet: within a server's request that request's span is enough.
 //!
 //! The body learns it because the server's layer changes its type: `http::Response<B>` becomes
 //! `http::Response<`[`InContextBody`](crate::http::InContextBody)`<B, `[`InCorrelation`]`>>`. `Router::layer` of axum, `Server::layer` of

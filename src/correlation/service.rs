@@ -12,7 +12,7 @@ use super::{Carry, CorrelationId, Reply};
 use crate::context::{self, CorrelationScope};
 use crate::runtime::stamp;
 use crate::scoped::{Scope, Scoped};
-use crate::span::{self, InSpan, OwnedEntered};
+use crate::span::{self, InSpan, OwnedEntered, Side};
 
 /// A service behind a [`CorrelationLayer`](crate::CorrelationLayer).
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ where
         let mut scope = self.receive(&mut request);
         let fields = self.layer.fields.clone();
         // Not borrowed from the scope, so that the future can be made where it is to be.
-        let _entered = scope.begin(&self.layer);
+        let _entered = scope.begin(Side::Server, &self.layer);
         EchoFuture {
             inner: Scoped::new(self.inner.call(request), scope),
             fields,
@@ -98,7 +98,9 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut scope = Some(self.receive(&mut request));
-        let _entered = scope.as_mut().map(|scope| scope.begin(&self.layer));
+        let _entered = scope
+            .as_mut()
+            .map(|scope| scope.begin(Side::Consumer, &self.layer));
         Scoped::new(self.inner.call(request), scope)
     }
 }
@@ -128,7 +130,9 @@ where
             }
             None => Some(self.receive(&mut request)),
         };
-        let _entered = scope.as_mut().map(|scope| scope.begin(&self.layer));
+        let _entered = scope
+            .as_mut()
+            .map(|scope| scope.begin(Side::Client, &self.layer));
         Scoped::new(self.inner.call(request), scope)
     }
 }
@@ -169,12 +173,16 @@ impl InCorrelation {
     /// Opens the span, and enters without borrowing. The span is opened where it is to be: to move the ID once more, which has just been
     /// written, would make the processor wait.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn begin<D>(&mut self, layer: &CorrelationLayer<D>) -> (CorrelationScope, OwnedEntered) {
+    fn begin<D>(
+        &mut self,
+        side: Side,
+        layer: &CorrelationLayer<D>,
+    ) -> (CorrelationScope, OwnedEntered) {
         if !self.is_on {
             return (CorrelationScope::unchanged(), self.span.enter_owned());
         }
         if span::are_wanted() {
-            self.span = InSpan::of_request(self.id.clone(), layer.origin);
+            self.span = InSpan::of_request(side, self.id.clone(), layer.origin);
         }
         let id = CorrelationScope::enter(Some(&self.id));
         (id, self.span.enter_owned())

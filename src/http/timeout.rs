@@ -10,6 +10,7 @@ use super::body_timed::TimedBody;
 use super::body_watch::Limits;
 use super::deadline::{Form, GRPC_TIMEOUT, TIMEOUT_MS, checked};
 use super::head::{ContentType, HttpRequest};
+use crate::config::OfInstance as _;
 use crate::runtime::Moment;
 use crate::timeout::{
     Answered, Asked, CallLimit, Cover, DEFAULT, LAYER, PerRequest, TimeoutBuilder, TimeoutLayer,
@@ -233,6 +234,11 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     ///
     /// When a value is out of its range, or the name or the header is refused.
     pub fn build(self) -> Result<TimeoutLayer<HttpLimit, BodyLimits>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(name.as_deref())
+    }
+
+    fn built(self) -> Result<TimeoutLayer<HttpLimit, BodyLimits>, ConfigError> {
         if let Some(own) = self.policy.own {
             check(LAYER, "timeout", own)?;
         }

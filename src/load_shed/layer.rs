@@ -6,6 +6,7 @@ use tower_layer::Layer;
 use super::load::Load;
 use super::service::LoadShed;
 use super::snapshot::Snapshot;
+use crate::config::OfInstance as _;
 use crate::guarded::Inner;
 use crate::name::unnamed::LOAD_SHED;
 use crate::name::{Origin, origin};
@@ -284,6 +285,11 @@ impl<T> LoadShedBuilder<T> {
     ///
     /// When a value is out of its range: a fixed limit of 0 would shed every call.
     pub fn build(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(name.as_deref())
+    }
+
+    fn built(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(LOAD_SHED.name()))?;
         self.limit.check()?;
         self.on_cancel.check(LAYER)?;

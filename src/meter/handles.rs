@@ -9,8 +9,7 @@ use crate::metrics as names;
 use crate::name::Origin;
 use crate::{EventKind, Outcome, Reason, RetryCause, RetryRefused, State, Transition};
 
-static METADATA: Metadata<'static> =
-    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+static METADATA: Metadata<'static> = Metadata::new("mainstay", Level::INFO, Some("mainstay"));
 
 const OUTCOMES: [Outcome; 4] = [
     Outcome::Success,

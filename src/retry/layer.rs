@@ -10,6 +10,7 @@ use super::receive::AsItComes;
 use super::service::{Kit, Retry};
 use super::snapshot::{Retried, Snapshot};
 use crate::ConfigError;
+use crate::config::OfInstance as _;
 use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::name::unnamed::RETRY;
@@ -297,6 +298,11 @@ impl<P, R> RetryBuilder<P, R> {
     ///
     /// When a value is out of its range.
     pub fn build(self) -> Result<RetryLayer<P, R>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(name.as_deref())
+    }
+
+    fn built(self) -> Result<RetryLayer<P, R>, ConfigError> {
         const LONGEST: Duration = Duration::from_secs(3600);
         const MOST_KEPT: usize = 64 * 1024 * 1024;
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(RETRY.name()))?;

@@ -46,7 +46,7 @@
 //!
 //! Whatever the inner service does in `call` or when its future is polled or dropped sees the number of the attempt
 //! ([`Context::attempt`](crate::Context::attempt)). A connection that reads the request's body in a task of its own, as hyper's do, does not.
-//! With the feature `tracing` it also runs in a span of that attempt, up to the head of the response: `attempt`, at the level INFO, with the fields `layer`, `name`
+//! With the feature `tracing` it also runs in a span of that attempt, up to the head of the response: `attempt`, with the target `mainstay::retry`, at the level INFO, with the fields `layer`, `name`
 //! and `attempt`. A layer with [one attempt](crate::RetryBuilder::attempts) makes none.
 //!
 //! # What it rejects

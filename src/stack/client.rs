@@ -16,6 +16,7 @@ use super::part::{Named, Part};
 use super::protocol::Protocol;
 use super::refine::{Refine, StackBreaker, StackBulkhead, StackRetry, StackTimeout};
 use super::tell;
+use crate::config::OfInstance as _;
 use crate::correlation::{Client, CorrelationLayer};
 use crate::http::{DeadlineLayer, EndOfBody};
 use crate::policy::backoff::Backoff;
@@ -239,6 +240,11 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// When a layer refuses a value, or two settings contradict each other: the error names both, and what would fit. What is only unwise becomes a
     /// [warning](Description::warnings).
     pub fn build(self) -> Result<ClientStack<P, W>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(Some(&name))
+    }
+
+    fn built(self) -> Result<ClientStack<P, W>, ConfigError> {
         name::check(P::NAME, &self.name)?;
         let named = Named::new(&self.name, self.observer);
         let mut told = Description::new(P::NAME, &self.name);

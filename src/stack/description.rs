@@ -78,7 +78,7 @@ impl Description {
     pub(super) fn log(&self) {
         #[cfg(feature = "tracing")]
         for warning in &self.warnings {
-            tracing::warn!(stack = self.name, kind = self.kind, "{warning}");
+            tracing::warn!(target: "mainstay::stack", stack = self.name, kind = self.kind, "{warning}");
         }
     }
 

@@ -141,7 +141,7 @@
 //!     .unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "http client: attempt_timeout = 5s is refused: must be at most timeout, which is 2s: \
+//!     "http client `payments`: attempt_timeout = 5s is refused: must be at most timeout, which is 2s: \
 //!      it could never end an attempt; 616ms would fit 3 attempts"
 //! );
 //! ```

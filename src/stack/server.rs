@@ -13,6 +13,7 @@ use super::part::{Named, Part};
 use super::refine::{Refine, StackBulkhead, StackLoadShed, StackTimeout};
 use super::server_stack::ServerStack;
 use super::tell;
+use crate::config::OfInstance as _;
 use crate::correlation::{CorrelationLayer, Server};
 use crate::http::{EndOfBody, HttpClassifier};
 use crate::load_shed::LoadShedLayer;
@@ -183,6 +184,11 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// When a layer refuses a value, or two settings contradict each other: the error names both, and what would fit. What is only unwise becomes a
     /// [warning](Description::warnings).
     pub fn build(self) -> Result<ServerStack<W, C>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(Some(&name))
+    }
+
+    fn built(self) -> Result<ServerStack<W, C>, ConfigError> {
         name::check(self.kind, &self.name)?;
         let named = Named::new(&self.name, self.observer);
         let mut told = Description::new(self.kind, &self.name);

@@ -8,6 +8,7 @@ use super::cover::HeadOnly;
 use super::service::Timeout;
 use super::snapshot::Snapshot;
 use crate::ConfigError;
+use crate::config::OfInstance as _;
 use crate::name::origin;
 use crate::name::unnamed::TIMEOUT;
 use crate::observe::Observer;
@@ -317,6 +318,11 @@ impl TimeoutBuilder<Fixed> {
     ///
     /// When a value is out of its range.
     pub fn build(self) -> Result<TimeoutLayer, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(name.as_deref())
+    }
+
+    fn built(self) -> Result<TimeoutLayer, ConfigError> {
         check(self.layer, "timeout", self.policy.0.length)?;
         self.finish(|policy| policy)
     }

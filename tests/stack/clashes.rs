@@ -50,7 +50,7 @@ fn an_attempt_that_may_take_longer_than_the_call() {
     let stack = http::client("payments").timeout(secs(2));
     assert_eq!(
         said(stack.attempt_timeout(secs(5)).build()),
-        "http client: attempt_timeout = 5s is refused: must be at most timeout, which is 2s: it could never end an attempt; \
+        "http client `payments`: attempt_timeout = 5s is refused: must be at most timeout, which is 2s: it could never end an attempt; \
          616ms would fit 3 attempts"
     );
     let stack = http::client("payments").timeout(secs(2));
@@ -58,7 +58,7 @@ fn an_attempt_that_may_take_longer_than_the_call() {
     let stack = grpc::client("payments").timeout(secs(2)).without_retry();
     assert_eq!(
         said(stack.attempt_timeout(secs(5)).build()),
-        "grpc client: attempt_timeout = 5s is refused: must be at most timeout, which is 2s: it could never end an attempt; \
+        "grpc client `payments`: attempt_timeout = 5s is refused: must be at most timeout, which is 2s: it could never end an attempt; \
          2s would fit 1 attempt"
     );
 }
@@ -100,7 +100,7 @@ fn a_back_off_that_no_retry_would_come_out_of() {
                 .retry(slow)
                 .build()
         ),
-        "http client: retry.backoff = 3s is refused: must be shorter than timeout, which is 2s: no retry would ever be sent; \
+        "http client `payments`: retry.backoff = 3s is refused: must be shorter than timeout, which is 2s: no retry would ever be sent; \
          100ms would fit"
     );
 }
@@ -112,7 +112,7 @@ fn a_window_that_never_holds_the_calls_it_is_to_judge() {
         .min_calls(20);
     assert_eq!(
         said(http::client("payments").circuit_breaker(breaker).build()),
-        "circuit_breaker: min_calls = 20 is refused: a window of 10 calls never holds that many"
+        "circuit_breaker `payments`: min_calls = 20 is refused: a window of 10 calls never holds that many"
     );
 }
 
@@ -122,7 +122,7 @@ fn a_call_that_could_never_be_slow() {
     let stack = || http::client("payments").attempt_timeout(ms(800));
     assert_eq!(
         said(stack().circuit_breaker(breaker()).build()),
-        "http client: circuit_breaker.slow_calls = 1s is refused: must be shorter than attempt_timeout, which is 800ms: no call would \
+        "http client `payments`: circuit_breaker.slow_calls = 1s is refused: must be shorter than attempt_timeout, which is 800ms: no call would \
          ever be slow; 400ms would fit"
     );
     let breaker = http::circuit_breaker().slow_calls(ms(400), 0.5);
@@ -171,11 +171,11 @@ fn a_queue_in_which_a_call_times_out() {
                 .without_load_shed()
                 .build()
         ),
-        refused("http server")
+        refused("http server `orders`")
     );
     assert_eq!(
         said(client().bulkhead(queue(secs(1))).build()),
-        refused("http client")
+        refused("http client `payments`")
     );
     let unwise = "bulkhead.queue: a call may wait 800ms of the 1s that timeout gives it, and has less than half for its work; \
                   250ms would fit";
@@ -219,7 +219,7 @@ fn a_body_limit_that_can_never_end_a_body() {
                 .timeout(limit().body_idle(secs(5)))
                 .build()
         ),
-        "http server: timeout.body_idle = 5s is refused: must be shorter than timeout, which is 5s and covers the whole body: it could \
+        "http server `orders`: timeout.body_idle = 5s is refused: must be shorter than timeout, which is 5s and covers the whole body: it could \
          never end one"
     );
     is_quiet(
@@ -353,15 +353,15 @@ fn times_that_no_timer_can_keep() {
 fn what_a_layer_refuses_is_refused_in_its_name() {
     assert_eq!(
         said(http::server("orders").bulkhead(0).build()),
-        "bulkhead: limit = 0 is refused: must be from 1 to 16777215"
+        "bulkhead `orders`: limit = 0 is refused: must be from 1 to 16777215"
     );
     assert_eq!(
         said(http::client("payments").retry(0).build()),
-        "retry: attempts = 0 is refused: must be from 1 (no retry) to 100"
+        "retry `payments`: attempts = 0 is refused: must be from 1 (no retry) to 100"
     );
     assert_eq!(
         said(http::client("payments").timeout(Duration::ZERO).build()),
-        "timeout: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
+        "timeout `payments`: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
     );
     // A stack has two of them.
     assert_eq!(
@@ -370,7 +370,7 @@ fn what_a_layer_refuses_is_refused_in_its_name() {
                 .attempt_timeout(Duration::ZERO)
                 .build()
         ),
-        "attempt_timeout: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
+        "attempt_timeout `payments`: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
     );
     assert_eq!(
         said(http::server("or\nders").build()),
@@ -383,6 +383,13 @@ fn what_a_layer_refuses_is_refused_in_its_name() {
     let limit = TimeoutLayer::builder().timeout(Duration::MAX);
     let error = http::server("orders").timeout(limit).build().unwrap_err();
     assert_eq!((error.component(), error.field()), ("timeout", "timeout"));
+    // A layer with a name of its own keeps it, and a layer that could not tell its name gets the stack's.
+    assert_eq!(error.name(), Some("orders"));
+    let named = http::bulkhead().name("disk").limit(0);
+    let error = http::server("orders").bulkhead(named).build().unwrap_err();
+    assert_eq!((error.name(), error.field()), (Some("disk"), "limit"));
+    let error = http::server("or\nders").bulkhead(0).build().unwrap_err();
+    assert_eq!((error.name(), error.field()), (None, "name"));
 }
 
 #[test]
