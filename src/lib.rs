@@ -91,6 +91,11 @@
 //! | ``the trait `Clone` is not implemented for`` the service inside of a retry or of a bulkhead with a queue | It is called again, or later, and so on a clone: box it by `tower::util::BoxCloneService` and not by `BoxService`. |
 //! | ``the trait `From<reqwest::Error>` is not implemented for`` the error of a stack, by `send_through` | Leave the client's error as it is, and turn that of the whole stack into your own: `map_err` comes first in the `ServiceBuilder`. |
 //! | ``expected closure signature .. mainstay::Error<..>`` | Classifiers and policies see the grown error: see [`WithRejection`]. |
+//! | ``type annotations needed``, at `wrap` | The service takes requests with any kind of body, as axum's `Router` does: write `stack.layer(service)`, with `use tower::Layer`. |
+//! | `MyError` cannot carry a mainstay rejection | `impl mainstay::Plain for MyError {}` |
+//! | ``the trait `Layer<..>` is not implemented for`` a builder or a `Result` | `.build()?` is missing, or its `?`. |
+//! | ``?` couldn't convert the error``, from `Box<dyn Error + Send + Sync>`, at a response's body | Return [`BoxError`] from the function, not `Box<dyn Error>`. |
+//! | ``cannot find type `Request` in module `http` `` after `use mainstay::http` | That is now mainstay's module: write `mainstay::http::retry()` in full, or import mainstay's module under another name. |
 //!
 //! # Features
 //!
