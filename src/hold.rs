@@ -31,6 +31,14 @@ pub trait Keeper: Sync + 'static {
     /// The head of a response is there that does not decide.
     fn head(&self, _: &mut Self::Call) {}
 
+    /// The head of the response is out, and its body goes on: whether the call leaves the count of calls in flight here.
+    fn leaves_at_head(&self, _number: u64) -> bool {
+        false
+    }
+
+    /// The body of a call that left at its head has ended, and the call was [released](Self::release).
+    fn stream_ended(&self, _number: u64) {}
+
     /// The caller went away before the outcome was known.
     fn cancel(&self, call: &Self::Call, number: u64) {
         self.settle(call, number, CANCELLED);
@@ -69,9 +77,12 @@ const COUNTED: u64 = 1 << 2;
 const FAILURE: u64 = 1 << 3;
 const IGNORED: u64 = 2 << 3;
 const WAS_CANCELLED: u64 = 3 << 3;
-const METER: u32 = 5;
-const METERS: u64 = u32::MAX as u64;
-const NUMBER: u32 = METER + 32;
+/// It left the count of calls in flight at its head.
+const STREAMS: u64 = 1 << 5;
+const METER: u32 = 6;
+/// The number of a meter has at most 30 bits.
+const METERS: u64 = (1 << 31) - 1;
+const NUMBER: u32 = METER + 31;
 
 impl Progress {
     /// User code is running. The number has 27 bits.
@@ -96,6 +107,17 @@ impl Progress {
                 meter.tell(Handles::entered);
             }
         }
+    }
+
+    /// The call is no longer in flight: the rest of it only streams.
+    fn streams(&mut self) {
+        self.is_over();
+        self.0 = self.0 & !COUNTED | STREAMS;
+    }
+
+    #[inline]
+    const fn is_streaming(self) -> bool {
+        self.0 & STREAMS != 0
     }
 
     /// Whoever was told of the call's beginning is told of its end, whatever the layer's place is used for by then.
@@ -128,7 +150,7 @@ impl Progress {
     /// A success, and that is all that there is to tell.
     #[inline]
     const fn is_plain(self) -> bool {
-        self.0 & (SETTLED | COUNTED | WAS_CANCELLED) == SETTLED
+        self.0 & (SETTLED | COUNTED | STREAMS | WAS_CANCELLED) == SETTLED
     }
 
     /// Whether it was not settled before.
@@ -203,7 +225,11 @@ impl<K: Keeper, T> Settle for Hold<K, T> {
 
     fn into_held(self) -> Held {
         let mut kept = self.kept;
-        kept.progress.goes_on(kept.keeper, &kept.call);
+        if kept.keeper.leaves_at_head(kept.progress.number()) {
+            kept.progress.streams();
+        } else {
+            kept.progress.goes_on(kept.keeper, &kept.call);
+        }
         let held = Held {
             keeper: kept.keeper,
             call: kept.call.pack(),
@@ -255,6 +281,9 @@ fn end<K: Keeper>(keeper: &K, call: &K::Call, progress: Progress) {
         end_slowly(keeper, call, progress);
     }
     keeper.release(call, progress.number());
+    if progress.is_streaming() {
+        keeper.stream_ended(progress.number());
+    }
 }
 
 /// Tells what has not been told.

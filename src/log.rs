@@ -25,6 +25,7 @@ mod on {
 
     use super::{EventKind, Origin, Rejection, Sums};
     use crate::runtime::Moment;
+    use crate::snapshot::ShownLimit;
     use crate::{Reason, State, TimeLimit, Transition};
 
     /// An outage is no reason for a storm of log lines: one a second is enough to see it.
@@ -173,7 +174,8 @@ mod on {
                 debug!(target: "mainstay::retry", layer, name, reason = why.as_str(), "call is not retried");
             }
             EventKind::LimitChanged { from, to } => {
-                debug!(target: "mainstay::load_shed", layer, name, from, to, "limit changed");
+                let (from, to) = (ShownLimit(*from), ShownLimit(*to));
+                debug!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
             }
             // What a call came to is for metrics; rejections are summed up.
             EventKind::Settled { .. } | EventKind::Rejected(_) | EventKind::WouldReject(_) => {}

@@ -34,7 +34,7 @@
 //! | `mainstay_slow_calls_total` | counter | circuit breaker | | those of them that were slow, failed or not; 0 for ever where the circuit has no threshold for slow calls |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
 //! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that a circuit in [shadow mode](crate::circuit_breaker::Mode::Shadow) would have rejected; 0 in every other mode |
-//! | `mainstay_limit` | gauge | bulkhead, load shed with a limit | | calls that may be in flight |
+//! | `mainstay_limit` | gauge | bulkhead, load shed with a limit | | calls that may be in flight; infinite while there is no limit |
 //! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
 //! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
 //! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the state that it is in, 0 for all others |
@@ -64,7 +64,7 @@
 //!   `mainstay_would_reject_total` and, as every call that was admitted, in `mainstay_calls_total` with its outcome.
 //! - A gauge changes when a call does something. Where no call comes, it stays as it was: an open circuit stays `open` when its time is over.
 //! - A call that its own deadline cuts off is slow to a circuit breaker that has a threshold for slow calls, however short the deadline was.
-//! - A layer that lets everything through has no series: a circuit breaker that is off, a limit of 16 777 215 or more.
+//! - A layer that a stack leaves out has no series, nor has a circuit breaker that is off. A bulkhead without a limit has: it counts calls in flight.
 //! - A call that goes on when its layer and all services of it are gone may be missing from the counts; the gauges come back from it all the same.
 //!
 //! # The recorder

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::name::Origin;
+use crate::snapshot::ShownLimit;
 use crate::{Outcome, Reason, Rejection, Transition};
 
 /// Something a layer decided or saw.
@@ -52,10 +53,10 @@ pub enum EventKind {
     RetryRefused(RetryRefused),
     /// An adaptive limit changed.
     LimitChanged {
-        /// Calls in flight that it admitted until now.
-        from: u32,
-        /// Calls in flight that it admits from now on.
-        to: u32,
+        /// Calls in flight that it admitted until now; `None`: there was no limit.
+        from: Option<u32>,
+        /// Calls in flight that it admits from now on; `None`: there is no limit.
+        to: Option<u32>,
     },
 }
 
@@ -202,7 +203,10 @@ impl fmt::Display for Event {
                 cause,
             } => write!(f, "attempt {attempt} in {delay:?} ({})", cause.as_str()),
             EventKind::RetryRefused(why) => write!(f, "not retried ({})", why.as_str()),
-            EventKind::LimitChanged { from, to } => write!(f, "limit {from} -> {to}"),
+            EventKind::LimitChanged { from, to } => {
+                let (from, to) = (ShownLimit(*from), ShownLimit(*to));
+                write!(f, "limit {from} -> {to}")
+            }
         }
     }
 }

@@ -98,13 +98,13 @@ async fn full_is_said_at_once_and_says_full() {
     assert_eq!(rejection.reason(), Reason::Full);
     assert!(rejection.not_sent());
     assert_eq!((began.elapsed(), probe.calls()), (Duration::ZERO, 2));
-    assert_eq!((layer.in_flight(), layer.limit()), (2, 2));
+    assert_eq!((layer.in_flight(), layer.limit().unwrap()), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn by_default_nothing_waits() {
     let layer = BulkheadLayer::builder().build().unwrap();
-    assert_eq!(layer.limit(), 256);
+    assert_eq!(layer.limit().unwrap(), 256);
     let service = layer.layer(Probe::new());
     let calls = (0..300).map(|_| {
         let mut service = service.clone();

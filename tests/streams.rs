@@ -404,6 +404,45 @@ async fn reqwest_holds_a_place_until_the_body_is_read_and_stays_itself() {
 }
 
 #[tokio::test]
+async fn reqwests_streams_leave_the_count_of_a_limit_that_adapts() {
+    let door = Door::closed();
+    let address = serve(upstream(&door)).await;
+    let limit = Limit::aimd().initial(1).min(1).max(1).build().unwrap();
+    let shedder = http::load_shed().limit(limit).build().unwrap();
+    let bulkhead = http::bulkhead().limit(9).build().unwrap();
+    let client = reqwest::Client::new();
+    let stack = ServiceBuilder::new()
+        .layer(shedder.clone())
+        .layer(bulkhead.clone())
+        .service(client.clone());
+    let ask = |path: &str| {
+        let url = format!("http://{address}{path}");
+        client.get(url).send_through(&stack)
+    };
+    let counts = || {
+        (
+            shedder.in_flight(),
+            shedder.snapshot().streaming,
+            bulkhead.in_flight(),
+        )
+    };
+    let mut open = Vec::new();
+    for streams in 1..=3 {
+        let mut streamed = ask("/stream").await.unwrap();
+        assert_eq!(streamed.chunk().await.unwrap().unwrap(), "first ");
+        open.push(streamed);
+        assert_eq!(counts(), (0, streams, streams));
+    }
+    assert_eq!(ask("/small").await.unwrap().text().await.unwrap(), "small");
+    door.open();
+    for streamed in open {
+        assert_eq!(streamed.text().await.unwrap(), "last");
+    }
+    assert_eq!(counts(), (0, 0, 0));
+    assert_eq!(shedder.snapshot().outcomes.success, 4);
+}
+
+#[tokio::test]
 async fn a_body_that_is_cut_off_opens_reqwests_circuit() {
     let (listener, address) = listener().await;
     tokio::spawn(async move {

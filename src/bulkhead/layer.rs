@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::places::{MOST_CALLS, MOST_WAITERS, Places};
+use super::places::{MOST_WAITERS, Places};
 use super::service::Bulkhead;
 use super::snapshot::Snapshot;
 use crate::config::OfInstance as _;
@@ -13,6 +13,7 @@ use crate::name::unnamed::BULKHEAD;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};
 use crate::pool::Home;
+use crate::snapshot::{MOST_CALLS, limited};
 use crate::{AtResponse, ConfigError};
 
 pub(crate) const LAYER: &str = "bulkhead";
@@ -21,6 +22,8 @@ pub(crate) const LAYER: &str = "bulkhead";
 pub(crate) struct Settings {
     pub(super) limit: u32,
     pub(super) queue: u32,
+    /// Whether it is in its stack at all: if not, it has no metrics.
+    pub(super) is_on: bool,
     pub(super) origin: &'static Origin,
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
@@ -50,13 +53,15 @@ pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
 impl BulkheadLayer {
     /// At most so many calls in flight; one more is rejected at once.
     ///
-    /// Every number means what it says: with 0 every call is rejected; more than 16 777 215 is no different from that. To have a
-    /// 0 that came from a configuration file refused, use the [`builder`](Self::builder).
+    /// With 0 every call is rejected. 16 777 215 or more is no limit: calls in flight are only
+    /// counted. To have a 0 that came from a configuration file refused, use the
+    /// [`builder`](Self::builder).
     #[must_use]
     pub fn new(limit: u32) -> Self {
         let settings = Settings {
             limit,
             queue: 0,
+            is_on: true,
             origin: &BULKHEAD,
             observer: None,
         };
@@ -91,10 +96,10 @@ impl<M, T> BulkheadLayer<M, T> {
         self.places.waiting()
     }
 
-    /// How many calls may be in flight.
+    /// How many calls may be in flight; `None` if there is no limit.
     #[must_use]
-    pub fn limit(&self) -> u32 {
-        self.places.limit()
+    pub fn limit(&self) -> Option<u32> {
+        limited(self.places.limit())
     }
 
     /// What is in flight and waits, and how calls went.
@@ -154,6 +159,7 @@ pub struct BulkheadBuilder<M = Rejecting, T = AtResponse> {
     pub(crate) name: Option<String>,
     pub(crate) limit: u32,
     pub(crate) queue: u32,
+    pub(crate) is_on: bool,
     pub(crate) mode: M,
     pub(crate) tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -168,6 +174,7 @@ impl<T> BulkheadBuilder<Rejecting, T> {
             // memory can afford it.
             limit: 256,
             queue: 0,
+            is_on: true,
             mode: Rejecting,
             tracker,
             observer: None,
@@ -182,7 +189,8 @@ impl<M, T> BulkheadBuilder<M, T> {
         self
     }
 
-    /// How many calls may be in flight: 1 to 16 777 215, 256 by default.
+    /// How many calls may be in flight: 1 to 16 777 215, 256 by default. The highest number is no limit:
+    /// calls in flight are only counted.
     ///
     /// A good limit is what the service behind it can work on at the same time, not what it survives:
     /// its throughput times its latency (Little's law), and a half more for bursts.
@@ -202,6 +210,7 @@ impl<M, T> BulkheadBuilder<M, T> {
             name: self.name,
             limit: self.limit,
             queue: calls,
+            is_on: self.is_on,
             mode: Queued {
                 max_wait: Some(max_wait),
             },
@@ -230,16 +239,24 @@ impl<M, T> BulkheadBuilder<M, T> {
             name: self.name,
             limit: self.limit,
             queue: self.queue,
+            is_on: self.is_on,
             mode: Queued { max_wait: None },
             tracker: self.tracker,
             observer: self.observer,
         }
     }
 
-    /// Lets through what comes.
+    /// Counts the calls in flight, and rejects none.
     #[cfg(feature = "http")]
     pub(crate) fn unlimited(self) -> Self {
         self.limit(MOST_CALLS)
+    }
+
+    /// Rejects nothing, and has no metrics.
+    #[cfg(feature = "http")]
+    pub(crate) fn off(mut self) -> Self {
+        self.is_on = false;
+        self.unlimited()
     }
 
     pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> BulkheadBuilder<M, T2> {
@@ -247,6 +264,7 @@ impl<M, T> BulkheadBuilder<M, T> {
             name: self.name,
             limit: self.limit,
             queue: self.queue,
+            is_on: self.is_on,
             mode: self.mode,
             tracker: by(self.tracker),
             observer: self.observer,
@@ -262,6 +280,7 @@ impl<M, T> BulkheadBuilder<M, T> {
         let settings = Settings {
             limit: self.limit,
             queue: self.queue,
+            is_on: self.is_on,
             origin,
             observer: self.observer,
         };

@@ -20,12 +20,11 @@ use crate::listeners::Listeners;
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::pool::{Pool, Resident};
-use crate::snapshot::{Outcomes, Tally};
+use crate::snapshot::{MOST_CALLS, Outcomes, Tally, limited};
 use crate::tells::Tells;
 use crate::{Outcome, Verdict};
 
-/// The most calls that can be counted in flight, and waiting.
-pub(crate) const MOST_CALLS: u32 = (1 << 24) - 1;
+/// The most calls that can wait.
 pub(crate) const MOST_WAITERS: u32 = (1 << 20) - 1;
 const LAST_GENERATION: u32 = (1 << 20) - 1;
 
@@ -119,12 +118,8 @@ impl Resident for Places {
         (queue.begun_again, queue.unused) = (0, 0);
         drop(queue);
         let since = generation(self.word.load(Ordering::Relaxed)).stamp();
-        self.listeners.move_in(
-            since,
-            settings.origin,
-            settings.observer,
-            settings.limit < MOST_CALLS,
-        );
+        self.listeners
+            .move_in(since, settings.origin, settings.observer, settings.is_on);
         // Last: what a call of the last tenant still told has been told, and from now on none is asked.
         self.tally.reset();
     }
@@ -359,7 +354,7 @@ impl Tells for Places {
     }
 
     fn show(&self, handles: &Handles) {
-        handles.limit(self.limit());
+        handles.limit(limited(self.limit()));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::places::Places;
 use crate::name::Origin;
-use crate::snapshot::{Outcomes, Rejections};
+use crate::snapshot::{InFlight, Outcomes, Rejections, limited};
 
 /// A bulkhead at one moment: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub struct Snapshot {
     pub name: &'static str,
     /// How many calls are in flight.
     pub in_flight: u32,
-    /// How many may be.
-    pub limit: u32,
+    /// How many may be; `None` if there is no limit.
+    pub limit: Option<u32>,
     /// How many calls wait in the queue.
     pub waiting: u32,
     /// How many may; 0 without a queue.
@@ -35,7 +35,7 @@ impl Snapshot {
             layer: origin.layer(),
             name: origin.name(),
             in_flight: places.in_flight(),
-            limit: places.limit(),
+            limit: limited(places.limit()),
             waiting: places.waiting(),
             queue_limit: places.queue_limit(),
             outcomes: places.outcomes(),
@@ -56,9 +56,10 @@ impl fmt::Display for Snapshot {
             rejections,
             ..
         } = self;
+        let in_flight = InFlight(*in_flight, *limit);
         write!(
             f,
-            "{layer} {name}: {in_flight} of {limit} in flight, {waiting} waiting; {outcomes}; {rejections}"
+            "{layer} {name}: {in_flight}, {waiting} waiting; {outcomes}; {rejections}"
         )
     }
 }

@@ -9,7 +9,7 @@ use crate::{Classify, Head, Settle, Track};
 
 /// A call is over when the body of its response is: its last frame has been given out, it broke off, or it was dropped.
 ///
-/// Until then the call holds what it holds, and its outcome is known as soon as the head or the end says it (see
+/// Until then the call holds its permit (an adaptive limit of a load shedder counts it up to its head only), and its outcome is known as soon as the head or the end says it (see
 /// [`ClassifyEnd`]). Its latency is that of the head, so that a long stream is not a slow call. Responses that switch protocols (101) and
 /// streams of events (`text/event-stream`) are over at their head.
 ///

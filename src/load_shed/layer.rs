@@ -14,6 +14,7 @@ use crate::observe::{Events, Observer};
 use crate::policy::breaker::OnCancel;
 use crate::policy::limit::Limit;
 use crate::pool::Home;
+use crate::snapshot::limited;
 use crate::tells::Teller;
 use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
 
@@ -64,7 +65,7 @@ impl<T> fmt::Debug for Limited<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limited")
             .field("name", &self.origin.name())
-            .field("limit", &self.load.limit())
+            .field("limit", &limited(self.load.limit()))
             .field("in_flight", &self.load.in_flight())
             .finish()
     }
@@ -158,10 +159,10 @@ impl<T> LoadShedLayer<Limited<T>> {
         self.mode.load.in_flight()
     }
 
-    /// How many calls may be in flight at the moment.
+    /// How many calls may be in flight at the moment; `None` if there is no limit.
     #[must_use]
-    pub fn limit(&self) -> u32 {
-        self.mode.load.limit()
+    pub fn limit(&self) -> Option<u32> {
+        limited(self.mode.load.limit())
     }
 
     /// What is in flight and may be, how calls went and how long they took.

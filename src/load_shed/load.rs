@@ -10,7 +10,7 @@ use crate::policy::breaker::OnCancel;
 use crate::policy::limit::{Adaptive, Limit};
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos};
-use crate::snapshot::{Latencies, Outcomes, Tally};
+use crate::snapshot::{Latencies, MOST_CALLS, Outcomes, Tally};
 
 /// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
@@ -19,7 +19,6 @@ const ADMISSION: u64 = 1 << 24;
 /// One generation, in the highest 20: it tells the calls of one load shedder from those of the one that lived here before.
 const GENERATION: u64 = 1 << 44;
 
-const MOST_CALLS: u32 = (1 << 24) - 1;
 const ADMISSIONS: u32 = (1 << 20) - 1;
 const LAST_GENERATION: u32 = (1 << 20) - 1;
 
@@ -42,6 +41,9 @@ pub struct Load {
     /// The generation, how many calls were ever admitted, and how many are in flight. The number of an
     /// admission decides whether the call is a sample, which makes sampling free.
     word: AtomicU64,
+    /// The generation, and how many of the calls in flight only stream their body. Those do not count against a limit that adapts: they say
+    /// nothing of the load, and must not take what others need.
+    streaming: AtomicU64,
     limit: AtomicU32,
     moves: AtomicBool,
     /// A power of two less one: a call is a sample when its number has none of these bits.
@@ -115,6 +117,7 @@ impl Resident for Load {
         let fixed = Limit::fixed(0);
         Self {
             word: AtomicU64::new(0),
+            streaming: AtomicU64::new(0),
             limit: AtomicU32::new(0),
             moves: AtomicBool::new(false),
             skip: AtomicU32::new(0),
@@ -159,6 +162,7 @@ impl Resident for Load {
         let old = generation(self.word.load(Ordering::Relaxed));
         let new = u64::from(old.saturating_add(1)) * GENERATION;
         self.word.store(new, Ordering::Release);
+        self.streaming.store(new, Ordering::Release);
         old < LAST_GENERATION - 1
     }
 }
@@ -183,12 +187,49 @@ impl Load {
 
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
-        in_flight(self.word.load(Ordering::Relaxed))
+        self.working(self.word.load(Ordering::Relaxed))
+    }
+
+    /// How many calls only stream their body.
+    pub(super) fn streaming(&self) -> u32 {
+        in_flight(self.streaming.load(Ordering::Relaxed))
+    }
+
+    /// How many calls are in flight without those that only stream their body.
+    #[inline]
+    fn working(&self, word: u64) -> u32 {
+        in_flight(word).saturating_sub(self.streaming())
     }
 
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.in_flight() >= self.limit()
+        self.is_over(self.word.load(Ordering::Relaxed), self.limit())
+    }
+
+    /// Whether one more would be too many.
+    #[inline]
+    fn is_over(&self, word: u64, limit: u32) -> bool {
+        in_flight(word) >= limit && (in_flight(word) == MOST_CALLS || self.working(word) >= limit)
+    }
+
+    /// The head of a call is out, and its body goes on: whether it leaves the count of calls in flight for the limit.
+    pub(super) fn streams(&self, admitted: Admitted) -> bool {
+        self.moves() && self.change_streaming(admitted, |streaming| streaming + CALL)
+    }
+
+    /// The body of a call that left the count has ended.
+    pub(super) fn stream_is_over(&self, admitted: Admitted) {
+        self.change_streaming(admitted, |streaming| streaming.saturating_sub(CALL));
+    }
+
+    /// False for a call of an earlier generation.
+    fn change_streaming(&self, admitted: Admitted, change: impl Fn(u64) -> u64) -> bool {
+        let changed =
+            self.streaming
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |streaming| {
+                    (generation(streaming) == admitted.generation).then(|| change(streaming))
+                });
+        changed.is_ok()
     }
 
     #[inline]
@@ -207,7 +248,7 @@ impl Load {
         let limit = self.limit();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            if in_flight(word) >= limit {
+            if self.is_over(word, limit) {
                 return None;
             }
             if number(word) == ADMISSIONS {
@@ -245,7 +286,7 @@ impl Load {
         let mut word = self.word.load(Ordering::Relaxed);
         // Meanwhile somebody else may have begun it again.
         let (next, begins) = loop {
-            if in_flight(word) >= self.limit() {
+            if self.is_over(word, self.limit()) {
                 return None;
             }
             let begins = number(word) == ADMISSIONS;
@@ -340,7 +381,7 @@ impl Load {
             return None;
         }
         let from = moving.limit.limit();
-        let changed = take(&mut moving.limit, in_flight(word));
+        let changed = take(&mut moving.limit, self.working(word));
         let to = moving.limit.limit();
         self.adapt_sampling(&mut moving, now, number(word));
         if changed {

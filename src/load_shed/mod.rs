@@ -36,6 +36,14 @@
 //! defaults, a healthy service with 150 callers whose calls take 50 ms sheds nothing any more after 1.2 seconds. See
 //! [`Limit`](crate::Limit#how-an-adaptive-limit-begins).
 //!
+//! # How long a call is in flight
+//!
+//! Under a fixed limit: as long as the layer follows it, which for `mainstay::http::load_shed` and
+//! `mainstay::grpc::load_shed` is to the end of the response's body. Under an adaptive limit: until
+//! the head of the response. A call that only streams (a watch, a download) says nothing about
+//! latency or load, and must not take the room of calls that do; the snapshot counts it as
+//! `streaming`. Its outcome is still that of the end of the body, and a bulkhead keeps its permit.
+//!
 //! # What a clone shares
 //!
 //! Everything: the limit and the calls in flight belong to the layer value. An idle service holds nothing.

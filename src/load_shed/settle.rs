@@ -9,6 +9,7 @@ use crate::listeners::Listeners;
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::runtime::Moment;
+use crate::snapshot::limited;
 use crate::tells::{Tells, show_newest};
 use crate::time::Time;
 use crate::track::CANCELLED;
@@ -31,7 +32,7 @@ impl Tells for Load {
     }
 
     fn show(&self, handles: &Handles) {
-        show_newest(|| self.limit(), |limit| handles.limit(limit));
+        show_newest(|| self.limit(), |limit| handles.limit(limited(limit)));
     }
 }
 
@@ -71,6 +72,14 @@ impl Keeper for Load {
 
     fn cancel(&self, time: &Time, admitted: u64) {
         self.finish(*time, admitted, CANCELLED, time.if_it_waited());
+    }
+
+    fn leaves_at_head(&self, admitted: u64) -> bool {
+        self.streams(Admitted::from_bits(admitted))
+    }
+
+    fn stream_ended(&self, admitted: u64) {
+        self.stream_is_over(Admitted::from_bits(admitted));
     }
 
     #[inline]
@@ -129,7 +138,10 @@ impl Load {
             _ => None,
         };
         if let Some((from, to)) = moved {
-            self.tell_and_log(admitted.stamp(), || EventKind::LimitChanged { from, to });
+            self.tell_and_log(admitted.stamp(), || EventKind::LimitChanged {
+                from: limited(from),
+                to: limited(to),
+            });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use super::load::Load;
 use crate::name::Origin;
 use crate::runtime::Moment;
-use crate::snapshot::{Latency, Outcomes, Rejections};
+use crate::snapshot::{InFlight, Latency, Outcomes, Rejections, limited};
 
 /// A load shedder with a limit at one moment: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +16,14 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: &'static str,
-    /// How many calls are in flight.
+    /// How many calls are in flight. Under an adaptive limit a call is until the head of its
+    /// response is out.
     pub in_flight: u32,
-    /// How many may be at the moment.
-    pub limit: u32,
+    /// How many calls only stream the body of their response: they no longer count against an
+    /// adaptive limit. Always 0 under a fixed limit.
+    pub streaming: u32,
+    /// How many may be at the moment; `None` if there is no limit.
+    pub limit: Option<u32>,
     /// How the calls went that were let through.
     pub outcomes: Outcomes,
     /// What was not let through.
@@ -34,7 +38,8 @@ impl Snapshot {
             layer: origin.layer(),
             name: origin.name(),
             in_flight: load.in_flight(),
-            limit: load.limit(),
+            streaming: load.streaming(),
+            limit: limited(load.limit()),
             outcomes: load.outcomes(),
             rejections: load.listeners.rejected.counts(),
             latency: load.latencies.last_minute(Moment::now()),
@@ -48,14 +53,16 @@ impl fmt::Display for Snapshot {
             layer,
             name,
             in_flight,
+            streaming,
             limit,
             outcomes,
             rejections,
             latency,
         } = self;
+        let in_flight = InFlight(*in_flight, *limit);
         write!(
             f,
-            "{layer} {name}: {in_flight} of {limit} in flight; {outcomes}; {rejections}"
+            "{layer} {name}: {in_flight}, {streaming} streaming; {outcomes}; {rejections}"
         )?;
         match latency {
             Some(latency) => write!(f, "; {latency}"),

@@ -233,8 +233,10 @@ impl Handles {
         count(&Reason::ALL, reason, &self.rejections);
     }
 
-    pub(crate) fn limit(&self, limit: u32) {
-        self.set_if_any(names::LIMIT, &self.limit, f64::from(limit));
+    /// No limit is infinity, so that what is computed from it stays true: `in_flight / limit` is 0 then.
+    pub(crate) fn limit(&self, limit: Option<u32>) {
+        let limit = limit.map_or(f64::INFINITY, f64::from);
+        self.set_if_any(names::LIMIT, &self.limit, limit);
     }
 
     /// What not all layers of the kind have: a limit that is not there must not be told as 0. It is made when it is first shown, right after the others.

@@ -31,7 +31,7 @@ nothing! {
     entered();
     left();
     rejected(reason: Reason);
-    limit(limit: u32);
+    limit(limit: Option<u32>);
     state(state: State);
     balance(retries: u64);
     queued();

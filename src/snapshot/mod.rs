@@ -78,6 +78,39 @@ impl Outcomes {
     }
 }
 
+/// The most calls in flight that a layer counts; as a limit, it is none.
+pub(crate) const MOST_CALLS: u32 = (1 << 24) - 1;
+
+/// A limit as it is shown.
+pub(crate) fn limited(limit: u32) -> Option<u32> {
+    (limit < MOST_CALLS).then_some(limit)
+}
+
+/// A limit of calls in flight: a number, or `none`.
+pub(crate) struct ShownLimit(pub(crate) Option<u32>);
+
+impl fmt::Display for ShownLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(limit) => limit.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// Calls in flight and their limit: `3 of 256 in flight`, or `3 in flight`.
+pub(crate) struct InFlight(pub(crate) u32, pub(crate) Option<u32>);
+
+impl fmt::Display for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(in_flight, limit) = self;
+        match limit {
+            Some(limit) => write!(f, "{in_flight} of {limit} in flight"),
+            None => write!(f, "{in_flight} in flight"),
+        }
+    }
+}
+
 impl fmt::Display for Outcomes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -181,8 +181,10 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         self
     }
 
-    /// How many attempts may be in flight: 1024 by default, without a queue, which is what Envoy lets through to a cluster
-    /// (`circuit_breakers.thresholds.max_requests`). It is there for the day on which everything hangs, not for every day; a number of your own is a better one.
+    /// How many attempts may be in flight: no limit by default. Attempts are counted to the end of
+    /// their body. A healthy program may have thousands of them that only wait (long polls, watches),
+    /// so no fixed number fits all. A limit of your own keeps a hanging upstream from taking all of
+    /// this process's memory and connections: its usual calls in flight, and a half more for bursts.
     pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
         self.bulkhead.refine(bulkhead, super::bulkhead());
         self
@@ -279,7 +281,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         // Told in their order, which is not the one in which their numbers follow from each other.
         let bulkhead = self.bulkhead.or_default(super::bulkhead);
         let told_bulkhead = bulkhead.as_ref().map(tell::bulkhead);
-        let places = bulkhead.as_ref().map(BulkheadNumbers::of);
+        let places = bulkhead.as_ref().and_then(BulkheadNumbers::of);
         let mut bulkhead = bulkhead.unwrap_or_else(super::no_bulkhead);
         named.give(&mut bulkhead.name, &mut bulkhead.observer);
         let bulkhead = bulkhead.retracked(|()| tracker.clone()).build()?;

@@ -206,20 +206,16 @@ use self::refine::{StackBulkhead, StackTimeout};
 use crate::bulkhead::BulkheadBuilder;
 use crate::http::BodyLimits;
 use crate::retry::Settings;
+use crate::snapshot::limited;
 
-/// How many calls may be in flight, where nothing else is said: Envoy's `circuit_breakers.thresholds.max_requests`.
-const IN_FLIGHT: u32 = 1024;
-
-/// The bulkhead of a stack.
+/// The bulkhead of a stack: it counts calls in flight and has no limit, because no fixed number fits every healthy program.
 fn bulkhead() -> StackBulkhead {
-    BulkheadBuilder::tracked_by(())
-        .maybe_queued()
-        .limit(IN_FLIGHT)
+    BulkheadBuilder::tracked_by(()).unlimited().maybe_queued()
 }
 
-/// One that lets everything through.
+/// A bulkhead that was left out.
 fn no_bulkhead() -> StackBulkhead {
-    BulkheadBuilder::tracked_by(()).unlimited().maybe_queued()
+    BulkheadBuilder::tracked_by(()).off().maybe_queued()
 }
 
 /// One without a limit of its own, which leaves bodies alone.
@@ -243,12 +239,13 @@ impl BodyNumbers {
 }
 
 impl BulkheadNumbers {
-    fn of(bulkhead: &StackBulkhead) -> Self {
-        Self {
-            limit: bulkhead.limit,
+    /// `None` where there is no limit, so that nothing follows from it.
+    fn of(bulkhead: &StackBulkhead) -> Option<Self> {
+        limited(bulkhead.limit).map(|limit| Self {
+            limit,
             queue: bulkhead.queue,
             max_wait: bulkhead.mode.max_wait,
-        }
+        })
     }
 }
 

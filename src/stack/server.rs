@@ -158,8 +158,9 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         self
     }
 
-    /// How many requests may be in flight whatever their latency is: 1024 by default, without a queue, which is what Envoy lets through to a cluster
-    /// (`circuit_breakers.thresholds.max_requests`).
+    /// How many requests may be in flight: no limit by default. Requests are counted to the end of
+    /// their body. A healthy server may have thousands of them that only wait (long polls, watches,
+    /// slow downloads), so no fixed number fits all; overload is the load shedder's task.
     pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
         self.bulkhead.refine(bulkhead, super::bulkhead());
         self
@@ -209,13 +210,13 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         // Before the load shedder, whose own limit follows from it.
         let bulkhead = self.bulkhead.or_default(super::bulkhead);
         let told_bulkhead = bulkhead.as_ref().map(tell::bulkhead);
-        let places = bulkhead.as_ref().map(BulkheadNumbers::of);
+        let places = bulkhead.as_ref().and_then(BulkheadNumbers::of);
         let mut bulkhead = bulkhead.unwrap_or_else(super::no_bulkhead);
         named.give(&mut bulkhead.name, &mut bulkhead.observer);
         let bulkhead = bulkhead.retracked(|()| tracker.clone()).build()?;
 
         let load_shed = self.load_shed.or_default(|| {
-            let most = places.map_or(super::IN_FLIGHT, BulkheadNumbers::room);
+            let most = places.map_or(1024, BulkheadNumbers::room);
             load_shed(Limit::up_to(most))
         });
         told.push("load_shed", load_shed.as_ref().map(tell::load_shed));

@@ -6,6 +6,7 @@ use crate::correlation::CorrelationLayer;
 use crate::policy::breaker::{Config, Mode, Recovery};
 use crate::respond::RespondLayer;
 use crate::retry::Settings;
+use crate::snapshot::{ShownLimit, limited};
 
 type Told = Vec<(&'static str, String)>;
 
@@ -63,7 +64,8 @@ pub(super) fn bulkhead(builder: &StackBulkhead) -> Told {
         Some(wait) => format!("{} for {wait:?}", builder.queue),
         None => "none".to_owned(),
     };
-    vec![("limit", builder.limit.to_string()), ("queue", queue)]
+    let limit = ShownLimit(limited(builder.limit)).to_string();
+    vec![("limit", limit), ("queue", queue)]
 }
 
 pub(super) fn retry(settings: &Settings) -> Told {

@@ -8,6 +8,7 @@ mod fits;
 mod foreign;
 mod grpc;
 mod judging;
+mod long_responses;
 mod order;
 mod refine;
 mod refine_names;

@@ -124,7 +124,7 @@ async fn what_the_time_limit_ends_gives_its_places_back() {
     assert_eq!(
         (
             upstream.in_flight(),
-            stack.load_shed().in_flight(),
+            stack.load_shed().snapshot().streaming,
             stack.bulkhead().in_flight()
         ),
         (1, 1, 1)

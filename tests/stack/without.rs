@@ -190,13 +190,28 @@ async fn without_a_bulkhead_there_is_no_limit() {
     let all = futures::future::join_all(calls);
     assert!(all.now_or_never().is_none());
     assert_eq!(upstream.calls(), 3_000);
-    // With one, there is.
+    // By default they are counted, and none is rejected: 3 000 long polls are healthy.
     let upstream = Upstream::always(Act::Hang);
-    let service = http::client("a")
-        .without_retry()
-        .build()
-        .unwrap()
-        .wrap(upstream.clone());
+    let stack = http::client("a").without_retry().build().unwrap();
+    let service = stack.wrap(upstream.clone());
+    let mut all = Box::pin(futures::future::join_all(
+        (0..3_000).map(|_| call(&service, get())),
+    ));
+    assert!(futures::poll!(&mut all).is_pending());
+    assert_eq!(upstream.calls(), 3_000);
+    let bulkhead = stack.bulkhead().snapshot();
+    assert_eq!((bulkhead.in_flight, bulkhead.limit), (3_000, None));
+    assert_eq!(bulkhead.rejections.total(), 0);
+    assert!(bulkhead.to_string().contains("3000 in flight, 0 waiting"));
+    let described = stack.to_string();
+    assert!(
+        described.contains("bulkhead        limit = none, queue = none"),
+        "{described}"
+    );
+    // With a limit, there is one.
+    let upstream = Upstream::always(Act::Hang);
+    let stack = http::client("a").without_retry().bulkhead(1_024);
+    let service = stack.build().unwrap().wrap(upstream.clone());
     let all = futures::future::join_all((0..3_000).map(|_| call(&service, get())));
     assert!(all.now_or_never().is_none());
     assert_eq!(upstream.calls(), 1_024);

@@ -13,6 +13,7 @@ fn settings(limit: u32, queue: u32) -> Settings {
     Settings {
         limit,
         queue,
+        is_on: true,
         origin: &BULKHEAD,
         observer: None,
     }
