@@ -13,3 +13,4 @@ mod fallback;
 mod health;
 mod routes;
 mod shutdown;
+mod streams;
