@@ -178,7 +178,10 @@ mod on {
                 debug!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
             }
             // What a call came to is for metrics; rejections are summed up.
-            EventKind::Settled { .. } | EventKind::Rejected(_) | EventKind::WouldReject(_) => {}
+            EventKind::Settled { .. }
+            | EventKind::Rejected(_)
+            | EventKind::WouldReject(_)
+            | EventKind::GivenUp { .. } => {}
         }
     }
 

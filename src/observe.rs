@@ -51,6 +51,12 @@ pub enum EventKind {
     },
     /// A retry was called for, but something forbade it.
     RetryRefused(RetryRefused),
+    /// A call was given up by its caller before it was admitted: while it waited in a bulkhead's queue. It is neither [rejected](Self::Rejected)
+    /// nor [settled](Self::Settled).
+    GivenUp {
+        /// How long it had waited.
+        waited: Duration,
+    },
     /// An adaptive limit changed.
     LimitChanged {
         /// Calls in flight that it admitted until now; `None`: there was no limit.
@@ -203,6 +209,7 @@ impl fmt::Display for Event {
                 cause,
             } => write!(f, "attempt {attempt} in {delay:?} ({})", cause.as_str()),
             EventKind::RetryRefused(why) => write!(f, "not retried ({})", why.as_str()),
+            EventKind::GivenUp { waited } => write!(f, "given up after {waited:?}"),
             EventKind::LimitChanged { from, to } => {
                 let (from, to) = (ShownLimit(*from), ShownLimit(*to));
                 write!(f, "limit {from} -> {to}")

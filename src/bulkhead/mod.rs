@@ -48,7 +48,8 @@
 //! # Cancellation
 //!
 //! A call that is dropped gives back its place, and a waiting one its place in the queue, also when a
-//! place had just been handed to it.
+//! place had just been handed to it. An admitted call then counts as cancelled. A waiting one counts as given up: in the [snapshot](Snapshot), as the event
+//! [`GivenUp`](crate::EventKind::GivenUp), and in the metric `mainstay_given_up_total`.
 //!
 //! # Cost
 //!

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::layer::Settings;
 use super::service::Place;
@@ -21,7 +22,7 @@ use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
 use crate::pool::{Pool, Resident};
 use crate::snapshot::{MOST_CALLS, Outcomes, Tally, limited};
-use crate::tells::Tells;
+use crate::tells::{NOW, Tells};
 use crate::{Outcome, Verdict};
 
 /// The most calls that can wait.
@@ -67,6 +68,8 @@ struct Queue {
     begun_again: u64,
     /// Of how many admissions nothing came: whoever was handed the place had gone.
     unused: u64,
+    /// How many calls were given up before they were admitted.
+    given_up: u64,
 }
 
 /// The number of a waiting call.
@@ -103,6 +106,7 @@ impl Resident for Places {
                 waiting: BTreeMap::new(),
                 begun_again: 0,
                 unused: 0,
+                given_up: 0,
             }),
             listeners: Listeners::vacant(),
             tally: Tally::new(),
@@ -115,7 +119,7 @@ impl Resident for Places {
         self.queue_limit
             .store(settings.queue.min(MOST_WAITERS), Ordering::Relaxed);
         let mut queue = self.lock();
-        (queue.begun_again, queue.unused) = (0, 0);
+        (queue.begun_again, queue.unused, queue.given_up) = (0, 0, 0);
         drop(queue);
         let since = generation(self.word.load(Ordering::Relaxed)).stamp();
         self.listeners
@@ -293,6 +297,18 @@ impl Places {
     pub(crate) fn give_back_unused(&self, held: Generation) {
         self.lock().unused += 1;
         self.give_back(held);
+    }
+
+    /// A call that was neither admitted nor rejected is gone.
+    #[cold]
+    pub(super) fn gave_up(&self, waited: Duration) {
+        self.lock().given_up += 1;
+        self.listeners.look_again();
+        self.tell(NOW, || EventKind::GivenUp { waited });
+    }
+
+    pub(super) fn given_up(&self) -> u64 {
+        self.lock().given_up
     }
 
     /// How the calls went that are over.

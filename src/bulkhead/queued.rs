@@ -95,6 +95,7 @@ impl<S, T> Bulkhead<S, Queued, T> {
                     places: self.places.clone(),
                     origin: self.origin,
                     stage: Stage::New,
+                    is_counted: false,
                     since: now,
                     meter: Meter::NOBODY,
                 },
@@ -122,6 +123,8 @@ struct Turn {
     places: Home<Places>,
     origin: &'static Origin,
     stage: Stage,
+    /// Whether the call is counted as admitted or rejected. Else it is given up when this is dropped.
+    is_counted: bool,
     since: Moment,
     meter: Meter,
 }
@@ -166,7 +169,7 @@ impl Turn {
 
     /// The place, for the call that now begins.
     fn into_place<T>(mut self, generation: Generation, tracker: T) -> Place<T> {
-        self.stage = Stage::New;
+        (self.stage, self.is_counted) = (Stage::New, true);
         self.places.state().place(generation, tracker)
     }
 }
@@ -180,6 +183,9 @@ impl Drop for Turn {
                 self.left_queue();
             }
             Stage::HasPlace(generation) => self.places.give_back_unused(generation),
+        }
+        if !self.is_counted {
+            self.places.gave_up(self.since.elapsed());
         }
     }
 }
@@ -297,7 +303,7 @@ where
             request,
             mut service,
             tracker,
-            turn,
+            mut turn,
         } = waiting;
         let error = match ended {
             Ended::Admitted(generation) => {
@@ -308,6 +314,7 @@ where
             }
             Ended::NotReady(error) => error.grow(),
             Ended::Rejected(reason) => {
+                turn.is_counted = true;
                 S::Error::reject(turn.places.reject(turn.origin, reason, None))
             }
         };

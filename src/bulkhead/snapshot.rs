@@ -27,6 +27,9 @@ pub struct Snapshot {
     pub outcomes: Outcomes,
     /// What was not let through.
     pub rejections: Rejections,
+    /// How many calls were given up by their callers before they were admitted: while they waited in the queue, or before their future was
+    /// first polled. Every call is in exactly one of these: `in_flight`, `waiting`, `outcomes`, `rejections`, `given_up`.
+    pub given_up: u64,
 }
 
 impl Snapshot {
@@ -40,6 +43,7 @@ impl Snapshot {
             queue_limit: places.queue_limit(),
             outcomes: places.outcomes(),
             rejections: places.listeners.rejected.counts(),
+            given_up: places.given_up(),
         }
     }
 }
@@ -54,12 +58,17 @@ impl fmt::Display for Snapshot {
             waiting,
             outcomes,
             rejections,
+            given_up,
             ..
         } = self;
         let in_flight = InFlight(*in_flight, *limit);
         write!(
             f,
             "{layer} {name}: {in_flight}, {waiting} waiting; {outcomes}; {rejections}"
-        )
+        )?;
+        match given_up {
+            0 => Ok(()),
+            calls => write!(f, ", {calls} given up"),
+        }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) struct Handles {
     slow: Counter,
     rejections: [Counter; Reason::ALL.len()],
     would_reject: Counter,
+    given_up: Counter,
     limit: OnceLock<Gauge>,
     states: [Gauge; STATES.len()],
     transitions: [Counter; TRANSITIONS.len()],
@@ -150,6 +151,7 @@ impl Handles {
                 names::WOULD_REJECT,
                 Some(("reason", Reason::CircuitOpen.as_str())),
             ),
+            given_up: make.counter(holds, names::GIVEN_UP, None),
             limit: OnceLock::new(),
             states: STATES.map(|state| {
                 make.gauge(
@@ -202,6 +204,7 @@ impl Handles {
             }
             EventKind::Rejected(rejection) => return self.rejected(rejection.reason()),
             EventKind::WouldReject(_) => return self.would_reject.increment(1),
+            EventKind::GivenUp { .. } => return self.given_up.increment(1),
             EventKind::Transition(transition) => self.transition(transition),
             EventKind::Retrying { cause, .. } => count(&RetryCause::ALL, *cause, &self.retries),
             EventKind::RetryRefused(why) => count(&RetryRefused::ALL, *why, &self.refused),

@@ -29,6 +29,9 @@
 //! admits calls anyway, so they cost nothing. A bulkhead and a load shedder count a call when it is over, at the end of its body. A time limit has no state; its counts are those of
 //! all instances of its name.
 //!
+//! Every call through a bulkhead, a circuit breaker or a load shedder is in exactly one count: it is in flight or waits, it is over with an outcome, it was
+//! rejected, or its caller gave it up while it waited for a permit (`given_up`).
+//!
 //! # Latency
 //!
 //! Circuit breakers and load shedders keep the latencies of the last minute (in six pieces of ten seconds, of which the oldest is dropped as a whole) in a histogram with two
