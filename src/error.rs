@@ -14,6 +14,9 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// Growing is idempotent: ten layers deep the error is still one flat type.
 ///
+/// An error is `Send` and `'static`, because a layer keeps an error of the inner service's readiness until the next call, as part of
+/// itself: see [readiness](crate#readiness).
+///
 /// | the service's error | what a layer makes of it |
 /// |---|---|
 /// | [`Infallible`] | [`Rejection`]: all that can go wrong is a rejection |
@@ -39,7 +42,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
     note = "for an error type of your own, write: `impl mainstay::Plain for {Self} {{}}`",
     note = "for an error type of another crate, turn it into `mainstay::BoxError` or into a type of your own with `.map_err(..)` (`tower::ServiceBuilder::map_err`) at the bottom of the stack"
 )]
-pub trait WithRejection: Sized {
+pub trait WithRejection: Sized + Send + 'static {
     /// This error, grown. Growing it again changes nothing.
     type Error: WithRejection<Error = Self::Error>;
 
@@ -65,7 +68,7 @@ pub type Grown<E> = <E as WithRejection>::Error;
     note = "for an error type of your own, write: `impl mainstay::Plain for {Self} {{}}`",
     note = "for an error type of another crate, turn it into `mainstay::BoxError` or into a type of your own with `.map_err(..)` (`tower::ServiceBuilder::map_err`) at the bottom of the stack"
 )]
-pub trait Plain {}
+pub trait Plain: Send + 'static {}
 
 /// The service's own error, or a rejection by a policy in front of it.
 ///
@@ -133,7 +136,7 @@ impl<E: StdError + 'static> StdError for Error<E> {
     }
 }
 
-impl<E> WithRejection for Error<E> {
+impl<E: Send + 'static> WithRejection for Error<E> {
     type Error = Self;
 
     #[inline]
@@ -229,7 +232,7 @@ macro_rules! boxed {
     )*};
 }
 
-boxed!(BoxError, Box<dyn StdError + Send>, Box<dyn StdError>);
+boxed!(BoxError, Box<dyn StdError + Send>);
 
 impl Plain for () {}
 impl Plain for String {}

@@ -1,5 +1,4 @@
-//! What the layers that admit or reject a call have in common: what is known of the inner service's
-//! readiness, and the future of a call that holds something.
+//! What the layers that admit or reject a call have in common: the future of a call that holds something.
 
 use std::fmt;
 use std::future::Future;
@@ -8,77 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
-use tower_service::Service;
 
 use crate::hold::{Hold, Nothing};
 use crate::outcome::{not_sent, timed_out};
 use crate::track::{FAILED, Head, IGNORED, Settle, Track};
-use crate::{AtResponse, ErrorsFail, Held, Reason, Rejection, Verdict, WithRejection};
-
-/// The inner service of a layer that may reject.
-///
-/// A rejection is the answer to a call, never an error of readiness. So a layer that already knows that it
-/// will reject is ready without asking the inner service; and having said so, it rejects the call
-/// that follows, whatever has changed since, because the inner service may not be called unasked.
-pub(crate) struct Inner<S> {
-    pub(crate) service: S,
-    ready: Ready,
-}
-
-/// What the last `poll_ready` found.
-#[derive(Clone, Copy)]
-pub(crate) enum Ready {
-    /// The inner service is ready for one call.
-    Yes,
-    /// It is not (or was not asked), and a call is rejected for this reason.
-    No(Reason),
-}
-
-impl<S> Inner<S> {
-    pub(crate) const fn new(service: S) -> Self {
-        Self {
-            service,
-            ready: Ready::No(Reason::NotReady),
-        }
-    }
-
-    /// Asks the inner service.
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn poll_ready<Req>(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), <S::Error as WithRejection>::Error>>
-    where
-        S: Service<Req>,
-        S::Error: WithRejection,
-    {
-        let polled = self.service.poll_ready(cx);
-        self.ready = match polled {
-            Poll::Ready(Ok(())) => Ready::Yes,
-            _ => Ready::No(Reason::NotReady),
-        };
-        polled.map_err(WithRejection::grow)
-    }
-
-    /// Is ready to reject the next call.
-    #[inline]
-    pub(crate) fn will_reject(&mut self, reason: Reason) {
-        self.ready = Ready::No(reason);
-    }
-
-    /// What was found, once: the next call needs a new `poll_ready`.
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn take_ready(&mut self) -> Ready {
-        std::mem::replace(&mut self.ready, Ready::No(Reason::NotReady))
-    }
-}
-
-impl<S: Clone> Clone for Inner<S> {
-    /// A clone is never ready: what the original reserved is its own.
-    fn clone(&self) -> Self {
-        Self::new(self.service.clone())
-    }
-}
+use crate::{AtResponse, ErrorsFail, Held, Rejection, Verdict, WithRejection};
 
 /// What a layer holds for a call, as the call's future sees it.
 ///

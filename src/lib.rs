@@ -79,6 +79,12 @@
 //! All time is tokio's. Under `#[tokio::test(start_paused = true)]` (feature `test-util` of tokio) a circuit's open time, a back-off or
 //! a time-out pass without waiting.
 //!
+//! # Readiness
+//!
+//! No layer returns an error from `poll_ready`. Where the inner service's `poll_ready` fails, the layer keeps the error and is ready. The next
+//! call resolves to that error, and the inner service is not called. So the error is an outcome like any other: the circuit breaker counts it
+//! as a failure, a retry makes the call again, and a gRPC stub sees `UNAVAILABLE`. After that call the inner service is asked again. A clone keeps nothing.
+//!
 //! # When it does not compile
 //!
 //! The compiler mostly says what to write. Where it cannot:
@@ -112,6 +118,7 @@ mod context;
 mod error;
 mod guarded;
 mod hold;
+mod inner;
 mod listeners;
 mod log;
 mod meter;
@@ -129,6 +136,7 @@ mod striped;
 mod tells;
 mod time;
 mod track;
+mod unsent;
 
 pub mod bulkhead;
 pub mod circuit_breaker;

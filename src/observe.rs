@@ -76,18 +76,21 @@ pub enum RetryCause {
     Error,
     /// The attempt took too long.
     TimedOut,
+    /// The attempt was not sent, because a service was not ready for it.
+    NotSent,
 }
 
 impl RetryCause {
-    pub(crate) const ALL: [Self; 3] = [Self::Response, Self::Error, Self::TimedOut];
+    pub(crate) const ALL: [Self; 4] = [Self::Response, Self::Error, Self::TimedOut, Self::NotSent];
 
-    /// The cause as one word for labels and logs: `response`, `error`, `timed_out`.
+    /// The cause as one word for labels and logs: `response`, `error`, `timed_out`, `not_sent`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Response => "response",
             Self::Error => "error",
             Self::TimedOut => "timed_out",
+            Self::NotSent => "not_sent",
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use mainstay::retry::{Retry, RetryErrors};
 use mainstay::{
     Backoff, BoxError, BulkheadLayer, CircuitBreakerLayer, Context, Decision, Error, EventKind,
-    Jitter, Limit, LoadShedLayer, Reason, Rejection, RetryBudget, RetryBuilder, RetryLayer,
-    RetryRefused, TimeoutLayer,
+    Jitter, Limit, LoadShedLayer, Reason, Rejection, RetryBudget, RetryBuilder, RetryCause,
+    RetryLayer, RetryRefused, TimeoutLayer,
 };
 use support::{Act, Broken, Probe, ms, reason, recorder, rejected, secs, send, settle, start};
 use tokio::time::{Instant, advance, timeout};
@@ -976,7 +976,7 @@ async fn a_cancelled_call_sends_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_readiness_error_before_the_first_attempt_passes_through() {
+async fn a_readiness_error_is_an_attempt_that_was_not_sent() {
     #[derive(Clone)]
     struct Closed;
     impl Service<()> for Closed {
@@ -993,8 +993,13 @@ async fn a_readiness_error_before_the_first_attempt_passes_through() {
             panic!("called although it is not ready")
         }
     }
-    let mut service = builder().build().unwrap().layer(Closed);
-    assert!(matches!(service.ready().await, Err(Error::Inner(Broken))));
+    let layer = builder().retry_if(|_, _: Result<&(), &Error<Broken>>| false);
+    let layer = layer.build().unwrap();
+    let mut service = layer.layer(Closed);
+    let call = service.ready().await.unwrap().call(());
+    assert!(matches!(call.await, Err(Error::Inner(Broken))));
+    assert_eq!(layer.snapshot().retries, [(RetryCause::NotSent, 2)]);
+    assert_eq!(layer.snapshot().refused, [(RetryRefused::Attempts, 1)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use super::places::{MOST_WAITERS, Places};
 use super::service::Bulkhead;
 use super::snapshot::Snapshot;
 use crate::config::OfInstance as _;
-use crate::guarded::Inner;
+use crate::inner::Inner;
 use crate::name::unnamed::BULKHEAD;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};

@@ -11,13 +11,15 @@ use tower_service::Service;
 use super::layer::Queued;
 use super::places::{Generation, Number, Places, Taken};
 use super::service::{Bulkhead, Place, Resolved, ResponseFuture};
-use crate::guarded::{Guarded, Ready};
+use crate::guarded::Guarded;
+use crate::inner::{Inner, Ready};
 use crate::meter::{Handles, Meter};
 use crate::name::Origin;
 use crate::pool::Home;
 use crate::runtime::{Entry, Moment, Timer};
 use crate::tells::Tells;
 use crate::track::Track;
+use crate::unsent::Found;
 use crate::{Grown, Reason, WithRejection, context};
 
 impl<S, Req, T> Service<Req> for Bulkhead<S, Queued, T>
@@ -35,9 +37,10 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         if self.places.is_full() {
             self.inner.will_reject(Reason::Full);
+            Found::Unasked.note();
             return Poll::Ready(Ok(()));
         }
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -47,7 +50,7 @@ where
                 Some(generation) => {
                     // Before the call, so that it is given back should the call panic.
                     let place = self.places.state().place(generation, self.tracker.clone());
-                    let call = Guarded::admitted(self.inner.service.call(request), place);
+                    let call = Guarded::admitted(self.inner.call(request), place);
                     return QueuedFuture {
                         phase: Phase::Calling { call },
                     };
@@ -80,16 +83,16 @@ impl<S, T> Bulkhead<S, Queued, T> {
         };
         // Ready or not, the service that is called in the end is a clone that is made ready then: one that
         // waited here could keep something reserved that others need.
-        let service = self.inner.service.clone();
-        if was_ready {
-            // What it had reserved is given up.
-            self.inner.service = service.clone();
-        }
+        let service = if was_ready {
+            self.inner.reset()
+        } else {
+            self.inner.get_ref().clone()
+        };
         let now = Entry::new().now();
         let wait = Wait {
             waiting: Some(Waiting {
                 request,
-                service,
+                service: Inner::new(service),
                 tracker: self.tracker.clone(),
                 turn: Turn {
                     places: self.places.clone(),
@@ -113,7 +116,7 @@ impl<S, T> Bulkhead<S, Queued, T> {
 struct Waiting<S, Req, T> {
     // The turn comes last: the request and the service are given up before the place is.
     request: Req,
-    service: S,
+    service: Inner<S>,
     tracker: T,
     turn: Turn,
 }
@@ -214,6 +217,12 @@ pin_project! {
             #[pin]
             call: ResponseFuture<F, T>,
         },
+        /// Called after a wait, and what was found of the inner service's readiness then.
+        Waited {
+            #[pin]
+            call: ResponseFuture<F, T>,
+            found: Found,
+        },
         Done,
     }
 }
@@ -230,16 +239,19 @@ pin_project! {
 }
 
 /// What had waited, and how it ended.
-type Waited<S, Req, T> = (Waiting<S, Req, T>, Ended<<S as Service<Req>>::Error>);
+type Waited<S, Req, T> = (Waiting<S, Req, T>, Ended);
 
 /// How the wait ended.
-enum Ended<E> {
-    Admitted(Generation),
-    NotReady(E),
+enum Ended {
+    Admitted(Generation, Found),
     Rejected(Reason),
 }
 
-impl<S: Service<Req>, Req, T> Wait<S, Req, T> {
+impl<S, Req, T> Wait<S, Req, T>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+{
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<S, Req, T>> {
         let mut this = self.project();
         let Some(held) = this.waiting else {
@@ -275,13 +287,20 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut phase = self.project().phase;
-        if !matches!(*phase, Phase::Calling { .. })
+        if !matches!(*phase, Phase::Calling { .. } | Phase::Waited { .. })
             && let Err(error) = ready!(phase.as_mut().arrive(cx))
         {
             return Poll::Ready(Err(error));
         }
         match phase.project() {
             PhaseProj::Calling { call } => call.poll(cx),
+            PhaseProj::Waited { call, found } => {
+                let polled = call.poll(cx);
+                if let Poll::Ready(Err(_)) = polled {
+                    found.settle();
+                }
+                polled
+            }
             PhaseProj::Waiting { .. } | PhaseProj::Done => Poll::Pending,
         }
     }
@@ -306,13 +325,12 @@ where
             mut turn,
         } = waiting;
         let error = match ended {
-            Ended::Admitted(generation) => {
+            Ended::Admitted(generation, found) => {
                 let place = turn.into_place(generation, tracker);
                 let call = Guarded::admitted(service.call(request), place);
-                self.set(Phase::Calling { call });
+                self.set(Phase::Waited { call, found });
                 return Poll::Ready(Ok(()));
             }
-            Ended::NotReady(error) => error.grow(),
             Ended::Rejected(reason) => {
                 turn.is_counted = true;
                 S::Error::reject(turn.places.reject(turn.origin, reason, None))
@@ -329,15 +347,14 @@ where
 impl<S, Req, T> Waiting<S, Req, T>
 where
     S: Service<Req>,
+    S::Error: WithRejection,
 {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended<S::Error>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let Some(generation) = ready!(self.turn.poll(cx)) else {
             return Poll::Ready(Ended::Rejected(Reason::Full));
         };
-        self.service.poll_ready(cx).map(|ready| match ready {
-            Ok(()) => Ended::Admitted(generation),
-            Err(error) => Ended::NotReady(error),
-        })
+        let (ready, found) = Found::by(|| self.service.poll_ready(cx));
+        ready.map(|()| Ended::Admitted(generation, found))
     }
 }
 

@@ -5,8 +5,9 @@ use tower_service::Service;
 
 use super::layer::Rejecting;
 use super::places::Places;
-use crate::guarded::{Guarded, Inner, Output, Ready};
+use crate::guarded::{Guarded, Output};
 use crate::hold::Hold;
+use crate::inner::{Inner, InnerFuture, Ready};
 use crate::name::Origin;
 use crate::pool::Home;
 use crate::tells::Tells;
@@ -26,12 +27,12 @@ pub struct Bulkhead<S, M = Rejecting, T = AtResponse> {
 impl<S, M, T> Bulkhead<S, M, T> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.inner.service
+        self.inner.get_ref()
     }
 
     /// The inner service, without the bulkhead.
     pub fn into_inner(self) -> S {
-        self.inner.service
+        self.inner.into_inner()
     }
 }
 
@@ -51,7 +52,7 @@ where
             self.inner.will_reject(Reason::Full);
             return Poll::Ready(Ok(()));
         }
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -60,7 +61,7 @@ where
             Ready::Yes => match self.places.try_take() {
                 Some(generation) => {
                     let place = self.places.state().place(generation, self.tracker.clone());
-                    return Guarded::admitted(self.inner.service.call(request), place);
+                    return Guarded::admitted(self.inner.call(request), place);
                 }
                 None => Reason::Full,
             },
@@ -71,7 +72,7 @@ where
 }
 
 /// The future of a call through a bulkhead without a queue.
-pub type ResponseFuture<F, T = AtResponse> = Guarded<F, Place<T>>;
+pub type ResponseFuture<F, T = AtResponse> = Guarded<InnerFuture<F>, Place<T>>;
 
 /// A place in a bulkhead, held by a call until it is over.
 pub type Place<T> = Hold<Places, T>;
@@ -79,7 +80,7 @@ pub type Place<T> = Hold<Places, T>;
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bulkhead")
-            .field("inner", &self.inner.service)
+            .field("inner", &self.inner)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }

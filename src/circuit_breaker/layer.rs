@@ -7,7 +7,7 @@ use super::circuit::{Circuit, Settings};
 use super::handle::CircuitBreakerHandle;
 use super::service::CircuitBreaker;
 use crate::AtResponse;
-use crate::guarded::Inner;
+use crate::inner::Inner;
 use crate::name::Origin;
 use crate::name::unnamed::CIRCUIT_BREAKER;
 use crate::policy::breaker::{Config, State};

@@ -46,7 +46,8 @@
 //!
 //! When any of its rules says so: the failure rate over a window (50 % of at least 20 calls within 10 seconds by default), the
 //! rate of slow calls, so many failures in a row. What a failure is, a classifier says: by default every error. A call that a policy
-//! further in refused (a full bulkhead, say) does not count; one that timed out does; so does a panic.
+//! further in refused (a full bulkhead, say) does not count; one that timed out does; so does a panic, and an error of the inner service's
+//! `poll_ready`.
 //!
 //! # What a clone shares
 //!

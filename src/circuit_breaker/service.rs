@@ -6,8 +6,9 @@ use tower_service::Service;
 use super::admitted::Admitted;
 use super::circuit::Circuit;
 use super::handle::CircuitBreakerHandle;
-use crate::guarded::{Guarded, Inner, Ready};
+use crate::guarded::Guarded;
 use crate::hold::Hold;
+use crate::inner::{Inner, InnerFuture, Ready};
 use crate::name::Origin;
 use crate::policy::breaker::{Decision, Ticket};
 use crate::pool::Home;
@@ -29,7 +30,7 @@ pub struct CircuitBreaker<S, T = AtResponse> {
 impl<S, T> CircuitBreaker<S, T> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.inner.service
+        self.inner.get_ref()
     }
 
     /// A handle to look at the circuit and to steer it.
@@ -40,7 +41,7 @@ impl<S, T> CircuitBreaker<S, T> {
 
     /// The inner service, without the circuit breaker.
     pub fn into_inner(self) -> S {
-        self.inner.service
+        self.inner.into_inner()
     }
 }
 
@@ -60,7 +61,7 @@ where
             self.inner.will_reject(Reason::CircuitOpen);
             return Poll::Ready(Ok(()));
         }
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -96,6 +97,7 @@ impl<S, T> CircuitBreaker<S, T> {
     fn let_through<Req>(&mut self, request: Req, ticket: Ticket) -> ResponseFuture<S::Future, T>
     where
         S: Service<Req>,
+        S::Error: WithRejection,
         T: Clone,
     {
         let circuit = self.circuit.state();
@@ -106,12 +108,12 @@ impl<S, T> CircuitBreaker<S, T> {
             time: Entry::peek().map_or(Time::UNKNOWN, Time::at_once),
         };
         let admission = Admission::new(circuit, call, 0, self.tracker.clone());
-        Guarded::admitted(self.inner.service.call(request), admission)
+        Guarded::admitted(self.inner.call(request), admission)
     }
 }
 
 /// The future of a call through a circuit breaker.
-pub type ResponseFuture<F, T = AtResponse> = Guarded<F, Admission<T>>;
+pub type ResponseFuture<F, T = AtResponse> = Guarded<InnerFuture<F>, Admission<T>>;
 
 /// A call that a circuit breaker has let through, until its outcome is known.
 pub type Admission<T> = Hold<Circuit, T>;
@@ -119,7 +121,7 @@ pub type Admission<T> = Hold<Circuit, T>;
 impl<S: fmt::Debug, T> fmt::Debug for CircuitBreaker<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
-            .field("inner", &self.inner.service)
+            .field("inner", &self.inner)
             .field("circuit", self.origin)
             .finish()
     }

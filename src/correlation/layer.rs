@@ -6,6 +6,7 @@ use tower_layer::Layer;
 use super::service::Correlation;
 use super::{Carry, CorrelationId};
 use crate::ConfigError;
+use crate::inner::Inner;
 use crate::name::Origin;
 #[cfg(feature = "http")]
 use crate::name::origin;
@@ -136,7 +137,7 @@ impl<S, D: Clone> Layer<S> for CorrelationLayer<D> {
 
     fn layer(&self, inner: S) -> Self::Service {
         Correlation {
-            inner,
+            inner: Inner::new(inner),
             layer: self.clone(),
         }
     }

@@ -10,6 +10,7 @@ use tower_service::Service;
 use super::layer::{Client, Consumer, CorrelationLayer, Fields, Server};
 use super::{Carry, CorrelationId, Reply};
 use crate::context::{self, CorrelationScope};
+use crate::inner::{Inner, InnerFuture};
 use crate::runtime::stamp;
 use crate::scoped::{Scope, Scoped};
 use crate::span::{self, InSpan, OwnedEntered, Side};
@@ -17,19 +18,19 @@ use crate::span::{self, InSpan, OwnedEntered, Side};
 /// A service behind a [`CorrelationLayer`](crate::CorrelationLayer).
 #[derive(Debug, Clone)]
 pub struct Correlation<S, D = Server> {
-    pub(super) inner: S,
+    pub(super) inner: Inner<S>,
     pub(super) layer: CorrelationLayer<D>,
 }
 
 impl<S, D> Correlation<S, D> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.inner
+        self.inner.get_ref()
     }
 
     /// The inner service, without the correlation ID.
     pub fn into_inner(self) -> S {
-        self.inner
+        self.inner.into_inner()
     }
 
     /// The ID that came with a request, or a new one. What is inside must not see one that was refused. Has no span yet.
@@ -56,6 +57,7 @@ fn new_id() -> CorrelationId {
 impl<S, Req> Service<Req> for Correlation<S, Server>
 where
     S: Service<Req>,
+    S::Error: Send + 'static,
     S::Response: Reply,
     Req: Carry,
 {
@@ -65,7 +67,7 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -84,6 +86,7 @@ where
 impl<S, Req> Service<Req> for Correlation<S, Consumer>
 where
     S: Service<Req>,
+    S::Error: Send + 'static,
     Req: Carry,
 {
     type Response = S::Response;
@@ -92,7 +95,7 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -108,6 +111,7 @@ where
 impl<S, Req> Service<Req> for Correlation<S, Client>
 where
     S: Service<Req>,
+    S::Error: Send + 'static,
     Req: Carry,
 {
     type Response = S::Response;
@@ -116,7 +120,7 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+        self.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -138,7 +142,7 @@ where
 }
 
 /// The future of a call within a correlation ID.
-pub type ResponseFuture<F> = Scoped<F, Option<InCorrelation>>;
+pub type ResponseFuture<F> = Scoped<InnerFuture<F>, Option<InCorrelation>>;
 
 /// What is entered while a request is worked on: its ID in the context, and the span (feature `tracing`) that carries it.
 pub struct InCorrelation {
@@ -214,7 +218,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct EchoFuture<F> {
         #[pin]
-        inner: Scoped<F, InCorrelation>,
+        inner: Scoped<InnerFuture<F>, InCorrelation>,
         fields: Fields,
     }
 }
@@ -222,6 +226,7 @@ pin_project! {
 impl<F, Res, E> Future for EchoFuture<F>
 where
     F: Future<Output = Result<Res, E>>,
+    E: 'static,
     Res: Reply,
 {
     type Output = Result<Res::InContext, E>;

@@ -44,3 +44,16 @@ pub(super) fn pushback<E: 'static>(error: &E) -> Option<Pushback> {
         None
     }
 }
+
+/// An error of the inner service's readiness as a stub gets it: `UNAVAILABLE`, unless it has a code of its own.
+///
+/// A stub looks for a status in the chain of sources. An error that has no room for one is replaced by `rejected`.
+pub(super) fn unready<E: 'static>(error: E, rejected: E) -> E {
+    #[cfg(feature = "tonic")]
+    return super::status::unready(error, rejected);
+    #[cfg(not(feature = "tonic"))]
+    {
+        let _ = rejected;
+        error
+    }
+}

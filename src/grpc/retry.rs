@@ -40,6 +40,10 @@ static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rp
 ///
 /// # With tonic
 ///
+/// Where the inner service is not ready for the last attempt either, a stub gets `UNAVAILABLE`, unless the error of readiness has a code of
+/// its own. A `tonic::Status` or a `BoxError` becomes a status with the error as its source. Any other error has no room
+/// for a status and is replaced by a rejection with [`Reason::NotReady`](crate::Reason::NotReady).
+///
 /// A stub around the stack is retried like anything else. The body of its request streams, also that of a unary call, so it is kept as it is
 /// sent, up to [`replay_limit`](crate::RetryBuilder::replay_limit); streams of both directions are not held up. A call that has sent more is
 /// not retried: see [`ReplayBody`](crate::http::ReplayBody).
@@ -184,6 +188,10 @@ where
     #[inline]
     fn repeats_timeouts(&self, kept: &Self::Kept) -> bool {
         self.codes_of(kept.rule).contains(&Code::DeadlineExceeded)
+    }
+
+    fn unready(&self, error: Err, rejected: Err) -> Err {
+        errors::unready(error, rejected)
     }
 
     fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Result<Req, RetryRefused> {

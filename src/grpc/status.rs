@@ -146,6 +146,34 @@ pub(super) fn cause<E: 'static>(error: &E) -> Cause {
     }
 }
 
+/// See [`errors::unready`](super::errors::unready).
+pub(super) fn unready<E: 'static>(error: E, rejected: E) -> E {
+    if matches!(cause(&error), Cause::Code(code) if code != Code::Unknown) {
+        return error;
+    }
+    let mut slot = Some(error);
+    let any: &mut dyn Any = &mut slot;
+    if let Some(status) = any.downcast_mut::<Option<Status>>() {
+        *status = status.take().map(|status| {
+            let message = status.message().to_owned();
+            unavailable(message, Arc::new(status))
+        });
+    } else if let Some(boxed) = any.downcast_mut::<Option<BoxError>>() {
+        *boxed = boxed
+            .take()
+            .map(|error| unavailable(error.to_string(), Arc::from(error)).into());
+    } else {
+        return rejected;
+    }
+    slot.unwrap_or(rejected)
+}
+
+fn unavailable(message: String, source: Arc<dyn StdError + Send + Sync>) -> Status {
+    let mut status = Status::unavailable(message);
+    status.set_source(source);
+    status
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use super::load::Load;
 use super::service::LoadShed;
 use super::snapshot::Snapshot;
 use crate::config::OfInstance as _;
-use crate::guarded::Inner;
+use crate::inner::Inner;
 use crate::name::unnamed::LOAD_SHED;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};

@@ -5,8 +5,9 @@ use tower_service::Service;
 
 use super::layer::{Limited, OnReadiness};
 use super::load::Load;
-use crate::guarded::{Guarded, Inner, Ready, Uncounted};
+use crate::guarded::{Guarded, Uncounted};
 use crate::hold::Hold;
+use crate::inner::{Inner, InnerFuture, Ready};
 use crate::runtime::Entry;
 use crate::tells::Tells;
 use crate::time::Time;
@@ -23,25 +24,23 @@ pub struct LoadShed<S, M = Limited> {
 impl<S, M> LoadShed<S, M> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.inner.service
+        self.inner.get_ref()
     }
 
     /// The inner service, without load shedding.
     pub fn into_inner(self) -> S {
-        self.inner.service
+        self.inner.into_inner()
     }
 
-    /// Always ready, or failed as the inner service has.
+    /// Always ready.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_inner<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Grown<S::Error>>>
     where
         S: Service<Req>,
         S::Error: WithRejection,
     {
-        match self.inner.poll_ready(cx) {
-            Poll::Pending => Poll::Ready(Ok(())),
-            ready => ready,
-        }
+        let _ = self.inner.poll_ready(cx);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -62,7 +61,7 @@ where
             return Poll::Ready(Ok(()));
         }
         if self.mode.waits {
-            return self.inner.poll_ready(cx);
+            return self.inner.poll_ready(cx).map(Ok);
         }
         self.poll_inner(cx)
     }
@@ -83,7 +82,7 @@ where
                     let load = mode.load.state();
                     let in_flight =
                         InFlight::new(load, time, admitted.to_bits(), mode.tracker.clone());
-                    return Guarded::admitted(self.inner.service.call(request), in_flight);
+                    return Guarded::admitted(self.inner.call(request), in_flight);
                 }
                 None => Reason::Shed,
             },
@@ -110,14 +109,14 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         match self.inner.take_ready() {
-            Ready::Yes => Guarded::admitted(self.inner.service.call(request), Uncounted),
+            Ready::Yes => Guarded::admitted(self.inner.call(request), Uncounted),
             Ready::No(reason) => Guarded::rejected(self.mode.teller.reject(reason)),
         }
     }
 }
 
 /// The future of a call through a load shedder.
-pub type ResponseFuture<F, G = InFlight<AtResponse>> = Guarded<F, G>;
+pub type ResponseFuture<F, G = InFlight<AtResponse>> = Guarded<InnerFuture<F>, G>;
 
 /// A call in flight under a limit.
 pub type InFlight<T> = Hold<Load, T>;
@@ -125,7 +124,7 @@ pub type InFlight<T> = Hold<Load, T>;
 impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadShed")
-            .field("inner", &self.inner.service)
+            .field("inner", &self.inner)
             .field("mode", &self.mode)
             .finish()
     }

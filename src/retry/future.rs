@@ -13,8 +13,9 @@ use super::layer::{Core, Settings};
 use super::policy::{Decision, RetryPolicy};
 use super::receive::{Ended, Receive};
 use super::service::Kit;
-use super::wait::Wait;
+use super::wait::{self, Wait};
 use crate::context::{self, Attempt};
+use crate::inner::InnerFuture;
 use crate::name::Origin;
 use crate::observe::{EventKind, RetryCause, RetryRefused};
 use crate::outcome::{not_sent, timed_out};
@@ -23,7 +24,8 @@ use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
 use crate::span::InSpan;
 use crate::tells::{NOW, Tells};
-use crate::{Grown, WithRejection};
+use crate::unsent::Found;
+use crate::{Grown, Reason, Rejection, WithRejection};
 
 pin_project! {
     /// The future of a call that may be tried again.
@@ -40,6 +42,7 @@ pin_project! {
         // To send again; `None` where the request cannot be. Dropped as soon as the answer is known: it may keep a body.
         pub(super) kept: Option<P::Kept>,
         pub(super) attempt: u32,
+        pub(super) found: Found,
         pub(super) steps: Steps,
         pub(super) deadline: Moment,
         pub(super) kit: Held<Kit<S, P, R>>,
@@ -51,11 +54,11 @@ pin_project! {
     pub(super) enum Phase<S, F, E, Req> {
         Calling {
             #[pin]
-            call: Scoped<F, Attempt>,
+            call: Scoped<InnerFuture<F>, Attempt>,
         },
         /// The same, where somebody wants a span of it.
         CallingTraced {
-            call: Traced<F>,
+            call: Traced<InnerFuture<F>>,
         },
         /// Apart, because it is large, and most calls never come here.
         Waiting {
@@ -68,7 +71,7 @@ pin_project! {
 impl<S, F, E, Req> Phase<S, F, E, Req> {
     /// The first attempt is under way.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn first(call: F, attempt: Attempt) -> Self {
+    pub(super) fn first(call: InnerFuture<F>, attempt: Attempt) -> Self {
         Self::Calling {
             call: Scoped::new(call, attempt),
         }
@@ -76,7 +79,11 @@ impl<S, F, E, Req> Phase<S, F, E, Req> {
 
     /// Another one begins. Inlined though it is rare: what a function is given by reference is slower for all calls.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn another(origin: &'static Origin, attempt: Attempt, call: impl FnOnce() -> F) -> Self {
+    fn another(
+        origin: &'static Origin,
+        attempt: Attempt,
+        call: impl FnOnce() -> InnerFuture<F>,
+    ) -> Self {
         if let Some(span) = InSpan::of_attempt(origin, attempt.number()) {
             let call = traced(attempt, span, call);
             return Self::CallingTraced { call };
@@ -99,13 +106,18 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
+            this.found.before_poll();
             let result = match this.phase.as_mut().project() {
                 PhaseProj::Calling { call } => ready!(call.poll(cx)),
                 PhaseProj::CallingTraced { call } => ready!(call.as_mut().poll(cx)),
                 PhaseProj::Waiting { wait } => {
                     let deadline = (*this.deadline).min(context::deadline().local());
                     let result = ready!(wait.as_mut().poll(cx, this.kit, deadline));
-                    let (mut service, request) = match result {
+                    let wait::Next {
+                        mut service,
+                        request,
+                        found,
+                    } = match result {
                         Ok(next) => next,
                         Err(error) => {
                             *this.kept = None;
@@ -114,6 +126,7 @@ where
                         }
                     };
                     *this.attempt += 1;
+                    *this.found = found;
                     let core = &this.kit.core;
                     let may = |kept| core.policy.repeats_timeouts(kept);
                     let more = *this.attempt < core.settings.attempts
@@ -126,6 +139,7 @@ where
                 PhaseProj::Done => return Poll::Pending,
             };
             let core = &this.kit.core;
+            let unsent = result.is_err() && this.found.is_unsent();
             let mut result = match result {
                 Ok(response) => Ok(core.receive.receive(response, cx)),
                 Err(error) => Err(error.grow()),
@@ -136,19 +150,20 @@ where
             let next = match kept {
                 None => None,
                 Some(kept) => {
-                    let decision = core.policy.decide(kept, result.as_ref(), *this.attempt);
-                    match core.heed(decision, &mut result) {
+                    // It did not leave this process. No policy forbids to send it for the first time.
+                    let wanted = if unsent {
+                        Some(None)
+                    } else {
+                        let decision = core.policy.decide(kept, result.as_ref(), *this.attempt);
+                        core.heed(decision, &mut result)
+                    };
+                    match wanted {
                         None => None,
                         Some(hint) => {
                             let again = |attempt| core.policy.again(kept, attempt);
-                            core.prepare(
-                                cause_of(&result),
-                                *this.attempt,
-                                *this.steps,
-                                hint,
-                                deadline(),
-                                again,
-                            )
+                            let cause = cause_of(&result, unsent);
+                            let (attempt, steps) = (*this.attempt, *this.steps);
+                            core.prepare(cause, attempt, steps, hint, deadline(), again)
                         }
                     }
                 }
@@ -156,7 +171,11 @@ where
             let Some((next, request)) = next else {
                 *this.kept = None;
                 this.phase.set(Phase::Done);
-                return Poll::Ready(result);
+                return Poll::Ready(if unsent {
+                    result.map_err(|error| core.unready(error))
+                } else {
+                    result
+                });
             };
             *this.steps = next.steps;
             // Sets the response free, with all it holds, and the finished call.
@@ -182,15 +201,30 @@ struct Next {
 }
 
 /// What a retry is for.
-fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>) -> RetryCause {
+fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>, unsent: bool) -> RetryCause {
     match result {
         Ok(_) => RetryCause::Response,
+        Err(_) if unsent => RetryCause::NotSent,
         Err(_) if timed_out(result) => RetryCause::TimedOut,
         Err(_) => RetryCause::Error,
     }
 }
 
 impl<P, R> Core<P, R> {
+    /// The answer to a call of which the last attempt was not sent, because a service was not ready.
+    #[cold]
+    fn unready<Req, Res, E>(&self, error: E) -> E
+    where
+        P: RetryPolicy<Req, Res, E>,
+        E: WithRejection<Error = E>,
+    {
+        if error.rejection().is_some() {
+            return error;
+        }
+        let rejected = E::reject(Rejection::by(self.origin, Reason::NotReady));
+        self.policy.unready(error, rejected)
+    }
+
     /// `None` where this result is the answer, else the server's hint, if it gave one. Also tells the budget how the attempt went.
     #[inline]
     fn heed<Res, E>(
@@ -233,7 +267,8 @@ impl<P, R> Core<P, R> {
         deadline: Moment,
         again: impl FnOnce(u32) -> Result<Req, RetryRefused>,
     ) -> Option<(Next, Req)> {
-        let next = self.settings.next(attempt, steps, hint, deadline);
+        let pays = cause != RetryCause::NotSent;
+        let next = self.settings.next(attempt, steps, hint, deadline, pays);
         // Last of all: it takes the body away from the attempt that may still be sending it. Without it, nothing has been paid.
         let next = next.and_then(|next| Ok((again(attempt + 1)?, next)));
         match next {
@@ -264,6 +299,7 @@ impl Settings {
         steps: Steps,
         hint: Option<Duration>,
         deadline: Moment,
+        pays: bool,
     ) -> Result<Next, RetryRefused> {
         if attempt >= self.attempts {
             return Err(RetryRefused::Attempts);
@@ -280,8 +316,8 @@ impl Settings {
             return Err(RetryRefused::Deadline);
         }
         let payment = match &self.budget {
-            None => None,
-            Some(budget) => Some(budget.withdraw().ok_or(RetryRefused::Budget)?),
+            Some(budget) if pays => Some(budget.withdraw().ok_or(RetryRefused::Budget)?),
+            _ => None,
         };
         Ok(Next {
             at,

@@ -11,6 +11,7 @@ use super::service::{Kit, Retry};
 use super::snapshot::{Retried, Snapshot};
 use crate::ConfigError;
 use crate::config::OfInstance as _;
+use crate::inner::Inner;
 use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::name::unnamed::RETRY;
@@ -19,6 +20,7 @@ use crate::observe::{Events, Observer};
 use crate::policy::backoff::Backoff;
 use crate::shared::Shared;
 use crate::tells::Tells;
+use crate::unsent::Found;
 
 pub(crate) const LAYER: &str = "retry";
 
@@ -135,7 +137,8 @@ impl<S: Clone, P, R> Layer<S> for RetryLayer<P, R> {
                 core: Arc::clone(&self.core),
                 spare: Mutex::new(inner.clone()),
             }),
-            inner,
+            inner: Inner::new(inner),
+            found: Found::Ready,
         }
     }
 }

@@ -41,6 +41,10 @@
 //! the connection it holds, and the wait begins. An error is kept while it waits: should the inner
 //! service not become ready again, that error is the answer.
 //!
+//! An attempt that fails because the inner service's `poll_ready` failed was not sent. It is retried whatever the policy says of the request, costs
+//! nothing of the budget, and is one of the [`attempts`](crate::RetryBuilder::attempts). The event's cause is
+//! [`RetryCause::NotSent`](crate::RetryCause::NotSent).
+//!
 //! A request that cannot be sent again is sent once. The policies of `mainstay::http` and `mainstay::grpc` also send again what streams:
 //! see [`RetryBuilder::replay_limit`](crate::RetryBuilder::replay_limit).
 //!

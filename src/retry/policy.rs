@@ -21,7 +21,7 @@ pub enum Decision {
 /// Decides what is tried again.
 ///
 /// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)). Results that are a rejection of a call that was never sent are not
-/// shown: they are never retried.
+/// shown: they are never retried. Nor is an error of the inner service's readiness: it is always retried.
 ///
 /// Closures do for most: [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if) and [`RetryBuilder::decide`](crate::RetryBuilder::decide).
 ///
@@ -78,6 +78,14 @@ pub trait RetryPolicy<Req, Res, Err> {
     ///
     /// Why the request cannot be sent again after all. The caller gets the result of the last attempt.
     fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Result<Req, RetryRefused>;
+
+    /// The caller's answer where the inner service was not ready with this error. `rejected` says the same as a rejection, for
+    /// protocols in which the error would not be understood.
+    #[doc(hidden)]
+    fn unready(&self, error: Err, rejected: Err) -> Err {
+        let _ = rejected;
+        error
+    }
 }
 
 /// Retries every error: for operations that may be repeated.

@@ -10,16 +10,20 @@ use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
 use crate::context::{self, Attempt};
+use crate::inner::Inner;
 use crate::runtime::Entry;
 use crate::scoped::Scope;
 use crate::shared::Shared;
 use crate::span::InSpan;
 use crate::tells::Tells;
+use crate::unsent::Found;
 use crate::{Grown, WithRejection};
 
 /// A service behind a [`RetryLayer`](crate::RetryLayer).
 pub struct Retry<S, P = RetryErrors, R = AsItComes> {
-    pub(super) inner: S,
+    pub(super) inner: Inner<S>,
+    /// Of the last `poll_ready`.
+    pub(super) found: Found,
     pub(super) kit: Shared<Kit<S, P, R>>,
 }
 
@@ -34,12 +38,12 @@ pub(crate) struct Kit<S, P, R> {
 impl<S, P, R> Retry<S, P, R> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.inner
+        self.inner.get_ref()
     }
 
     /// The inner service, without retries.
     pub fn into_inner(self) -> S {
-        self.inner
+        self.inner.into_inner()
     }
 }
 
@@ -56,7 +60,9 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(WithRejection::grow)
+        let (ready, found) = Found::by(|| self.inner.poll_ready(cx));
+        self.found = found;
+        ready.map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -90,6 +96,7 @@ where
                 phase: Phase::CallingTraced { call },
                 kept,
                 attempt: 1,
+                found: self.found,
                 steps: Steps::default(),
                 deadline,
                 kit,
@@ -101,6 +108,7 @@ where
             phase: Phase::first(self.inner.call(request), attempt),
             kept,
             attempt: 1,
+            found: self.found,
             steps: Steps::default(),
             deadline,
             kit,
@@ -112,6 +120,7 @@ impl<S: Clone, P, R> Clone for Retry<S, P, R> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
+            found: Found::Ready,
             kit: self.kit.clone(),
         }
     }

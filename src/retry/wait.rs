@@ -10,9 +10,19 @@ use tower_service::Service;
 
 use super::budget::Payment;
 use super::service::Kit;
+use crate::inner::Inner;
 use crate::runtime::{Moment, Timer};
 use crate::tells::Tells;
+use crate::unsent::Found;
 use crate::{Reason, WithRejection};
+
+/// The attempt that begins when the wait is over.
+pub(super) struct Next<S, Req> {
+    pub(super) service: Inner<S>,
+    pub(super) request: Req,
+    /// Of the service's readiness.
+    pub(super) found: Found,
+}
 
 pin_project! {
     pub(super) struct Wait<S, E, Req> {
@@ -20,7 +30,7 @@ pin_project! {
         #[pin]
         timer: Timer,
         // There once the time has come.
-        service: Option<S>,
+        service: Option<Inner<S>>,
         payment: Option<Payment>,
         request: Option<Req>,
         // The last attempt's: the answer if there is no next one.
@@ -44,13 +54,13 @@ impl<S, E, Req> Wait<S, E, Req> {
         }
     }
 
-    /// The next attempt's request and the service that is ready for it, which is then paid for; or the error that is the answer instead.
+    /// The next attempt, which is then paid for unless it will not be sent; or the error that is the answer instead.
     pub(super) fn poll<P, R>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         kit: &Kit<S, P, R>,
         deadline: Moment,
-    ) -> Poll<Result<(S, Req), E>>
+    ) -> Poll<Result<Next<S, Req>, E>>
     where
         S: Service<Req> + Clone,
         S::Error: WithRejection<Error = E>,
@@ -63,22 +73,30 @@ impl<S, E, Req> Wait<S, E, Req> {
             let until = Moment::now().after(core.settings.max_ready_wait);
             this.timer.set(Timer::at(until.min(deadline)));
             let spare = kit.spare.lock().unwrap_or_else(PoisonError::into_inner);
-            *this.service = Some(spare.clone());
+            *this.service = Some(Inner::new(spare.clone()));
         }
         let Some(service) = this.service else {
             return Poll::Pending;
         };
-        match service.poll_ready(cx) {
-            Poll::Ready(Ok(())) => {
-                if let Some(payment) = this.payment.take() {
+        let (ready, found) = Found::by(|| service.poll_ready(cx));
+        match ready {
+            Poll::Ready(()) => {
+                let payment = this.payment.take();
+                if found != Found::Failed
+                    && let Some(payment) = payment
+                {
                     payment.spend();
                 }
                 let next = this.service.take().zip(this.request.take());
+                let next = next.map(|(service, request)| Next {
+                    service,
+                    request,
+                    found,
+                });
                 Poll::Ready(
                     next.ok_or_else(|| E::reject(core.reject(core.origin, Reason::NotReady, None))),
                 )
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.grow())),
             Poll::Pending => {
                 ready!(this.timer.poll(cx));
                 Poll::Ready(Err(this.error.take().unwrap_or_else(|| {

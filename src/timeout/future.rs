@@ -7,6 +7,7 @@ use pin_project_lite::pin_project;
 
 use super::cover::{Answered, Cover, HeadOnly};
 use crate::context::{self, Deadline, DeadlineScope};
+use crate::inner::InnerFuture;
 use crate::runtime::{Moment, Timer};
 use crate::scoped::{Scope, Scoped};
 use crate::tells::Teller;
@@ -78,7 +79,7 @@ pin_project! {
     pub(super) enum State<F> {
         Calling {
             #[pin]
-            inner: Scoped<F, Until>,
+            inner: Scoped<InnerFuture<F>, Until>,
             #[pin]
             timer: Option<Timer>,
             teller: Teller,
@@ -92,7 +93,7 @@ pin_project! {
 
 impl<F> State<F> {
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn calling(inner: F, until: Until, teller: Teller) -> Self {
+    pub(super) fn calling(inner: InnerFuture<F>, until: Until, teller: Teller) -> Self {
         Self::Calling {
             inner: Scoped::new(inner, until),
             timer: None,
@@ -103,7 +104,7 @@ impl<F> State<F> {
 
     /// Of a layer that ends nothing.
     #[cold]
-    pub(super) fn unlimited(inner: F, teller: Teller) -> Self {
+    pub(super) fn unlimited(inner: InnerFuture<F>, teller: Teller) -> Self {
         Self::Calling {
             inner: Scoped::new(inner, Until::NEVER),
             timer: None,

@@ -9,6 +9,7 @@ use super::service::Timeout;
 use super::snapshot::Snapshot;
 use crate::ConfigError;
 use crate::config::OfInstance as _;
+use crate::inner::Inner;
 use crate::name::origin;
 use crate::name::unnamed::TIMEOUT;
 use crate::observe::Observer;
@@ -170,7 +171,7 @@ impl<S, P: Clone, B: Clone> Layer<S> for TimeoutLayer<P, B> {
 
     fn layer(&self, inner: S) -> Self::Service {
         Timeout {
-            inner,
+            inner: Inner::new(inner),
             policy: self.policy.clone(),
             cover: self.cover.clone(),
             teller: self.teller.clone(),

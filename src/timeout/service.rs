@@ -7,6 +7,7 @@ use super::cover::{Asked, Cover, HeadOnly};
 use super::future::{ResponseFuture, State, Until};
 use super::layer::{Fixed, PerRequest};
 use crate::context::{self, Deadline, DeadlineScope};
+use crate::inner::Inner;
 use crate::meter;
 use crate::runtime::{Entry, Moment};
 use crate::tells::Teller;
@@ -15,7 +16,7 @@ use crate::{Grown, Reason, WithRejection};
 /// A service behind a [`TimeoutLayer`](crate::TimeoutLayer).
 #[derive(Clone)]
 pub struct Timeout<S, P = Fixed, B = HeadOnly> {
-    pub(super) inner: S,
+    pub(super) inner: Inner<S>,
     pub(super) policy: P,
     pub(super) cover: B,
     pub(super) teller: Teller,
@@ -26,12 +27,12 @@ pub struct Timeout<S, P = Fixed, B = HeadOnly> {
 impl<S, P, B> Timeout<S, P, B> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.inner
+        self.inner.get_ref()
     }
 
     /// The inner service, without the time limit.
     pub fn into_inner(self) -> S {
-        self.inner
+        self.inner.into_inner()
     }
 }
 
@@ -48,7 +49,7 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(WithRejection::grow)
+        self.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -70,6 +71,7 @@ where
             }
         });
         if outer.local() <= begun {
+            self.inner.take_ready();
             let rejection = self.teller.reject(Reason::DeadlinePassed);
             return ResponseFuture::rejected(rejection, self.cover.clone());
         }

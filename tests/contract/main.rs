@@ -43,6 +43,10 @@ macro_rules! contract {
 
             clauses! { $subject,
                 readiness::readiness_is_that_of_the_inner_service,
+                readiness::an_error_of_readiness_is_the_answer_to_the_call,
+                readiness::an_error_of_readiness_that_nobody_takes_is_gone,
+                readiness::an_error_of_readiness_is_retried_as_not_sent,
+                readiness::a_waiter_gets_the_error_of_readiness,
                 readiness::a_known_rejection_does_not_wait_and_stands,
                 readiness::a_late_rejection_comes_from_the_call,
                 readiness::readiness_is_for_one_call_and_not_for_clones,

@@ -2,13 +2,13 @@
 
 use std::task::Poll;
 
-use mainstay::{Error, Reason, WithRejection};
+use mainstay::Reason;
 use tower::Service;
 
 use crate::hand::{Outcome, poll, poll_with};
 use crate::probe::Readiness;
 use crate::subject::{Core, ServiceOf, Subject};
-use crate::world::{World, make_ready};
+use crate::world::{ID, World, make_ready};
 
 /// Calls the service as it is, and polls the call once.
 fn call<L: Core>(world: &World<L>, service: &mut ServiceOf<L>, id: u32) -> Poll<Outcome> {
@@ -48,14 +48,118 @@ pub(crate) async fn readiness_is_that_of_the_inner_service<L: Core>(
     make_ready(&mut service);
     let answered = call(&world, &mut service, 2);
     assert_eq!(answered, Poll::Ready(Outcome::Answer(2)));
-
-    world.log.be(Readiness::Failing);
-    let polled = poll_with(|task| service.poll_ready(task)).0;
-    let Poll::Ready(Err(error)) = polled else {
-        panic!("the error of readiness passes through, at once");
-    };
-    assert!(matches!(error.grow(), Error::Inner(fault) if fault.id == 0));
     assert_eq!(world.log.seen().unready_calls, 0);
+}
+
+/// An error of the inner service's readiness never leaves as one: it is the answer to the call that follows, and the inner service is
+/// not called.
+pub(crate) async fn an_error_of_readiness_is_the_answer_to_the_call<L: Core>(
+    make: impl AsyncFn() -> Subject<L>,
+) {
+    let world = World::new(&make).await;
+    let failed = world.subject.failed();
+    let before = world.log.seen();
+    let mut service = world.service();
+    world.log.be(Readiness::Failing);
+    make_ready(&mut service);
+    let asked = world.log.seen().asked;
+    assert_eq!(asked, before.asked + 1);
+    make_ready(&mut service);
+    assert_eq!(world.log.seen().asked, asked, "it stays ready for the call");
+    assert_eq!(world.subject.held(), 0, "which holds nothing yet");
+    if world.subject.rejects_unready {
+        let mut clone = service.clone();
+        assert_rejected(call(&world, &mut clone, 1), true);
+    }
+
+    let answered = service.call(world.log.message(2)).await;
+    assert_eq!(Outcome::from(answered), Outcome::Fault(0), "as it was");
+    let seen = world.log.seen();
+    assert_eq!(seen.calls, before.calls, "nobody is called");
+    assert_eq!(seen.requests, 0);
+    assert_eq!(world.subject.held(), 0, "everything is given back");
+    let counted = u64::from(world.subject.counts_panics);
+    assert_eq!(
+        world.subject.failed(),
+        failed.map(|failed| failed + counted)
+    );
+
+    // It can be used again: what comes next depends on what the inner service is then.
+    world.log.be(Readiness::Ready);
+    make_ready(&mut service);
+    let answered = call(&world, &mut service, 3);
+    assert_eq!(answered, Poll::Ready(Outcome::Answer(3)));
+    assert_eq!(world.log.seen().unready_calls, 0);
+}
+
+/// Whoever goes away before the error is there leaves nothing behind, and neither does a service that is never called.
+pub(crate) async fn an_error_of_readiness_that_nobody_takes_is_gone<L: Core>(
+    make: impl AsyncFn() -> Subject<L>,
+) {
+    let world = World::new(&make).await;
+    let failed = world.subject.failed();
+    let (mut service, mut other) = (world.service(), world.service());
+    world.log.be(Readiness::Failing);
+    make_ready(&mut service);
+    make_ready(&mut other);
+    drop(other);
+    drop(service.call(world.log.message(1)));
+    assert_eq!(world.subject.held(), 0);
+    assert_eq!(world.subject.failed(), failed);
+    world.log.be(Readiness::Ready);
+    make_ready(&mut service);
+    let answered = call(&world, &mut service, 2);
+    assert_eq!(answered, Poll::Ready(Outcome::Answer(2)));
+    assert_eq!(world.log.seen().unready_calls, 0);
+}
+
+/// A retry finds the service ready again.
+pub(crate) async fn an_error_of_readiness_is_retried_as_not_sent<L: Core>(
+    make: impl AsyncFn() -> Subject<L>,
+) {
+    let world = World::new(&make).await;
+    if !world.subject.retries {
+        return;
+    }
+    let failed = world.subject.failed();
+    let mut service = world.service();
+    world.log.be(Readiness::Failing);
+    make_ready(&mut service);
+    let call = service.call(world.log.message(ID));
+    world.log.be(Readiness::Ready);
+    assert_eq!(Outcome::from(call.await), Outcome::Answer(ID));
+    assert_eq!(world.log.seen().calls, 1, "it is sent once");
+    assert_eq!(world.subject.failed(), failed, "and costs nothing");
+    assert_eq!(world.log.seen().unready_calls, 0);
+}
+
+/// A call that waits for a place, and then for a service that fails to be ready, gets that error and gives its place to the next.
+pub(crate) async fn a_waiter_gets_the_error_of_readiness<L: Core>(
+    make: impl AsyncFn() -> Subject<L>,
+) {
+    let world = World::new(&make).await;
+    if !world.subject.queues {
+        return;
+    }
+    let others = world.occupy(world.subject.places);
+    let calls = world.log.seen().calls;
+    let mut waiting = [world.call(1), world.call(2)];
+    for call in &mut waiting {
+        assert!(poll(call.as_mut()).is_pending());
+    }
+    world.log.be(Readiness::Failing);
+    drop(others);
+    for call in &mut waiting {
+        let polled = poll(call.as_mut()).map(Outcome::from);
+        assert_eq!(polled, Poll::Ready(Outcome::Fault(0)));
+    }
+    assert_eq!(world.subject.held(), 0);
+    assert_eq!(world.log.seen().calls, calls, "nobody is called");
+    world.log.be(Readiness::Ready);
+    assert_eq!(
+        world.occupy(world.subject.places).len() as u32,
+        world.subject.places
+    );
 }
 
 /// Where a rejection is known before the call, nobody waits for the inner service, and the rejection stands.

@@ -7,6 +7,7 @@ use tower_service::Service;
 use super::wire::{Form, GRPC_TIMEOUT};
 use crate::guarded::{Guarded, Uncounted};
 use crate::http::{ContentType, HttpRequest};
+use crate::inner::{Inner, InnerFuture};
 use crate::name::unnamed::DEADLINE;
 use crate::runtime::{Entry, Moment};
 use crate::tells::Teller;
@@ -15,24 +16,27 @@ use crate::{Grown, Reason, WithRejection, context};
 /// A service behind a [`DeadlineLayer`](super::DeadlineLayer).
 #[derive(Debug, Clone)]
 pub struct Deadline<S> {
-    inner: S,
+    inner: Inner<S>,
     /// None: switched off.
     header: Option<HeaderName>,
 }
 
 impl<S> Deadline<S> {
     pub(super) fn new(inner: S, header: Option<HeaderName>) -> Self {
-        Self { inner, header }
+        Self {
+            inner: Inner::new(inner),
+            header,
+        }
     }
 
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        &self.inner
+        self.inner.get_ref()
     }
 
     /// The inner service, which is told of no deadline.
     pub fn into_inner(self) -> S {
-        self.inner
+        self.inner.into_inner()
     }
 }
 
@@ -48,7 +52,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(WithRejection::grow)
+        self.inner.poll_ready(cx).map(Ok)
     }
 
     fn call(&mut self, mut request: Req) -> Self::Future {
@@ -57,6 +61,7 @@ where
             if deadline.local() != Moment::NEVER {
                 let entry = Entry::new();
                 if deadline.local() <= entry.now() {
+                    self.inner.take_ready();
                     let rejection = Teller::new(&DEADLINE).reject(Reason::DeadlinePassed);
                     return Guarded::rejected(rejection);
                 }
@@ -85,4 +90,4 @@ fn write(header: &HeaderName, request: &mut impl HttpRequest, left: Duration) {
 }
 
 /// The future of a call that was told its deadline.
-pub type ResponseFuture<F> = Guarded<F, Uncounted>;
+pub type ResponseFuture<F> = Guarded<InnerFuture<F>, Uncounted>;

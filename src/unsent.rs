@@ -1,0 +1,71 @@
+//! How a retry learns that an attempt failed because a service in it was not ready, so that nothing was sent.
+//!
+//! The error itself cannot say so: it is the inner service's own. And a note taken while the attempt runs
+//! proves nothing alone: what the attempt calls may have sent something, and then used a service of its own that was not
+//! ready. So the retry first watches `poll_ready`, which calls nothing. Where a layer [failed](Found::Failed)
+//! there, its answer to the call is known, and the inner service is not called.
+//!
+//! Only a bulkhead with a queue makes its inner service ready later, in the future of the call. Its
+//! `poll_ready` says [`Unasked`](Found::Unasked), and then [what it notes](Found::settle) as the call ends decides.
+
+use std::cell::Cell;
+
+thread_local! {
+    static FOUND: Cell<Found> = const { Cell::new(Found::Ready) };
+    static UNSENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The readiness of a service and of all that it wraps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Ready or not: the next call, if there is one, is sent.
+    Ready,
+    /// An error of readiness is kept, and is the answer to the next call.
+    Failed,
+    /// A bulkhead's queue asks the inner service in the call.
+    Unasked,
+}
+
+impl Found {
+    /// The result of `poll_ready`, and what the layers in it noted.
+    #[inline]
+    pub(crate) fn by<T>(poll_ready: impl FnOnce() -> T) -> (T, Self) {
+        FOUND.set(Self::Ready);
+        let polled = poll_ready();
+        // It stays there for a retry further out.
+        (polled, FOUND.get())
+    }
+
+    /// Noted in `poll_ready`.
+    #[inline]
+    pub(crate) fn note(self) {
+        FOUND.set(self);
+    }
+
+    /// Before the future of a call is polled.
+    #[inline]
+    pub(crate) fn before_poll(self) {
+        if self == Self::Unasked {
+            UNSENT.set(false);
+        }
+    }
+
+    /// Noted by a bulkhead's queue when the call that it admitted has resolved to an error.
+    #[cold]
+    pub(crate) fn settle(self) {
+        // Where another queue asked for its part, that one has noted it.
+        if self != Self::Unasked {
+            UNSENT.set(self.is_unsent());
+        }
+    }
+
+    /// Whether the call that has just resolved to an error, which is no rejection, was not sent.
+    #[inline]
+    pub(crate) fn is_unsent(self) -> bool {
+        match self {
+            Self::Ready => false,
+            Self::Failed => true,
+            Self::Unasked => UNSENT.get(),
+        }
+    }
+}

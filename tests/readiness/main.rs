@@ -1,0 +1,12 @@
+//! An inner service that fails to be ready, behind the standard stacks: its error is the outcome of a call, as any other.
+#![cfg(feature = "full")]
+
+mod grpc;
+mod http;
+mod orders;
+mod upstream;
+
+#[allow(unreachable_pub, reason = "generated")]
+mod users {
+    include!("../../examples/proto/users.rs");
+}
