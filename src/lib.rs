@@ -45,7 +45,7 @@
 //!
 //! # Errors
 //!
-//! A layer that rejects a call answers it with a [`Rejection`]: which layer, which instance, why, and when to try again. The error type of a
+//! A layer that rejects a call answers it with a [`Rejection`]: which layer, which instance, why, and, from an open circuit, when to try again. The error type of a
 //! stack grows once to carry one, however many layers there are, and stays typed: see [`WithRejection`].
 //!
 //! # The context

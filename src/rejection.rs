@@ -236,7 +236,13 @@ impl Rejection {
         self.number().origin().name()
     }
 
-    /// After how long a new try may be worth while, where that is known.
+    /// After how long a new try may be worth while, where that is known: a circuit breaker knows how long it stays open
+    /// ([`Reason::CircuitOpen`]; `None` while it sends probes and while it is forced open).
+    ///
+    /// Other layers return `None`. When the next permit will be free depends on the calls that hold one, and a constant would send all rejected
+    /// callers back at the same moment; a back-off with jitter spreads them. After a time-out there is nothing to wait for.
+    ///
+    /// `RespondLayer` sends it as `Retry-After` (HTTP) or `grpc-retry-pushback-ms` (gRPC), and neither where it is `None`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.time(time::RETRY_AFTER)

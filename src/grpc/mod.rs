@@ -41,7 +41,7 @@
 //! away as it shuts down, where tonic alone says `UNKNOWN`, `CANCELLED` or `INTERNAL`. A connection that is lost afterwards is what tonic makes
 //! of it, which is `UNKNOWN`.
 //!
-//! With `grpc-retry-pushback-ms` where a time is known. On the client's side, too: with the feature `tonic` the error of a stack around a
+//! An open circuit adds `grpc-retry-pushback-ms`, the time that it stays open. On the client's side, too: with the feature `tonic` the error of a stack around a
 //! `Channel` is `tonic::Status`, and a [`Rejection`](crate::Rejection) has a status among its sources, so that the stub finds the code also behind
 //! tower's `Buffer` or a `BoxError`.
 //!

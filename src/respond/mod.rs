@@ -34,8 +34,11 @@
 //! | `Shed` | 503 | `UNAVAILABLE` |
 //! | `TimedOut`, `DeadlinePassed` | 504 | `DEADLINE_EXCEEDED` |
 //!
-//! To HTTP requests with a `Retry-After` where a time is known, in whole seconds rounded up, and a body of `application/problem+json`. Requests whose
-//! `content-type` is that of gRPC or gRPC-Web get an HTTP 200 of trailers only, with `grpc-retry-pushback-ms`. Which layer rejected, and
+//! HTTP requests get a body of `application/problem+json`. Requests whose `content-type` is that of gRPC or gRPC-Web get an HTTP 200 of trailers only.
+//!
+//! An open circuit knows when it will admit a call again: its answer carries the time that is left, as `Retry-After` in whole seconds rounded up, or as
+//! `grpc-retry-pushback-ms`. Other rejections carry neither, because nobody knows when a permit will be free: see
+//! [`Rejection::retry_after`](crate::Rejection::retry_after). Which layer rejected, and
 //! which instance of it, is not told, because it says more of the inside of a system than strangers should know: see
 //! [`show_names`](RespondLayer::show_names). The [`Rejection`](crate::Rejection) itself is in the response's extensions, for whatever logs or counts further out.
 //!
