@@ -242,15 +242,31 @@ impl Scope for Task {
     }
 }
 
-/// Whether the request that is being worked on is late.
+/// Whether the deadline that the layers obey has passed.
 pub(crate) fn deadline_has_passed() -> bool {
     let local = deadline().local();
     local != Moment::NEVER && local <= Moment::now()
 }
 
+/// Whether the deadline has passed, and follows from a limit of one of the program's own layers.
+#[cfg(feature = "http")]
+pub(crate) fn own_limit_has_passed() -> bool {
+    own_limit().is_some() && deadline_has_passed()
+}
+
+/// Whether the deadline that is propagated has run out or nearly has, for a call that has run for so long: what an upstream
+/// answers then may be because of it.
+pub(crate) fn has_run_out(ran: Duration) -> bool {
+    /// The network and timers are late by as much.
+    const SLACK: Duration = Duration::from_millis(25);
+    let Some(left) = deadline().told().remaining() else {
+        return false;
+    };
+    left <= SLACK.max((ran + left) / 10)
+}
+
 /// The length of the layer's limit that the current deadline follows from, in full; `None` where there is no deadline, or
 /// where it comes from outside (the wire, [`Context::with_timeout`]).
-#[allow(dead_code, reason = "for those who classify what the deadline cut off")]
 pub(crate) fn own_limit() -> Option<Duration> {
     deadline().limit()
 }

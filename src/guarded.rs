@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::hold::{Hold, Nothing};
-use crate::outcome::{not_sent, timed_out};
+use crate::outcome::{not_sent, of_timed_out, timed_out};
 use crate::track::{FAILED, Head, IGNORED, Settle, Track};
 use crate::{AtResponse, ErrorsFail, Held, Rejection, Verdict, WithRejection};
 
@@ -180,10 +180,10 @@ where
             guard.settle(IGNORED);
         } else {
             match guard.tracker().head(result.as_ref()) {
-                Head::Final(verdict) => {
-                    let overload = verdict.is_overload() || timed_out(&result);
-                    guard.settle(verdict.with_overload(overload));
+                Head::Final(verdict) if timed_out(&result) => {
+                    guard.settle(of_timed_out(verdict, &result));
                 }
+                Head::Final(verdict) => guard.settle(verdict),
                 Head::Pending(_) if result.is_err() => guard.settle(FAILED),
                 Head::Pending(what) => {
                     guard.at_head();

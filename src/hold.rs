@@ -1,9 +1,11 @@
 //! What a layer holds for a call, from its admission to its end.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::guarded::Guard;
 use crate::meter::{Handles, Meter};
+use crate::outcome::of_deadline_exceeded;
 use crate::track::{CANCELLED, FAILED, Settle};
 use crate::{Outcome, Verdict};
 
@@ -38,6 +40,11 @@ pub trait Keeper: Sync + 'static {
 
     /// The body of a call that left at its head has ended, and the call was [released](Self::release).
     fn stream_ended(&self, _number: u64) {}
+
+    /// How long a call has run, as far as is known.
+    fn ran(&self, _: &Self::Call) -> Duration {
+        Duration::ZERO
+    }
 
     /// The caller went away before the outcome was known.
     fn cancel(&self, call: &Self::Call, number: u64) {
@@ -212,6 +219,11 @@ impl<K: Keeper, T> Settle for Hold<K, T> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&mut self, verdict: Verdict) {
         let kept = &mut self.kept;
+        let verdict = if verdict.is_deadline_exceeded() {
+            of_deadline_exceeded(verdict, kept.keeper.ran(&kept.call))
+        } else {
+            verdict
+        };
         if kept.progress.settle(verdict.outcome()) {
             let number = kept.progress.number();
             kept.keeper.settle(&kept.call, number, verdict);
@@ -340,6 +352,11 @@ impl Held {
     /// Says how the call went. Only the first verdict counts.
     #[inline]
     pub fn settle(&mut self, verdict: Verdict) {
+        let verdict = if verdict.is_deadline_exceeded() {
+            of_deadline_exceeded(verdict, self.keeper.ran(self.call))
+        } else {
+            verdict
+        };
         if self.progress.settle(verdict.outcome()) {
             let number = self.progress.number();
             self.keeper.settle(self.call, number, verdict);
@@ -384,11 +401,16 @@ impl Keeper for Nothing {
 
 /// A [`Keeper`] of any type.
 trait Erased: Sync {
+    fn ran(&self, call: [u64; 3]) -> Duration;
     fn settle(&self, call: [u64; 3], number: u64, verdict: Verdict);
     fn end(&self, call: [u64; 3], progress: Progress);
 }
 
 impl<K: Keeper> Erased for K {
+    fn ran(&self, call: [u64; 3]) -> Duration {
+        Keeper::ran(self, &K::Call::unpack(call))
+    }
+
     fn settle(&self, call: [u64; 3], number: u64, verdict: Verdict) {
         Keeper::settle(self, &K::Call::unpack(call), number, verdict);
     }

@@ -66,7 +66,8 @@
 //! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the state of a circuit is what it would be; nothing is rejected. A call that would have been rejected is in
 //!   `mainstay_would_reject_total` and, as every call that was admitted, in `mainstay_calls_total` with its outcome.
 //! - A gauge changes when a call does something. Where no call comes, it stays as it was: an open circuit stays `open` when its time is over.
-//! - A call that its own deadline cuts off is slow to a circuit breaker that has a threshold for slow calls, however short the deadline was.
+//! - A call that its caller ended, or its caller's deadline, is `cancelled`, also where the service answered only that the deadline had run out. A circuit breaker
+//!   takes it for a failure if it ran for too long: see [`OnCancel`](crate::OnCancel).
 //! - A layer that a stack leaves out has no series, nor has a circuit breaker that is off. A bulkhead without a limit has: it counts calls in flight.
 //! - A call that goes on when its layer and all services of it are gone may be missing from the counts; the gauges come back from it all the same.
 //!

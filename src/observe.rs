@@ -35,7 +35,7 @@ pub enum EventKind {
         /// From the call to the head of its response.
         latency: Option<Duration>,
         /// Whether a circuit breaker with a [threshold for slow calls](crate::circuit_breaker::CircuitBreakerBuilder::slow_calls) takes it for slow,
-        /// failed or not. So it also does a call that its own deadline cut off, however short that was. Never, where there is no threshold.
+        /// failed or not. Never, where there is no threshold.
         slow: bool,
     },
     /// A circuit breaker changed its state.

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Reason, Rejection, WithRejection};
+use crate::context;
+use crate::track::CANCELLED;
+use crate::{Reason, Rejection, TimeLimit, WithRejection};
 
 /// How a call went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,8 +18,9 @@ pub enum Outcome {
     Failure,
     /// The call says nothing about health (a bad request, say): it is as if it had not been made.
     Ignored,
-    /// The caller went away before there was a result. A policy records this by itself; a classifier
-    /// may say it of a result that means the same.
+    /// Somebody ended the call before there was an answer: its caller went away, or the caller's deadline ran out. A policy
+    /// records this by itself; a classifier may say it of a result that means the same. A circuit breaker and an adaptive
+    /// limit take it for a failure if the call had run for too long: see [`OnCancel`](crate::OnCancel).
     Cancelled,
 }
 
@@ -46,6 +49,7 @@ impl fmt::Display for Outcome {
 pub struct Verdict {
     outcome: Outcome,
     overload: bool,
+    deadline_exceeded: bool,
     /// In milliseconds; `NO_HINT` where there is none. The whole is one word, which is passed in a register.
     retry_after: u32,
 }
@@ -60,6 +64,7 @@ impl Verdict {
         Self {
             outcome,
             overload: false,
+            deadline_exceeded: false,
             retry_after: NO_HINT,
         }
     }
@@ -70,6 +75,15 @@ impl Verdict {
     #[must_use]
     pub const fn with_overload(mut self, overload: bool) -> Self {
         self.overload = overload;
+        self
+    }
+
+    /// Sets whether the service answered only that the call's time had run out (504, 408, 499,
+    /// `DEADLINE_EXCEEDED`). Where the deadline that was propagated to it has run out indeed, the call then counts as
+    /// [cancelled](Outcome::Cancelled), whatever its outcome: that deadline is the caller's choice.
+    #[must_use]
+    pub const fn with_deadline_exceeded(mut self, exceeded: bool) -> Self {
+        self.deadline_exceeded = exceeded;
         self
     }
 
@@ -98,6 +112,13 @@ impl Verdict {
     #[inline]
     pub const fn is_overload(&self) -> bool {
         self.overload
+    }
+
+    /// Whether the service answered only that the call's time had run out.
+    #[must_use]
+    #[inline]
+    pub const fn is_deadline_exceeded(&self) -> bool {
+        self.deadline_exceeded
     }
 
     /// How long whoever answered asked to be left alone.
@@ -188,6 +209,39 @@ pub(crate) fn not_sent<Res, Err: WithRejection>(result: &Result<Res, Err>) -> bo
 #[inline]
 pub(crate) fn timed_out<Res, Err: WithRejection>(result: &Result<Res, Err>) -> bool {
     rejected(result).is_some_and(|r| r.reason() == Reason::TimedOut)
+}
+
+/// The verdict on a call that a time limit further in ended, whatever the classifier said.
+#[cold]
+pub(crate) fn of_timed_out<Res, Err: WithRejection>(
+    verdict: Verdict,
+    result: &Result<Res, Err>,
+) -> Verdict {
+    let limit = rejected(result).and_then(Rejection::time_limit);
+    let is_own = match limit {
+        // The caller's: its length is the caller's choice.
+        Some(TimeLimit::Deadline(_)) => false,
+        // A layer's, which is also further in than the one that asks, unless the deadline is known here, too.
+        Some(TimeLimit::Outer(_)) => !context::deadline_has_passed(),
+        _ => true,
+    };
+    if is_own {
+        return verdict.with_overload(true).with_deadline_exceeded(false);
+    }
+    match verdict.outcome() {
+        Outcome::Failure => CANCELLED,
+        _ => verdict.with_overload(false),
+    }
+}
+
+/// The verdict on an answer which says that the time had run out, after so long.
+#[cold]
+pub(crate) fn of_deadline_exceeded(verdict: Verdict, ran: Duration) -> Verdict {
+    if context::has_run_out(ran) {
+        CANCELLED
+    } else {
+        verdict
+    }
 }
 
 #[inline]

@@ -109,6 +109,7 @@ mod time {
     pub(super) const LAYER: u64 = 1;
     pub(super) const DEADLINE: u64 = 2;
     pub(super) const IDLE: u64 = 3;
+    pub(super) const OUTER: u64 = 4;
 }
 
 /// The time limit that ended a call, and its length: see [`Rejection::time_limit`].
@@ -117,8 +118,11 @@ mod time {
 pub enum TimeLimit {
     /// The layer's own limit, in full.
     Layer(Duration),
-    /// The deadline of the request, which the layer did not set: the caller's, an outer layer's or the
-    /// [`Context`](crate::Context)'s. The duration is the time that the call had until then.
+    /// The limit of an outer layer, which ends earlier than the layer's own. The duration is the time that the call had until
+    /// then.
+    Outer(Duration),
+    /// The deadline of the request, which no layer set: the caller's or the [`Context`](crate::Context)'s. The duration is the
+    /// time that the call had until then.
     Deadline(Duration),
     /// The limit on how long a body may make no progress.
     Idle(Duration),
@@ -129,15 +133,18 @@ impl TimeLimit {
     #[must_use]
     pub const fn duration(self) -> Duration {
         match self {
-            Self::Layer(limit) | Self::Deadline(limit) | Self::Idle(limit) => limit,
+            Self::Layer(limit) | Self::Outer(limit) | Self::Deadline(limit) | Self::Idle(limit) => {
+                limit
+            }
         }
     }
 
-    /// The limit as one word for logs: `layer`, `deadline`, `idle`.
+    /// The limit as one word for logs: `layer`, `outer`, `deadline`, `idle`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Layer(_) => "layer",
+            Self::Outer(_) => "outer",
             Self::Deadline(_) => "deadline",
             Self::Idle(_) => "idle",
         }
@@ -149,6 +156,12 @@ impl fmt::Display for TimeLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Layer(limit) => write!(f, "the call took longer than the timeout of {limit:?}"),
+            Self::Outer(after) => {
+                write!(
+                    f,
+                    "the timeout of an outer layer ended the call after {after:?}"
+                )
+            }
             Self::Deadline(after) => {
                 write!(f, "the deadline of the request passed after {after:?}")
             }
@@ -177,6 +190,7 @@ impl Rejection {
     pub(crate) fn timed_out(origin: &'static Origin, limit: TimeLimit) -> Self {
         let kind = match limit {
             TimeLimit::Layer(_) => time::LAYER,
+            TimeLimit::Outer(_) => time::OUTER,
             TimeLimit::Deadline(_) => time::DEADLINE,
             TimeLimit::Idle(_) => time::IDLE,
         };
@@ -273,7 +287,8 @@ impl Rejection {
         let layer = self.time(time::LAYER).map(TimeLimit::Layer);
         let deadline = || self.time(time::DEADLINE).map(TimeLimit::Deadline);
         let idle = || self.time(time::IDLE).map(TimeLimit::Idle);
-        layer.or_else(deadline).or_else(idle)
+        let outer = || self.time(time::OUTER).map(TimeLimit::Outer);
+        layer.or_else(outer).or_else(deadline).or_else(idle)
     }
 
     /// The reason in words that may be shown to a caller.
@@ -395,6 +410,10 @@ mod tests {
             (
                 TimeLimit::Layer(second),
                 "the call took longer than the timeout of 1s",
+            ),
+            (
+                TimeLimit::Outer(second),
+                "the timeout of an outer layer ended the call after 1s",
             ),
             (
                 TimeLimit::Deadline(second),

@@ -72,6 +72,13 @@ impl Time {
         }
     }
 
+    /// Whether it took at least as long until its head: of a time [taken](Self::took) alone.
+    #[inline]
+    pub(crate) const fn took_at_least(self, time: Duration) -> bool {
+        // What it took has the highest tag.
+        self.0 >= TOOK | time.as_nanos() as u64
+    }
+
     pub(crate) const fn is_known(self) -> bool {
         self.0 & KNOWN != 0
     }

@@ -364,12 +364,15 @@ async fn slow_calls_are_counted_failed_or_not() {
         let _ = service.ready().await.unwrap().call(call).await;
         assert_eq!(value(&handle, &series("picky")), slow);
     }
-    // Cut off by its own deadline: nobody knows how long it would have taken.
-    let context = Context::current().with_timeout(Duration::from_millis(10));
+    // Ended by its caller's deadline: it is slow only if it ran for longer than the threshold.
     let limited = TimeoutLayer::builder().build().unwrap().layer(service);
-    let _ = context.scope(limited.oneshot((150, Ok(())))).await;
-    assert_eq!(value(&handle, &series("picky")), 3.0);
-    assert_eq!(picky.handle().snapshot().slow_calls, 3);
+    for (deadline, slow) in [(10, 2), (120, 3)] {
+        let context = Context::current().with_timeout(Duration::from_millis(deadline));
+        let call = limited.clone().oneshot((150, Ok(())));
+        let _ = context.scope(call).await;
+        assert_eq!(value(&handle, &series("picky")), f64::from(slow));
+        assert_eq!(picky.handle().snapshot().slow_calls, u64::from(slow as u32));
+    }
     let patient = CircuitBreakerLayer::builder()
         .name("patient")
         .build()

@@ -388,7 +388,7 @@ async fn a_limit_within_another_one_says_whose_it_was() {
     let inner = |limit| TimeoutLayer::builder().name("inner").timeout(limit);
     for (limit, expected) in [
         (secs(1), ("inner", TimeLimit::Layer(secs(1)))),
-        (secs(3), ("inner", TimeLimit::Deadline(secs(2)))),
+        (secs(3), ("inner", TimeLimit::Outer(secs(2)))),
     ] {
         let mut service = ServiceBuilder::new()
             .layer(outer().build().unwrap())
@@ -448,7 +448,7 @@ async fn a_limit_that_nobody_set_is_obeyed_by_what_is_inside() {
     assert_eq!(began.elapsed(), secs(30));
     assert_eq!(
         rejection.time_limit(),
-        Some(TimeLimit::Deadline(secs(30))),
+        Some(TimeLimit::Outer(secs(30))),
         "{rejection}"
     );
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::circuit::Circuit;
 use crate::Verdict;
-use crate::context;
 use crate::hold::{Keeper, Pack};
 use crate::listeners::Listeners;
 use crate::meter::{Handles, Meter};
@@ -78,12 +77,11 @@ impl Keeper for Circuit {
     }
 
     fn cancel(&self, call: &Admitted, _: u64) {
-        if context::deadline_has_passed() {
-            // Cut off by its own deadline, however short that was: no caller that changed its mind.
-            self.finish(call, CANCELLED, Some(Time::took(Duration::MAX)));
-        } else {
-            self.finish(call, CANCELLED, Some(call.time.if_it_waited()));
-        }
+        self.finish(call, CANCELLED, Some(call.time.if_it_waited()));
+    }
+
+    fn ran(&self, call: &Admitted) -> Duration {
+        call.time.ran()
     }
 
     #[inline]

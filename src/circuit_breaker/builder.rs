@@ -144,8 +144,8 @@ impl<T> CircuitBreakerBuilder<T> {
         self
     }
 
-    /// What a call that its caller dropped counts as: by default a failure once it ran longer than the slow-call threshold, or
-    /// than one second where none is set.
+    /// How a call counts that its caller, or the caller's deadline, ended before there was an answer:
+    /// [`OnCancel::FailureIfSlow`] by default.
     pub fn on_cancel(mut self, on_cancel: OnCancel) -> Self {
         self.config.on_cancel = Some(on_cancel);
         self

@@ -12,12 +12,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::history::{Change, History};
+use crate::context;
 use crate::listeners::Listeners;
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
 use crate::policy::breaker::{
     Breaker, Config, Decision, Front, Mode, State, Ticket, Transition, View,
 };
+use crate::policy::evidence::FLOOR;
 use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos, random};
 use crate::snapshot::{Latencies, Outcomes, Rejected, Tally};
@@ -238,7 +240,7 @@ impl Circuit {
             && gate >> FLAGS == ticket.epoch()
             && verdict.outcome() == Outcome::Success;
         if counts {
-            let fast = !self.is_slow(time);
+            let fast = !time.took_at_least(FLOOR) && !self.is_slow(time);
             let exact = gate & IN_BUCKETS == 0
                 || now.unwrap_or_else(|| time.now()).to_bits()
                     < self.bucket_ends.load(Ordering::Relaxed);
@@ -271,8 +273,10 @@ impl Circuit {
             return;
         }
         self.tally.told(verdict.outcome());
+        let limit = context::own_limit();
         self.act(machine, now, |breaker, now| {
-            let (outcome, hint) = (verdict.outcome(), verdict.retry_after());
+            let outcome = breaker.weigh(now, verdict.outcome(), ran, limit);
+            let hint = verdict.retry_after();
             let random = random();
             ((), breaker.record(now, ticket, outcome, ran, hint, random))
         });

@@ -56,10 +56,12 @@
 //!
 //! # Cancellation
 //!
-//! A call that is dropped gives back its probe place. By default it counts as a failure if it had run for longer than the slow-call
-//! threshold (or a second, without one), or when the request's deadline has passed (a [`TimeoutLayer`](crate::TimeoutLayer) further
-//! out ended it), because someone gave up waiting; and as nothing otherwise: see
-//! [`on_cancel`](CircuitBreakerBuilder::on_cancel). Until a call first waits its time does not run for this purpose.
+//! A call that its caller drops, or that its caller's deadline ends, gives back its probe permit. It is a failure if it ran for
+//! longer than the slow-call threshold, or, without one, for at least a second and longer than every call that succeeded within the
+//! last minute; and is ignored otherwise: see [`OnCancel`]. So no caller can open the circuit by hanging up or by short deadlines, and
+//! a service that hangs is found although every caller gives up first. A call that one of the program's own time limits ended in full
+//! is a failure, whether the [`TimeoutLayer`](crate::TimeoutLayer) is further in or further out. The time of a call begins when it
+//! first waits.
 //!
 //! # Cost
 //!

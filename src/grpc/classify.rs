@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use super::code::{Code, GRPC_STATUS};
 use super::errors::{Cause, cause};
 use super::pushback;
-use crate::http::{ClassifyEnd, ContentType, End, HttpResponse, ResponseHead, header};
+use crate::http::{ClassifyEnd, ContentType, End, HttpResponse, ResponseHead, header, ran_out};
 use crate::{Classify, Head, Outcome, Verdict, WithRejection};
 
 /// How gRPC says how a call went.
@@ -91,22 +91,33 @@ impl GrpcClassifier {
     }
 
     pub(crate) fn of_head(self, head: &ResponseHead<'_>) -> Verdict {
-        let code = match (head.status(), header::first(head.headers(), &GRPC_STATUS)) {
+        if header::first(head.headers(), &GRPC_STATUS).is_none() && head.status() != StatusCode::OK
+        {
+            return self.of_proxy(head);
+        }
+        let code = Code::of_head(head.status(), head.headers());
+        self.judge(code, || pushback::hint(head.headers()))
+    }
+
+    /// The verdict on an HTTP status where there is no code.
+    #[cold]
+    fn of_proxy(self, head: &ResponseHead<'_>) -> Verdict {
+        let status = head.status();
+        let code = match status {
             // To a retry it is UNAVAILABLE, as gRPC's specification says. As evidence it is a quota.
-            (StatusCode::TOO_MANY_REQUESTS, None) => Code::ResourceExhausted,
-            (status, None) if status.is_client_error() => {
-                let verdict = self.of_code(Code::of_head(status, head.headers()));
-                return match verdict.outcome() {
-                    Outcome::Failure => Outcome::Ignored.into(),
-                    _ => verdict,
-                };
-            }
-            (status, _) => Code::of_head(status, head.headers()),
+            StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,
+            status => Code::from_http(status),
         };
-        // A proxy knows nothing of gRPC's hint, and says it as HTTP does.
-        self.judge(code, || {
+        // It knows nothing of gRPC's hint, and says it as HTTP does.
+        let verdict = self.judge(code, || {
             pushback::hint(head.headers()).or_else(|| head.retry_after())
-        })
+        });
+        let is_refusal = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
+        let verdict = match verdict.outcome() {
+            Outcome::Failure if is_refusal => Outcome::Ignored.into(),
+            _ => verdict,
+        };
+        verdict.with_deadline_exceeded(ran_out(status))
     }
 
     pub(crate) fn of_trailers(self, trailers: &HeaderMap) -> Verdict {
@@ -136,7 +147,9 @@ impl GrpcClassifier {
             Code::ResourceExhausted => outcome == Outcome::Failure,
             _ => matches!(code, Code::Unavailable | Code::DeadlineExceeded),
         };
-        Verdict::new(outcome).with_overload(overload)
+        Verdict::new(outcome)
+            .with_overload(overload)
+            .with_deadline_exceeded(code == Code::DeadlineExceeded)
     }
 }
 
@@ -161,8 +174,12 @@ where
             Ok(response) => self.of_head(&ResponseHead::of(response)),
             Err(error) => match cause(error) {
                 Cause::Code(code) => self.of_code(code),
-                Cause::TimedOut => Verdict::new(Outcome::Failure).with_overload(true),
-                Cause::Cancelled | Cause::Transport => Outcome::Failure.into(),
+                Cause::TimedOut => Verdict::new(Outcome::Failure)
+                    .with_overload(true)
+                    .with_deadline_exceeded(true),
+                // A server whose handler has run out of time may say no more.
+                Cause::Cancelled => Verdict::new(Outcome::Failure).with_deadline_exceeded(true),
+                Cause::Transport => Outcome::Failure.into(),
             },
         }
     }
@@ -220,7 +237,9 @@ mod tests {
             ("16", Outcome::Success, false),
             ("whatever", Outcome::Failure, false),
         ] {
-            let expected = Verdict::new(outcome).with_overload(overload);
+            let expected = Verdict::new(outcome)
+                .with_overload(overload)
+                .with_deadline_exceeded(code == "4");
             assert_eq!(head(200, &[("grpc-status", code)]), expected, "{code}");
         }
         assert_eq!(head(200, &[]), Outcome::Success.into());
@@ -233,6 +252,7 @@ mod tests {
             (401, Outcome::Success, false),
             (403, Outcome::Success, false),
             (404, Outcome::Success, false),
+            (408, Outcome::Ignored, false),
             (413, Outcome::Ignored, false),
             (429, Outcome::Ignored, false),
             (431, Outcome::Ignored, false),
@@ -241,7 +261,9 @@ mod tests {
             (503, Outcome::Failure, true),
             (504, Outcome::Failure, true),
         ] {
-            let expected = Verdict::new(outcome).with_overload(overload);
+            let expected = Verdict::new(outcome)
+                .with_overload(overload)
+                .with_deadline_exceeded([408, 499, 504].contains(&status));
             assert_eq!(head(status, &[]), expected, "{status}");
         }
         let verdict = head(503, &[("grpc-status", "5")]);
@@ -304,7 +326,7 @@ mod tests {
         let rejection = Rejection::new("timeout", "users", Reason::TimedOut);
         let late: Error<io::Error> = Error::Rejected(rejection);
         let expected = Verdict::new(Outcome::Failure).with_overload(true);
-        assert_eq!(error(late), expected);
+        assert_eq!(error(late), expected.with_deadline_exceeded(true));
     }
 
     #[cfg(feature = "tonic")]
@@ -326,6 +348,6 @@ mod tests {
         lost.set_source(std::sync::Arc::new(io::Error::other("connection closed")));
         assert_eq!(error(lost), Outcome::Failure.into());
         let boxed: BoxError = Box::new(tonic::TimeoutExpired(()));
-        assert_eq!(error(boxed), expected);
+        assert_eq!(error(boxed), expected.with_deadline_exceeded(true));
     }
 }

@@ -17,11 +17,17 @@ pub(crate) struct Rest {
     held: Held,
     /// How to judge the end, if the head did not decide.
     end: Option<End>,
+    /// Whether a frame of data has come.
+    has_data: bool,
 }
 
 impl Rest {
     pub(crate) fn new(held: Held, end: Option<End>) -> Self {
-        Self { held, end }
+        Self {
+            held,
+            end,
+            has_data: false,
+        }
     }
 
     /// The body is about to be polled.
@@ -46,7 +52,10 @@ impl Rest {
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 Some(trailers) => self.settle(|end| end.of_trailers(trailers)),
                 None if ended => self.settle(End::of_end),
-                None => return false,
+                None => {
+                    self.has_data = true;
+                    return false;
+                }
             },
             Poll::Ready(None) => self.settle(End::of_end),
             Poll::Ready(Some(Err(_))) => self.settle(|_| FAILED),
@@ -65,7 +74,7 @@ impl Drop for Rest {
     fn drop(&mut self) {
         // A panic of the body is one, whatever letting go of it would mean.
         if !self.held.is_entered()
-            && let Some(verdict) = self.end.and_then(End::of_drop)
+            && let Some(verdict) = self.end.and_then(|end| end.of_drop(self.has_data))
         {
             self.held.settle(verdict);
         }

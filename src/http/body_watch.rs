@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_body::{Body, Frame, SizeHint};
 
 use super::early::Early;
-use crate::context::Task;
+use crate::context::{DeadlineScope, Task};
 use crate::respond::grpc_trailers;
 use crate::runtime::{Moment, Timer};
 use crate::scoped::Scope;
@@ -169,8 +169,16 @@ impl<B: Body> Watched<B> {
     #[cold]
     fn bury(&self, remains: Remains<B>) {
         let entered = self.task.enter();
+        // What is inside may ask whose limit it was.
+        let deadline = match remains.state {
+            State::Late(TimeLimit::Layer(_) | TimeLimit::Outer(_)) => {
+                Some(DeadlineScope::enter(self.limits.until.now()))
+            }
+            _ => None,
+        };
         // A guest in the thread that drives the time.
         let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.early))));
+        drop(deadline);
         drop(remains.timer);
         // The reader gets one of its own.
         if let State::Late(limit) = remains.state {

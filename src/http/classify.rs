@@ -17,6 +17,9 @@ use crate::{Classify, Outcome, Verdict};
 /// 503 is overload, and its `Retry-After` (seconds or a date) is the hint that a circuit breaker may stay open for. What a
 /// layer further in refused is never shown to a classifier.
 ///
+/// A 504, a 408 or a 499 counts as cancelled where the deadline that was propagated has run out: see
+/// [`OnCancel`](crate::OnCancel).
+///
 /// # Refusals that depend on the request
 ///
 /// One caller's request must not open the circuit for all others. A response that depends on the request or on its caller is
@@ -61,8 +64,7 @@ impl HttpClassifier {
     #[inline]
     pub(super) fn of_head(self, head: &ResponseHead<'_>) -> Verdict {
         let status = head.status();
-        // Not `is_server_error`: a status that does not exist (600 to 999) is to be taken for a 5xx, says RFC 9110, 15.
-        if status.as_u16() >= 500 || status == StatusCode::TOO_MANY_REQUESTS {
+        if status.as_u16() >= 400 {
             return not_fulfilled(head);
         }
         Outcome::Success.into()
@@ -78,14 +80,22 @@ fn not_fulfilled(head: &ResponseHead<'_>) -> Verdict {
         StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => {
             Outcome::Success.into()
         }
-        _ => failed(head),
+        // Not `is_server_error`: a status that does not exist (600 to 999) is to be taken for a 5xx, says RFC 9110, 15.
+        status if status.as_u16() >= 500 => failed(head),
+        status => Verdict::new(Outcome::Success).with_deadline_exceeded(ran_out(status)),
     }
+}
+
+/// Whether somebody says that the time had run out: a gateway, a server, or a proxy whose client is gone (499, nginx's own).
+pub(crate) fn ran_out(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 499 | 504)
 }
 
 #[cold]
 fn failed(head: &ResponseHead<'_>) -> Verdict {
     Verdict::new(Outcome::Failure)
         .with_overload(overloaded(head.status()))
+        .with_deadline_exceeded(ran_out(head.status()))
         .with_retry_after(head.retry_after())
 }
 
@@ -118,7 +128,8 @@ pub struct ClassifyHead<F>(F);
 
 /// Judges responses by a closure over their head, which returns an [`Outcome`] or a [`Verdict`]; an error is a failure.
 ///
-/// An [`Outcome`] is completed by what the head says by itself: a failure with a 429 or a 503 is overload and carries its `Retry-After`.
+/// An [`Outcome`] is completed by what the head says by itself: a failure with a 429 or a 503 is overload and carries its `Retry-After`,
+/// and a 504, a 408 or a 499 says that the time had run out.
 /// A `Verdict` is taken as it is.
 ///
 /// ```
@@ -173,7 +184,7 @@ impl HeadVerdict for Outcome {
     fn complete(self, head: &ResponseHead<'_>) -> Verdict {
         match self {
             Self::Failure => failed(head),
-            other => other.into(),
+            other => Verdict::new(other).with_deadline_exceeded(ran_out(head.status())),
         }
     }
 }
@@ -237,11 +248,19 @@ mod tests {
 
     #[test]
     fn statuses() {
-        for status in [100, 200, 204, 301, 400, 404, 408, 413, 431, 499, 501, 505] {
+        for status in [100, 200, 204, 301, 400, 404, 413, 431, 498, 501, 505] {
             assert_eq!(verdict(status), Outcome::Success.into(), "{status}");
         }
-        for status in [500, 502, 504, 507, 599, 600, 999] {
+        for status in [500, 502, 507, 599, 600, 999] {
             assert_eq!(verdict(status), Outcome::Failure.into(), "{status}");
+        }
+        for (status, outcome) in [
+            (408, Outcome::Success),
+            (499, Outcome::Success),
+            (504, Outcome::Failure),
+        ] {
+            let expected = Verdict::new(outcome).with_deadline_exceeded(true);
+            assert_eq!(verdict(status), expected, "{status}");
         }
         let hint = Some(Duration::from_secs(3));
         let quota = Verdict::new(Outcome::Ignored).with_retry_after(hint);

@@ -4,7 +4,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::classify::{ClassifyHead, HttpClassifier};
 use super::head::{ContentType, ResponseHead};
+use crate::context;
 use crate::grpc::{self, GrpcClassifier};
+use crate::track::FAILED;
 use crate::{Head, Outcome, Verdict};
 
 /// How the end of a body is judged.
@@ -48,9 +50,12 @@ impl End {
     }
 
     /// The caller let go of the body; `None` is that it has cancelled the call.
-    pub(crate) fn of_drop(self) -> Option<Verdict> {
+    pub(crate) fn of_drop(self, has_data: bool) -> Option<Verdict> {
         match self.0 {
             Rule::Plain => Some(Outcome::Success.into()),
+            // A head is no answer to a call of gRPC: a server that hangs after it hangs. A stream that went well until its time
+            // was over says nothing.
+            Rule::Grpc(_) if !has_data && context::own_limit_has_passed() => Some(FAILED),
             Rule::Grpc(_) => None,
         }
     }
@@ -80,7 +85,7 @@ fn is_over(status: StatusCode, content_type: ContentType) -> bool {
 impl ClassifyEnd for HttpClassifier {
     fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
         let verdict = self.of_head(head);
-        if verdict.outcome() != Outcome::Success {
+        if decides(verdict) {
             return Some(Head::Final(verdict));
         }
         let content_type = head.content_type();
@@ -104,9 +109,14 @@ impl<C: ClassifyEnd> ClassifyEnd for std::sync::Arc<C> {
     }
 }
 
+/// Whether the head alone decides, whatever the body does.
+fn decides(verdict: Verdict) -> bool {
+    verdict.outcome() != Outcome::Success || verdict.is_deadline_exceeded()
+}
+
 /// How to go on where a plain classifier has judged the head.
 pub(crate) fn plain(head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
-    if verdict.outcome() != Outcome::Success || ended || is_over_at_head(head) {
+    if decides(verdict) || ended || is_over_at_head(head) {
         Head::Final(verdict)
     } else {
         Head::Pending(End::plain())

@@ -84,6 +84,7 @@ mod unprocessed;
 pub use crate::stack::ServerStack;
 pub use body::GuardedBody;
 pub use body_timed::TimedBody;
+pub(crate) use classify::ran_out;
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
 pub use deadline::{Deadline, DeadlineFuture, DeadlineLayer};
 pub use end::{ClassifyEnd, End};

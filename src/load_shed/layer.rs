@@ -233,8 +233,8 @@ impl<T> LoadShedBuilder<T> {
         self
     }
 
-    /// What a call that its caller dropped tells: by default that of a dropped call once it ran longer than a second, because
-    /// someone gave up waiting.
+    /// How a call counts that its caller, or the caller's deadline, ended before there was an answer:
+    /// [`OnCancel::FailureIfSlow`] by default. A failure lowers an adaptive limit.
     pub fn on_cancel(mut self, on_cancel: OnCancel) -> Self {
         self.on_cancel = on_cancel;
         self

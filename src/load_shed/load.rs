@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::layer::Settings;
 use crate::listeners::Listeners;
 use crate::policy::breaker::OnCancel;
+use crate::policy::evidence::Evidence;
 use crate::policy::limit::{Adaptive, Limit};
 use crate::pool::{Pool, Resident};
-use crate::runtime::{Moment, nanos};
+use crate::runtime::Moment;
 use crate::snapshot::{Latencies, MOST_CALLS, Outcomes, Tally};
 
 /// One call in flight, in the lowest 24 bits of the word.
@@ -48,8 +49,6 @@ pub struct Load {
     moves: AtomicBool,
     /// A power of two less one: a call is a sample when its number has none of these bits.
     skip: AtomicU32,
-    /// A cancelled call that ran longer than so many nanoseconds was dropped.
-    patience: AtomicU64,
     moving: Mutex<Moving>,
     pub(crate) listeners: Listeners,
     pub(super) tally: Tally,
@@ -58,6 +57,7 @@ pub struct Load {
 
 struct Moving {
     limit: Adaptive,
+    evidence: Evidence,
     /// The number of the newest admission, and when it was, as the sampling was last thought over.
     counted: u32,
     since: Duration,
@@ -114,15 +114,14 @@ impl Resident for Load {
     }
 
     fn vacant() -> Self {
-        let fixed = Limit::fixed(0);
+        let moving = Moving::new(&Limit::fixed(0), OnCancel::Ignore, 0);
         Self {
             word: AtomicU64::new(0),
             streaming: AtomicU64::new(0),
             limit: AtomicU32::new(0),
             moves: AtomicBool::new(false),
             skip: AtomicU32::new(0),
-            patience: AtomicU64::new(0),
-            moving: Mutex::new(Moving::new(&fixed, 0)),
+            moving: Mutex::new(moving),
             listeners: Listeners::vacant(),
             tally: Tally::new(),
             latencies: Latencies::new(),
@@ -133,7 +132,7 @@ impl Resident for Load {
         // First: a call of the last tenant may be in the middle of `adjust`, and stores what it came to.
         let mut place = self.lock();
         let word = self.word.load(Ordering::Relaxed);
-        let moving = Moving::new(&settings.limit, number(word));
+        let moving = Moving::new(&settings.limit, settings.on_cancel, number(word));
         self.limit
             .store(moving.limit.limit().min(MOST_CALLS), Ordering::Relaxed);
         self.moves
@@ -141,11 +140,6 @@ impl Resident for Load {
         let lets_all_through = self.limit() == MOST_CALLS;
         let skip = if lets_all_through { NO_SAMPLE } else { 0 };
         self.skip.store(skip, Ordering::Relaxed);
-        let patience = match settings.on_cancel {
-            OnCancel::Ignore => u64::MAX,
-            OnCancel::FailureAfter(after) => nanos(after),
-        };
-        self.patience.store(patience, Ordering::Relaxed);
         *place = moving;
         drop(place);
         let since = generation(word).into();
@@ -168,10 +162,11 @@ impl Resident for Load {
 }
 
 impl Moving {
-    fn new(limit: &Limit, counted: u32) -> Self {
+    fn new(limit: &Limit, on_cancel: OnCancel, counted: u32) -> Self {
         let since = Moment::now().since_beginning();
         Self {
             limit: Adaptive::new(limit, since),
+            evidence: Evidence::new(on_cancel, None, since),
             counted,
             since,
             begun_again: 0,
@@ -237,10 +232,15 @@ impl Load {
         self.moves.load(Ordering::Relaxed)
     }
 
-    /// Whether a cancelled call that ran so long was dropped.
-    pub(crate) fn gave_up_after(&self, ran: Duration) -> bool {
-        let patience = self.patience.load(Ordering::Relaxed);
-        patience != u64::MAX && nanos(ran) >= patience
+    /// The evidence of the calls of this load shedder.
+    pub(super) fn evidence<R>(
+        &self,
+        admitted: Admitted,
+        with: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R> {
+        let mut moving = self.lock();
+        let word = self.word.load(Ordering::Relaxed);
+        (generation(word) == admitted.generation).then(|| with(&mut moving.evidence))
     }
 
     #[inline]

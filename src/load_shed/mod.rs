@@ -29,8 +29,8 @@
 //!
 //! The latency of a sample of the calls is gathered in windows, and at the end of each the limit may move by a step. Calls that time out, or
 //! whose [`Verdict`](crate::Verdict) tells of overload, count as dropped, once a window. Other failures say nothing about load: they are
-//! neither samples (a fast error would look like a fast service) nor drops. A call that is cancelled after it ran long counts as
-//! dropped, too: see [`on_cancel`](LoadShedBuilder::on_cancel).
+//! neither samples (a fast error would look like a fast service) nor drops. A call that its caller or the caller's deadline ended
+//! after it ran for too long counts as dropped, too: see [`OnCancel`](crate::OnCancel). One that ended earlier counts for nothing.
 //!
 //! It begins with a slow start, as TCP does (RFC 5681): until something goes wrong for the first time, a limit that is used doubles. With the
 //! defaults, a healthy service with 150 callers whose calls take 50 ms sheds nothing any more after 1.2 seconds. See

@@ -8,6 +8,7 @@ use crate::hold::{Keeper, Pack};
 use crate::listeners::Listeners;
 use crate::meter::{Handles, Meter};
 use crate::observe::EventKind;
+use crate::policy::evidence::FLOOR;
 use crate::runtime::Moment;
 use crate::snapshot::limited;
 use crate::tells::{Tells, show_newest};
@@ -70,6 +71,10 @@ impl Keeper for Load {
         }
     }
 
+    fn ran(&self, time: &Time) -> Duration {
+        time.ran()
+    }
+
     fn cancel(&self, time: &Time, admitted: u64) {
         self.finish(*time, admitted, CANCELLED, time.if_it_waited());
     }
@@ -95,7 +100,8 @@ impl Load {
         let admitted = Admitted::from_bits(admitted);
         let tells = admitted.is_sample()
             || verdict.is_overload()
-            || verdict.outcome() == Outcome::Cancelled;
+            || verdict.outcome() == Outcome::Cancelled
+            || self.is_long(time);
         if tells {
             self.report(admitted, time, verdict, counts_as);
         }
@@ -104,6 +110,12 @@ impl Load {
             latency: time.has_waited().then(|| time.ran()),
             slow: false,
         });
+    }
+
+    /// Whether it took so long that a limit which adapts has to know.
+    #[inline]
+    fn is_long(&self, time: Time) -> bool {
+        time.has_waited() && self.moves() && time.ran() >= FLOOR
     }
 
     /// The latency of a sample is taken, or a drop is noted.
@@ -122,16 +134,18 @@ impl Load {
             }
             return;
         }
-        let ran = if context::deadline_has_passed() {
-            // Cut off by its own deadline, however short that was: no caller that changed its mind.
-            Some(Duration::MAX)
-        } else {
-            latency
+        let is_failure = match (outcome, latency) {
+            (Outcome::Cancelled, Some(ran)) => self.evidence(admitted, |evidence| {
+                evidence.is_failure(now, ran, context::own_limit())
+            }),
+            (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(admitted, |evidence| {
+                evidence.succeeded(now, ran);
+                false
+            }),
+            _ => None,
         };
-        let gave_up =
-            outcome == Outcome::Cancelled && ran.is_some_and(|ran| self.gave_up_after(ran));
         let moved = match latency {
-            _ if verdict.is_overload() || gave_up => self.dropped(admitted, now),
+            _ if verdict.is_overload() || is_failure == Some(true) => self.dropped(admitted, now),
             Some(latency) if admitted.is_sample() && outcome == Outcome::Success => {
                 self.sample(admitted, now, latency)
             }

@@ -10,6 +10,7 @@ pub(crate) mod breaker;
 mod buckets;
 pub(crate) mod budget;
 pub(crate) mod correlation;
+pub(crate) mod evidence;
 pub(crate) mod limit;
 pub(crate) mod throttle;
 pub(crate) mod window;

@@ -25,7 +25,7 @@ use crate::shared::Held;
 use crate::span::InSpan;
 use crate::tells::{NOW, Tells};
 use crate::unsent::Found;
-use crate::{Grown, Reason, Rejection, WithRejection};
+use crate::{Grown, Reason, Rejection, TimeLimit, WithRejection};
 
 pin_project! {
     /// The future of a call that may be tried again.
@@ -200,6 +200,15 @@ struct Next {
     payment: Option<Payment>,
 }
 
+/// Whether the caller's deadline ended an attempt. How short that was is the caller's choice, and must not keep others from
+/// being retried.
+#[cold]
+fn ended_by_its_caller<Res, E: WithRejection>(result: &Result<Res, E>) -> bool {
+    let rejection = result.as_ref().err().and_then(WithRejection::rejection);
+    let limit = rejection.and_then(Rejection::time_limit);
+    matches!(limit, Some(TimeLimit::Deadline(_))) || context::has_run_out(Duration::ZERO)
+}
+
 /// What a retry is for.
 fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>, unsent: bool) -> RetryCause {
     match result {
@@ -234,6 +243,7 @@ impl<P, R> Core<P, R> {
     ) -> Option<Option<Duration>>
     where
         R: Receive<Res>,
+        E: WithRejection,
     {
         let wanted = match decision {
             Decision::Return => {
@@ -250,7 +260,10 @@ impl<P, R> Core<P, R> {
             Decision::Retry => Some(None),
             Decision::RetryAfter(hint) => Some(Some(hint)),
         };
-        if let Some(budget) = &self.settings.budget {
+        if let Some(budget) = &self.settings.budget
+            && budget.is_throttle()
+            && !ended_by_its_caller(result)
+        {
             budget.failed();
         }
         wanted

@@ -22,7 +22,7 @@ use crate::http::{DeadlineLayer, EndOfBody};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Config;
 use crate::timeout::{self, TimeoutBuilder, TimeoutLayer};
-use crate::{ConfigError, Mode, Observer, name};
+use crate::{ConfigError, Mode, Observer, OnCancel, name};
 
 /// For all attempts of a call together, where nothing else is said.
 const TOTAL: Duration = Duration::from_secs(10);
@@ -289,6 +289,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         // Without a limit for the whole call, or without another attempt, each attempt has its own.
         let follows =
             matches!(self.attempt, Part::Default) && total.is_some() && retries.attempts > 1;
+        let is_set = matches!(self.attempt, Part::Set(_));
         let derived = || fitting(total.unwrap_or(TOTAL), &retries, places);
         let limit = self.attempt.or_default(derived);
         let limits = limit.map(|limit| AttemptLimit { limit, follows });
@@ -301,6 +302,10 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
 
         let mut breaker = self.circuit_breaker.or_default(breaker);
         if let Some(breaker) = &mut breaker {
+            if let (None, true, Some(limit)) = (breaker.config.on_cancel, is_set, limit) {
+                // Whoever cuts an attempt short: it fails after the time that somebody gave it.
+                breaker.config.on_cancel = Some(OnCancel::FailureAfter(limit));
+            }
             let usual = Config::default().probe_life;
             if breaker.config.probe_life == usual {
                 let longest = limit.or(total).unwrap_or_default();

@@ -48,9 +48,16 @@ impl Until {
     /// Which limit it is that ends the call at this moment.
     #[cold]
     pub(crate) fn limit(&self, at: Moment) -> TimeLimit {
-        match self.deadline.limit() {
-            Some(limit) if self.own && at >= self.deadline.local() => TimeLimit::Layer(limit),
-            _ => TimeLimit::Deadline(at.since(self.begun)),
+        let known = at >= self.deadline.local();
+        let deadline = if known {
+            self.deadline
+        } else {
+            context::deadline()
+        };
+        match deadline.limit() {
+            Some(limit) if self.own && known => TimeLimit::Layer(limit),
+            Some(_) => TimeLimit::Outer(at.since(self.begun)),
+            None => TimeLimit::Deadline(at.since(self.begun)),
         }
     }
 }

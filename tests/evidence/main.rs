@@ -1,6 +1,11 @@
 //! What counts as evidence against an upstream, and what one caller can do to the calls of others.
 #![cfg(feature = "full")]
 
+mod answers;
+mod budgets;
+mod callers;
+mod gateway;
+mod limits;
 mod refusals;
 mod shadow;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::super::{LONGEST, SHORTEST, scale, unit, window::Window};
+use super::super::{LONGEST, SHORTEST, evidence::Evidence, scale, unit, window::Window};
 use crate::config::ConfigError;
 
 const COMPONENT: &str = "circuit_breaker";
@@ -10,7 +10,6 @@ const MAX_PROBES: u32 = 10_000;
 const MAX_MIN_CALLS: u32 = 1_000_000;
 const MAX_FACTOR: f64 = 1_000.0;
 const MAX_STEPS: u32 = 1_000;
-const DEFAULT_CANCEL: Duration = Duration::from_secs(1);
 
 /// Whether a circuit breaker acts on what it finds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -46,26 +45,32 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// How a call counts that was dropped before it had a result. The head of a response is one, wherever it is followed to its end: whoever
-/// lets go of a stream did not wait for it in vain, and the call does not count.
+/// How a call counts that somebody ended before it had an answer of its own.
 ///
-/// A caller that goes away says nothing about what it called, but a caller that gave up waiting does:
-/// 200 hung calls, each cut off by a time-out further out, are an outage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// There are three ways: its caller dropped it; the caller's deadline ran out; or the service answered only that this deadline ran
+/// out (504, 408, 499, `DEADLINE_EXCEEDED`, `CANCELLED`, within a tenth of the call's time, at least 25 ms, before the end). None of
+/// them says anything about the service, whatever the caller's deadline was. How long the call ran without an answer does. Such a
+/// call either is a failure or is ignored: it counts for no rule, and a probe gives its permit back.
+///
+/// In every variant but [`Ignore`](Self::Ignore), a call that one of the program's own time limits ended in full is a failure: 200
+/// hung calls that a [`TimeoutLayer`](crate::TimeoutLayer) further out ends are an outage. The head of a response is an answer:
+/// whoever drops a stream did not wait for it in vain, and the call is ignored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnCancel {
-    /// It does not count.
+    /// It is a failure if it ran for longer than calls that go well do, and is ignored otherwise. The default.
+    ///
+    /// The threshold is the one for slow calls, where one is set. Else it is the time of the slowest call that succeeded
+    /// within the last minute, and at least one second.
+    #[default]
+    FailureIfSlow,
+    /// It is ignored.
     Ignore,
-    /// It is a failure if it had run for at least this long, or its request's deadline had passed, and does
-    /// not count otherwise. At most 24 hours; zero makes a failure of every cancelled call.
+    /// It is a failure if it ran for at least this long, or for longer than the threshold for slow calls, where one is set. It
+    /// is ignored otherwise. At most 24 hours; zero makes a failure of every call without an answer.
+    ///
+    /// The stack of a client sets it to the time limit of an attempt, where somebody set one.
     FailureAfter(Duration),
-}
-
-impl Default for OnCancel {
-    /// A failure after one second.
-    fn default() -> Self {
-        Self::FailureAfter(DEFAULT_CANCEL)
-    }
 }
 
 impl OnCancel {
@@ -122,7 +127,7 @@ pub(crate) struct Config {
     pub(crate) probe_life: Duration,
     pub(crate) recovery: Recovery,
     pub(crate) mode: Mode,
-    /// `None`: not chosen, see [`Config::cancel_rule`].
+    /// `None`: not chosen.
     pub(crate) on_cancel: Option<OnCancel>,
 }
 
@@ -148,12 +153,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How a cancelled call counts: as chosen, else a failure once it would have been slow.
-    pub(crate) fn cancel_rule(&self) -> OnCancel {
-        self.on_cancel.unwrap_or(OnCancel::FailureAfter(
-            self.slow_calls
-                .map_or(DEFAULT_CANCEL, |(threshold, _)| threshold),
-        ))
+    /// Which calls without an answer are failures.
+    pub(super) fn evidence(&self, now: Duration) -> Evidence {
+        let slow_after = self.slow_calls.map(|(threshold, _)| threshold);
+        Evidence::new(self.on_cancel.unwrap_or_default(), slow_after, now)
     }
 
     /// The base, longer for each failed recovery in a row; the cap holds after the jitter.
@@ -236,7 +239,7 @@ impl Config {
             within("recovery", steps, 1, MAX_STEPS)?;
             lasting("recovery", over, SHORTEST.saturating_mul(steps), LONGEST)?;
         }
-        self.cancel_rule().check(COMPONENT)
+        self.on_cancel.unwrap_or_default().check(COMPONENT)
     }
 }
 

@@ -41,6 +41,7 @@ use self::{
     rules::{Rules, Verdict},
     ticket::Kind,
 };
+use super::evidence::Evidence;
 use super::window::{Counts, Samples};
 use crate::outcome::Outcome;
 
@@ -59,9 +60,11 @@ enum Phase {
 pub(crate) struct Breaker {
     config: Config,
     rules: Rules,
-    on_cancel: OnCancel,
+    evidence: Evidence,
     phase: Phase,
     epoch: u64,
+    /// When the phase began.
+    entered: Duration,
     /// The latest time it was told.
     now: Duration,
     window: Samples,
@@ -76,9 +79,10 @@ impl Breaker {
     pub(crate) fn new(config: Config, now: Duration) -> Self {
         Self {
             rules: Rules::new(&config),
-            on_cancel: config.cancel_rule(),
+            evidence: config.evidence(now),
             phase: Phase::Closed,
             epoch: 0,
+            entered: now,
             now,
             window: Samples::new(&config.window, now),
             consecutive_failures: 0,
@@ -146,7 +150,28 @@ impl Breaker {
         (decision, transition)
     }
 
-    /// Counts a call's outcome.
+    /// The outcome that a call counts as: without an answer it is a failure, or ignored. `limit` is the length of the
+    /// program's own time limit that holds for the call. Also takes note of how long a success took.
+    pub(crate) fn weigh(
+        &mut self,
+        now: Duration,
+        outcome: Outcome,
+        elapsed: Duration,
+        limit: Option<Duration>,
+    ) -> Outcome {
+        let now = self.pass(now);
+        match outcome {
+            Outcome::Success => self.evidence.succeeded(now, elapsed),
+            Outcome::Cancelled if self.evidence.is_failure(now, elapsed, limit) => {
+                return Outcome::Failure;
+            }
+            Outcome::Cancelled => return Outcome::Ignored,
+            Outcome::Failure | Outcome::Ignored => {}
+        }
+        outcome
+    }
+
+    /// Counts a call's outcome, as it was [weighed](Self::weigh).
     ///
     /// `elapsed` is how long it ran, `retry_after` what the upstream asked for when it failed.
     pub(crate) fn record(
@@ -170,11 +195,10 @@ impl Breaker {
             return None;
         }
         let slow = self.rules.is_slow(elapsed);
-        let counted = match (outcome, self.on_cancel) {
-            (Outcome::Success, _) => Some(false),
-            (Outcome::Failure, _) => Some(true),
-            (Outcome::Cancelled, OnCancel::FailureAfter(after)) if elapsed >= after => Some(true),
-            (Outcome::Cancelled | Outcome::Ignored, _) => None,
+        let counted = match outcome {
+            Outcome::Success => Some(false),
+            Outcome::Failure => Some(true),
+            Outcome::Cancelled | Outcome::Ignored => None,
         };
         if let (Phase::HalfOpen(probes), Kind::Probe(serial)) = (&mut self.phase, ticket.kind())
             && !probes.leave(serial)
@@ -344,6 +368,11 @@ impl Breaker {
     /// Every change of state comes through here: a new epoch, with nothing counted.
     fn enter(&mut self, phase: Phase, cause: Cause) -> Transition {
         let (from, counts) = (self.state(), self.counts());
+        if matches!(from, State::Open | State::ForcedOpen) {
+            // Nothing could succeed meanwhile, and what is remembered of it must not be forgotten for that.
+            self.evidence.pause(self.now.saturating_sub(self.entered));
+        }
+        self.entered = self.now;
         self.phase = phase;
         self.epoch = self.epoch.saturating_add(1);
         self.window.clear(self.now);

@@ -146,16 +146,7 @@ impl Model {
         let failed = match outcome {
             Outcome::Success => false,
             Outcome::Failure => true,
-            Outcome::Ignored => return None,
-            Outcome::Cancelled => match (self.config.on_cancel, self.config.slow_calls) {
-                (Some(OnCancel::FailureAfter(after)), _) | (None, Some((after, _)))
-                    if elapsed >= after =>
-                {
-                    true
-                }
-                (None, None) if elapsed >= Duration::from_secs(1) => true,
-                _ => return None,
-            },
+            Outcome::Ignored | Outcome::Cancelled => return None,
         };
         if outcome == Outcome::Failure {
             self.asked.extend(retry_after.map(|ask| self.now + ask));

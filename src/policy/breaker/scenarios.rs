@@ -52,6 +52,7 @@ impl Bench {
         outcome: Outcome,
         elapsed: Duration,
     ) -> Option<Transition> {
+        let outcome = self.breaker.weigh(self.now, outcome, elapsed, None);
         self.breaker
             .record(self.now, ticket, outcome, elapsed, None, 0.5)
     }
@@ -110,6 +111,32 @@ fn callers_that_leave_early_say_nothing() {
 }
 
 #[test]
+fn what_successes_took_is_remembered_while_the_circuit_is_open() {
+    let config = Config {
+        open_for: SECOND * 300,
+        open_max: SECOND * 300,
+        jitter: 0.0,
+        ..Config::default()
+    };
+    let mut bench = Bench::new(config);
+    let ticket = bench.admit().expect("closed");
+    bench.finish(ticket, Outcome::Success, SECOND * 3);
+    bench.trip();
+    bench.now += SECOND * 300;
+    // Callers that give two seconds to what takes three prove nothing, now as before.
+    for _ in 0..10 {
+        let ticket = bench.admit().expect("a permit");
+        assert_eq!(bench.finish(ticket, Outcome::Cancelled, SECOND * 2), None);
+        assert_eq!(bench.breaker.state(), State::HalfOpen);
+    }
+    for _ in 0..2 {
+        let ticket = bench.admit().expect("a permit");
+        bench.finish(ticket, Outcome::Cancelled, SECOND * 4);
+    }
+    assert_eq!(bench.breaker.state(), State::Open);
+}
+
+#[test]
 fn a_cancelled_call_counts_from_the_slow_call_threshold_unless_chosen_otherwise() {
     let slow = Config {
         slow_calls: Some((SECOND * 3, 0.5)),
@@ -123,9 +150,13 @@ fn a_cancelled_call_counts_from_the_slow_call_threshold_unless_chosen_otherwise(
         on_cancel: Some(OnCancel::Ignore),
         ..slow
     };
-    for (config, after_two, after_three) in [(slow, 0, 1), (chosen, 1, 2), (never, 0, 0)] {
+    let nanosecond = Duration::from_nanos(1);
+    for (config, after_three, after_more) in [(slow, 0, 1), (chosen, 1, 2), (never, 0, 0)] {
         let mut bench = Bench::new(config);
-        for (elapsed, failures) in [(SECOND * 2, after_two), (SECOND * 3, after_three)] {
+        for (elapsed, failures) in [
+            (SECOND * 3, after_three),
+            (SECOND * 3 + nanosecond, after_more),
+        ] {
             let ticket = bench.admit().expect("closed");
             bench.finish(ticket, Outcome::Cancelled, elapsed);
             assert_eq!(bench.breaker.snapshot(bench.now).failures, failures);

@@ -1,0 +1,252 @@
+//! Whether a call that ended without an answer says anything about the service.
+//!
+//! Somebody else ended it: its caller hung up, or a deadline that the caller chose ran out. Why they did says nothing. How
+//! long the call ran without an answer does: a service that hangs is found although every caller gives up before any limit of
+//! the program does, and a caller with an absurdly short deadline proves nothing (gRPC proposal A50 draws the same line).
+
+use std::time::Duration;
+
+use super::breaker::OnCancel;
+use super::buckets::Buckets;
+
+/// A call that ran for less than this is never evidence by itself.
+pub(crate) const FLOOR: Duration = Duration::from_secs(1);
+/// A call that ran for all but a tenth of a time limit has run into it: its own time began a little later than the limit's.
+const SHARE: u32 = 10;
+
+/// Which calls without an answer are failures.
+#[derive(Debug, Clone)]
+pub(crate) struct Evidence {
+    rule: OnCancel,
+    slow_after: Option<Duration>,
+    slowest: SlowestSuccess,
+}
+
+impl Evidence {
+    pub(crate) fn new(rule: OnCancel, slow_after: Option<Duration>, now: Duration) -> Self {
+        Self {
+            rule,
+            slow_after,
+            slowest: SlowestSuccess::new(now),
+        }
+    }
+
+    /// A call succeeded after so long. Those shorter than [`FLOOR`] need not be recorded.
+    pub(crate) fn succeeded(&mut self, now: Duration, ran: Duration) {
+        self.slowest.record(now, ran);
+    }
+
+    /// No call could succeed for so long, because none was admitted: that time does not count.
+    pub(crate) fn pause(&mut self, time: Duration) {
+        self.slowest.pause(time);
+    }
+
+    /// Whether a call that ran for so long without an answer is a failure. `limit` is the length of the program's own time
+    /// limit that ended the call or would have ended it first.
+    pub(crate) fn is_failure(
+        &mut self,
+        now: Duration,
+        ran: Duration,
+        limit: Option<Duration>,
+    ) -> bool {
+        if limit.is_some_and(|limit| ran >= limit - limit / SHARE) {
+            return self.rule != OnCancel::Ignore;
+        }
+        match (self.rule, self.slow_after) {
+            (OnCancel::Ignore, _) => false,
+            (OnCancel::FailureAfter(after), slow) => {
+                ran >= after || slow.is_some_and(|slow| ran > slow)
+            }
+            (OnCancel::FailureIfSlow, Some(slow)) => ran > slow,
+            (OnCancel::FailureIfSlow, None) => ran >= FLOOR && ran > self.slowest.get(now),
+        }
+    }
+}
+
+/// How long the slowest call took that succeeded within the last minute, in pieces of ten seconds: what is between a minute and
+/// 70 seconds old may count still.
+#[derive(Debug, Clone)]
+struct SlowestSuccess {
+    buckets: Buckets<Duration>,
+    paused: Duration,
+}
+
+const BUCKETS: u32 = 7;
+const WIDTH: Duration = Duration::from_secs(10);
+
+impl SlowestSuccess {
+    fn new(now: Duration) -> Self {
+        Self {
+            buckets: Buckets::new(WIDTH * BUCKETS, BUCKETS, now),
+            paused: Duration::ZERO,
+        }
+    }
+
+    fn pause(&mut self, time: Duration) {
+        self.paused = self.paused.saturating_add(time);
+    }
+
+    fn roll(&mut self, now: Duration) {
+        self.buckets.roll(now.saturating_sub(self.paused), drop);
+    }
+
+    fn record(&mut self, now: Duration, ran: Duration) {
+        self.roll(now);
+        let current = self.buckets.current();
+        if let Some(slowest) = self.buckets.get_mut(current) {
+            *slowest = ran.max(*slowest);
+        }
+    }
+
+    fn get(&mut self, now: Duration) -> Duration {
+        self.roll(now);
+        let newest = self.buckets.current();
+        let numbers = (0..u64::from(BUCKETS)).filter_map(|age| newest.checked_sub(age));
+        let all = numbers.filter_map(|number| self.buckets.get_mut(number).copied());
+        all.max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
+
+    fn evidence(rule: OnCancel, slow: Option<Duration>) -> Evidence {
+        Evidence::new(rule, slow, Duration::ZERO)
+    }
+
+    #[test]
+    fn without_settings_the_slowest_success_of_the_last_minute_decides() {
+        let mut evidence = evidence(OnCancel::FailureIfSlow, None);
+        let mut cut = |now: u32, ran: Duration| evidence.is_failure(SECOND * now, ran, None);
+        assert!(!cut(1, 3 * MS));
+        assert!(!cut(1, SECOND - MS));
+        assert!(cut(1, SECOND));
+        evidence.succeeded(SECOND * 5, SECOND * 3);
+        let mut cut = |now: u32, ran: Duration| evidence.is_failure(SECOND * now, ran, None);
+        assert!(!cut(6, SECOND * 3));
+        assert!(cut(6, SECOND * 3 + MS));
+        assert!(!cut(64, SECOND * 3));
+        assert!(cut(80, SECOND * 3));
+    }
+
+    #[test]
+    fn the_shortest_of_what_somebody_set_decides() {
+        let after = OnCancel::FailureAfter;
+        for (rule, slow, limit, threshold) in [
+            (after(SECOND * 5), None, None, SECOND * 5),
+            (after(SECOND * 5), Some(SECOND * 2), None, SECOND * 2 + MS),
+            (after(SECOND), Some(SECOND * 2), None, SECOND),
+            (after(SECOND * 5), None, Some(SECOND * 2), MS * 1_800),
+            (
+                OnCancel::FailureIfSlow,
+                Some(SECOND * 5),
+                None,
+                SECOND * 5 + MS,
+            ),
+            (
+                OnCancel::FailureIfSlow,
+                Some(SECOND * 5),
+                Some(SECOND),
+                MS * 900,
+            ),
+            (OnCancel::FailureIfSlow, None, Some(MS * 500), MS * 450),
+            // Longer than what decides anyway.
+            (OnCancel::FailureIfSlow, None, Some(SECOND * 30), SECOND),
+        ] {
+            let mut evidence = evidence(rule, slow);
+            let shown = format!("{rule:?}, {slow:?}, {limit:?}");
+            assert!(
+                !evidence.is_failure(SECOND, threshold - MS, limit),
+                "{shown}"
+            );
+            assert!(evidence.is_failure(SECOND, threshold, limit), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_is_ignored_is_ignored() {
+        let mut evidence = evidence(OnCancel::Ignore, Some(MS));
+        assert!(!evidence.is_failure(SECOND, SECOND * 3_600, Some(MS)));
+    }
+
+    #[test]
+    fn time_in_which_nothing_could_succeed_makes_nothing_older() {
+        let mut evidence = evidence(OnCancel::FailureIfSlow, None);
+        evidence.succeeded(SECOND * 5, SECOND * 3);
+        evidence.pause(SECOND * 600);
+        assert!(!evidence.is_failure(SECOND * 620, SECOND * 2, None));
+        assert!(evidence.is_failure(SECOND * 700, SECOND * 2, None));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Passes(u32),
+        /// The clock was read before another thread's reading.
+        Back(u32),
+        Succeeds(u32),
+        Cut(u32),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..30_000_u32).prop_map(Step::Passes),
+            (0..3_000_u32).prop_map(Step::Back),
+            (0..8_000_u32).prop_map(Step::Succeeds),
+            (0..8_000_u32).prop_map(Step::Cut),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        /// All successes are kept. What is between 60 and 70 seconds old is neither here nor there.
+        #[test]
+        fn agrees_with_a_model_that_keeps_everything(steps in steps()) {
+            let mut evidence = evidence(OnCancel::FailureIfSlow, None);
+            let mut all: Vec<(Duration, Duration)> = Vec::new();
+            // `newest` is the latest time that the policy was given.
+            let (mut now, mut newest) = (Duration::ZERO, Duration::ZERO);
+            for step in steps {
+                match step {
+                    Step::Passes(ms) => now = newest.max(now) + MS * ms,
+                    Step::Back(ms) => now = newest.saturating_sub(MS * ms),
+                    Step::Succeeds(ms) => {
+                        evidence.succeeded(now, MS * ms);
+                        newest = newest.max(now);
+                        all.push((newest, MS * ms));
+                    }
+                    Step::Cut(ms) => {
+                        newest = newest.max(now);
+                        let time = newest;
+                        let within = |span: Duration| {
+                            let recent = all.iter().filter(|(at, _)| *at + span > time);
+                            recent.map(|(_, ran)| *ran).max().unwrap_or_default().max(SECOND - MS)
+                        };
+                        let failed = evidence.is_failure(now, MS * ms, None);
+                        if MS * ms <= within(SECOND * 60) {
+                            prop_assert!(!failed);
+                        }
+                        if MS * ms > within(SECOND * 70) {
+                            prop_assert!(failed);
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn survives_any_numbers(now in any::<u64>(), ran in any::<u64>(), limit in any::<Option<u64>>()) {
+            let nanos = Duration::from_nanos;
+            for rule in [OnCancel::Ignore, OnCancel::FailureIfSlow, OnCancel::FailureAfter(Duration::MAX)] {
+                let mut evidence = Evidence::new(rule, Some(Duration::MAX), nanos(now));
+                evidence.pause(Duration::MAX);
+                evidence.succeeded(nanos(now), Duration::MAX);
+                evidence.is_failure(nanos(now), nanos(ran), limit.map(nanos));
+            }
+        }
+    }
+}
