@@ -349,14 +349,19 @@ impl Held {
         self.progress.is_entered()
     }
 
-    /// Says how the call went. Only the first verdict counts.
-    #[inline]
-    pub fn settle(&mut self, verdict: Verdict) {
-        let verdict = if verdict.is_deadline_exceeded() {
+    /// The verdict as it counts, where it says that the time had run out.
+    pub(crate) fn weigh(&self, verdict: Verdict) -> Verdict {
+        if verdict.is_deadline_exceeded() {
             of_deadline_exceeded(verdict, self.keeper.ran(self.call))
         } else {
             verdict
-        };
+        }
+    }
+
+    /// Says how the call went. Only the first verdict counts.
+    #[inline]
+    pub fn settle(&mut self, verdict: Verdict) {
+        let verdict = self.weigh(verdict);
         if self.progress.settle(verdict.outcome()) {
             let number = self.progress.number();
             self.keeper.settle(self.call, number, verdict);

@@ -22,6 +22,9 @@ use crate::{Classify, Head, Outcome, Verdict, WithRejection};
 /// request. `UNAVAILABLE` and `DEADLINE_EXCEEDED` are overload; `grpc-retry-pushback-ms` is the hint that a circuit breaker may stay
 /// open for.
 ///
+/// `DEADLINE_EXCEEDED`, or the 504, 408 or 499 of a proxy, counts as cancelled where the deadline that was propagated has run out: see
+/// [`OnCancel`](crate::OnCancel).
+///
 /// # Why `RESOURCE_EXHAUSTED` is ignored
 ///
 /// Servers use it for a message that is larger than they take and for a quota that one tenant has used up. Neither says anything

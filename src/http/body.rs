@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::end::End;
 use crate::track::FAILED;
-use crate::{Held, Verdict};
+use crate::{Held, Outcome, Verdict};
 
 /// What is left of a call once the head of its response is there.
 #[derive(Debug)]
@@ -64,8 +64,13 @@ impl Rest {
     }
 
     fn settle(&mut self, verdict: impl FnOnce(End) -> Verdict) {
-        if let Some(end) = self.end.take() {
-            self.held.settle(verdict(end));
+        let Some(end) = self.end.take() else {
+            return;
+        };
+        let verdict = self.held.weigh(verdict(end));
+        // A message is an answer: a call that is cancelled after it counts as one whose caller let go of the body.
+        if !(self.has_data && verdict.outcome() == Outcome::Cancelled) {
+            self.held.settle(verdict);
         }
     }
 }

@@ -27,7 +27,7 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
 
 /// A load shedder that knows HTTP: its limit gives way to a 503, and takes no fast 500 for a fast service.
 ///
-/// A call that ends in its time limit is taken for overload, also where it was the client that was slow to send the request's body. If strangers
+/// A call that ends in a time limit of the program's own is taken for overload, also where it was the client that was slow to send the request's body. If strangers
 /// send you bodies, read them outside of this layer, or within a time limit of their own.
 ///
 /// ```

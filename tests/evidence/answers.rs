@@ -28,6 +28,8 @@ enum Answer {
     HeadOnly,
     /// A head and a message, and then nothing.
     Message,
+    /// A head and a message, and long after that the code in the trailers.
+    MessageThen(&'static str),
 }
 
 async fn answer(answer: Answer) -> std::io::Result<Response<Body>> {
@@ -60,6 +62,19 @@ async fn answer(answer: Answer) -> std::io::Result<Response<Body>> {
         Answer::Never => std::future::pending().await,
         Answer::HeadOnly => stream(Vec::new(), false),
         Answer::Message => stream(vec![message()], false),
+        Answer::MessageThen(code) => {
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", code.parse().unwrap());
+            let last = futures::stream::once(async move {
+                sleep(secs(20)).await;
+                http_body::Frame::trailers(trailers)
+            });
+            let frames = futures::stream::iter([message()]).chain(last);
+            let frames = frames.map(Ok::<_, std::convert::Infallible>);
+            grpc()
+                .body(Body::new(StreamBody::new(Box::pin(frames))))
+                .unwrap()
+        }
     })
 }
 
@@ -220,6 +235,10 @@ async fn a_stacks_own_limits_find_an_upstream_that_hangs() {
         }
         let circuit = thirty!(http().attempt_timeout(half), false, zero, never, ms(400));
         assert_ignored(&circuit, "attempt, callers in a hurry");
+        // Somebody said how long an attempt may take, and these took less.
+        let stack = http().attempt_timeout(secs(5));
+        let circuit = thirty!(stack, false, zero, never, secs(2));
+        assert_ignored(&circuit, "a long attempt, callers in a hurry");
         let grpc = || {
             let stack = grpc::client("users");
             if retries {
@@ -264,4 +283,10 @@ async fn a_stream_that_was_read_and_ended_by_a_limit_says_nothing() {
     assert_ignored(&callers, "callers' deadline");
     let callers = thirty!(stack(), true, ms(10), Answer::HeadOnly, ms(200));
     assert_ignored(&callers, "callers' deadline, no message");
+    // A head that took its time is an answer all the same.
+    let callers = thirty!(stack(), true, secs(3), message, secs(5));
+    assert_ignored(&callers, "callers' deadline, slow head");
+    let cancelled = Answer::MessageThen("1");
+    let server = thirty!(stack(), true, secs(3), cancelled, Duration::ZERO);
+    assert_ignored(&server, "cancelled, slow head");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mainstay::circuit_breaker::CircuitBreakerBuilder;
 use mainstay::{
     CircuitBreakerHandle, CircuitBreakerLayer, Context, OnCancel, Recovery, State, TimeoutLayer,
+    Window,
 };
 use tokio::time::{advance, sleep, timeout};
 use tower::util::BoxCloneSyncService;
@@ -112,8 +113,9 @@ async fn hanging_up_opens_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn deadlines_that_are_too_short_for_a_slow_route_open_nothing() {
-    for limits in BOTH {
-        let (client, circuit) = client(builder(), limits, default_limit());
+    let windows = [Window::default(), Window::count(100)];
+    for (limits, window) in windows.iter().flat_map(|window| BOTH.map(|b| (b, *window))) {
+        let (client, circuit) = client(builder().window(window), limits, default_limit());
         client.clone().oneshot(Act::OkAfter(secs(3))).await.unwrap();
         let honest = client.clone();
         let honest = tokio::spawn(async move {
