@@ -286,6 +286,15 @@ pub(crate) fn more_attempts() -> bool {
 /// Stands in the word of the attempt's number: another one can follow if it takes too long.
 const MORE: u32 = 1 << 31;
 
+/// Stands there, too: the call was refused so often that another refusal is the server's failure.
+const REFUSALS_COUNT: u32 = 1 << 30;
+
+/// Whether it is a failure of the server to refuse a request unseen. It is not while a retry makes up for that.
+#[cfg(feature = "http")]
+pub(crate) fn refusals_count() -> bool {
+    ATTEMPT.get() & REFUSALS_COUNT != 0
+}
+
 /// While it lives, the current attempt is this one.
 #[derive(Debug)]
 pub struct AttemptScope(u32);
@@ -312,12 +321,22 @@ impl fmt::Debug for Attempt {
 impl Attempt {
     #[inline]
     pub(crate) const fn number(self) -> u32 {
-        self.0 & !MORE
+        self.0 & !(MORE | REFUSALS_COUNT)
     }
 
     #[inline]
     pub(crate) const fn new(number: u32, more: bool) -> Self {
         Self(if more { number | MORE } else { number })
+    }
+
+    /// The same attempt, of which a refusal is a failure or not.
+    #[inline]
+    pub(crate) const fn refusals_count(self, count: bool) -> Self {
+        Self(if count {
+            self.0 | REFUSALS_COUNT
+        } else {
+            self.0
+        })
     }
 }
 

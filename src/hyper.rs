@@ -41,6 +41,6 @@ pub(crate) fn is_final(error: &dyn Any) -> bool {
 }
 
 /// Whether there was no connection to send the request on.
-pub(crate) fn is_unprocessed(error: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn is_not_connected(error: &(dyn StdError + 'static)) -> bool {
     find::<hyper_util::client::legacy::Error>(error).is_some_and(|error| error.is_connect())
 }

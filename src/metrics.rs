@@ -40,7 +40,7 @@
 //! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
 //! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the state that it is in, 0 for all others |
 //! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
-//! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out`, `not_sent` | attempts after the first |
+//! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out`, `not_sent`, `refused` | attempts after the first |
 //! | `mainstay_retries_refused_total` | counter | retry | `reason`: `attempts`, `budget`, `deadline`, `hint_too_long`, `too_large`, `body` | retries that were called for and not made |
 //! | `mainstay_retry_budget_balance` | gauge | retry with a budget | | retries that the budget would still pay for, when it was last asked |
 //! | `mainstay_deadline_remaining_seconds` | histogram | timeout, attempt timeout | | what a request had left as it arrived, of those that had a deadline |

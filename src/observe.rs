@@ -76,14 +76,22 @@ pub enum RetryCause {
     Error,
     /// The attempt took too long.
     TimedOut,
-    /// The attempt was not sent, because a service was not ready for it.
+    /// The attempt was not sent: a service was not ready for it, or its connection was closed before. The retry costs nothing.
     NotSent,
+    /// The server refused the attempt unseen. The retry costs nothing and keeps the number of the attempt.
+    Refused,
 }
 
 impl RetryCause {
-    pub(crate) const ALL: [Self; 4] = [Self::Response, Self::Error, Self::TimedOut, Self::NotSent];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Response,
+        Self::Error,
+        Self::TimedOut,
+        Self::NotSent,
+        Self::Refused,
+    ];
 
-    /// The cause as one word for labels and logs: `response`, `error`, `timed_out`, `not_sent`.
+    /// The cause as one word for labels and logs: `response`, `error`, `timed_out`, `not_sent`, `refused`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -91,6 +99,7 @@ impl RetryCause {
             Self::Error => "error",
             Self::TimedOut => "timed_out",
             Self::NotSent => "not_sent",
+            Self::Refused => "refused",
         }
     }
 }

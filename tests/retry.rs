@@ -1019,3 +1019,37 @@ async fn events_tell_each_retry_and_why_there_is_none() {
     }
     assert_eq!(told, [(2, Some(ms(100))), (3, Some(ms(100))), (0, None)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_sent_costs_nothing_and_is_an_attempt() {
+    for (decision, calls) in [
+        (Decision::RetryUnsent, 3),
+        (Decision::RetryTransparently, 33),
+    ] {
+        let budget = RetryBudget::builder().ratio(0.0).min_per_second(1);
+        let budget = budget.ttl(secs(2)).build().unwrap();
+        let layer = builder().attempts(3).budget(budget.clone());
+        let layer = layer.decide(move |_: &Act, result: Result<&u32, &Error<Broken>>, _| {
+            if result.is_ok() {
+                Decision::Return
+            } else {
+                decision
+            }
+        });
+        let layer = layer.build().unwrap();
+        let probe = Probe::new();
+        let mut service = layer.layer(probe.clone());
+        assert!(send(&mut service, Act::Fail).await.is_err());
+        assert_eq!(probe.calls(), calls, "{decision:?}");
+        // What goes on after 30 of them is paid for.
+        let paid = u64::from(decision == Decision::RetryTransparently) * 2;
+        let retries = layer.snapshot().retries;
+        let for_nothing = match decision {
+            Decision::RetryUnsent => (RetryCause::NotSent, 2),
+            _ => (RetryCause::Refused, 30),
+        };
+        assert!(retries.contains(&for_nothing), "{retries:?}");
+        let others: u64 = retries.iter().map(|(_, count)| count).sum();
+        assert_eq!(others - for_nothing.1, paid);
+    }
+}

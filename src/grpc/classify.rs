@@ -5,7 +5,9 @@ use http::{HeaderMap, StatusCode};
 use super::code::{Code, GRPC_STATUS};
 use super::errors::{Cause, cause};
 use super::pushback;
-use crate::http::{ClassifyEnd, ContentType, End, HttpResponse, ResponseHead, header, ran_out};
+use crate::http::{
+    ClassifyEnd, ContentType, End, HttpResponse, ResponseHead, header, is_harmless_refusal, ran_out,
+};
 use crate::{Classify, Head, Outcome, Verdict, WithRejection};
 
 /// How gRPC says how a call went.
@@ -42,6 +44,9 @@ use crate::{Classify, Head, Outcome, Verdict, WithRejection};
 ///
 /// An error is judged by its code if it is, or wraps, a `tonic::Status` (feature `tonic`), and is a failure otherwise. So is a time limit
 /// of tonic's own or a connection that was lost, which tonic calls `CANCELLED`, though nobody cancelled anything.
+///
+/// A call that the server refused unseen (`REFUSED_STREAM`, `GOAWAY`) is ignored, as over HTTP: see
+/// [`HttpClassifier`](crate::http::HttpClassifier#refusals-that-depend-on-the-request).
 ///
 /// # The head and the trailers
 ///
@@ -175,6 +180,7 @@ where
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
             Ok(response) => self.of_head(&ResponseHead::of(response)),
+            Err(error) if is_harmless_refusal(error) => Outcome::Ignored.into(),
             Err(error) => match cause(error) {
                 Cause::Code(code) => self.of_code(code),
                 Cause::TimedOut => Verdict::new(Outcome::Failure)

@@ -5,7 +5,7 @@ use super::errors::{self, Cause, cause};
 use super::peek::GrpcResponse;
 use super::pushback::{self, Pushback};
 use super::rules::Rules;
-use crate::http::{HttpRequest, ReplayRequest, ResponseHead, is_unprocessed};
+use crate::http::{HttpRequest, ReplayRequest, ResponseHead, Unprocessed};
 use crate::{ConfigError, Decision, RetryPolicy, RetryRefused, WithRejection};
 
 static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -15,7 +15,10 @@ static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rp
 /// A call is retried when its code is `UNAVAILABLE`, which a server gives for what it has not begun, and when the transport fails: a connection that
 /// breaks is `UNAVAILABLE`, too, whatever tonic calls it; a stream that the server resets with `CANCEL` is `CANCELLED`. Further codes are for you
 /// to add, for all methods or for some: nobody but you knows which may be repeated. What the transport says was never begun (no connection, a
-/// stream that was refused unseen) is sent again whatever the codes are.
+/// stream that was refused unseen) is sent again whatever the codes are. A call that was refused unseen (`REFUSED_STREAM`, `GOAWAY`) is
+/// [sent again transparently](Decision::RetryTransparently): it is no attempt and costs the budget nothing. gRPC does so once and then counts
+/// attempts; here there are up to 30, with waits of at most a second between them. One whose connection was closed before it was sent
+/// [costs the budget nothing](Decision::RetryUnsent) either.
 ///
 /// The code is the one in the head of the response, or of the error, or in trailers that come right after the head, without a message before them.
 /// Once there is a message, the call is the caller's: an error that comes later is never retried.
@@ -158,12 +161,11 @@ where
                 Some(trailers) => Code::of_trailers(trailers),
                 None => Code::of_head(response.status(), response.headers()),
             },
-            Err(error) if is_unprocessed(error) => return Decision::Retry,
-            Err(error) => match cause(error) {
-                Cause::Code(code) => code,
-                Cause::TimedOut => Code::DeadlineExceeded,
-                Cause::Cancelled => Code::Cancelled,
-                Cause::Transport => Code::Unavailable,
+            Err(error) => match Unprocessed::of(error) {
+                Some(Unprocessed::Refused) => return Decision::RetryTransparently,
+                Some(Unprocessed::NotSent) => return Decision::RetryUnsent,
+                Some(Unprocessed::NotConnected) => return Decision::Retry,
+                None => code_of(error),
             },
         };
         let listed = codes.contains(&code);
@@ -196,9 +198,22 @@ where
 
     fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Result<Req, RetryRefused> {
         let mut request = Req::again(&mut kept.request)?;
-        let previous = HeaderValue::from(attempt.saturating_sub(1));
-        request.headers_mut().insert(&PREVIOUS_ATTEMPTS, previous);
+        // What the server refused unseen was no attempt, and is sent again under the number that it had.
+        let previous = attempt.saturating_sub(1);
+        if previous > 0 {
+            let previous = HeaderValue::from(previous);
+            request.headers_mut().insert(&PREVIOUS_ATTEMPTS, previous);
+        }
         Ok(request)
+    }
+}
+
+fn code_of<E: WithRejection + 'static>(error: &E) -> Code {
+    match cause(error) {
+        Cause::Code(code) => code,
+        Cause::TimedOut => Code::DeadlineExceeded,
+        Cause::Cancelled => Code::Cancelled,
+        Cause::Transport => Code::Unavailable,
     }
 }
 

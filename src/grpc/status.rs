@@ -12,7 +12,7 @@ use super::code::Code;
 use super::errors::Cause;
 use super::pushback::{PUSHBACK, Pushback, millis, read};
 use crate::chain::find;
-use crate::http::was_unprocessed;
+use crate::http::Unprocessed;
 use crate::{BoxError, Reason, Rejection, WithRejection};
 
 impl WithRejection for Status {
@@ -46,7 +46,7 @@ impl WithRejection for tonic::transport::Error {
     fn grow(self) -> Status {
         // tonic has a time limit of its own (`Endpoint::timeout`) and calls what it ends cancelled.
         let late = find::<TimeoutExpired>(&self).is_some();
-        let lost = find::<io::Error>(&self).is_some() || was_unprocessed(&self);
+        let lost = find::<io::Error>(&self).is_some() || Unprocessed::of_chain(&self).is_some();
         let status = Status::from_error(Box::new(self));
         let code = match status.code() {
             _ if late => tonic::Code::DeadlineExceeded,

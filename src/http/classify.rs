@@ -3,6 +3,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::head::{HttpResponse, ResponseHead};
+use super::unprocessed::is_harmless_refusal;
 use crate::{Classify, Outcome, Verdict};
 
 /// How HTTP says how a call went.
@@ -12,7 +13,7 @@ use crate::{Classify, Outcome, Verdict};
 /// | 500 to 599 but for 501 and 505, and what is no status at all (600 to 999) | a failure |
 /// | 429 | ignored: it depends on who calls |
 /// | any other response, 4xx, 501 and 505 too: the server does what it should | a success |
-/// | an error | a failure; ignored where the request itself is at fault (it could not be built, its own body broke off) |
+/// | an error | a failure; ignored where the request itself is at fault (it could not be built, its own body broke off), and where HTTP/2 refused it unseen |
 ///
 /// 503 is overload, and its `Retry-After` (seconds or a date) is the hint that a circuit breaker may stay open for. What a
 /// layer further in refused is never shown to a classifier.
@@ -26,6 +27,10 @@ use crate::{Classify, Outcome, Verdict};
 /// therefore never a failure: a request that is too large (413, 431), a method or a version that the server does not know (501,
 /// 505), a quota that one tenant has used up (429). A 429 is retried after its `Retry-After` all the same: see
 /// [`HttpRetry`](super::HttpRetry).
+///
+/// The same holds for what the server refused unseen (`REFUSED_STREAM`, `GOAWAY`): a server that restarts, or has no room for one more
+/// stream, is healthy. A retry sends it again, and only when the retry
+/// [gives up](crate::Decision::RetryTransparently) on a call does a further refusal count as a failure.
 ///
 /// Where a 429 does mean that the upstream is overloaded, say so by a closure. It then also counts as overload for an adaptive
 /// limit, and its `Retry-After` keeps the circuit open:
@@ -102,16 +107,19 @@ fn failed(head: &ResponseHead<'_>) -> Verdict {
 /// What the caller did wrong says nothing of what was called, which may never have seen it.
 #[cold]
 fn of_error<E: 'static>(error: &E) -> Outcome {
-    let error: &dyn std::any::Any = error;
+    let any: &dyn std::any::Any = error;
     #[cfg(feature = "reqwest")]
-    if crate::reqwest::is_callers_fault(error) {
+    if crate::reqwest::is_callers_fault(any) {
         return Outcome::Ignored;
     }
     #[cfg(feature = "hyper")]
-    if crate::hyper::is_final(error) {
+    if crate::hyper::is_final(any) {
         return Outcome::Ignored;
     }
-    let _ = error;
+    let _ = any;
+    if is_harmless_refusal(error) {
+        return Outcome::Ignored;
+    }
     Outcome::Failure
 }
 

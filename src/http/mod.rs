@@ -98,8 +98,6 @@ pub use stacks::{Client, ClientStack, Server, client, server};
 pub use timeout::{BodyLimits, HttpLimit, timeout};
 pub use track::EndOfBody;
 
-pub(crate) use unprocessed::is_unprocessed;
-#[cfg(feature = "tonic")]
-pub(crate) use unprocessed::was_unprocessed;
+pub(crate) use unprocessed::{Unprocessed, is_harmless_refusal};
 #[cfg(feature = "reqwest")]
 pub(crate) use {body::Rest, end::is_over_at_head, track::rest_of};

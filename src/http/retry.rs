@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 
 use super::head::{HttpRequest, HttpResponse, ResponseHead};
 use super::replay::ReplayRequest;
-use super::unprocessed::is_unprocessed;
+use super::unprocessed::Unprocessed;
 use crate::{Decision, RetryPolicy, RetryRefused};
 
 /// A request with this header may be repeated whatever its method: the server knows it again.
@@ -19,6 +19,11 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// count as such, because it follows redirects by itself: a server may have done what the request asks for before the one that it redirects
 /// to could not be reached. For the same reason put a layer that follows redirects, such as tower-http's, outside of the retry. A request whose
 /// body cannot be sent again is sent once: see [`ReplayBody`](super::ReplayBody).
+///
+/// A request that was refused unseen is [sent again transparently](Decision::RetryTransparently): at no cost to the budget, and not as one
+/// of the attempts. So a burst of 500 requests to a server with room for 100 streams succeeds. One whose connection was closed before it was sent
+/// [costs the budget nothing](Decision::RetryUnsent) either, but is one of the attempts. Where no connection can be made, that is a failed attempt like
+/// any other.
 ///
 /// It is retried after the statuses 408, 425, 429, 502, 503 and 504, after errors of the transport, and after an attempt that timed out. A
 /// `Retry-After` on a 429 or a 503 is met exactly. 500 is not in the list, because what broke a server once usually does so again:
@@ -134,8 +139,13 @@ where
             }
             Ok(_) => Decision::Return,
             Err(error) if is_final(error) => Decision::Return,
-            Err(error) if kept.may_repeat || is_unprocessed(error) => Decision::Retry,
-            Err(_) => Decision::Fail,
+            Err(error) => match Unprocessed::of(error) {
+                Some(Unprocessed::Refused) => Decision::RetryTransparently,
+                Some(Unprocessed::NotSent) => Decision::RetryUnsent,
+                Some(Unprocessed::NotConnected) => Decision::Retry,
+                None if kept.may_repeat => Decision::Retry,
+                None => Decision::Fail,
+            },
         }
     }
 

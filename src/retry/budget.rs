@@ -13,7 +13,7 @@ use crate::striped::Striped;
 ///
 /// By default one retry for every five requests, and ten a second however few requests there are, remembered for ten seconds (the
 /// algorithm and its reserve are Finagle's `RetryBudget`; the arithmetic is exact). A retry is paid for before its wait begins, and paid back
-/// if it is never sent.
+/// if it is never sent. A retry of what a server refused unseen, or of what was not sent because a service was not ready, costs nothing.
 ///
 /// Clones are the same budget: give one to several layers to have them share it, for instance all clients of one upstream.
 ///

@@ -8,8 +8,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::attempt::{Traced, traced};
-use super::budget::Payment;
-use super::layer::{Core, Settings};
+use super::layer::Core;
+use super::next::{Next, Steps};
 use super::policy::{Decision, RetryPolicy};
 use super::receive::{Ended, Receive};
 use super::service::Kit;
@@ -19,7 +19,7 @@ use crate::inner::InnerFuture;
 use crate::name::Origin;
 use crate::observe::{EventKind, RetryCause, RetryRefused};
 use crate::outcome::{not_sent, timed_out};
-use crate::runtime::{Moment, random};
+use crate::runtime::Moment;
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
 use crate::span::InSpan;
@@ -125,13 +125,13 @@ where
                             return Poll::Ready(Err(error));
                         }
                     };
-                    *this.attempt += 1;
                     *this.found = found;
                     let core = &this.kit.core;
                     let may = |kept| core.policy.repeats_timeouts(kept);
                     let more = *this.attempt < core.settings.attempts
                         && this.kept.as_ref().is_some_and(may);
                     let attempt = Attempt::new(*this.attempt, more);
+                    let attempt = attempt.refusals_count(this.steps.refusals_are_used_up());
                     let next = Phase::another(core.origin, attempt, || service.call(request));
                     this.phase.set(next);
                     continue;
@@ -152,16 +152,15 @@ where
                 Some(kept) => {
                     // It did not leave this process. No policy forbids to send it for the first time.
                     let wanted = if unsent {
-                        Some(None)
+                        Wanted::Retry(RetryCause::NotSent, None)
                     } else {
                         let decision = core.policy.decide(kept, result.as_ref(), *this.attempt);
-                        core.heed(decision, &mut result)
+                        core.heed(decision, *this.steps, &mut result)
                     };
                     match wanted {
-                        None => None,
-                        Some(hint) => {
+                        Wanted::Nothing => None,
+                        Wanted::Retry(cause, hint) => {
                             let again = |attempt| core.policy.again(kept, attempt);
-                            let cause = cause_of(&result, unsent);
                             let (attempt, steps) = (*this.attempt, *this.steps);
                             core.prepare(cause, attempt, steps, hint, deadline(), again)
                         }
@@ -177,6 +176,7 @@ where
                     result
                 });
             };
+            *this.attempt = next.attempt;
             *this.steps = next.steps;
             // Sets the response free, with all it holds, and the finished call.
             let wait = Box::pin(Wait::until(next.at, next.payment, request, result.err()));
@@ -185,19 +185,10 @@ where
     }
 }
 
-/// How far the back-off has got.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Steps {
-    taken: u32,
-    previous: Option<Duration>,
-}
-
-/// The attempt that follows, decided before the last one's response is given up.
-struct Next {
-    at: Moment,
-    delay: Duration,
-    steps: Steps,
-    payment: Option<Payment>,
+/// Whether another attempt is to follow: what for, and when the server wants it.
+enum Wanted {
+    Nothing,
+    Retry(RetryCause, Option<Duration>),
 }
 
 /// Whether the caller's deadline ended an attempt. How short that was is the caller's choice, and must not keep others from
@@ -210,10 +201,9 @@ fn ended_by_its_caller<Res, E: WithRejection>(result: &Result<Res, E>) -> bool {
 }
 
 /// What a retry is for.
-fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>, unsent: bool) -> RetryCause {
+fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>) -> RetryCause {
     match result {
         Ok(_) => RetryCause::Response,
-        Err(_) if unsent => RetryCause::NotSent,
         Err(_) if timed_out(result) => RetryCause::TimedOut,
         Err(_) => RetryCause::Error,
     }
@@ -234,18 +224,19 @@ impl<P, R> Core<P, R> {
         self.policy.unready(error, rejected)
     }
 
-    /// `None` where this result is the answer, else the server's hint, if it gave one. Also tells the budget how the attempt went.
+    /// Also tells the budget how the attempt went.
     #[inline]
     fn heed<Res, E>(
         &self,
         decision: Decision,
+        steps: Steps,
         result: &mut Result<R::Response, E>,
-    ) -> Option<Option<Duration>>
+    ) -> Wanted
     where
         R: Receive<Res>,
         E: WithRejection,
     {
-        let wanted = match decision {
+        let hint = match decision {
             Decision::Return => {
                 // Only what the policy has seen and let pass is known to be a success.
                 if let (Ok(response), Some(budget)) = (result, &self.settings.budget)
@@ -254,10 +245,14 @@ impl<P, R> Core<P, R> {
                 {
                     budget.succeeded();
                 }
-                return None;
+                return Wanted::Nothing;
             }
+            Decision::RetryTransparently if !steps.refusals_are_used_up() => {
+                return Wanted::Retry(RetryCause::Refused, None);
+            }
+            Decision::RetryUnsent => return Wanted::Retry(RetryCause::NotSent, None),
             Decision::Fail => None,
-            Decision::Retry => Some(None),
+            Decision::Retry | Decision::RetryTransparently => Some(None),
             Decision::RetryAfter(hint) => Some(Some(hint)),
         };
         if let Some(budget) = &self.settings.budget
@@ -266,7 +261,10 @@ impl<P, R> Core<P, R> {
         {
             budget.failed();
         }
-        wanted
+        match hint {
+            None => Wanted::Nothing,
+            Some(hint) => Wanted::Retry(cause_of(result), hint),
+        }
     }
 
     /// `None` where something forbids another attempt: the last one's result is the answer all the same.
@@ -280,14 +278,13 @@ impl<P, R> Core<P, R> {
         deadline: Moment,
         again: impl FnOnce(u32) -> Result<Req, RetryRefused>,
     ) -> Option<(Next, Req)> {
-        let pays = cause != RetryCause::NotSent;
-        let next = self.settings.next(attempt, steps, hint, deadline, pays);
+        let next = self.settings.next(cause, attempt, steps, hint, deadline);
         // Last of all: it takes the body away from the attempt that may still be sending it. Without it, nothing has been paid.
-        let next = next.and_then(|next| Ok((again(attempt + 1)?, next)));
+        let next = next.and_then(|next| Ok((again(next.attempt)?, next)));
         match next {
             Ok((request, next)) => {
                 self.retried.retrying(cause);
-                let (attempt, delay) = (attempt + 1, next.delay);
+                let (attempt, delay) = (next.attempt, next.delay);
                 self.tell_and_log(NOW, || EventKind::Retrying {
                     attempt,
                     delay,
@@ -301,50 +298,6 @@ impl<P, R> Core<P, R> {
                 None
             }
         }
-    }
-}
-
-impl Settings {
-    /// The budget comes last: what anything else here forbids is not paid for.
-    fn next(
-        &self,
-        attempt: u32,
-        steps: Steps,
-        hint: Option<Duration>,
-        deadline: Moment,
-        pays: bool,
-    ) -> Result<Next, RetryRefused> {
-        if attempt >= self.attempts {
-            return Err(RetryRefused::Attempts);
-        }
-        if hint.is_some_and(|hint| hint > self.max_retry_after) {
-            return Err(RetryRefused::HintTooLong);
-        }
-        let delay = hint.unwrap_or_else(|| {
-            let step = steps.taken.saturating_add(1);
-            self.backoff.delay(step, steps.previous, random())
-        });
-        let at = Moment::now().after(delay);
-        if at >= deadline {
-            return Err(RetryRefused::Deadline);
-        }
-        let payment = match &self.budget {
-            Some(budget) if pays => Some(budget.withdraw().ok_or(RetryRefused::Budget)?),
-            _ => None,
-        };
-        Ok(Next {
-            at,
-            delay,
-            // After a server's own hint the back-off starts anew.
-            steps: match hint {
-                Some(_) => Steps::default(),
-                None => Steps {
-                    taken: steps.taken.saturating_add(1),
-                    previous: Some(delay),
-                },
-            },
-            payment,
-        })
     }
 }
 

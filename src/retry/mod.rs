@@ -45,6 +45,22 @@
 //! nothing of the budget, and is one of the [`attempts`](crate::RetryBuilder::attempts). The event's cause is
 //! [`RetryCause::NotSent`](crate::RetryCause::NotSent).
 //!
+//! A request that a server refused unseen was no attempt at all: see [`Decision::RetryTransparently`](crate::Decision::RetryTransparently). The
+//! policies of `mainstay::http` and `mainstay::grpc` know such refusals. The waits between them grow from 10 ms to one second, and the deadline ends
+//! them.
+//!
+//! # A client that retries by itself
+//!
+//! The retries of an inner client multiply those of this layer, and no circuit breaker, bulkhead or budget sees them. Switch them off:
+//!
+//! | client | what it repeats by itself | |
+//! |---|---|---|
+//! | reqwest 0.13 | requests that HTTP/2 refused unseen, up to twice each | `ClientBuilder::retry(reqwest::retry::never())` |
+//! | hyper-util's legacy client | requests that a pooled connection closed before they were sent | harmless: no server has seen them. `Builder::retry_canceled_requests(false)` |
+//! | tonic's `Channel` | nothing: it only connects again | |
+//!
+//! # A request that cannot be repeated
+//!
 //! A request that cannot be sent again is sent once. The policies of `mainstay::http` and `mainstay::grpc` also send again what streams:
 //! see [`RetryBuilder::replay_limit`](crate::RetryBuilder::replay_limit).
 //!
@@ -75,6 +91,7 @@ mod attempt;
 mod budget;
 mod future;
 mod layer;
+mod next;
 mod policy;
 mod receive;
 mod service;

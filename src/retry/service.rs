@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::attempt::traced;
-use super::future::{Phase, ResponseFuture, Steps};
+use super::future::{Phase, ResponseFuture};
 use super::layer::Core;
+use super::next::Steps;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
 use crate::context::{self, Attempt};

@@ -1,0 +1,15 @@
+//! What a server refuses unseen is sent again, costs nothing, and says nothing against the server.
+#![cfg(feature = "full")]
+
+mod bounds;
+mod reqwests;
+mod server;
+mod waves;
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[allow(unreachable_pub, reason = "generated")]
+mod users {
+    include!("../../examples/proto/users.rs");
+}
