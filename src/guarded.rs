@@ -28,6 +28,12 @@ pub trait Guard: Settle {
     /// The inner `call` has returned a future.
     fn returned(&mut self);
 
+    /// Whether the call has to take a turn of the run queue before it starts; once.
+    #[inline]
+    fn queues_up(&mut self) -> bool {
+        false
+    }
+
     /// The call waits.
     fn suspended(&mut self) {}
 
@@ -139,6 +145,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             GuardedProj::Admitted { inner, guard } => {
+                if let Some(guard) = guard
+                    && guard.queues_up()
+                {
+                    guard.suspended();
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 let running = Running(guard);
                 let polled = match inner.poll(cx) {
                     Poll::Pending => {

@@ -17,6 +17,9 @@ pub trait Keeper: Sync + 'static {
     /// Whether a call keeps something when its outcome is known.
     const HOLDS: bool = true;
 
+    /// Whether a call may have to take a turn of the run queue before it starts.
+    const QUEUES_UP: bool = false;
+
     /// The metrics of the layer that the call was made through: nobody's where that is gone and another one has its place.
     fn meter(&self, call: &Self::Call, number: u64) -> Meter;
 
@@ -86,10 +89,12 @@ const IGNORED: u64 = 2 << 3;
 const WAS_CANCELLED: u64 = 3 << 3;
 /// It left the count of calls in flight at its head.
 const STREAMS: u64 = 1 << 5;
-const METER: u32 = 6;
+/// It has to take a turn of the run queue before it starts.
+const QUEUES_UP: u64 = 1 << 6;
+const METER: u32 = 7;
 /// The number of a meter has at most 30 bits.
-const METERS: u64 = (1 << 31) - 1;
-const NUMBER: u32 = METER + 31;
+const METERS: u64 = (1 << 30) - 1;
+const NUMBER: u32 = METER + 30;
 
 impl Progress {
     /// User code is running. The number has 27 bits.
@@ -114,6 +119,14 @@ impl Progress {
                 meter.tell(Handles::entered);
             }
         }
+    }
+
+    /// Whether it has to take a turn; once.
+    #[inline]
+    const fn queues_up(&mut self) -> bool {
+        let queues_up = self.0 & QUEUES_UP != 0;
+        self.0 &= !QUEUES_UP;
+        queues_up
     }
 
     /// The call is no longer in flight: the rest of it only streams.
@@ -215,6 +228,17 @@ impl<K: Keeper, T> Hold<K, T> {
     }
 }
 
+impl<K: Keeper, T> Hold<K, T> {
+    /// The same call, which takes a turn of the run queue before it starts.
+    #[inline]
+    pub(crate) fn queueing_up(mut self, queues_up: bool) -> Self {
+        if queues_up {
+            self.kept.progress.0 |= QUEUES_UP;
+        }
+        self
+    }
+}
+
 impl<K: Keeper, T> Settle for Hold<K, T> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&mut self, verdict: Verdict) {
@@ -264,6 +288,11 @@ impl<K: Keeper, T> Guard for Hold<K, T> {
     #[inline]
     fn returned(&mut self) {
         self.kept.progress.leave();
+    }
+
+    #[inline]
+    fn queues_up(&mut self) -> bool {
+        K::QUEUES_UP && self.kept.progress.queues_up()
     }
 
     #[inline]

@@ -174,8 +174,14 @@ mod on {
                 debug!(target: "mainstay::retry", layer, name, reason = why.as_str(), "call is not retried");
             }
             EventKind::LimitChanged { from, to } => {
+                let is_new = from.is_none() || to.is_none();
                 let (from, to) = (ShownLimit(*from), ShownLimit(*to));
-                debug!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
+                if is_new {
+                    // The overload begins or is over.
+                    info!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
+                } else {
+                    debug!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
+                }
             }
             // What a call came to is for metrics; rejections are summed up.
             EventKind::Settled { .. }

@@ -68,6 +68,8 @@
 //! - A gauge changes when a call does something. Where no call comes, it stays as it was: an open circuit stays `open` when its time is over.
 //! - A call that its caller ended, or its caller's deadline, is `cancelled`, also where the service answered only that the deadline had run out. A circuit breaker
 //!   takes it for a failure if it ran for too long: see [`OnCancel`](crate::OnCancel).
+//! - Under an adaptive limit, `mainstay_calls_in_flight` of a load shedder counts a call up to the head of its response, because a response that only streams
+//!   does not count against the limit. That of a bulkhead counts it to its end.
 //! - A layer that a stack leaves out has no series, nor has a circuit breaker that is off. A bulkhead without a limit has: it counts calls in flight.
 //! - A call that goes on when its layer and all services of it are gone may be missing from the counts; the gauges come back from it all the same.
 //!

@@ -7,6 +7,8 @@
     reason = "forbidden everywhere else, so that they are here"
 )]
 
+mod ticker;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -18,6 +20,8 @@ use pin_project_lite::pin_project;
 use rand::RngExt as _;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+pub(crate) use self::ticker::{Lag, Need, Watches, watch};
 
 /// A moment, in nanoseconds since the beginning. Half the size of an [`Instant`], and to compare or to add to one is a single
 /// instruction; what lies further ahead than 584 years is never.

@@ -274,6 +274,81 @@ async fn max_and_min_bound_a_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn drops_are_heard_however_little_of_a_limit_is_used() {
+    for limit in adaptive(200, 10) {
+        let layer = LoadShedLayer::new(limit);
+        let service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::new()));
+        drive(&service, 60, Act::Hang, secs(60)).await;
+        assert!(
+            layer.limit().unwrap() < 60,
+            "{limit:?}: {}",
+            layer.limit().unwrap()
+        );
+        // And the slow start is over: the limit does not double.
+        let before = layer.limit().unwrap();
+        drive(&service, 60, Act::OkAfter(ms(50)), ms(500)).await;
+        assert!(layer.limit().unwrap() < before + 25, "{limit:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_whose_calls_say_nothing_for_hours_grows() {
+    for limit in adaptive(20, 20) {
+        let (layer, service, probe) = over_probe(limit);
+        let mut hung = Vec::new();
+        for _ in 0..20 {
+            hung.push(start(&service, Act::Hang).await);
+        }
+        settle().await;
+        assert_eq!(probe.most_in_flight(), 20);
+        let mut service = service.clone();
+        let shed = send(&mut service, Act::Ok).await;
+        assert_eq!(reason(shed), Reason::Shed);
+        let began = Instant::now();
+        while send(&mut service, Act::Ok).await.is_err() {
+            tokio::time::sleep(ms(100)).await;
+        }
+        assert!(began.elapsed() < secs(3), "{:?}", began.elapsed());
+        assert!(layer.limit().unwrap() > 20);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_grows_slowly_is_seen() {
+    // Ten workers of 50 ms, and one more caller every two seconds.
+    let workers = std::sync::Arc::new(tokio::sync::Semaphore::new(10));
+    let work = tower::service_fn(move |()| {
+        let workers = workers.clone();
+        async move {
+            let _permit = workers.acquire_owned().await;
+            tokio::time::sleep(ms(50)).await;
+            Ok::<_, Broken>(())
+        }
+    });
+    let layer = LoadShedLayer::new(Limit::adaptive());
+    let service = layer.layer(work);
+    let worst = std::sync::Arc::new(std::sync::Mutex::new(Duration::ZERO));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..120 {
+        let (service, worst) = (service.clone(), worst.clone());
+        callers.spawn(async move {
+            loop {
+                let began = Instant::now();
+                if service.clone().oneshot(()).await.is_err() {
+                    tokio::time::sleep(ms(50)).await;
+                    continue;
+                }
+                let mut worst = worst.lock().unwrap();
+                *worst = (*worst).max(began.elapsed());
+            }
+        });
+        tokio::time::sleep(secs(2)).await;
+    }
+    let worst = *worst.lock().unwrap();
+    assert!(worst < ms(300), "{worst:?}, limit {:?}", layer.limit());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_of_eight_drops_does_not_collapse_a_limit() {
     for limit in adaptive(100, 1) {
         let layer = LoadShedLayer::new(limit);
@@ -578,8 +653,14 @@ async fn calls_cut_off_at_a_high_rate_are_seen_although_few_calls_are_samples() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_default_is_adaptive_from_twenty_to_two_hundred() {
+async fn the_default_has_no_limit_and_adaptive_is_from_twenty_to_two_hundred() {
     let layer = LoadShedLayer::builder().build().unwrap();
+    assert_eq!(layer.limit(), None);
+    let service = layer.layer(Probe::new());
+    drive(&service, 300, Act::OkAfter(ms(100)), secs(60)).await;
+    assert_eq!(layer.limit(), None);
+    assert_eq!(layer.snapshot().rejections.total(), 0);
+    let layer = LoadShedLayer::new(Limit::adaptive());
     assert_eq!(layer.limit().unwrap(), 20);
     let service = layer.layer(Probe::new());
     drive(&service, 300, Act::OkAfter(ms(100)), secs(60)).await;

@@ -22,7 +22,9 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<GrpcClassifier>> {
     CircuitBreakerBuilder::tracked_by(TRACKER)
 }
 
-/// A load shedder that knows gRPC: its limit gives way to `UNAVAILABLE` and `DEADLINE_EXCEEDED`.
+/// A load shedder that knows gRPC. Its limit is [`Limit::scheduler_lag`](crate::Limit::scheduler_lag)
+/// by default, which looks at no response; one that adapts to latency gives way to `UNAVAILABLE` and
+/// `DEADLINE_EXCEEDED`.
 ///
 /// ```
 /// let layer = mainstay::grpc::load_shed().name("users").build()?;

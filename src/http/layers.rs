@@ -25,10 +25,13 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     CircuitBreakerBuilder::tracked_by(TRACKER)
 }
 
-/// A load shedder that knows HTTP: its limit gives way to a 503, and takes no fast 500 for a fast service.
+/// A load shedder that knows HTTP. Its limit is [`Limit::scheduler_lag`](crate::Limit::scheduler_lag)
+/// by default, which looks at no response.
 ///
-/// A call that ends in a time limit of the program's own is taken for overload, also where it was the client that was slow to send the request's body. If strangers
-/// send you bodies, read them outside of this layer, or within a time limit of their own.
+/// A limit that adapts to latency gives way to a 503, and takes no fast 500 for a fast service. A call
+/// that ends in a time limit of the program's own is taken for overload, also where it was the client that was slow to
+/// send the request's body. If strangers send you bodies, read them outside of such a limit, or
+/// within a time limit of their own.
 ///
 /// ```
 /// let layer = mainstay::http::load_shed().name("orders").build()?;

@@ -214,7 +214,7 @@ impl<T> LoadShedBuilder<T> {
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
-            limit: Limit::adaptive(),
+            limit: Limit::scheduler_lag(),
             on_cancel: OnCancel::default(),
             tracker,
             observer: None,
@@ -227,7 +227,7 @@ impl<T> LoadShedBuilder<T> {
         self
     }
 
-    /// How many calls may be in flight; [`Limit::adaptive`] by default.
+    /// How many calls may be in flight; [`Limit::scheduler_lag`] by default.
     pub fn limit(mut self, limit: Limit) -> Self {
         self.limit = limit;
         self

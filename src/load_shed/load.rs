@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::admitted::Admitted;
 use super::layer::Settings;
 use crate::listeners::Listeners;
 use crate::policy::breaker::OnCancel;
@@ -41,12 +42,15 @@ const SPARSEST: u32 = 256;
 pub struct Load {
     /// The generation, how many calls were ever admitted, and how many are in flight. The number of an
     /// admission decides whether the call is a sample, which makes sampling free.
-    word: AtomicU64,
+    pub(super) word: AtomicU64,
     /// The generation, and how many of the calls in flight only stream their body. Those do not count against a limit that adapts: they say
     /// nothing of the load, and must not take what others need.
     streaming: AtomicU64,
-    limit: AtomicU32,
+    pub(super) limit: AtomicU32,
+    /// Whether the limit adapts to latencies.
     moves: AtomicBool,
+    /// Whether it adapts to the scheduler's lag.
+    lags: AtomicBool,
     /// A power of two less one: a call is a sample when its number has none of these bits.
     skip: AtomicU32,
     moving: Mutex<Moving>,
@@ -55,54 +59,14 @@ pub struct Load {
     pub(super) latencies: Latencies,
 }
 
-struct Moving {
-    limit: Adaptive,
+pub(super) struct Moving {
+    pub(super) limit: Adaptive,
     evidence: Evidence,
     /// The number of the newest admission, and when it was, as the sampling was last thought over.
     counted: u32,
     since: Duration,
     /// How often the count of admissions began again.
     begun_again: u64,
-}
-
-/// How a call was admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Admitted {
-    /// 0: nobody wants its latency. Else it stands for a number of calls, which is a power of two: for `1 << (sample - 1)`. How many are skipped
-    /// may have changed when it ends.
-    sample: u8,
-    generation: u32,
-}
-
-impl Admitted {
-    #[inline]
-    pub(crate) const fn to_bits(self) -> u64 {
-        (self.generation as u64) << 4 | self.sample as u64
-    }
-
-    /// What `to_bits` gave.
-    #[inline]
-    pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self {
-            sample: (bits & 0xf) as u8,
-            generation: (bits >> 4) as u32,
-        }
-    }
-
-    /// Whether its latency is wanted.
-    #[inline]
-    pub(crate) const fn is_sample(self) -> bool {
-        self.sample != 0
-    }
-
-    /// How many calls it stands for.
-    pub(crate) const fn weight(self) -> u32 {
-        1 << self.sample.saturating_sub(1)
-    }
-
-    pub(crate) fn stamp(self) -> u64 {
-        self.generation.into()
-    }
 }
 
 impl Resident for Load {
@@ -120,6 +84,7 @@ impl Resident for Load {
             streaming: AtomicU64::new(0),
             limit: AtomicU32::new(0),
             moves: AtomicBool::new(false),
+            lags: AtomicBool::new(false),
             skip: AtomicU32::new(0),
             moving: Mutex::new(moving),
             listeners: Listeners::vacant(),
@@ -135,9 +100,10 @@ impl Resident for Load {
         let moving = Moving::new(&settings.limit, settings.on_cancel, number(word));
         self.limit
             .store(moving.limit.limit().min(MOST_CALLS), Ordering::Relaxed);
-        self.moves
-            .store(settings.limit.is_adaptive(), Ordering::Relaxed);
-        let lets_all_through = self.limit() == MOST_CALLS;
+        let (adapts, lags) = (settings.limit.is_adaptive(), settings.limit.is_by_lag());
+        self.moves.store(adapts && !lags, Ordering::Relaxed);
+        self.lags.store(lags, Ordering::Relaxed);
+        let lets_all_through = !adapts && self.limit() == MOST_CALLS;
         let skip = if lets_all_through { NO_SAMPLE } else { 0 };
         self.skip.store(skip, Ordering::Relaxed);
         *place = moving;
@@ -192,7 +158,7 @@ impl Load {
 
     /// How many calls are in flight without those that only stream their body.
     #[inline]
-    fn working(&self, word: u64) -> u32 {
+    pub(super) fn working(&self, word: u64) -> u32 {
         in_flight(word).saturating_sub(self.streaming())
     }
 
@@ -209,7 +175,8 @@ impl Load {
 
     /// The head of a call is out, and its body goes on: whether it leaves the count of calls in flight for the limit.
     pub(super) fn streams(&self, admitted: Admitted) -> bool {
-        self.moves() && self.change_streaming(admitted, |streaming| streaming + CALL)
+        (self.moves() || self.lags())
+            && self.change_streaming(admitted, |streaming| streaming + CALL)
     }
 
     /// The body of a call that left the count has ended.
@@ -241,6 +208,16 @@ impl Load {
         let mut moving = self.lock();
         let word = self.word.load(Ordering::Relaxed);
         (generation(word) == admitted.generation).then(|| with(&mut moving.evidence))
+    }
+
+    #[inline]
+    pub(super) fn lags(&self) -> bool {
+        self.lags.load(Ordering::Relaxed)
+    }
+
+    /// How many calls were ever admitted.
+    pub(super) fn admissions(&self, moving: &Moving, word: u64) -> u64 {
+        moving.begun_again * (u64::from(ADMISSIONS) + 1) + u64::from(number(word))
     }
 
     #[inline]
@@ -311,9 +288,8 @@ impl Load {
     pub(super) fn outcomes(&self) -> Outcomes {
         let moving = self.lock();
         let word = self.word.load(Ordering::Relaxed);
-        let before = moving.begun_again * (u64::from(ADMISSIONS) + 1);
+        let admitted = self.admissions(&moving, word);
         drop(moving);
-        let admitted = before + u64::from(number(word));
         self.tally
             .of_all(admitted.saturating_sub(in_flight(word).into()))
     }
@@ -369,6 +345,19 @@ impl Load {
         })
     }
 
+    /// A call is shed. A limit by latency whose samples have stopped grows now and then.
+    #[cold]
+    pub(super) fn shed(&self) {
+        if !self.moves() {
+            return;
+        }
+        let now = Moment::now().since_beginning();
+        let stamp = u64::from(generation(self.word.load(Ordering::Relaxed)));
+        if let Some(changed) = self.change(stamp, |moving, _| moving.limit.shed(now)) {
+            self.tell_change(stamp, changed);
+        }
+    }
+
     fn adjust(
         &self,
         admitted: Admitted,
@@ -390,7 +379,7 @@ impl Load {
         (from != to).then_some((from, to))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Moving> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Moving> {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -417,7 +406,7 @@ const fn number(word: u64) -> u32 {
     ((word & (GENERATION - 1)) >> 24) as u32
 }
 
-const fn generation(word: u64) -> u32 {
+pub(super) const fn generation(word: u64) -> u32 {
     (word >> 44) as u32
 }
 

@@ -1,22 +1,23 @@
-//! Load shedding: refusing early what could only be served late.
+//! Load shedding: rejects early what could only be served late.
 //!
-//! A service that is given more than it can do does not do what it can: everything waits, every caller gives up, and
-//! all the work is for nothing. This layer refuses calls when the inner service is not ready, and when more
-//! calls are in flight than a [`Limit`](crate::Limit): a fixed one, or one that it finds by itself from the latency of the calls.
+//! A service that is given more than it can do does less than it could: everything waits, every
+//! caller gives up, and all the work is for nothing. This layer rejects calls when the inner service
+//! is not ready, and when more calls are in flight than a [`Limit`](crate::Limit) allows.
 //!
 //! ```
-//! use mainstay::{Limit, LoadShedLayer};
+//! use mainstay::LoadShedLayer;
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::ConfigError> {
 //! let mut service = ServiceBuilder::new()
-//!     .layer(LoadShedLayer::new(Limit::adaptive()))
+//!     .layer(LoadShedLayer::builder().name("greeter").build()?)
 //!     .service(service_fn(|name: &'static str| async move {
 //!         Ok::<_, std::io::Error>(format!("hello, {name}"))
 //!     }));
 //!
 //! let answer = service.ready().await.unwrap().call("world").await;
 //! assert_eq!(answer.unwrap(), "hello, world");
+//! # Ok(())
 //! # }
 //! ```
 //!
@@ -25,16 +26,25 @@
 //! [`Reason::NotReady`](crate::Reason::NotReady) when the inner service is not ready: this layer is always ready, so no caller
 //! waits behind it. [`Reason::Shed`](crate::Reason::Shed) when the limit is reached.
 //!
-//! # How the limit moves
+//! # Which limit
+//!
+//! | limit | it rejects | it suits |
+//! |---|---|---|
+//! | [`Limit::scheduler_lag`](crate::Limit::scheduler_lag), the default | nothing while this process keeps pace, whatever the latency of its calls; when ready tasks wait for a worker, as much as is too much | every server |
+//! | [`Limit::fixed`](crate::Limit::fixed) | what is over a number | a known capacity |
+//! | [`Limit::gradient2`](crate::Limit::gradient2), [`Limit::aimd`](crate::Limit::aimd) | what makes calls slower | calls of one kind, to one upstream or resource |
+//!
+//! A limit by latency takes a slow route for overload. Put one layer around each kind of call.
+//!
+//! # Limits that adapt to latency
 //!
 //! The latency of a sample of the calls is gathered in windows, and at the end of each the limit may move by a step. Calls that time out, or
 //! whose [`Verdict`](crate::Verdict) tells of overload, count as dropped, once a window. Other failures say nothing about load: they are
 //! neither samples (a fast error would look like a fast service) nor drops. A call that its caller or the caller's deadline ended
 //! after it ran for too long counts as dropped, too: see [`OnCancel`](crate::OnCancel). One that ended earlier counts for nothing.
 //!
-//! It begins with a slow start, as TCP does (RFC 5681): until something goes wrong for the first time, a limit that is used doubles. With the
-//! defaults, a healthy service with 150 callers whose calls take 50 ms sheds nothing any more after 1.2 seconds. See
-//! [`Limit`](crate::Limit#how-an-adaptive-limit-begins).
+//! They begin with a slow start, as TCP does (RFC 5681): see
+//! [`Limit`](crate::Limit#how-a-limit-by-latency-begins).
 //!
 //! # How long a call is in flight
 //!
@@ -55,8 +65,13 @@
 //! # Cost
 //!
 //! One compare-and-swap for a call that comes, one subtraction for one that goes, and for one call in many two readings of the
-//! clock and a short lock. Without a limit there is only the inner service's readiness. Nothing is allocated.
+//! clock and a short lock. A response that streams under an adaptive limit costs two more. Under
+//! [`Limit::scheduler_lag`](crate::Limit::scheduler_lag) one task per runtime wakes every 10 ms; while
+//! there is a limit, a call is polled once more. Without a limit there is only the inner service's
+//! readiness. Nothing is allocated for a call.
 
+mod admitted;
+mod lag;
 mod layer;
 mod load;
 mod service;

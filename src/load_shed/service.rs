@@ -72,22 +72,29 @@ where
         let reason = match self.inner.take_ready() {
             Ready::Yes => match mode.load.try_admit() {
                 Some(admitted) => {
-                    let entry = admitted.is_sample().then(Entry::new);
+                    let load = mode.load.state();
+                    let entry = admitted.is_sample().then(|| {
+                        load.watch_lag(admitted);
+                        Entry::new()
+                    });
                     // Known for samples from the start, for the others from when they first had to wait: that is all that
                     // a cancellation and a snapshot need.
                     let time = match &entry {
                         Some(entry) => Time::at_once(entry.now()),
                         None => Time::UNKNOWN,
                     };
-                    let load = mode.load.state();
                     let in_flight =
-                        InFlight::new(load, time, admitted.to_bits(), mode.tracker.clone());
+                        InFlight::new(load, time, admitted.to_bits(), mode.tracker.clone())
+                            .queueing_up(load.queues_up());
                     return Guarded::admitted(self.inner.call(request), in_flight);
                 }
                 None => Reason::Shed,
             },
             Ready::No(reason) => reason,
         };
+        if reason == Reason::Shed {
+            mode.load.shed();
+        }
         Guarded::rejected(mode.load.reject(mode.origin, reason, None))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::load::{Admitted, Load};
+use super::admitted::Admitted;
+use super::load::Load;
 use crate::context;
 use crate::hold::{Keeper, Pack};
 use crate::listeners::Listeners;
@@ -39,6 +40,8 @@ impl Tells for Load {
 
 impl Keeper for Load {
     type Call = Time;
+
+    const QUEUES_UP: bool = true;
 
     #[inline]
     fn meter(&self, _: &Time, admitted: u64) -> Meter {
@@ -152,10 +155,7 @@ impl Load {
             _ => None,
         };
         if let Some((from, to)) = moved {
-            self.tell_and_log(admitted.stamp(), || EventKind::LimitChanged {
-                from: limited(from),
-                to: limited(to),
-            });
+            self.tell_change(admitted.stamp(), (from, to));
         }
     }
 }

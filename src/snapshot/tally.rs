@@ -80,6 +80,13 @@ impl<const N: usize> Counts<N> {
         }
     }
 
+    /// How often there was this kind.
+    pub(crate) fn one<T: PartialEq>(&self, all: &[T; N], kind: T) -> u64 {
+        let at = all.iter().position(|of| *of == kind);
+        at.and_then(|at| self.0.get(at))
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
     /// Those that there were.
     pub(crate) fn of<T: Copy>(&self, all: &[T; N]) -> Vec<(T, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
@@ -103,6 +110,11 @@ impl Rejected {
 
     pub(crate) fn add(&self, reason: Reason) {
         self.0.add(&Reason::ALL, reason);
+    }
+
+    /// How many for this reason.
+    pub(crate) fn of(&self, reason: Reason) -> u64 {
+        self.0.one(&Reason::ALL, reason)
     }
 
     pub(crate) fn counts(&self) -> Rejections {

@@ -109,7 +109,9 @@ impl Checks {
 
     /// The limit of a load shedder against that of the bulkhead within.
     pub(super) fn load_shed(&mut self, limit: &Limit, bulkhead: BulkheadNumbers) {
-        let (least, most) = limit.range();
+        let Some((least, most)) = limit.range() else {
+            return;
+        };
         let (places, room) = (bulkhead.limit, bulkhead.room());
         if least > room {
             let queue = match bulkhead.queue {

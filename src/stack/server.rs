@@ -30,7 +30,7 @@ use crate::{ConfigError, Limit, Observer, name};
 ///
 /// let stack = http::server("orders")
 ///     .timeout(Duration::from_secs(2))
-///     .load_shed(Limit::adaptive())
+///     .load_shed(Limit::fixed(200))
 ///     .bulkhead(256)
 ///     .correlation(CorrelationLayer::server().ignore_inbound())
 ///     .build()?;
@@ -138,8 +138,9 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         self
     }
 
-    /// How many requests may be in flight before others are shed: by default a limit that adapts to latency, from 20 (as in Netflix's concurrency-limits) up to
-    /// what the bulkhead has room for, with its queue.
+    /// How many requests may be in flight before others are shed: no limit by default while the
+    /// process keeps pace, and one by scheduler lag when it is overloaded
+    /// ([`Limit::scheduler_lag`]). No request is shed because a route is slow.
     ///
     /// A builder that does not judge as [`http::load_shed()`](crate::http::load_shed) does changes the type of the stack: see
     /// [how a stack judges](super#how-a-stack-judges).
@@ -147,7 +148,8 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     where
         R: RefineJudging<StackLoadShed, HttpClassifier>,
     {
-        let (load_shed, classifier) = limit.refine(load_shed(Limit::adaptive()), HttpClassifier);
+        let (load_shed, classifier) =
+            limit.refine(load_shed(Limit::scheduler_lag()), HttpClassifier);
         self.load_shed = Part::Set(load_shed);
         self.of_type(|_, with| (classifier, with))
     }
@@ -207,7 +209,6 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         named.give(&mut timeout.name, &mut timeout.observer);
         let timeout = timeout.build()?;
 
-        // Before the load shedder, whose own limit follows from it.
         let bulkhead = self.bulkhead.or_default(super::bulkhead);
         let told_bulkhead = bulkhead.as_ref().map(tell::bulkhead);
         let places = bulkhead.as_ref().and_then(BulkheadNumbers::of);
@@ -215,10 +216,9 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         named.give(&mut bulkhead.name, &mut bulkhead.observer);
         let bulkhead = bulkhead.retracked(|()| tracker.clone()).build()?;
 
-        let load_shed = self.load_shed.or_default(|| {
-            let most = places.map_or(1024, BulkheadNumbers::room);
-            load_shed(Limit::up_to(most))
-        });
+        let load_shed = self
+            .load_shed
+            .or_default(|| load_shed(Limit::scheduler_lag()));
         told.push("load_shed", load_shed.as_ref().map(tell::load_shed));
         told.push("bulkhead", told_bulkhead);
         let limit = load_shed.as_ref().map(|load_shed| load_shed.limit);

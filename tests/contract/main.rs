@@ -111,6 +111,7 @@ contract! {
     load_shed_adaptive (once): Subject::new(layers::adaptive())
         .holds(2, LoadShedLayer::in_flight)
         .sheds();
+    load_shed_scheduler_lag (once): Subject::new(LoadShedLayer::new(Limit::scheduler_lag())).sheds();
     load_shed_on_readiness (once): Subject::new(LoadShedLayer::on_readiness()).sheds();
     correlation_server (once): Subject::new(CorrelationLayer::server());
     correlation_consumer (once): Subject::new(CorrelationLayer::consumer());

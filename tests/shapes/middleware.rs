@@ -178,6 +178,6 @@ async fn a_rejection_fits_into_a_body_of_any_type() {
     let grpc = "application/grpc".parse().unwrap();
     rpc.headers_mut().insert("content-type", grpc);
     let response = service.oneshot(rpc).await.unwrap();
-    assert_eq!(response.headers()["grpc-status"], "8");
+    assert_eq!(response.headers()["grpc-status"], "14");
     assert!(response.body().is_end_stream());
 }

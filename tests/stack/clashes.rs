@@ -307,22 +307,18 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
     }
     let queued = stack().build().unwrap();
     is_quiet(queued.describe());
-    assert!(queued.to_string().contains("20 to 94"), "{queued}");
-    // The one that the stack has by itself follows the bulkhead.
+    let by_lag = "load_shed       limit = adaptive (scheduler lag)\n";
+    assert!(queued.to_string().contains(by_lag), "{queued}");
+    // The one that the stack has by itself goes with any bulkhead.
     let small = http::server("orders").bulkhead(5).build().unwrap();
     is_quiet(small.describe());
-    assert!(
-        small.to_string().contains("adaptive (Gradient2), 5 to 5"),
-        "{small}"
-    );
+    assert!(small.to_string().contains(by_lag), "{small}");
     let queued = || {
         let queue = http::bulkhead()
             .limit(5)
             .queue(3, Duration::from_millis(50));
         http::server("orders").bulkhead(queue)
     };
-    let stack = queued().build().unwrap();
-    assert!(stack.to_string().contains("8 to 8"), "{stack}");
     assert_eq!(
         server_warned(queued().load_shed(Limit::fixed(9)).build()),
         "load_shed = fixed at 9 is never reached: bulkhead = 5 with a queue of 3 rejects before; a limit of at most 8 would fit, or a larger bulkhead"

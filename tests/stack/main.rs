@@ -7,6 +7,7 @@ mod extremes;
 mod fits;
 mod foreign;
 mod grpc;
+mod healthy;
 mod judging;
 mod long_responses;
 mod order;

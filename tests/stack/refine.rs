@@ -198,7 +198,8 @@ async fn a_load_shedder() {
         }};
     }
     let server = || http::server("a");
-    assert_eq!(let_in!(server()), 20);
+    assert_eq!(let_in!(server()), 300);
+    assert_eq!(let_in!(server().load_shed(Limit::adaptive())), 20);
     assert_eq!(let_in!(server().load_shed(Limit::fixed(7))), 7);
     assert_eq!(
         let_in!(server().load_shed(http::load_shed().limit(Limit::fixed(8)))),

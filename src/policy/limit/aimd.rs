@@ -11,7 +11,12 @@ use crate::config::ConfigError;
 
 /// Settings of [`Limit::aimd`]. The defaults are those of Netflix's concurrency-limits.
 ///
-/// The limit begins with a slow start, which theirs does not: see [`Limit`](Limit#how-an-adaptive-limit-begins). It ends, too, where calls
+/// # What it suits
+///
+/// Calls of one kind, where a time-out says what too slow is. It does not look for a queue: calls
+/// may become as slow as the time-out allows. Calls that are dropped lower the limit, however much of it is used.
+///
+/// The limit begins with a slow start, which theirs does not: see [`Limit`](Limit#how-a-limit-by-latency-begins). It ends, too, where calls
 /// take longer than half of the [time-out](Self::timeout), because twice the calls may take twice as long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AimdBuilder {
@@ -136,6 +141,12 @@ impl Aimd {
         }
         self.limit = self.limit.min(self.config.max).max(self.config.min);
     }
+    /// No window ended for a long time: more calls may bring samples.
+    pub(super) fn grow_without_samples(&mut self) {
+        let more = self.limit.saturating_add((self.limit / 10).max(1));
+        self.limit = more.min(self.config.max);
+    }
+
     fn grow(&mut self, sample: &Sample) {
         if self.slow_start.is_over() {
             self.limit = self.limit.saturating_add(1);

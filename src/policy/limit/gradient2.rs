@@ -17,10 +17,34 @@ const STEEPEST: f64 = 0.5;
 /// Usual latency that is this many times the present one is left over from an incident.
 const STALE: f64 = 2.0;
 const DECAY: f64 = 0.95;
+/// The usual latency is not followed beyond this many times the one at few calls, until that was measured anew.
+const DRIFT: f64 = 1.5;
+/// So much time is between two measurements, at least.
+const BETWEEN: Duration = Duration::from_secs(30);
+/// A measurement is given up after this time.
+const LONGEST: Duration = Duration::from_secs(5);
+/// The limit is reduced to this part of the minimum for a measurement.
+const REDUCED: u32 = 4;
 
 /// Settings of [`Limit::gradient2`]. The defaults are those of Netflix's concurrency-limits.
 ///
-/// The limit begins with a slow start, which theirs does not: see [`Limit`](Limit#how-an-adaptive-limit-begins).
+/// # What it suits
+///
+/// Calls of one kind, whose latency grows when too many of them run at once: calls to one upstream, or
+/// to one resource. Put one layer around each kind of call, or key them by route. Where fast and slow calls share
+/// the limit, it takes a change of the mix for overload, and rejects healthy calls.
+///
+/// # What differs from the original
+///
+/// The usual latency is a moving average, so a queue that grows slowly would become usual. It is not
+/// followed beyond 1.5 times the shortest latency that was seen. When it would be, the limit is reduced to
+/// a quarter of its minimum for two windows, at most once in 30 seconds, and the latency at few calls is
+/// measured anew, as Envoy's gradient controller measures `minRTT`: a queue is gone then, a service that
+/// became slower is still slow. Calls that come meanwhile are shed.
+///
+/// Calls that are dropped lower the limit, however much of it is used.
+///
+/// The limit begins with a slow start, which theirs does not: see [`Limit`](Limit#how-a-limit-by-latency-begins).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gradient2Builder {
     initial: u32,
@@ -52,7 +76,8 @@ impl Gradient2Builder {
         self
     }
 
-    /// The limit does not fall below this, which is at least 1; 20 if not set.
+    /// The limit does not fall below this, which is at least 1; 20 if not set. While the latency at few
+    /// calls is measured, it is a quarter of this.
     #[must_use]
     pub const fn min(mut self, min: u32) -> Self {
         self.min = min;
@@ -138,6 +163,19 @@ pub(super) struct Gradient2 {
     slow_start: SlowStart,
     /// So many calls at once are known to take no longer than fewer do.
     harmless: u32,
+    /// The shortest latency since the last measurement, in seconds.
+    shortest: Option<f64>,
+    measurement: Option<Measurement>,
+    /// When the last one ended.
+    measured: Option<Duration>,
+}
+
+/// A measurement of the latency at few calls.
+#[derive(Debug, Clone, Copy)]
+struct Measurement {
+    since: Duration,
+    /// No more calls are under way than the reduced limit allows: the next window tells.
+    settled: bool,
 }
 
 impl Gradient2 {
@@ -147,6 +185,9 @@ impl Gradient2 {
             usual: Usual::new(config.long_window),
             slow_start: SlowStart::new(),
             harmless: config.initial,
+            shortest: None,
+            measurement: None,
+            measured: None,
             config,
         }
     }
@@ -156,11 +197,31 @@ impl Gradient2 {
         clippy::cast_sign_loss,
         reason = "rounds down, and a cast from a float saturates"
     )]
-    pub(super) const fn limit(&self) -> u32 {
-        self.limit as u32
+    pub(super) fn limit(&self) -> u32 {
+        match self.measurement {
+            Some(_) => self.reduced(),
+            None => self.limit as u32,
+        }
     }
 
-    pub(super) fn update(&mut self, sample: &Sample) {
+    fn reduced(&self) -> u32 {
+        (self.config.min / REDUCED).max(1)
+    }
+
+    /// No window ended for a long time: more calls may bring samples.
+    pub(super) fn grow_without_samples(&mut self) {
+        let more = (self.limit * 1.1).max(self.limit + 1.0);
+        self.limit = more.min(f64::from(self.config.max));
+        self.measurement = None;
+    }
+
+    pub(super) fn update(&mut self, now: Duration, sample: &Sample) {
+        if let Some(measurement) = self.measurement {
+            return self.measure(now, measurement, sample);
+        }
+        if sample.dropped {
+            self.slow_start.end();
+        }
         let used = f64::from(sample.in_flight) >= self.limit / 2.0;
         if used && !self.slow_start.is_over() && self.begin(sample) {
             return;
@@ -173,9 +234,25 @@ impl Gradient2 {
             if long / short > STALE {
                 self.usual.decay();
             }
-            self.gradient(long, short)
+            let shortest = *self
+                .shortest
+                .insert(self.shortest.map_or(short, |shortest| shortest.min(short)));
+            // A queue that grows slowly would become the usual latency.
+            self.gradient(long.min(shortest * DRIFT), short)
         });
-        if !used {
+        let drifts = self
+            .usual
+            .value()
+            .zip(self.shortest)
+            .is_some_and(|(long, shortest)| long > shortest * DRIFT);
+        if drifts && self.slow_start.is_over() && self.may_measure(now) {
+            self.measurement = Some(Measurement {
+                since: now,
+                settled: false,
+            });
+            return;
+        }
+        if !used && !sample.dropped {
             // So nothing was learnt about it.
             return;
         }
@@ -191,6 +268,30 @@ impl Gradient2 {
         self.limit = limit
             .min(f64::from(self.config.max))
             .max(f64::from(self.config.min));
+    }
+
+    fn may_measure(&self, now: Duration) -> bool {
+        self.measured
+            .is_none_or(|measured| now.saturating_sub(measured) >= BETWEEN)
+    }
+
+    /// Is it a queue, or is the service slower than it was? The latency at few calls tells (as in Envoy's gradient controller, `minRTT`).
+    fn measure(&mut self, now: Duration, measurement: Measurement, sample: &Sample) {
+        let settled = sample.in_flight <= self.reduced();
+        if measurement.settled
+            && settled
+            && let Some(rtt) = sample.rtt
+        {
+            self.shortest = Some(seconds(rtt));
+        } else if now.saturating_sub(measurement.since) < LONGEST {
+            self.measurement = Some(Measurement {
+                settled,
+                ..measurement
+            });
+            return;
+        }
+        self.measurement = None;
+        self.measured = Some(now);
     }
 
     /// Takes a window of the slow start; false if that is over now, and the window is one like any other.

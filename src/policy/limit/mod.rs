@@ -1,8 +1,8 @@
 //! The right number of calls at once is not known when a service is configured, and changes with every
-//! neighbour and deployment. An adaptive limit finds it from what it sees: calls that take longer than
-//! they used to are waiting somewhere, and calls that are dropped waited too long.
+//! neighbour and deployment. An adaptive limit finds it from what it sees: that ready tasks wait for a
+//! worker (see [`lag`]); or that calls take longer than they used to, and are dropped.
 //!
-//! The algorithms are those of Netflix's concurrency-limits: AIMD as in TCP, and Gradient2, which follows
+//! The algorithms for latencies are those of Netflix's concurrency-limits: AIMD as in TCP, and Gradient2, which follows
 //! the ratio of long-term to short-term latency. Two things keep them honest. Samples are taken together
 //! in windows of time, so that a burst of failures is one piece of evidence and not many; and a limit that
 //! is not used does not grow, because nothing was learnt about it.
@@ -11,18 +11,22 @@
 
 mod aimd;
 mod gradient2;
+mod lag;
 mod samples;
 mod slow_start;
 
 use std::{fmt, time::Duration};
 
+pub(crate) use self::lag::Tick;
 use self::samples::{Sample, Samples};
-use self::{aimd::Aimd, gradient2::Gradient2};
+use self::{aimd::Aimd, gradient2::Gradient2, lag::SchedulerLag};
 pub use self::{aimd::AimdBuilder, gradient2::Gradient2Builder};
 use crate::config::ConfigError;
 
 const COMPONENT: &str = "limit";
 const MAX_LIMIT: u32 = 1_000_000;
+/// A limit by latency that has had no sample for so long grows.
+const SILENCE: Duration = Duration::from_secs(1);
 // Netflix's.
 const DEFAULT_INITIAL: u32 = 20;
 const DEFAULT_MIN: u32 = 20;
@@ -33,14 +37,14 @@ const DEFAULT_MAX: u32 = 200;
 /// ```
 /// use mainstay::Limit;
 ///
+/// let default = Limit::scheduler_lag();
 /// let fixed = Limit::fixed(64);
-/// let adaptive = Limit::adaptive();
-/// let careful = Limit::aimd().initial(10).min(1).max(50).build()?;
-/// # let _ = (fixed, adaptive, careful);
+/// let by_latency = Limit::aimd().initial(10).min(1).max(50).build()?;
+/// # let _ = (default, fixed, by_latency);
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 ///
-/// # How an adaptive limit begins
+/// # How a limit by latency begins
 ///
 /// With a slow start, as TCP does (RFC 5681): while nothing has gone wrong since the start, the limit doubles, up to its maximum, so that a
 /// healthy service does not shed for long. It doubles when at least half of it was used and nothing was wrong with that, and no
@@ -59,6 +63,7 @@ enum Kind {
     Fixed(u32),
     Aimd(AimdBuilder),
     Gradient2(Gradient2Builder),
+    SchedulerLag,
 }
 
 impl Limit {
@@ -68,23 +73,61 @@ impl Limit {
         Self(Kind::Fixed(limit))
     }
 
-    /// One that adapts, with nothing to set: [`Limit::gradient2`] with its defaults.
+    /// No limit while the process keeps pace; one that adapts once tasks that are ready to run wait
+    /// for a worker of the tokio runtime. This is the default.
+    ///
+    /// This wait is called scheduler lag. A process that is given more work than its workers can do
+    /// has it; one whose calls are only slow (a slow route, a slow database, long polls) does not.
+    /// So no call is shed because other calls take longer, and any mix of routes may share the
+    /// limit.
+    ///
+    /// # How the lag is measured
+    ///
+    /// A task in each runtime in which the layer is called wakes every 10 ms, and sees how much
+    /// later it runs than it should. It sees what every ready task sees: in a runtime with several
+    /// workers, that all of them are busy. One worker that is blocked while others are idle is
+    /// no overload. The task begins with the first call, ends when the layer is gone or was
+    /// not called for ten seconds, and keeps no runtime alive.
+    ///
+    /// # How the limit moves
+    ///
+    /// A limit is set when the lag was above 25 ms for a whole second, or above 100 ms three
+    /// times in a row; a process that was suspended is late only once. From then on, every 30 ms:
+    /// where the lag stays above 10 ms, the limit falls to the number of calls that would make
+    /// a lag of 10 ms, and by at least 15 %; else it grows by 4 %, at least by one. When nothing was
+    /// shed for a second, the limit is lifted.
+    ///
+    /// What is limited is the number of calls that load the process: at least 4, or two for each
+    /// worker. Calls that wait for something other than a worker are added to the limit, so
+    /// that thousands of long polls take nothing from other calls. While there is a limit, an admitted
+    /// call takes a turn of the run queue before it starts, so that calls that wait for a
+    /// worker are counted.
+    ///
+    /// # What it suits
+    ///
+    /// Servers of any kind. It does not see work outside of the runtime's workers: threads of
+    /// `spawn_blocking`, other processes, a database that is overloaded. A limit for
+    /// one overloaded upstream is [`Limit::fixed`] or [`Limit::gradient2`].
+    ///
+    /// Several runtimes that share one layer share the limit, which is set only when all of them
+    /// lag. If each is to have its own, build a layer for each.
+    ///
+    /// There is no lag under a paused test clock, outside of tokio, or in a runtime
+    /// without a time driver, and so no limit.
+    #[must_use]
+    pub const fn scheduler_lag() -> Self {
+        Self(Kind::SchedulerLag)
+    }
+
+    /// One that adapts to latency, with nothing to set: [`Limit::gradient2`] with its defaults, for
+    /// calls of one kind.
     #[must_use]
     pub const fn adaptive() -> Self {
         Self(Kind::Gradient2(Gradient2Builder::new()))
     }
 
-    /// One that adapts, up to this many.
-    #[cfg(feature = "http")]
-    pub(crate) fn up_to(most: u32) -> Self {
-        let most = most.clamp(1, MAX_LIMIT);
-        let least = DEFAULT_MIN.min(most);
-        let gradient2 = Gradient2Builder::new().initial(least).min(least).max(most);
-        Self(Kind::Gradient2(gradient2))
-    }
-
     /// One that grows by one while it is used and shrinks by a tenth when calls are dropped or take too
-    /// long (additive increase, multiplicative decrease). Until the first of these it [doubles](Limit#how-an-adaptive-limit-begins).
+    /// long (additive increase, multiplicative decrease). Until the first of these it [doubles](Limit#how-a-limit-by-latency-begins).
     ///
     /// It needs a time-out to tell it what too long is. Choose it where latency says little, because
     /// calls differ too much.
@@ -96,7 +139,7 @@ impl Limit {
     /// One that follows the ratio of the usual latency to the present one.
     ///
     /// It needs no time-out, and reacts before calls are dropped. Until calls first take longer than usual, or are dropped, it
-    /// [doubles](Limit#how-an-adaptive-limit-begins).
+    /// [doubles](Limit#how-a-limit-by-latency-begins).
     #[must_use]
     pub const fn gradient2() -> Gradient2Builder {
         Gradient2Builder::new()
@@ -107,34 +150,42 @@ impl Limit {
             Kind::Fixed(limit) => within("limit", *limit, 1, MAX_LIMIT),
             Kind::Aimd(aimd) => aimd.check(),
             Kind::Gradient2(gradient2) => gradient2.check(),
+            Kind::SchedulerLag => Ok(()),
         }
     }
 
-    /// Whether the limit ever changes: if not, nobody needs to measure anything.
+    /// Whether the limit ever changes.
     pub(crate) const fn is_adaptive(&self) -> bool {
         !matches!(self.0, Kind::Fixed(_))
+    }
+
+    /// Whether it needs to know of the scheduler's lag; if not, and it adapts, of latencies.
+    pub(crate) const fn is_by_lag(&self) -> bool {
+        matches!(self.0, Kind::SchedulerLag)
     }
 }
 
 impl Limit {
-    /// The least and the most that it can be.
+    /// The least and the most that it can be; `None` where it follows from nothing that is set.
     #[cfg(feature = "http")]
-    pub(crate) const fn range(&self) -> (u32, u32) {
+    pub(crate) const fn range(&self) -> Option<(u32, u32)> {
         match &self.0 {
-            Kind::Fixed(limit) => (*limit, *limit),
-            Kind::Aimd(aimd) => aimd.range(),
-            Kind::Gradient2(gradient2) => gradient2.range(),
+            Kind::Fixed(limit) => Some((*limit, *limit)),
+            Kind::Aimd(aimd) => Some(aimd.range()),
+            Kind::Gradient2(gradient2) => Some(gradient2.range()),
+            Kind::SchedulerLag => None,
         }
     }
 }
 
-/// `fixed at 64` or `adaptive (Gradient2), 20 to 200`
+/// `fixed at 64`, `adaptive (Gradient2), 20 to 200` or `adaptive (scheduler lag)`
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, (min, max)) = match &self.0 {
             Kind::Fixed(limit) => return write!(f, "fixed at {limit}"),
             Kind::Aimd(aimd) => ("AIMD", aimd.range()),
             Kind::Gradient2(gradient2) => ("Gradient2", gradient2.range()),
+            Kind::SchedulerLag => return f.write_str("adaptive (scheduler lag)"),
         };
         write!(f, "adaptive ({name}), {min} to {max}")
     }
@@ -142,7 +193,7 @@ impl fmt::Display for Limit {
 
 impl Default for Limit {
     fn default() -> Self {
-        Self::adaptive()
+        Self::scheduler_lag()
     }
 }
 
@@ -151,6 +202,8 @@ impl Default for Limit {
 pub(crate) struct Adaptive {
     algorithm: Algorithm,
     samples: Samples,
+    /// When there was a sample, or the limit grew without any.
+    grown: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -158,6 +211,7 @@ enum Algorithm {
     Fixed(u32),
     Aimd(Aimd),
     Gradient2(Gradient2),
+    SchedulerLag(SchedulerLag),
 }
 
 impl Adaptive {
@@ -167,17 +221,20 @@ impl Adaptive {
                 Kind::Fixed(limit) => Algorithm::Fixed(limit),
                 Kind::Aimd(config) => Algorithm::Aimd(Aimd::new(config)),
                 Kind::Gradient2(config) => Algorithm::Gradient2(Gradient2::new(config)),
+                Kind::SchedulerLag => Algorithm::SchedulerLag(SchedulerLag::new()),
             },
             samples: Samples::new(now),
+            grown: now,
         }
     }
 
-    /// How many calls may be under way at once now; at least 1, unless it was fixed at 0.
+    /// How many calls may be under way at once now; at least 1, unless it was fixed at 0. The highest number is no limit.
     pub(crate) fn limit(&self) -> u32 {
         match &self.algorithm {
             Algorithm::Fixed(limit) => *limit,
             Algorithm::Aimd(aimd) => aimd.limit().max(1),
             Algorithm::Gradient2(gradient2) => gradient2.limit().max(1),
+            Algorithm::SchedulerLag(lag) => lag.limit().unwrap_or(u32::MAX),
         }
     }
 
@@ -190,26 +247,62 @@ impl Adaptive {
         in_flight: u32,
         weight: u32,
     ) -> bool {
+        self.grown = now;
         let sample = self.samples.add(now, Some(rtt), in_flight, weight);
-        self.update(sample)
+        self.update(now, sample)
     }
 
     /// Takes that a call was dropped: it timed out, or was refused for lack of room further in. Whether the
     /// limit changed.
     pub(crate) fn dropped(&mut self, now: Duration, in_flight: u32) -> bool {
+        self.grown = now;
         let sample = self.samples.add(now, None, in_flight, 1);
-        self.update(sample)
+        self.update(now, sample)
     }
 
-    fn update(&mut self, sample: Option<Sample>) -> bool {
+    /// Takes a sample of the scheduler's lag. Whether the limit changed.
+    pub(crate) fn tick(&mut self, now: Duration, tick: &Tick) -> bool {
+        let before = self.limit();
+        if let Algorithm::SchedulerLag(lag) = &mut self.algorithm {
+            lag.tick(now, tick);
+        }
+        self.limit() != before
+    }
+
+    /// A runtime has no more samples. Whether the limit changed.
+    pub(crate) fn forget(&mut self, runtime: u64) -> bool {
+        let before = self.limit();
+        if let Algorithm::SchedulerLag(lag) = &mut self.algorithm {
+            lag.forget(runtime);
+        }
+        self.limit() != before
+    }
+
+    /// A call was shed. A limit by latency that has had no sample for a second grows by a tenth: what is in flight may say nothing for
+    /// hours. Whether the limit changed.
+    pub(crate) fn shed(&mut self, now: Duration) -> bool {
+        if now.saturating_sub(self.grown) < SILENCE {
+            return false;
+        }
+        self.grown = now;
+        let before = self.limit();
+        match &mut self.algorithm {
+            Algorithm::Fixed(_) | Algorithm::SchedulerLag(_) => {}
+            Algorithm::Aimd(aimd) => aimd.grow_without_samples(),
+            Algorithm::Gradient2(gradient2) => gradient2.grow_without_samples(),
+        }
+        self.limit() != before
+    }
+
+    fn update(&mut self, now: Duration, sample: Option<Sample>) -> bool {
         let Some(sample) = sample else {
             return false;
         };
         let before = self.limit();
         match &mut self.algorithm {
-            Algorithm::Fixed(_) => {}
+            Algorithm::Fixed(_) | Algorithm::SchedulerLag(_) => {}
             Algorithm::Aimd(aimd) => aimd.update(&sample),
-            Algorithm::Gradient2(gradient2) => gradient2.update(&sample),
+            Algorithm::Gradient2(gradient2) => gradient2.update(now, &sample),
         }
         self.limit() != before
     }
@@ -248,6 +341,8 @@ fn check_range(initial: u32, min: u32, max: u32) -> Result<(), ConfigError> {
     Ok(())
 }
 
+#[cfg(test)]
+mod cpu_simulation;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

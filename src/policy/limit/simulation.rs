@@ -21,11 +21,14 @@ enum Callers {
     Calling(u32),
     /// So many callers, each with one call after the other, and a pause of 50 ms after one that was shed.
     Waiting(u32),
+    /// One such caller, and one more after each of these times.
+    MoreAndMore(Duration),
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Comes,
+    OneMore,
     GivesUp(u64),
     Ends(u64),
 }
@@ -52,6 +55,8 @@ struct Report {
     /// Calls that were answered in time, in each second.
     answered: Vec<u32>,
     last_shed: Duration,
+    /// The longest that a call took, in each second.
+    longest: Vec<Duration>,
     peak: u32,
     end: u32,
 }
@@ -80,12 +85,16 @@ impl Simulation {
             report: Report::default(),
         };
         simulation.report.answered = vec![0; seconds];
+        simulation.report.longest = vec![Duration::ZERO; seconds];
         let first = match callers {
-            Callers::Calling(_) => 1,
+            Callers::Calling(_) | Callers::MoreAndMore(_) => 1,
             Callers::Waiting(callers) => callers,
         };
         for _ in 0..first {
             simulation.later(Duration::ZERO, Event::Comes);
+        }
+        if let Callers::MoreAndMore(after) = callers {
+            simulation.later(after, Event::OneMore);
         }
         while let Some(Reverse((now, _, event))) = simulation.events.pop() {
             simulation.now = now;
@@ -130,6 +139,12 @@ impl Simulation {
                 self.waiting.push_back(call);
                 self.later(self.patience, Event::GivesUp(call));
             }
+            Event::OneMore => {
+                if let Callers::MoreAndMore(after) = self.callers {
+                    self.later(after, Event::OneMore);
+                    self.later(Duration::ZERO, Event::Comes);
+                }
+            }
             Event::GivesUp(call) => {
                 if self.in_flight.contains_key(&call) {
                     let in_flight = self.in_flight.len() as u32;
@@ -143,7 +158,10 @@ impl Simulation {
                 let in_flight = self.in_flight.len() as u32;
                 if let Some(since) = self.in_flight.remove(&call) {
                     self.limit.sample(self.now, self.now - since, in_flight, 1);
-                    self.report.answered[self.now.as_secs() as usize] += 1;
+                    let second = self.now.as_secs() as usize;
+                    self.report.answered[second] += 1;
+                    let longest = &mut self.report.longest[second];
+                    *longest = (*longest).max(self.now - since);
                     self.comes_again(Duration::ZERO);
                 }
             }
@@ -160,7 +178,7 @@ impl Simulation {
     }
 
     fn comes_again(&mut self, pause: Duration) {
-        if let Callers::Waiting(_) = self.callers {
+        if let Callers::Waiting(_) | Callers::MoreAndMore(_) = self.callers {
             self.later(pause, Event::Comes);
         }
     }
@@ -286,6 +304,26 @@ fn aimd_does_not_lose_a_service_that_is_overloaded_from_the_first_moment() {
             report.worst_second(2) > workers * 9,
             "{workers}: {:?}",
             report.answered
+        );
+    }
+}
+
+#[test]
+fn a_queue_that_grows_slowly_is_seen() {
+    // One more caller every five seconds, for ten workers.
+    let server = Server {
+        workers: 10,
+        takes: |_, _| MS * 50,
+    };
+    for limit in [Limit::adaptive(), gradient2()] {
+        let callers = Callers::MoreAndMore(MS * 5_000);
+        let report = Simulation::run(limit, server, callers, 1_500, 1);
+        let worst = report.longest.iter().max().unwrap();
+        assert!(*worst < MS * 300, "{limit}: {worst:?}");
+        assert!(
+            report.worst_second(60) > 150,
+            "{limit}: {:?}",
+            &report.answered[60..]
         );
     }
 }

@@ -50,6 +50,7 @@ impl Model {
                 });
             let in_flight = window.iter().map(|call| call.in_flight).max().unwrap_or(0);
             Window {
+                at: window[window.len() - 1].at,
                 rtt: (weights > 0).then(|| sum / weights),
                 timed: weights,
                 in_flight: f64::from(in_flight),
@@ -64,6 +65,7 @@ impl Model {
             Kind::Fixed(limit) => f64::from(limit),
             Kind::Aimd(_) => self.aimd(),
             Kind::Gradient2(_) => self.gradient2(),
+            Kind::SchedulerLag => unreachable!("it takes no latencies"),
         }
     }
 
@@ -95,7 +97,22 @@ impl Model {
         let (mut limit, mut usual, mut harmless) = (20.0_f64, Usual::default(), 20.0_f64);
         let (mut slow_start, mut beginning) = (true, Beginning::default());
         let seconds = |rtt: Duration| rtt.as_secs_f64().max(1e-9);
+        let (mut shortest, mut measuring, mut measured) = (None, None, None);
         for window in self.samples() {
+            // A quarter of the minimum, rounded down.
+            let few = window.in_flight <= 1.0;
+            if let Some((since, settled)) = measuring {
+                let told = window.rtt.filter(|_| settled && few);
+                if let Some(rtt) = told {
+                    shortest = Some(seconds(rtt));
+                }
+                measuring = Some((since, few));
+                if told.is_some() || window.at - since >= MS * 5_000 {
+                    (measuring, measured) = (None, Some(window.at));
+                }
+                continue;
+            }
+            slow_start &= !window.dropped;
             let used = window.in_flight >= limit / 2.0;
             if used && slow_start {
                 let judged = beginning.judged(&window);
@@ -119,12 +136,24 @@ impl Model {
             if let Some(rtt) = window.rtt {
                 let short = seconds(rtt);
                 usual.learn(short, window.in_flight <= harmless);
-                gradient = Some((1.5 * usual.long / short).clamp(0.5, 1.0));
+                let least = shortest.map_or(short, |shortest: f64| shortest.min(short));
+                shortest = Some(least);
+                let known = usual.long.min(least * 1.5);
+                gradient = Some((1.5 * known / short).clamp(0.5, 1.0));
                 if usual.long / short > 2.0 {
                     usual.long *= 0.95;
                 }
             }
-            if !used {
+            let waited = measured.is_none_or(|measured| window.at - measured >= MS * 30_000);
+            if usual.seen > 0
+                && shortest.is_some_and(|shortest| usual.long > shortest * 1.5)
+                && !slow_start
+                && waited
+            {
+                measuring = Some((window.at, false));
+                continue;
+            }
+            if !used && !window.dropped {
                 continue;
             }
             let asked = match gradient {
@@ -134,13 +163,14 @@ impl Model {
             };
             limit = limit.mul_add(0.8, asked * 0.2).clamp(5.0, 200.0);
         }
-        limit
+        if measuring.is_some() { 1.0 } else { limit }
     }
 }
 
 /// What a window came to.
 #[derive(Debug, Clone, Copy)]
 struct Window {
+    at: Duration,
     rtt: Option<Duration>,
     timed: u32,
     in_flight: f64,
@@ -315,6 +345,67 @@ fn a_limit_that_is_not_used_does_not_grow() {
         assert_eq!(Bench::new(limit).windows(1_000, MS, |_| 1), 100);
         assert_eq!(Bench::new(limit).windows(1_200, MS, |limit| limit), 1_000);
     }
+}
+
+#[test]
+fn calls_that_are_dropped_are_heard_however_little_of_the_limit_is_used() {
+    for limit in both() {
+        let mut bench = Bench::new(limit);
+        let mut limits = vec![100];
+        for _ in 0..30 {
+            bench.now += MS * 5_000;
+            for _ in 0..30 {
+                bench.adaptive.dropped(bench.now, 30);
+            }
+            limits.push(bench.adaptive.limit());
+        }
+        assert!(limits.is_sorted_by(|a, b| a >= b), "{limits:?}");
+        assert!(limits[30] < 10, "{limits:?}");
+        // And the slow start is over.
+        let before = bench.adaptive.limit();
+        let after = bench.windows(3, MS, |limit| limit);
+        assert!(after <= before + 15, "{before} {after}");
+    }
+}
+
+#[test]
+fn a_limit_without_samples_grows_and_tries() {
+    for limit in both() {
+        let mut adaptive = Adaptive::new(&limit, Duration::ZERO);
+        // Something is in flight and says nothing for an hour.
+        let mut limits = Vec::new();
+        for second in 1..200_u32 {
+            adaptive.shed(MS * 1_000 * second);
+            adaptive.shed(MS * 1_000 * second + MS * 500);
+            limits.push(adaptive.limit());
+        }
+        assert_eq!(limits[..2], [110, 121], "once a second");
+        assert_eq!(limits.last(), Some(&1_000), "its maximum");
+        // With samples it does not.
+        let mut bench = Bench::new(limit);
+        for _ in 0..100 {
+            bench.windows(1, MS, |_| 1);
+            assert!(!bench.adaptive.shed(bench.now + MS * 900));
+        }
+        assert_eq!(bench.adaptive.limit(), 100);
+    }
+}
+
+#[test]
+fn a_service_that_became_slower_is_followed_and_a_queue_is_not() {
+    // 10 ms, then 40 ms at any number of calls.
+    let mut bench = Bench::new(Limit::adaptive());
+    assert_eq!(bench.windows(300, MS * 10, |limit| limit), 200);
+    bench.windows(400, MS * 40, |limit| limit);
+    assert_eq!(bench.windows(400, MS * 40, |limit| limit), 200);
+    // 10 ms for each ten calls.
+    let mut bench = Bench::new(Limit::adaptive());
+    bench.windows(100, MS * 10, |limit| limit.min(10));
+    let mut limit = 200;
+    for _ in 0..2_000 {
+        limit = bench.windows(1, MS * limit, |limit| limit);
+    }
+    assert!(limit < 40, "{limit}");
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! How the scheduler's lag moves the limit.
+
+use std::sync::atomic::Ordering;
+
+use super::admitted::Admitted;
+use super::load::{Load, Moving, generation};
+use crate::Reason;
+use crate::observe::EventKind;
+use crate::policy::limit::Tick;
+use crate::runtime::{self, Lag, Need, Watches};
+use crate::snapshot::{MOST_CALLS, limited};
+use crate::tells::Tells;
+
+impl Load {
+    /// Whether an admitted call takes a turn of the run queue first: while the scheduler's lag sets a limit, calls that wait for a worker
+    /// must be in flight to be counted.
+    #[inline]
+    pub(super) fn queues_up(&self) -> bool {
+        self.limit() < MOST_CALLS && self.lags()
+    }
+
+    /// Looks after the lag of the runtime in which a sample is called.
+    #[inline]
+    pub(super) fn watch_lag(&'static self, admitted: Admitted) {
+        if self.lags() {
+            runtime::watch(self, admitted.stamp());
+        }
+    }
+
+    /// Moves the limit of this generation; what it was and is, if that made a difference.
+    pub(super) fn change(
+        &self,
+        stamp: u64,
+        change: impl FnOnce(&mut Moving, u64) -> bool,
+    ) -> Option<(u32, u32)> {
+        let mut moving = self.lock();
+        let word = self.word.load(Ordering::Relaxed);
+        if u64::from(generation(word)) != stamp {
+            return None;
+        }
+        let from = moving.limit.limit().min(MOST_CALLS);
+        if !change(&mut moving, word) {
+            return None;
+        }
+        let to = moving.limit.limit().min(MOST_CALLS);
+        self.limit.store(to, Ordering::Relaxed);
+        (from != to).then_some((from, to))
+    }
+
+    pub(super) fn tell_change(&self, stamp: u64, (from, to): (u32, u32)) {
+        self.tell_and_log(stamp, || EventKind::LimitChanged {
+            from: limited(from),
+            to: limited(to),
+        });
+    }
+}
+
+impl Watches for Load {
+    fn lag(&self, stamp: u64, lag: &Lag) -> Need {
+        let changed = self.change(stamp, |moving, word| {
+            let tick = Tick {
+                runtime: lag.runtime,
+                workers: lag.workers,
+                lag: lag.lag,
+                in_flight: self.working(word),
+                admitted: self.admissions(moving, word),
+                shed: self.listeners.rejected.of(Reason::Shed),
+            };
+            moving.limit.tick(lag.now.since_beginning(), &tick)
+        });
+        if let Some(changed) = changed {
+            self.tell_change(stamp, changed);
+        }
+        if u64::from(generation(self.word.load(Ordering::Relaxed))) != stamp {
+            Need::Never
+        } else if self.limit() < MOST_CALLS {
+            Need::Always
+        } else {
+            Need::WhileCalled
+        }
+    }
+
+    fn unwatched(&self, stamp: u64, runtime: u64) {
+        if let Some(changed) = self.change(stamp, |moving, _| moving.limit.forget(runtime)) {
+            self.tell_change(stamp, changed);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A limit, and one runtime that ticks every 10 ms and by as much later as it lags.
+struct Bench {
+    limit: SchedulerLag,
+    now: Duration,
+    admitted: u64,
+    shed: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            limit: SchedulerLag::new(),
+            now: MS,
+            admitted: 0,
+            shed: 0,
+        }
+    }
+
+    fn tick(&mut self, lag: Duration, in_flight: u32) -> Option<u32> {
+        self.now += MS * 10 + lag;
+        self.tick_of(1, lag, in_flight)
+    }
+
+    fn tick_of(&mut self, runtime: u64, lag: Duration, in_flight: u32) -> Option<u32> {
+        self.admitted = self.admitted.max(in_flight.into());
+        let tick = Tick {
+            runtime,
+            workers: 1,
+            lag,
+            in_flight,
+            admitted: self.admitted,
+            shed: self.shed,
+        };
+        self.limit.tick(self.now, &tick);
+        self.limit.limit()
+    }
+
+    /// Three extreme samples, with so many calls of which none waits.
+    fn overload(&mut self, in_flight: u32) -> Option<u32> {
+        self.tick(MS * 200, in_flight);
+        self.tick(MS * 200, in_flight);
+        self.tick(MS * 200, in_flight)
+    }
+}
+
+#[test]
+fn a_suspended_process_is_late_once_and_has_no_limit() {
+    let mut bench = Bench::new();
+    for _ in 0..100 {
+        assert_eq!(bench.tick(MS * 60_000, 50), None);
+        assert_eq!(bench.tick(MS * 500, 50), None);
+        assert_eq!(bench.tick(NOTHING, 50), None);
+    }
+}
+
+const NOTHING: Duration = Duration::ZERO;
+
+#[test]
+fn a_busy_moment_sets_no_limit_and_a_busy_second_does() {
+    let mut bench = Bench::new();
+    for _ in 0..20 {
+        // Nine tenths of a second.
+        for _ in 0..22 {
+            assert_eq!(bench.tick(MS * 30, 50), None);
+        }
+        assert_eq!(bench.tick(MS * 24, 50), None);
+    }
+    let ticks = (0..100).take_while(|_| bench.tick(MS * 30, 50).is_none());
+    let ticks = ticks.count();
+    assert!((25..=26).contains(&ticks), "{ticks}");
+}
+
+#[test]
+fn three_extreme_samples_set_one_at_once() {
+    let mut bench = Bench::new();
+    // 10 ms are a twentieth of 200.
+    assert_eq!(bench.overload(400), Some(20));
+    // It goes down while the lag stays, and up when it is gone.
+    bench.shed += 1;
+    assert_eq!(bench.tick(MS * 20, 20), Some(21), "one sample is none");
+    assert_eq!(bench.tick(MS * 20, 20), Some(10));
+    bench.shed += 1;
+    assert_eq!(bench.tick(NOTHING, 10), Some(10), "not yet");
+    assert_eq!(bench.tick(MS * 5, 10), Some(10));
+    assert_eq!(bench.tick(MS * 5, 10), Some(11), "one more");
+}
+
+#[test]
+fn calls_that_wait_are_not_limited() {
+    let mut bench = Bench::new();
+    bench.tick(NOTHING, 2_000);
+    assert_eq!(bench.overload(2_400), Some(2_020));
+    // More of them came: they have taken what there was, and give it back in a step.
+    bench.now += STEP;
+    bench.shed += 1;
+    let limit = bench.tick(NOTHING, 2_020).unwrap();
+    assert!(limit >= 2_040, "{limit}");
+}
+
+#[test]
+fn it_is_lifted_when_nothing_is_shed_any_more() {
+    let mut bench = Bench::new();
+    assert!(bench.overload(100).is_some());
+    for _ in 0..300 {
+        bench.shed += 1;
+        assert!(bench.tick(NOTHING, 10).is_some());
+    }
+    let since = bench.now;
+    while bench.tick(NOTHING, 10).is_some() {}
+    let lasted = bench.now - since;
+    assert!((MS * 900..MS * 1_100).contains(&lasted), "{lasted:?}");
+}
+
+#[test]
+fn one_runtime_that_has_time_is_enough() {
+    let mut bench = Bench::new();
+    for _ in 0..100 {
+        bench.tick(MS * 200, 100);
+        assert_eq!(bench.tick_of(2, NOTHING, 100), None);
+    }
+    // Unless it calls no more.
+    bench.limit.forget(2);
+    assert!(bench.tick(MS * 200, 100).is_some());
+    bench.limit.forget(1);
+    assert_eq!(bench.limit.limit(), None, "nobody would lift it");
+}
+
+proptest! {
+    #[test]
+    fn any_samples_are_survived(
+        ticks in prop::collection::vec(
+            (any::<Duration>(), 0..3_u64, any::<u32>(), any::<Duration>(), any::<u32>(), any::<u64>(), any::<u64>()),
+            0..200,
+        ),
+    ) {
+        let mut limit = SchedulerLag::new();
+        for (now, runtime, workers, lag, in_flight, admitted, shed) in ticks {
+            let tick = Tick { runtime, workers, lag, in_flight, admitted, shed };
+            limit.tick(now, &tick);
+            prop_assert!(limit.limit().is_none_or(|limit| limit >= LEAST));
+        }
+    }
+
+    #[test]
+    fn what_lags_little_has_no_limit(
+        ticks in prop::collection::vec((0..=25_u32, 0..10_000_u32), 0..500),
+    ) {
+        let mut bench = Bench::new();
+        for (lag, in_flight) in ticks {
+            prop_assert_eq!(bench.tick(MS * lag, in_flight), None);
+        }
+    }
+
+    #[test]
+    fn it_always_recovers(
+        ticks in prop::collection::vec((0..2_000_u32, 0..10_000_u32), 0..200),
+    ) {
+        let mut bench = Bench::new();
+        for (lag, in_flight) in ticks {
+            bench.tick(MS * lag, in_flight);
+        }
+        for _ in 0..120 {
+            bench.tick(NOTHING, 10);
+        }
+        prop_assert_eq!(bench.limit.limit(), None);
+    }
+}
