@@ -55,7 +55,10 @@ async fn main() -> Result<(), BoxError> {
     let url = format!("http://{}", listener.local_addr()?);
     let app = app()?;
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
-    let http = reqwest::Client::builder().no_proxy().build()?;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .build()?;
 
     println!("one call, with an ID of its own:");
     show(

@@ -59,7 +59,10 @@ async fn main() -> Result<(), BoxError> {
     let calls = Calls::default();
     let url = upstream(Arc::clone(&calls)).await?;
 
-    let http = reqwest::Client::builder().no_proxy().build()?;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .build()?;
     let stack = mainstay::reqwest::client("payments")
         .timeout(Duration::from_secs(5))
         .attempt_timeout(Duration::from_millis(500))

@@ -48,7 +48,10 @@ impl Catalog {
             )
             .bulkhead(http::bulkhead().limit(IN_FLIGHT).queue(WAITING, WAIT))
             .build()?;
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .build()?;
         Ok(Self {
             client: stack.wrap(http.clone()),
             url: format!("http://{address}/descriptions"),

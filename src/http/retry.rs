@@ -139,7 +139,7 @@ where
             }
             Ok(_) => Decision::Return,
             Err(error) if is_final(error) => Decision::Return,
-            Err(error) => match Unprocessed::of(error) {
+            Err(error) => match unprocessed(error) {
                 Some(Unprocessed::Refused) => Decision::RetryTransparently,
                 Some(Unprocessed::NotSent) => Decision::RetryUnsent,
                 Some(Unprocessed::NotConnected) => Decision::Retry,
@@ -157,6 +157,12 @@ where
     fn again(&self, kept: &mut Self::Kept, _: u32) -> Result<Req, RetryRefused> {
         Req::again(&mut kept.request)
     }
+}
+
+fn unprocessed<E: 'static>(error: &E) -> Option<Unprocessed> {
+    #[cfg(all(feature = "reqwest", feature = "http2", feature = "tracing"))]
+    crate::reqwest::log_refusal(error);
+    Unprocessed::of(error)
 }
 
 /// Whether an error says that the request, or what was made of the response, is at fault: another attempt goes the same way.

@@ -10,7 +10,9 @@
 //! use tower::ServiceBuilder;
 //!
 //! # async fn example(url: &str, order: String) -> Result<(), BoxError> {
-//! let client = reqwest::Client::new();
+//! let client = reqwest::Client::builder()
+//!     .retry(reqwest::retry::never())
+//!     .build()?;
 //! let payments = ServiceBuilder::new()
 //!     .layer(CorrelationLayer::client())
 //!     .layer(http::retry().name("payments").build()?)
@@ -35,6 +37,15 @@
 //! (a request that cannot be built, too many redirects, a response that cannot be read) are not retried. reqwest follows redirects by itself, and
 //! of a request that found no connection it does not tell whether it was the first one. So what must not be repeated is not sent again then,
 //! either: the server may have done it, and only what it redirected to was not there.
+//!
+//! # reqwest's own retries
+//!
+//! A client with nothing set sends a request again that HTTP/2 refused unseen, up to twice. With three attempts that makes nine requests, of which no
+//! circuit breaker, bulkhead or budget here sees more than three. So build the client with `retry(reqwest::retry::never())`, as above. Nothing about a client tells
+//! whether it was. When such a refusal comes out of reqwest, the retry layer logs it at the level `DEBUG` (features `http2` and `tracing`).
+//!
+//! A POST that was refused is then sent once. reqwest follows redirects by itself, so the refusal may be that of a second request. To send it
+//! again, give it an `Idempotency-Key`.
 //!
 //! # What it rejects, what a clone shares
 //!
@@ -159,6 +170,25 @@ impl fmt::Debug for KeptRequest {
         f.debug_struct("KeptRequest")
             .field("method", self.head.method())
             .finish_non_exhaustive()
+    }
+}
+
+/// Logs that a request was refused unseen, of which nobody can tell how often reqwest has sent it.
+#[cfg(all(feature = "http2", feature = "tracing"))]
+pub(crate) fn log_refusal(error: &dyn Any) {
+    let refused = the_error(error)
+        .and_then(|error| find::<h2::Error>(error))
+        .is_some_and(|error| {
+            let reason = error.reason();
+            error.is_remote()
+                && (reason == Some(h2::Reason::REFUSED_STREAM)
+                    || error.is_go_away() && reason == Some(h2::Reason::NO_ERROR))
+        });
+    if refused {
+        tracing::debug!(
+            target: "mainstay::retry",
+            "reqwest got a refusal of HTTP/2. Unless the client is built with `retry(reqwest::retry::never())`, it has sent the request up to three times"
+        );
     }
 }
 

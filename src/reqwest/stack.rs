@@ -10,7 +10,9 @@ use crate::stack::{ClientBuilder, Http};
 /// use std::time::Duration;
 ///
 /// # async fn example(url: &str, order: String) -> Result<(), mainstay::BoxError> {
-/// let client = reqwest::Client::new();
+/// let client = reqwest::Client::builder()
+///     .retry(reqwest::retry::never())
+///     .build()?;
 /// let payments: mainstay::reqwest::Client = mainstay::reqwest::client("payments")
 ///     .timeout(Duration::from_secs(2))
 ///     .retry(3)
@@ -23,7 +25,8 @@ use crate::stack::{ClientBuilder, Http};
 /// ```
 ///
 /// It is the same as [`http::client`]. See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
-/// settings. reqwest's own `timeout` and `retry` are best left alone.
+/// settings. Leave reqwest's own `timeout` alone, and switch its `retry` off as above: see
+/// [reqwest's own retries](crate::reqwest#reqwests-own-retries).
 pub fn client(name: impl Into<String>) -> ClientBuilder<Http> {
     http::client(name)
 }

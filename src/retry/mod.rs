@@ -45,7 +45,7 @@
 //! nothing of the budget, and is one of the [`attempts`](crate::RetryBuilder::attempts). The event's cause is
 //! [`RetryCause::NotSent`](crate::RetryCause::NotSent).
 //!
-//! A request that a server refused unseen was no attempt at all: see [`Decision::RetryTransparently`](crate::Decision::RetryTransparently). The
+//! A request that a server refused unseen was no attempt at all: see [`Decision::RetryTransparently`]. The
 //! policies of `mainstay::http` and `mainstay::grpc` know such refusals. The waits between them grow from 10 ms to one second, and the deadline ends
 //! them.
 //!

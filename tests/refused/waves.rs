@@ -44,13 +44,7 @@ async fn all_succeed(refuses: Refuses, calls: usize) -> usize {
     let client = stack.wrap(hyper_client());
     let calls = (0..calls).map(|number| {
         let call = client.clone().oneshot(post(address, number));
-        tokio::spawn(async move {
-            call.await?
-                .into_body()
-                .collect()
-                .await
-                .map_err(|error| error.into())
-        })
+        tokio::spawn(async move { call.await?.into_body().collect().await })
     });
     let results: Vec<Result<_, mainstay::BoxError>> = join_all(calls)
         .await
