@@ -34,14 +34,14 @@
 //! | `mainstay_slow_calls_total` | counter | circuit breaker | | those of them that were slow, failed or not; 0 for ever where the circuit has no threshold for slow calls |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
 //! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that a circuit in [shadow mode](crate::circuit_breaker::Mode::Shadow) would have rejected; 0 in every other mode |
-//! | `mainstay_given_up_total` | counter | bulkhead | | calls that their callers gave up before they were admitted: while they waited in the queue |
+//! | `mainstay_given_up_total` | counter | bulkhead, retry | | calls that their callers gave up while they waited in the queue; retries that their callers gave up during the back-off |
 //! | `mainstay_limit` | gauge | bulkhead, load shed with a limit | | calls that may be in flight; infinite while there is no limit |
 //! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
 //! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
 //! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the state that it is in, 0 for all others |
 //! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
 //! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out`, `not_sent`, `refused` | attempts after the first |
-//! | `mainstay_retries_refused_total` | counter | retry | `reason`: `attempts`, `budget`, `deadline`, `hint_too_long`, `too_large`, `body` | retries that were called for and not made |
+//! | `mainstay_retries_refused_total` | counter | retry | `reason`: `attempts`, `budget`, `deadline`, `hint_too_long`, `too_large`, `not_ready`, `body` | retries that were called for and not made |
 //! | `mainstay_retry_budget_balance` | gauge | retry with a budget | | retries that the budget would still pay for, when it was last asked |
 //! | `mainstay_deadline_remaining_seconds` | histogram | timeout, attempt timeout | | what a request had left as it arrived, of those that had a deadline |
 //!
@@ -102,7 +102,7 @@ pub const SLOW_CALLS: &str = "mainstay_slow_calls_total";
 pub const REJECTIONS: &str = "mainstay_rejections_total";
 /// Calls that a circuit in shadow mode would have rejected.
 pub const WOULD_REJECT: &str = "mainstay_would_reject_total";
-/// Calls that were given up before they were admitted.
+/// Calls that were given up before they were admitted, and retries that were given up before they were sent.
 pub const GIVEN_UP: &str = "mainstay_given_up_total";
 /// Calls that may be in flight.
 pub const LIMIT: &str = "mainstay_limit";
@@ -171,7 +171,7 @@ pub(crate) const ALL: &[(&str, Kind, Unit, &str)] = &[
         GIVEN_UP,
         Kind::Counter,
         Unit::Count,
-        "Calls that were given up before they were admitted.",
+        "Calls that were given up in a queue, and retries that were given up during their back-off.",
     ),
     (
         LIMIT,

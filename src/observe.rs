@@ -51,8 +51,8 @@ pub enum EventKind {
     },
     /// A retry was called for, but something forbade it.
     RetryRefused(RetryRefused),
-    /// A call was given up by its caller before it was admitted: while it waited in a bulkhead's queue. It is neither [rejected](Self::Rejected)
-    /// nor [settled](Self::Settled).
+    /// A call was given up by its caller before it was admitted, while it waited in a bulkhead's queue: it is neither [rejected](Self::Rejected)
+    /// nor [settled](Self::Settled). From a retry layer: a retry that was [announced](Self::Retrying) was given up during its back-off.
     GivenUp {
         /// How long it had waited.
         waited: Duration,
@@ -118,17 +118,20 @@ pub enum RetryRefused {
     HintTooLong,
     /// More of the request's body has been read than is kept for another attempt.
     TooLarge,
+    /// The inner service was not ready in time, when the retry had already been [announced](EventKind::Retrying).
+    NotReady,
     /// The request's body cannot be sent again: its source failed, or it is still being read and that cannot be ended.
     Body,
 }
 
 impl RetryRefused {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Attempts,
         Self::Budget,
         Self::Deadline,
         Self::HintTooLong,
         Self::TooLarge,
+        Self::NotReady,
         Self::Body,
     ];
 
@@ -141,6 +144,7 @@ impl RetryRefused {
             Self::Deadline => "deadline",
             Self::HintTooLong => "hint_too_long",
             Self::TooLarge => "too_large",
+            Self::NotReady => "not_ready",
             Self::Body => "body",
         }
     }

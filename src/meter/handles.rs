@@ -151,7 +151,7 @@ impl Handles {
                 names::WOULD_REJECT,
                 Some(("reason", Reason::CircuitOpen.as_str())),
             ),
-            given_up: make.counter(holds, names::GIVEN_UP, None),
+            given_up: make.counter(holds || retries, names::GIVEN_UP, None),
             limit: OnceLock::new(),
             states: STATES.map(|state| {
                 make.gauge(

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::next::{Next, Steps};
 use super::policy::{Decision, RetryPolicy};
 use super::receive::{Ended, Receive};
 use super::service::Kit;
-use super::wait::{self, Wait};
+use super::wait::{self, Announced, Wait};
 use crate::context::{self, Attempt};
 use crate::inner::InnerFuture;
 use crate::name::Origin;
@@ -179,7 +180,9 @@ where
             *this.attempt = next.attempt;
             *this.steps = next.steps;
             // Sets the response free, with all it holds, and the finished call.
-            let wait = Box::pin(Wait::until(next.at, next.payment, request, result.err()));
+            let announced = Announced::new(Arc::clone(&core.books));
+            let wait = Wait::until(next.at, next.payment, request, result.err(), announced);
+            let wait = Box::pin(wait);
             this.phase.set(Phase::Waiting { wait });
         }
     }
@@ -220,8 +223,12 @@ impl<P, R> Core<P, R> {
         if error.rejection().is_some() {
             return error;
         }
-        let rejected = E::reject(Rejection::by(self.origin, Reason::NotReady));
-        self.policy.unready(error, rejected)
+        let rejection = Rejection::by(self.origin, Reason::NotReady);
+        let answer = self.policy.unready(error, E::reject(rejection.clone()));
+        if answer.rejection() == Some(&rejection) {
+            self.rejected(self.origin, &rejection);
+        }
+        answer
     }
 
     /// Also tells the budget how the attempt went.
@@ -267,6 +274,13 @@ impl<P, R> Core<P, R> {
         }
     }
 
+    /// A retry was called for and is not sent.
+    #[cold]
+    pub(super) fn refuse(&self, why: RetryRefused) {
+        self.books.refused(why);
+        self.tell_and_log(NOW, || EventKind::RetryRefused(why));
+    }
+
     /// `None` where something forbids another attempt: the last one's result is the answer all the same.
     #[cold]
     fn prepare<Req>(
@@ -283,7 +297,7 @@ impl<P, R> Core<P, R> {
         let next = next.and_then(|next| Ok((again(next.attempt)?, next)));
         match next {
             Ok((request, next)) => {
-                self.retried.retrying(cause);
+                self.books.retrying(cause);
                 let (attempt, delay) = (next.attempt, next.delay);
                 self.tell_and_log(NOW, || EventKind::Retrying {
                     attempt,
@@ -293,8 +307,7 @@ impl<P, R> Core<P, R> {
                 Some((next, request))
             }
             Err(why) => {
-                self.retried.refused(why);
-                self.tell_and_log(NOW, || EventKind::RetryRefused(why));
+                self.refuse(why);
                 None
             }
         }

@@ -8,7 +8,7 @@ use super::budget::RetryBudget;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::receive::AsItComes;
 use super::service::{Kit, Retry};
-use super::snapshot::{Retried, Snapshot};
+use super::snapshot::{Books, Snapshot};
 use crate::ConfigError;
 use crate::config::OfInstance as _;
 use crate::inner::Inner;
@@ -33,13 +33,13 @@ pub(crate) struct Core<P, R> {
     pub(super) receive: R,
     pub(super) settings: Settings,
     pub(super) origin: &'static Origin,
-    pub(super) listeners: Listeners,
-    pub(super) retried: Retried,
+    /// A retry that waits holds it as well, and emits that it was given up.
+    pub(super) books: Arc<Books>,
 }
 
 impl<P, R> Tells for Core<P, R> {
     fn listeners(&self) -> &Listeners {
-        &self.listeners
+        &self.books.listeners
     }
 
     fn show(&self, handles: &Handles) {
@@ -77,8 +77,7 @@ impl RetryLayer {
                 receive: AsItComes,
                 settings: Settings::default(),
                 origin: &RETRY,
-                listeners: Listeners::new(&RETRY, None),
-                retried: Retried::new(),
+                books: Arc::new(Books::new(Listeners::new(&RETRY, None))),
             }),
         }
     }
@@ -118,7 +117,7 @@ impl<P, R> RetryLayer<P, R> {
     /// Subscribes to what the layer decides.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.core.listeners.subscribe()
+        self.core.books.listeners.subscribe()
     }
 }
 
@@ -344,8 +343,7 @@ impl<P, R> RetryBuilder<P, R> {
                 receive: self.receive,
                 settings,
                 origin,
-                listeners: Listeners::new(origin, self.observer),
-                retried: Retried::new(),
+                books: Arc::new(Books::new(Listeners::new(origin, self.observer))),
             }),
         })
     }

@@ -80,7 +80,8 @@
 //!
 //! # Cancellation
 //!
-//! A call that is dropped while it waits gives back what it had paid for the retry.
+//! A call that is dropped while it waits gives back what it had paid for the retry. A retry that
+//! was waiting counts as given up: in the [snapshot](Snapshot), as the event [`GivenUp`](crate::EventKind::GivenUp), and in the metric `mainstay_given_up_total`.
 //!
 //! # Cost
 //!

@@ -1,11 +1,16 @@
 //! What a retry layer looks like at one moment.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::layer::Core;
+use crate::listeners::Listeners;
+use crate::observe::EventKind;
 #[cfg(feature = "serde")]
 use crate::snapshot::counts;
 use crate::snapshot::{Counts, Rejections, Words};
+use crate::tells::{NOW, Tells as _};
 use crate::{RetryCause, RetryRefused};
 
 /// A retry layer at one moment: see [`snapshot`](crate::snapshot).
@@ -23,24 +28,38 @@ pub struct Snapshot {
     /// Retries that were called for and not made, for each reason that there was.
     #[cfg_attr(feature = "serde", serde(serialize_with = "counts"))]
     pub refused: Vec<(RetryRefused, u64)>,
+    /// How many of the `retries` were given up by their callers while they waited. Attempts are calls, plus retries, less these and less the
+    /// retries that were refused as `not_ready`.
+    pub given_up: u64,
     /// How many retries the budget would pay for now, if there is one.
     pub balance: Option<u64>,
     /// Calls whose response was given up for a retry, for which the inner service was then not ready.
     pub rejections: Rejections,
 }
 
-/// How often there were retries.
-pub(super) struct Retried {
+/// How often there were retries, and who receives events of them.
+pub(crate) struct Books {
+    pub(super) listeners: Listeners,
     causes: Counts<{ RetryCause::ALL.len() }>,
     refused: Counts<{ RetryRefused::ALL.len() }>,
+    given_up: AtomicU64,
 }
 
-impl Retried {
-    pub(super) const fn new() -> Self {
+impl Books {
+    pub(super) const fn new(listeners: Listeners) -> Self {
         Self {
+            listeners,
             causes: Counts::new(),
             refused: Counts::new(),
+            given_up: AtomicU64::new(0),
         }
+    }
+
+    /// A retry was announced, and its caller did not wait for it.
+    #[cold]
+    pub(super) fn gave_up(&self, waited: Duration) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+        self.listeners.tell(NOW, || EventKind::GivenUp { waited });
     }
 
     pub(super) fn retrying(&self, cause: RetryCause) {
@@ -57,10 +76,11 @@ impl Snapshot {
         Self {
             layer: core.origin.layer(),
             name: core.origin.name(),
-            retries: core.retried.causes.of(&RetryCause::ALL),
-            refused: core.retried.refused.of(&RetryRefused::ALL),
+            retries: core.books.causes.of(&RetryCause::ALL),
+            refused: core.books.refused.of(&RetryRefused::ALL),
+            given_up: core.books.given_up.load(Ordering::Relaxed),
             balance: core.settings.budget.as_ref().map(|budget| budget.balance()),
-            rejections: core.listeners.rejected.counts(),
+            rejections: core.books.listeners.rejected.counts(),
         }
     }
 }
@@ -79,6 +99,9 @@ impl fmt::Display for Snapshot {
         if refused > 0 {
             let words = self.refused.iter().map(|(of, count)| (of.as_str(), *count));
             write!(f, " ({})", Words(words))?;
+        }
+        if self.given_up > 0 {
+            write!(f, ", {} given up", self.given_up)?;
         }
         match self.balance {
             Some(balance) => write!(f, "; budget for {balance} more"),

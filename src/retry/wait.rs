@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -10,11 +10,12 @@ use tower_service::Service;
 
 use super::budget::Payment;
 use super::service::Kit;
+use super::snapshot::Books;
 use crate::inner::Inner;
 use crate::runtime::{Moment, Timer};
 use crate::tells::Tells;
 use crate::unsent::Found;
-use crate::{Reason, WithRejection};
+use crate::{Reason, RetryRefused, WithRejection};
 
 /// The attempt that begins when the wait is over.
 pub(super) struct Next<S, Req> {
@@ -22,6 +23,34 @@ pub(super) struct Next<S, Req> {
     pub(super) request: Req,
     /// Of the service's readiness.
     pub(super) found: Found,
+}
+
+/// A retry that was announced: it is sent, refused after all, or given up.
+pub(super) struct Announced {
+    books: Option<Arc<Books>>,
+    since: Moment,
+}
+
+impl Announced {
+    pub(super) fn new(books: Arc<Books>) -> Self {
+        Self {
+            books: Some(books),
+            since: Moment::now(),
+        }
+    }
+
+    /// It was sent or refused.
+    fn settle(&mut self) {
+        self.books = None;
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        if let Some(books) = &self.books {
+            books.gave_up(self.since.elapsed());
+        }
+    }
 }
 
 pin_project! {
@@ -35,6 +64,8 @@ pin_project! {
         request: Option<Req>,
         // The last attempt's: the answer if there is no next one.
         error: Option<E>,
+        // Last: the request is dropped before anybody hears of it.
+        announced: Announced,
     }
 }
 
@@ -44,6 +75,7 @@ impl<S, E, Req> Wait<S, E, Req> {
         payment: Option<Payment>,
         request: Req,
         error: Option<E>,
+        announced: Announced,
     ) -> Self {
         Self {
             request: Some(request),
@@ -51,6 +83,7 @@ impl<S, E, Req> Wait<S, E, Req> {
             service: None,
             payment,
             error,
+            announced,
         }
     }
 
@@ -81,6 +114,7 @@ impl<S, E, Req> Wait<S, E, Req> {
         let (ready, found) = Found::by(|| service.poll_ready(cx));
         match ready {
             Poll::Ready(()) => {
+                this.announced.settle();
                 let payment = this.payment.take();
                 if found != Found::Failed
                     && let Some(payment) = payment
@@ -99,6 +133,8 @@ impl<S, E, Req> Wait<S, E, Req> {
             }
             Poll::Pending => {
                 ready!(this.timer.poll(cx));
+                this.announced.settle();
+                core.refuse(RetryRefused::NotReady);
                 Poll::Ready(Err(this.error.take().unwrap_or_else(|| {
                     E::reject(core.reject(core.origin, Reason::NotReady, None))
                 })))

@@ -1,123 +1,24 @@
-//! The books balance: whatever happens to calls, and in whatever order, each is in exactly one count, and the snapshot, the metrics and the events agree.
-#![cfg(feature = "metrics")]
+//! Calls that end with their response.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use mainstay::snapshot::{Outcomes, Rejections};
 use mainstay::{
-    BulkheadLayer, CircuitBreakerLayer, Error, Event, EventKind, Limit, LoadShedLayer, Window,
+    Backoff, BulkheadLayer, CircuitBreakerLayer, Error, Event, EventKind, Jitter, Limit,
+    LoadShedLayer, RetryLayer, RetryRefused, Window,
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use proptest::prelude::*;
 use tower::{Layer, Service};
 
-mod support;
-use support::{Act, Broken, Probe, ms};
-
-/// Counts the calls that come through.
-#[derive(Clone)]
-struct Counted<S>(S, Arc<AtomicU64>);
-
-fn counted<S>(inner: S) -> (Counted<S>, Arc<AtomicU64>) {
-    let count = Arc::new(AtomicU64::new(0));
-    (Counted(inner, Arc::clone(&count)), count)
-}
-
-impl<S: Service<Act>> Service<Act> for Counted<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, act: Act) -> S::Future {
-        self.1.fetch_add(1, Ordering::SeqCst);
-        self.0.call(act)
-    }
-}
-
-/// What one layer says of its calls.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Books {
-    success: u64,
-    failure: u64,
-    ignored: u64,
-    cancelled: u64,
-    rejected: u64,
-    given_up: u64,
-}
-
-impl Books {
-    fn new(outcomes: Outcomes, rejections: &Rejections, given_up: u64) -> Self {
-        Self {
-            success: outcomes.success,
-            failure: outcomes.failure,
-            ignored: outcomes.ignored,
-            cancelled: outcomes.cancelled,
-            rejected: rejections.total(),
-            given_up,
-        }
-    }
-
-    fn total(&self) -> u64 {
-        let over = self.success + self.failure + self.ignored + self.cancelled;
-        over + self.rejected + self.given_up
-    }
-
-    /// By the metrics.
-    fn scraped(handle: &PrometheusHandle, layer: &str) -> Self {
-        let text = handle.render();
-        let sum = |metric: &str, label: &str| {
-            let prefix = format!("{metric}{{layer=\"{layer}\",");
-            let lines = text.lines().filter(|line| line.starts_with(&prefix));
-            let lines = lines.filter(|line| line.contains(label));
-            let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
-            values.sum()
-        };
-        let of = |outcome| sum("mainstay_calls_total", &format!("outcome=\"{outcome}\""));
-        Self {
-            success: of("success"),
-            failure: of("failure"),
-            ignored: of("ignored"),
-            cancelled: of("cancelled"),
-            rejected: sum("mainstay_rejections_total", ""),
-            given_up: sum("mainstay_given_up_total", ""),
-        }
-    }
-}
-
-/// By the events.
-type Told = Arc<Mutex<Books>>;
-
-fn observer() -> (impl Fn(&Event) + Send + Sync + 'static, Told) {
-    let told = Told::default();
-    let books = Arc::clone(&told);
-    let observer = move |event: &Event| {
-        let mut books = books.lock().unwrap();
-        match event.kind() {
-            EventKind::Settled { outcome, .. } => match outcome.as_str() {
-                "success" => books.success += 1,
-                "failure" => books.failure += 1,
-                "ignored" => books.ignored += 1,
-                _ => books.cancelled += 1,
-            },
-            EventKind::Rejected(_) => books.rejected += 1,
-            EventKind::GivenUp { .. } => books.given_up += 1,
-            _ => {}
-        }
-    };
-    (observer, told)
-}
+use crate::ledger::{Books, balance, counted, observer, run, silent_panics};
+use crate::support::{self, Act, Broken, Probe, ms, secs};
 
 /// One step of a history.
 #[derive(Debug, Clone)]
@@ -199,56 +100,6 @@ where
     }
     drop(calls);
     check();
-}
-
-/// Runs it with a clock of its own and a recorder of its own.
-fn run(history: impl AsyncFnOnce(PrometheusHandle)) {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    let _recording = metrics::set_default_local_recorder(&recorder);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(history(handle));
-}
-
-/// All ways to tell agree, and each call is in one count.
-#[track_caller]
-fn balance(
-    layer: &str,
-    calls: &AtomicU64,
-    snapshot: &Books,
-    told: &Told,
-    handle: &PrometheusHandle,
-) {
-    assert_eq!(
-        snapshot.total(),
-        calls.load(Ordering::SeqCst),
-        "{layer}: {snapshot:?}"
-    );
-    assert_eq!(*snapshot, *told.lock().unwrap(), "{layer}: events");
-    assert_eq!(*snapshot, Books::scraped(handle, layer), "{layer}: metrics");
-    for line in handle.render().lines() {
-        let gauge = line.starts_with("mainstay_calls_in_flight{")
-            || line.starts_with("mainstay_queue_depth{");
-        assert!(!gauge || line.ends_with(" 0"), "{line}");
-    }
-}
-
-fn silent_panics() {
-    // They are caught, and expected.
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let text = info.payload().downcast_ref::<&str>();
-            if !text.is_some_and(|text| text.contains("told to panic")) {
-                usual(info);
-            }
-        }));
-    });
 }
 
 proptest! {
@@ -353,6 +204,53 @@ proptest! {
             balance("load_shed", &calls, &now().0, &told, &handle);
         });
     }
+
+    #[test]
+    fn of_retries(steps in prop::collection::vec(step(), 1..80)) {
+        silent_panics();
+        run(async |handle| {
+            let probe = Probe::new();
+            let told = Arc::new(Mutex::new((0, 0, 0)));
+            let events = Arc::clone(&told);
+            let retry = RetryLayer::builder()
+                .attempts(4)
+                .backoff(Backoff::constant(ms(15)).jitter(Jitter::None))
+                .max_ready_wait(ms(20))
+                .observer(move |event: &Event| {
+                    let (retries, unready, given_up) = &mut *events.lock().unwrap();
+                    match event.kind() {
+                        EventKind::Retrying { .. } => *retries += 1,
+                        EventKind::RetryRefused(RetryRefused::NotReady) => *unready += 1,
+                        EventKind::GivenUp { .. } => *given_up += 1,
+                        _ => {}
+                    }
+                });
+            let retry = retry.build().unwrap();
+            let (service, attempts) = counted(probe.clone());
+            let (service, calls) = counted(retry.layer(service));
+            happen(&service, &probe, &steps, || {}).await;
+
+            let snapshot = retry.snapshot();
+            let retries = snapshot.retries.iter().map(|(_, count)| count).sum::<u64>();
+            let refused = snapshot.refused.iter();
+            let unready = refused.filter(|(why, _)| *why == RetryRefused::NotReady);
+            let unready = unready.map(|(_, count)| count).sum::<u64>();
+            let (calls, attempts) = (calls.load(Ordering::SeqCst), attempts.load(Ordering::SeqCst));
+            assert_eq!(attempts, calls + retries - unready - snapshot.given_up, "{snapshot:?}");
+            let all = (retries, unready, snapshot.given_up);
+            assert_eq!(*told.lock().unwrap(), all, "events");
+            let text = handle.render();
+            let sum = |series: &str| {
+                let lines = text.lines().filter(|line| line.starts_with(series));
+                let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+                values.sum::<u64>()
+            };
+            let labels = "layer=\"retry\",name=\"default\"";
+            let refused = format!("mainstay_retries_refused_total{{{labels},reason=\"not_ready\"}}");
+            let scraped = (sum("mainstay_retries_total{"), sum(&refused), sum("mainstay_given_up_total{"));
+            assert_eq!(scraped, all, "metrics");
+        });
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -382,4 +280,62 @@ async fn a_call_that_is_given_up_in_a_queue_is_counted() {
         "bulkhead stock: 1 of 1 in flight, 0 waiting; 0 ok, 0 failed, 0 ignored, 0 cancelled; none rejected, 1 given up"
     );
     held.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_is_given_up_is_counted() {
+    let layer = RetryLayer::builder()
+        .name("stock")
+        .backoff(Backoff::constant(secs(1)).jitter(Jitter::None));
+    let layer = layer.build().unwrap();
+    let call = support::start(&layer.layer(Probe::new()), Act::Fail).await;
+    call.abort();
+    support::settle().await;
+    let snapshot = layer.snapshot();
+    assert_eq!((snapshot.retries[0].1, snapshot.given_up), (1, 1));
+    let text = snapshot.to_string();
+    assert!(
+        text.starts_with("retry stock: 1 retries (error 1), 0 refused, 1 given up"),
+        "{text}"
+    );
+
+    // A service that is not ready in time is told apart.
+    let probe = Probe::new();
+    let call = support::start(&layer.layer(probe.clone()), Act::Fail).await;
+    probe.set_ready(false);
+    tokio::time::advance(secs(3)).await;
+    call.await.unwrap().unwrap_err();
+    let snapshot = layer.snapshot();
+    assert_eq!(snapshot.refused, [(RetryRefused::NotReady, 1)]);
+    assert_eq!((snapshot.retries[0].1, snapshot.given_up), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_queue_whose_callers_come_and_go_at_once() {
+    let (observer, told) = observer();
+    let layer = BulkheadLayer::builder()
+        .limit(2)
+        .queue(4, ms(2))
+        .observer(observer);
+    let layer = layer.build().unwrap();
+    let (service, calls) = counted(layer.layer(Probe::new()));
+    let tasks: Vec<_> = (0..4_000)
+        .map(|number| {
+            let service = service.clone();
+            let act = Act::OkAfter(Duration::from_micros(200));
+            let give_up = Duration::from_micros(number * 37 % 3_000);
+            tokio::spawn(async move {
+                let call = support::send_caught(&service, act);
+                tokio::time::timeout(give_up, call).await.is_ok()
+            })
+        })
+        .collect();
+    for task in tasks {
+        let _ = task.await.unwrap();
+    }
+    let snapshot = layer.snapshot();
+    let books = Books::new(snapshot.outcomes, &snapshot.rejections, snapshot.given_up);
+    assert_eq!((snapshot.in_flight, snapshot.waiting), (0, 0));
+    assert_eq!(books, *told.lock().unwrap());
+    assert_eq!(books.total(), calls.load(Ordering::SeqCst));
 }
