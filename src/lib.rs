@@ -184,8 +184,3 @@ pub use respond::RespondLayer;
 pub use retry::{Backoff, Decision, Jitter, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};
 pub use timeout::TimeoutLayer;
 pub use track::{AtResponse, Head, Settle, Track};
-
-/// The README's examples, compiled.
-#[cfg(all(doctest, feature = "full"))]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -98,7 +98,7 @@ fn comparison(without: &Summary, with: &Summary) -> Table {
     row(
         format!("all calls of {catalog} succeed again after the recovery"),
         &|run| match run.recovered_after_s {
-            Some(0.0) => "at once".to_owned(),
+            Some(after) if after < 0.05 => "at once".to_owned(),
             Some(after) => format!("{after:.1} s"),
             None => "not in this run".to_owned(),
         },

@@ -11,4 +11,5 @@ mod users {
 mod axum_server;
 mod gateway;
 mod reqwest_client;
+mod snippets;
 mod tonic;
