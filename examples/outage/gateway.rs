@@ -46,6 +46,7 @@ impl Backend {
     pub(crate) fn new(route: Route, url: Url, meter: &Arc<Meter>) -> reqwest::Result<Self> {
         let client = reqwest::Client::builder()
             .timeout(CLIENT_TIMEOUT)
+            .retry(reqwest::retry::never())
             // A proxy from the environment is not for loopback.
             .no_proxy()
             .build()?;
