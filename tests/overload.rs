@@ -69,12 +69,15 @@ fn try_alone(test: impl Fn() -> Result<(), String>) {
     last.unwrap();
 }
 
+/// A limit before and after.
+type Change = (Option<u32>, Option<u32>);
+
 /// Serves in a runtime of its own until it is dropped.
 struct Served {
     address: SocketAddr,
     stack: ServerStack,
     /// The changes of its limit.
-    changes: Arc<Mutex<Vec<(Option<u32>, Option<u32>)>>>,
+    changes: Arc<Mutex<Vec<Change>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
