@@ -271,23 +271,14 @@ pub(crate) fn own_limit() -> Option<Duration> {
     deadline().limit()
 }
 
-/// The number of the attempt, without what is known of others.
+/// The number of the attempt.
 #[inline]
 pub(crate) fn attempt() -> u32 {
     Attempt(ATTEMPT.get()).number()
 }
 
-/// Whether another attempt can follow if this one takes too long.
-#[cfg(feature = "http")]
-pub(crate) fn more_attempts() -> bool {
-    ATTEMPT.get() & MORE != 0
-}
-
-/// Stands in the word of the attempt's number: another one can follow if it takes too long.
-const MORE: u32 = 1 << 31;
-
-/// Stands there, too: the call was refused so often that another refusal is the server's failure.
-const REFUSALS_COUNT: u32 = 1 << 30;
+/// Stands in the word of the attempt's number: the call was refused so often that another refusal is the server's failure.
+const REFUSALS_COUNT: u32 = 1 << 31;
 
 /// Whether it is a failure of the server to refuse a request unseen. It is not while a retry makes up for that.
 #[cfg(feature = "http")]
@@ -299,11 +290,11 @@ pub(crate) fn refusals_count() -> bool {
 #[derive(Debug)]
 pub struct AttemptScope(u32);
 
-/// Which attempt it is, and whether another one can follow if it takes too long.
+/// Which attempt it is, 1 for the first, and whether a refusal of it is a failure.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt(u32);
 
-/// Which one it is; what may follow is nobody else's concern.
+/// Which one it is; the rest is nobody else's concern.
 impl PartialEq for Attempt {
     fn eq(&self, other: &Self) -> bool {
         self.number() == other.number()
@@ -321,12 +312,12 @@ impl fmt::Debug for Attempt {
 impl Attempt {
     #[inline]
     pub(crate) const fn number(self) -> u32 {
-        self.0 & !(MORE | REFUSALS_COUNT)
+        self.0 & !REFUSALS_COUNT
     }
 
     #[inline]
-    pub(crate) const fn new(number: u32, more: bool) -> Self {
-        Self(if more { number | MORE } else { number })
+    pub(crate) const fn new(number: u32) -> Self {
+        Self(number)
     }
 
     /// The same attempt, of which a refusal is a failure or not.
@@ -457,21 +448,6 @@ pub(crate) fn correlation_id() -> Option<CorrelationId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_attempt_is_shown_and_compared_by_its_number() {
-        let at = |more| {
-            let _attempt = Attempt::new(2, more).enter();
-            Context::current()
-        };
-        assert_eq!(at(true), at(false));
-        assert_eq!(at(true).attempt(), 2);
-        assert!(
-            format!("{:?}", at(true)).contains("attempt: 2 "),
-            "{:?}",
-            at(true)
-        );
-    }
 
     #[test]
     fn a_text_is_let_go_of_when_its_scope_is_left() {

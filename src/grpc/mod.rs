@@ -96,5 +96,6 @@ pub use stacks::{Client, ClientStack, GrpcRequest, client, server};
 pub use crate::http::timeout;
 
 pub(crate) use pushback::{PUSHBACK, millis};
+pub(crate) use rules::Rules;
 #[cfg(feature = "tonic")]
 pub(crate) use status::status_of;

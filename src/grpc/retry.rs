@@ -6,6 +6,7 @@ use super::peek::GrpcResponse;
 use super::pushback::{self, Pushback};
 use super::rules::Rules;
 use crate::http::{HttpRequest, ReplayRequest, ResponseHead, Unprocessed};
+use crate::retry::LAYER;
 use crate::{ConfigError, Decision, RetryPolicy, RetryRefused, WithRejection};
 
 static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -55,7 +56,8 @@ pub struct GrpcRetry {
     codes: Vec<Code>,
     /// Whether `RESOURCE_EXHAUSTED` is retried when the server says when.
     by_hint: bool,
-    rules: Rules,
+    /// After which codes, for a name; `None`: never.
+    rules: Rules<Option<Vec<Code>>>,
 }
 
 impl GrpcRetry {
@@ -96,7 +98,8 @@ impl GrpcRetry {
         codes: impl IntoIterator<Item = C>,
     ) -> Result<Self, ConfigError> {
         let codes = codes.into_iter().map(Into::into).collect();
-        self.rules.set(name.as_ref(), Some(codes))?;
+        self.rules
+            .set((LAYER, "codes_for"), name.as_ref(), Some(codes))?;
         Ok(self)
     }
 
@@ -106,7 +109,7 @@ impl GrpcRetry {
     ///
     /// When the name is neither of a service nor of a method.
     pub fn never(mut self, name: impl AsRef<str>) -> Result<Self, ConfigError> {
-        self.rules.set(name.as_ref(), None)?;
+        self.rules.set((LAYER, "never"), name.as_ref(), None)?;
         Ok(self)
     }
 }
@@ -114,7 +117,7 @@ impl GrpcRetry {
 impl GrpcRetry {
     /// The codes that are retried.
     fn codes_of(&self, rule: Option<usize>) -> &[Code] {
-        let of_rule = rule.and_then(|rule| self.rules.codes(rule));
+        let of_rule = rule.and_then(|rule| self.rules.get(rule)?.as_ref());
         of_rule.unwrap_or(&self.codes)
     }
 
@@ -147,7 +150,7 @@ where
 
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
         let rule = self.rules.find(request.path());
-        if rule.is_some_and(|rule| self.rules.codes(rule).is_none()) {
+        if rule.is_some_and(|rule| self.rules.get(rule) == Some(&None)) {
             return None;
         }
         let request = request.keep(limit)?;
@@ -185,11 +188,6 @@ where
             Some(Pushback::After(after)) => Decision::RetryAfter(after),
             Some(Pushback::Never) => Decision::Fail,
         }
-    }
-
-    #[inline]
-    fn repeats_timeouts(&self, kept: &Self::Kept) -> bool {
-        self.codes_of(kept.rule).contains(&Code::DeadlineExceeded)
     }
 
     fn unready(&self, error: Err, rejected: Err) -> Err {
@@ -346,20 +344,6 @@ mod tests {
         let other = GrpcRetry::new().codes_for("shop.Carts", [Code::Aborted]);
         let other = other.unwrap();
         assert_eq!(decide(&other, &[("grpc-status", "14")]), Decision::Retry);
-    }
-
-    #[test]
-    fn it_knows_whether_it_repeats_what_timed_out() {
-        let repeats = |policy: GrpcRetry| {
-            let mut request = Req::default();
-            *request.uri_mut() = http::Uri::from_static("/shop.Orders/Get");
-            let kept = RetryPolicy::<Req, Res, Err>::keep(&policy, &mut request, 0).unwrap();
-            RetryPolicy::<Req, Res, Err>::repeats_timeouts(&policy, &kept)
-        };
-        assert!(!repeats(GrpcRetry::new()));
-        assert!(repeats(GrpcRetry::new().also_code(Code::DeadlineExceeded)));
-        let rule = GrpcRetry::new().codes_for("shop.Orders", [Code::DeadlineExceeded]);
-        assert!(repeats(rule.unwrap()));
     }
 
     #[test]

@@ -1,41 +1,50 @@
 //! What holds for one service or method only.
 
-use super::code::Code;
 use crate::ConfigError;
-use crate::retry::LAYER;
 
 /// Few, so they are looked through.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Rules(Vec<Rule>);
+#[derive(Debug, Clone)]
+pub(crate) struct Rules<T>(Vec<Rule<T>>);
 
 #[derive(Debug, Clone)]
-struct Rule {
+struct Rule<T> {
     /// `service` or `service/method`.
     name: String,
-    /// `None`: never.
-    codes: Option<Vec<Code>>,
+    value: T,
 }
 
-impl Rules {
-    pub(super) fn set(&mut self, name: &str, codes: Option<Vec<Code>>) -> Result<(), ConfigError> {
+impl<T> Default for Rules<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Rules<T> {
+    /// Sets what holds for this name. `component` and `field` are for the error.
+    pub(crate) fn set(
+        &mut self,
+        (component, field): (&'static str, &'static str),
+        name: &str,
+        value: T,
+    ) -> Result<(), ConfigError> {
         if !is_name(name) {
             let rule = "must be the name of a service (`shop.Orders`) or of a method (`shop.Orders/Create`)";
-            let field = if codes.is_some() {
-                "codes_for"
-            } else {
-                "never"
-            };
-            return Err(ConfigError::new(LAYER, field, name, rule));
+            return Err(ConfigError::new(component, field, name, rule));
         }
         let name = name.to_owned();
         self.0.retain(|rule| rule.name != name);
-        self.0.push(Rule { name, codes });
+        self.0.push(Rule { name, value });
         Ok(())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The number of the most specific rule for a path, `/service/method`.
-    pub(super) fn find(&self, path: &str) -> Option<usize> {
-        if self.0.is_empty() {
+    #[inline]
+    pub(crate) fn find(&self, path: &str) -> Option<usize> {
+        if self.is_empty() {
             return None;
         }
         let method = path.strip_prefix('/')?;
@@ -44,9 +53,14 @@ impl Rules {
         position(method).or_else(|| position(service))
     }
 
-    /// After which codes a rule retries, if ever.
-    pub(super) fn codes(&self, rule: usize) -> Option<&[Code]> {
-        self.0.get(rule)?.codes.as_deref()
+    /// What a rule says.
+    pub(crate) fn get(&self, rule: usize) -> Option<&T> {
+        self.0.get(rule).map(|rule| &rule.value)
+    }
+
+    /// All of them, by their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.0.iter().map(|rule| (rule.name.as_str(), &rule.value))
     }
 }
 
@@ -72,20 +86,18 @@ mod tests {
 
     #[test]
     fn the_most_specific_rule_holds() {
+        const FIELD: (&str, &str) = ("retry", "never");
         let mut rules = Rules::default();
         assert_eq!(rules.find("/shop.Orders/Create"), None);
-        rules.set("shop.Orders", Some(vec![Code::Aborted])).unwrap();
-        rules.set("shop.Orders/Create", None).unwrap();
-        rules.set("Root", Some(vec![])).unwrap();
-        let of = |rules: &Rules, path| {
-            let rule = rules.find(path);
-            rule.map(|rule| rules.codes(rule).map(<[_]>::to_vec))
-        };
-        assert_eq!(of(&rules, "/shop.Orders/Create"), Some(None));
-        let aborted = Some(Some(vec![Code::Aborted]));
-        assert_eq!(of(&rules, "/shop.Orders/Get"), aborted);
-        assert_eq!(of(&rules, "/shop.Orders/CreateAll"), aborted);
-        assert_eq!(of(&rules, "/Root/Get"), Some(Some(vec![])));
+        rules.set(FIELD, "shop.Orders", 1).unwrap();
+        rules.set(FIELD, "shop.Orders/Create", 2).unwrap();
+        rules.set(FIELD, "Root", 3).unwrap();
+        let of =
+            |rules: &Rules<u32>, path| rules.find(path).and_then(|rule| rules.get(rule).copied());
+        assert_eq!(of(&rules, "/shop.Orders/Create"), Some(2));
+        assert_eq!(of(&rules, "/shop.Orders/Get"), Some(1));
+        assert_eq!(of(&rules, "/shop.Orders/CreateAll"), Some(1));
+        assert_eq!(of(&rules, "/Root/Get"), Some(3));
         for other in [
             "/shop.OrdersOld/Create",
             "/shop/Orders",
@@ -97,8 +109,8 @@ mod tests {
             assert_eq!(of(&rules, other), None, "{other}");
         }
         // The later one of two for the same name.
-        rules.set("shop.Orders/Create", Some(vec![])).unwrap();
-        assert_eq!(of(&rules, "/shop.Orders/Create"), Some(Some(vec![])));
+        rules.set(FIELD, "shop.Orders/Create", 4).unwrap();
+        assert_eq!(of(&rules, "/shop.Orders/Create"), Some(4));
     }
 
     #[test]
@@ -121,8 +133,8 @@ mod tests {
             "shop Orders",
             "shöp",
         ] {
-            let error = Rules::default().set(name, None).unwrap_err();
-            assert_eq!(error.field(), "never", "{name}");
+            let error = Rules::default().set(("retry", "never"), name, ());
+            assert_eq!(error.unwrap_err().field(), "never", "{name}");
         }
     }
 }

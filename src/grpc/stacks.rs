@@ -66,4 +66,4 @@ pub type Client<S, C = GrpcClassifier> = ClientService<AttemptService<S, C>, Grp
 )]
 pub trait GrpcRequest: HttpRequest {}
 
-impl<B> GrpcRequest for http::Request<B> {}
+impl<B: 'static> GrpcRequest for http::Request<B> {}

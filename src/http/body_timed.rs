@@ -22,9 +22,13 @@ use crate::runtime::Moment;
 ///
 /// - With [`whole_body`](crate::timeout::TimeoutBuilder::whole_body), at the deadline; in gRPC, where a deadline is one of the whole call, at that of
 ///   the caller in any case.
-/// - When no frame was taken from it for [`body_idle`](crate::timeout::TimeoutBuilder::body_idle): its source gives nothing, or nobody reads. A
-///   client that stops reading is found out although the server then never asks for the body. Server-sent events (`text/event-stream`) and
-///   gRPC streams may be silent for as long as they like: they are ended only when nobody reads, which is found out within twice the time.
+/// - On a server, when nothing was taken from it for [`body_idle`](crate::timeout::TimeoutBuilder::body_idle): its source gives nothing,
+///   or its client does not read, which is found out although the server then never asks for the body. Frames of [`Bytes`] that are larger than 64 KiB are
+///   handed on in pieces of that size, without copying, so that a slow wire shows progress; a frame of another type is progress only
+///   when it is taken. Server-sent events (`text/event-stream`) and gRPC streams may be silent for as long as they like: they are ended
+///   only when their client does not read, which is found out within twice the time.
+/// - On a client ([`for_client`](crate::timeout::TimeoutBuilder::for_client)), when its source has been silent for that long while its reader waited. A reader that works on
+///   a piece for ten minutes loses nothing. Server-sent events and gRPC streams are not ended for being silent.
 ///
 /// The inner body is dropped then and there, within the [`Context`](crate::Context) that there was at the head, which frees what it holds, also
 /// when nobody reads. Who reads on gets a [`Rejection`](crate::Rejection) with [`Reason::TimedOut`](crate::Reason::TimedOut) as the error,

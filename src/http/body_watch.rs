@@ -1,5 +1,6 @@
 //! A body that is watched by a timer, because its reader may never come again.
 
+use std::any::Any;
 use std::future::Future as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 use super::early::Early;
@@ -25,6 +27,9 @@ pub(super) struct Limits {
     pub(super) idle: Option<Duration>,
     /// Whether its source may be silent while somebody reads.
     pub(super) patient: bool,
+    /// Whether its reader is this program: then it may take as long as it likes, and only a source is idle that says nothing while
+    /// the reader waits.
+    pub(super) client: bool,
     /// Whether it ends in trailers that can tell why.
     pub(super) trailers: bool,
     pub(super) deadline: Moment,
@@ -51,10 +56,16 @@ struct Slot<B: Body> {
     body: Option<B>,
     /// What came at the head.
     early: Early<B::Data>,
-    /// When a frame was last taken, or the reader last asked whether it is still there.
+    /// What is left of a large frame, which is handed on in pieces.
+    rest: Option<B::Data>,
+    /// When a piece was last taken, or the reader last asked whether it is still there; for a client, since when its reader waits.
     progress: Moment,
+    /// For a client: when its reader, who has waited for too long, was asked whether it still does.
+    asked: Option<Moment>,
     /// Who waits for a frame.
     reader: Option<Waker>,
+    /// Whether the reader's last poll found nothing.
+    waits: bool,
     /// Refers to this very body: taken out when it is ended.
     timer: Option<Pin<Box<Timer>>>,
     /// When the timer fires.
@@ -75,6 +86,7 @@ enum State {
 struct Remains<B: Body> {
     body: Option<B>,
     early: Early<B::Data>,
+    rest: Option<B::Data>,
     timer: Option<Pin<Box<Timer>>>,
     reader: Option<Waker>,
     state: State,
@@ -86,6 +98,22 @@ enum Found<B: Body> {
     /// The reader is to be asked whether it is still there.
     Silent(Waker),
     Late(Box<Remains<B>>),
+}
+
+/// Large frames are handed on in pieces of so many bytes.
+const PIECE: usize = 64 * 1024;
+
+/// A reader that is asked and waits comes at once. One that comes later was not waiting.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// A hint of so many bytes more.
+fn longer(hint: &SizeHint, by: u64) -> SizeHint {
+    let mut longer = SizeHint::new();
+    if let Some(upper) = hint.upper() {
+        longer.set_upper(upper.saturating_add(by));
+    }
+    longer.set_lower(hint.lower().saturating_add(by));
+    longer
 }
 
 type Polled<D> = Poll<Option<Result<Frame<D>, BoxError>>>;
@@ -105,7 +133,7 @@ impl<B: Body> Watched<B> {
     pub(super) fn is_end_stream(&self) -> bool {
         let slot = self.lock();
         match slot.state {
-            State::Open if !slot.early.is_empty() => false,
+            State::Open if slot.rest.is_some() || !slot.early.is_empty() => false,
             State::Open => slot.body.as_ref().is_none_or(Body::is_end_stream),
             State::Late(_) => false,
             State::Over => true,
@@ -115,7 +143,11 @@ impl<B: Body> Watched<B> {
     pub(super) fn size_hint(&self) -> SizeHint {
         let slot = self.lock();
         match (slot.state, &slot.body) {
-            (State::Open, Some(body)) => slot.early.size_hint(&body.size_hint()),
+            (State::Open, Some(body)) => {
+                let hint = slot.early.size_hint(&body.size_hint());
+                let rest = slot.rest.as_ref().map_or(0, |rest| rest.remaining() as u64);
+                longer(&hint, rest)
+            }
             (State::Late(_), _) => SizeHint::default(),
             (State::Open | State::Over, _) => SizeHint::with_exact(0),
         }
@@ -177,7 +209,9 @@ impl<B: Body> Watched<B> {
             _ => None,
         };
         // A guest in the thread that drives the time.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop((remains.body, remains.early))));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            drop((remains.body, remains.early, remains.rest))
+        }));
         drop(deadline);
         drop(remains.timer);
         // The reader gets one of its own.
@@ -202,8 +236,11 @@ where
                 state: State::Open,
                 body: Some(body),
                 early,
+                rest: None,
                 progress: now,
+                asked: None,
                 reader: None,
+                waits: false,
                 timer: None,
                 due: now,
                 missed: false,
@@ -223,7 +260,21 @@ where
 
     pub(super) fn poll_frame(self: &Arc<Self>, cx: &mut Context<'_>) -> Polled<B::Data> {
         let mut slot = self.lock();
+        if let Some(next) = slot.rest.take().map(Frame::data) {
+            let piece = self.piece(&mut slot.rest, next);
+            // The body stays until all of it is taken: what it holds is still at work.
+            let over = slot.rest.is_none()
+                && slot.early.is_empty()
+                && slot.body.as_ref().is_some_and(Body::is_end_stream);
+            slot.progress = Moment::now();
+            drop(slot);
+            if over {
+                self.close();
+            }
+            return Poll::Ready(Some(Ok(piece)));
+        }
         if let Some(first) = slot.early.take() {
+            let first = first.map(|frame| self.piece(&mut slot.rest, frame));
             slot.progress = Moment::now();
             return Poll::Ready(Some(first));
         }
@@ -244,8 +295,12 @@ where
 
     /// While it is polled nobody else can end it; a panic ends it.
     fn poll_body(self: &Arc<Self>, mut body: B, cx: &mut Context<'_>) -> Polled<B::Data> {
-        let polled = Pin::new(&mut body).poll_frame(cx);
+        let mut rest = None;
+        let polled = Pin::new(&mut body)
+            .poll_frame(cx)
+            .map(|next| next.map(|next| next.map(|frame| self.piece(&mut rest, frame))));
         let over = match &polled {
+            _ if rest.is_some() => false,
             Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || body.is_end_stream(),
             Poll::Ready(_) => true,
             Poll::Pending => false,
@@ -259,10 +314,22 @@ where
         let now = Moment::now();
         let mut slot = self.lock();
         slot.body = Some(body);
-        if reader.is_none() || self.limits.patient {
+        slot.rest = rest;
+        let asked = slot.asked.take();
+        if reader.is_none() || self.limits.patient || self.begins_to_wait(&slot, asked, now) {
             slot.progress = now;
         }
+        slot.waits = reader.is_some();
         slot.reader = reader;
+        if slot.waits && asked.is_some() && now >= self.due(slot.progress) {
+            // It was asked, and it does still wait.
+            let found = Found::Late(Box::new(slot.end(State::Late(self.limit(now)))));
+            let limit = self.limit(now);
+            slot.state = State::Over;
+            drop(slot);
+            self.act(found);
+            return Poll::Ready(Some(self.last_words(limit)));
+        }
         // The timer may have had no opportunity: a body that is always ready keeps a thread to itself.
         let found = if slot.missed || now >= self.end() {
             slot.missed = false;
@@ -282,10 +349,48 @@ where
         polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
 
+    /// For a client: whether its reader waits from now on. It does if it did not before, or if it was away: it did not come when it
+    /// was asked.
+    fn begins_to_wait(&self, slot: &Slot<B>, asked: Option<Moment>, now: Moment) -> bool {
+        let was_away = asked.is_some_and(|asked| now.since(asked) > AWAY);
+        self.limits.client && (!slot.waits || was_away)
+    }
+
+    /// The first piece of a large frame; the rest is kept. Whoever sends it on asks for the next one when the wire has room, so that a
+    /// slow wire shows progress. A client's reader is not a wire.
+    fn piece(&self, rest: &mut Option<B::Data>, frame: Frame<B::Data>) -> Frame<B::Data> {
+        if self.limits.client {
+            return frame;
+        }
+        frame.map_data(|mut data| {
+            if let Some(bytes) = (&mut data as &mut dyn Any).downcast_mut::<Bytes>()
+                && bytes.len() > PIECE
+                && let Some(rest) = (rest as &mut dyn Any).downcast_mut::<Option<Bytes>>()
+            {
+                *rest = Some(bytes.split_off(PIECE));
+            }
+            data
+        })
+    }
+
     /// Ends the body if it is time, and otherwise sets the timer.
     fn look(self: &Arc<Self>, slot: &mut Slot<B>, now: Moment) -> Found<B> {
         let mut asked = None;
-        if now >= self.due(slot.progress) && now < self.end() && self.limits.patient {
+        let late = now >= self.due(slot.progress) && now < self.end();
+        if self.limits.client {
+            // Only its reader can end it, in a poll that finds the source still silent. Whoever works on a piece does not wait.
+            let due = if late || !slot.waits {
+                now.after(self.limits.idle.unwrap_or(Duration::MAX))
+            } else {
+                self.due(slot.progress)
+            };
+            if late && slot.waits {
+                slot.asked = Some(now);
+                asked = slot.reader.take();
+            }
+            return self.again(slot, due.min(self.end()), now, asked);
+        }
+        if late && self.limits.patient {
             // Who waits is asked whether it is still there: it is, if it comes again.
             asked = slot.reader.take();
             if asked.is_some() {
@@ -293,6 +398,17 @@ where
             }
         }
         let due = self.due(slot.progress);
+        self.again(slot, due, now, asked)
+    }
+
+    /// Sets the timer anew, or ends the body if it is time.
+    fn again(
+        self: &Arc<Self>,
+        slot: &mut Slot<B>,
+        due: Moment,
+        now: Moment,
+        asked: Option<Waker>,
+    ) -> Found<B> {
         if due <= now {
             return Found::Late(Box::new(slot.end(State::Late(self.limit(now)))));
         }
@@ -354,6 +470,7 @@ impl<B: Body> Slot<B> {
         Remains {
             body: self.body.take(),
             early: std::mem::take(&mut self.early),
+            rest: self.rest.take(),
             timer: self.timer.take(),
             reader: self.reader.take(),
             state,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{header, retry_after};
+use super::{header, retry_after, upload};
+use crate::timeout::Upload;
 
 /// A request of HTTP: what a policy reads of it, and where a layer writes.
 ///
@@ -27,6 +28,18 @@ pub trait HttpRequest {
 
     /// The headers, to be written to.
     fn headers_mut(&mut self) -> &mut HeaderMap;
+
+    /// The time limit that the request has by itself, apart from its headers: none, unless its type has a place for one, as
+    /// `reqwest::Request` has.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Watches the body while it is sent.
+    #[doc(hidden)]
+    fn upload(&mut self) -> Upload {
+        Upload::None
+    }
 }
 
 /// A response of HTTP: what a classifier or a policy reads of it.
@@ -44,7 +57,12 @@ pub trait HttpResponse {
     fn headers(&self) -> &HeaderMap;
 }
 
-impl<B> HttpRequest for http::Request<B> {
+impl<B: 'static> HttpRequest for http::Request<B> {
+    #[inline]
+    fn upload(&mut self) -> Upload {
+        upload::watch(self.body_mut())
+    }
+
     #[inline]
     fn method(&self) -> &Method {
         self.method()

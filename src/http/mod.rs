@@ -80,6 +80,11 @@ mod stacks;
 mod timeout;
 mod track;
 mod unprocessed;
+#[cfg_attr(
+    not(feature = "hyper"),
+    allow(dead_code, reason = "not every feature has bodies of each kind")
+)]
+mod upload;
 
 pub use crate::stack::ServerStack;
 pub use body::GuardedBody;
@@ -97,6 +102,8 @@ pub use scoped_body::InContextBody;
 pub use stacks::{Client, ClientStack, Server, client, server};
 pub use timeout::{BodyLimits, HttpLimit, timeout};
 pub use track::EndOfBody;
+#[cfg(feature = "reqwest")]
+pub(crate) use upload::watch_reqwest;
 
 pub(crate) use unprocessed::{Unprocessed, is_harmless_refusal};
 #[cfg(feature = "reqwest")]

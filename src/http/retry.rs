@@ -149,11 +149,6 @@ where
         }
     }
 
-    #[inline]
-    fn repeats_timeouts(&self, kept: &Self::Kept) -> bool {
-        kept.may_repeat
-    }
-
     fn again(&self, kept: &mut Self::Kept, _: u32) -> Result<Req, RetryRefused> {
         Req::again(&mut kept.request)
     }

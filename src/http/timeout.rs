@@ -1,5 +1,6 @@
 //! The time limit of a call over HTTP or gRPC: the layer's own and the caller's.
 
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use super::body_watch::Limits;
 use super::deadline::{Form, GRPC_TIMEOUT, TIMEOUT_MS, checked};
 use super::head::{ContentType, HttpRequest};
 use crate::config::OfInstance as _;
+use crate::grpc::Rules;
 use crate::runtime::Moment;
 use crate::timeout::{
-    Answered, Asked, CallLimit, Cover, DEFAULT, LAYER, PerRequest, TimeoutBuilder, TimeoutLayer,
-    check,
+    Answered, Asked, CallLimit, Cover, DEFAULT, LAYER, LimitSource, PerRequest, TimeoutBuilder,
+    TimeoutLayer, Upload, check,
 };
 use crate::{BoxError, ConfigError, context};
 
@@ -47,16 +49,36 @@ use crate::{BoxError, ConfigError, context};
 /// # Whose limit counts
 ///
 /// The shortest: [`timeout`](TimeoutBuilder::timeout) (30 seconds unless set), which is therefore also the most that a caller can ask for; the
-/// deadline of the [`Context`](crate::Context); and the caller's, which stands in `grpc-timeout` (gRPC over HTTP/2's specification) or in
-/// `x-request-timeout-ms`, the number of milliseconds. A value that makes no sense, or is given twice, is ignored. Zero is late already:
+/// deadline of the [`Context`](crate::Context); the one that a request has by itself, as one of reqwest's can; and the caller's, which stands in
+/// `grpc-timeout` (gRPC over HTTP/2's specification) or in
+/// `x-request-timeout-ms`, the number of milliseconds. A value that makes no sense, or is given twice, is ignored. A value below the
+/// [floor](TimeoutBuilder::inbound_floor) of 10 milliseconds counts as that. Zero is late already:
 /// the inner service is not called, and the rejection is [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed).
+///
+/// # Whom it trusts
+///
+/// By default every caller: its deadline shortens its own call, and is propagated to the services that the call depends on. At
+/// the edge of a system, where callers are strangers, [`ignore_inbound`](TimeoutBuilder::ignore_inbound) switches that off; a standard
+/// stack has [`ignore_inbound_deadline`](crate::stack::ServerBuilder::ignore_inbound_deadline).
 ///
 /// A gRPC call is ended a little before its caller's time is over: a tenth of the time, at least 1 millisecond, at most 5, and never more than
 /// half of it. tonic has a time limit of its own for the same header, in its transport server and in its channel, which says `CANCELLED`;
 /// a timer's grain is 1 millisecond; and an answer that comes when the caller has given up is none. So what a caller sees of a
 /// `grpc-timeout` is `DEADLINE_EXCEEDED` if its time is more than 2 milliseconds and the answer's way back is shorter than what was kept for it.
 ///
-/// # Bodies
+/// # Uploads
+///
+/// The default limit, which nobody set, does not end a request whose body moves: the 30 seconds begin anew with each piece that is taken
+/// from it, as nginx counts the time between two reads. So an upload of an hour gets through, one that stalls is ended, and a
+/// handler has 30 seconds for its answer once it has read the body. A limit that somebody set, and the caller's, are strict.
+///
+/// Bodies that can be watched are those of axum, tonic and reqwest, and http-body-util's `BoxBody` and `UnsyncBoxBody` of `Bytes` with the
+/// errors `BoxError`, `std::io::Error`, `Infallible` and `hyper::Error`. They are boxed once more, unless they are empty. A body in
+/// memory (`Full<Bytes>`, reqwest's) is handed over in one piece: with more than 64 KiB it has, in addition, the time that it takes at 1 Mbit/s.
+/// Any other body cannot be watched, `hyper::body::Incoming` among them: there the limit is strict, so put such a body into a box, or
+/// set a limit.
+///
+/// # Bodies of responses
 ///
 /// In HTTP the layer's own limit ends at the head of the response, unless it is to cover the [`whole_body`](TimeoutBuilder::whole_body). In gRPC a
 /// limit is one of the whole call: one that was set, here or by the caller, also ends a response that is being streamed, with the
@@ -69,7 +91,9 @@ use crate::{BoxError, ConfigError, context};
 pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     let policy = HttpLimit {
         own: Some(DEFAULT),
-        set: false,
+        source: LimitSource::Default,
+        rules: None,
+        floor: FLOOR,
         header: TIMEOUT_MS.as_str().to_owned(),
         trusts: true,
     };
@@ -81,33 +105,62 @@ pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
 pub struct HttpLimit<N = HeaderName> {
     /// `None`: no limit of its own.
     pub(crate) own: Option<Duration>,
-    /// Whether somebody set it.
-    pub(crate) set: bool,
+    pub(crate) source: LimitSource,
+    /// What holds for a service or a method of gRPC in its place; `None` is no limit.
+    pub(crate) rules: Option<Arc<Rules<Option<Duration>>>>,
+    /// The least that a request's headers can ask for.
+    pub(crate) floor: Duration,
     pub(crate) header: N,
     pub(crate) trusts: bool,
 }
 
 impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     #[inline]
-    fn limit(&self, _: &Req) -> Option<CallLimit> {
-        let set = self.set;
-        self.own.map(|length| CallLimit { length, set })
+    fn limit(&self, request: &Req) -> Option<CallLimit> {
+        if let Some(rules) = &self.rules
+            && let Some(rule) = rules.find(request.path())
+            && ContentType::of(request.headers()).is_grpc()
+        {
+            return rules.get(rule).copied()?.map(CallLimit::set);
+        }
+        let source = self.source;
+        self.own.map(|length| CallLimit { length, source })
     }
 
     #[inline]
     fn asked(&self, request: &Req) -> Option<Duration> {
+        let own = request.timeout();
         if !self.trusts {
-            return None;
+            return own;
         }
         let headers = request.headers();
-        let grpc = Form::Grpc.of_header(headers, &GRPC_TIMEOUT).map(early);
+        let grpc = Form::Grpc.of_header(headers, &GRPC_TIMEOUT);
+        let grpc = grpc.map(|grpc| early(self.at_least(grpc)));
         let http = Form::Millis.of_header(headers, &self.header);
-        match (grpc, http) {
-            (Some(grpc), Some(http)) => Some(grpc.min(http)),
-            (grpc, http) => grpc.or(http),
+        let http = http.map(|http| self.at_least(http));
+        [grpc, http, own].into_iter().flatten().min()
+    }
+
+    #[inline]
+    fn upload(&self, request: &mut Req) -> Upload {
+        request.upload()
+    }
+}
+
+impl HttpLimit {
+    /// What a header asks for, but no less than the floor; nothing left stays nothing.
+    #[inline]
+    fn at_least(&self, asked: Duration) -> Duration {
+        if asked.is_zero() {
+            asked
+        } else {
+            asked.max(self.floor)
         }
     }
 }
+
+/// The least that a caller can ask for, unless it says that it has no time left.
+const FLOOR: Duration = Duration::from_millis(10);
 
 /// When to end what its caller has so long for.
 fn early(limit: Duration) -> Duration {
@@ -121,6 +174,8 @@ fn early(limit: Duration) -> Duration {
 pub struct BodyLimits {
     pub(crate) whole: bool,
     pub(crate) idle: Option<Duration>,
+    /// Whether the reader is this program.
+    pub(crate) client: bool,
     /// Not even at the end of a call of gRPC.
     pub(crate) off: bool,
     /// For one call: the deadline that it came with.
@@ -130,7 +185,8 @@ pub struct BodyLimits {
 impl BodyLimits {
     pub(crate) const DEFAULT: Self = Self {
         whole: false,
-        idle: Some(Duration::from_secs(60)),
+        idle: Some(Duration::from_secs(120)),
+        client: false,
         off: false,
         asked: Moment::NEVER,
     };
@@ -164,16 +220,20 @@ where
             self.asked.min(context::deadline().told())
         };
         let whole = whole && deadline != Moment::NEVER;
-        let limited = (whole || self.idle.is_some())
+        // Nothing can be the matter with a stream that says nothing for minutes.
+        let patient = content_type.is_grpc() || content_type == ContentType::Events;
+        // And to a client nothing is the matter with a reader who does not come, either.
+        let idle = self.idle.filter(|_| !(patient && self.client));
+        let limited = (whole || idle.is_some())
             && !self.off
             && head.status != StatusCode::SWITCHING_PROTOCOLS
             && !body.is_end_stream();
         let body = if limited {
             let limits = Limits {
                 whole,
-                idle: self.idle,
-                // Nothing can be the matter with a stream that says nothing for minutes.
-                patient: content_type.is_grpc() || content_type == ContentType::Events,
+                idle,
+                patient,
+                client: self.client,
                 trailers: content_type == ContentType::Grpc,
                 deadline,
                 until: call.until,
@@ -191,7 +251,65 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     /// How long a call may take at most: longer than nothing, at most 24 hours; 30 seconds by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policy.own = Some(timeout);
-        self.policy.set = true;
+        self.policy.source = LimitSource::Set;
+        self
+    }
+
+    /// Sets the limit for the calls of one gRPC service (`shop.Orders`) or of one method (`shop.Orders/Watch`), in place of
+    /// [`timeout`](Self::timeout). A method's own limit goes before that of its service; of two for the same name, the later one
+    /// holds. Other requests than those of gRPC have no such limit.
+    ///
+    /// ```
+    /// use mainstay::grpc;
+    /// use std::time::Duration;
+    ///
+    /// let stack = grpc::client("shop")
+    ///     .timeout(
+    ///         grpc::timeout()
+    ///             .timeout(Duration::from_secs(1))
+    ///             .timeout_for("shop.Orders/Export", Duration::from_secs(300))?
+    ///             .without_timeout_for("shop.Orders/Watch")?,
+    ///     )
+    ///     .build()?;
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the name is neither of a service nor of a method. [`build`](Self::build) refuses a limit that is out of range.
+    pub fn timeout_for(self, name: impl AsRef<str>, limit: Duration) -> Result<Self, ConfigError> {
+        self.rule("timeout_for", name.as_ref(), Some(limit))
+    }
+
+    /// Gives the calls of one gRPC service (`shop.Orders`) or of one method (`shop.Orders/Watch`) no limit of this layer's: for streams
+    /// that live as long as their reader. The deadline of the caller and of the [`Context`](crate::Context) holds all the same.
+    /// See [`timeout_for`](Self::timeout_for).
+    ///
+    /// # Errors
+    ///
+    /// When the name is neither of a service nor of a method.
+    pub fn without_timeout_for(self, name: impl AsRef<str>) -> Result<Self, ConfigError> {
+        self.rule("without_timeout_for", name.as_ref(), None)
+    }
+
+    fn rule(
+        mut self,
+        field: &'static str,
+        name: &str,
+        limit: Option<Duration>,
+    ) -> Result<Self, ConfigError> {
+        let rules = self.policy.rules.get_or_insert_default();
+        Arc::make_mut(rules).set((LAYER, field), name, limit)?;
+        Ok(self)
+    }
+
+    /// Sets the least that a caller can ask for: a shorter value of `grpc-timeout` or `x-request-timeout-ms` counts as this much.
+    /// Default 10 milliseconds; zero is no floor. A value of zero stays what it is: the caller has no time left. A client stack has
+    /// no floor, since the limits that it reads are its own program's.
+    ///
+    /// Beneath tonic's transport server, which has a time limit of its own for `grpc-timeout`, a call with less is ended by tonic.
+    pub fn inbound_floor(mut self, floor: Duration) -> Self {
+        self.policy.floor = floor;
         self
     }
 
@@ -215,10 +333,18 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
         self
     }
 
-    /// Ends a body that has made no progress for so long: longer than nothing, at most 24 hours; 60 seconds by default, which a proxy in front
-    /// waits as well. See [`TimedBody`] for what counts.
+    /// Ends a body that has made no progress for this long: longer than nothing, at most 24 hours. Default 120 seconds, in which 8 MB
+    /// go through a line of 1 Mbit/s even where they cannot be cut into pieces. See [`TimedBody`] for what counts as progress.
     pub fn body_idle(mut self, idle: Duration) -> Self {
         self.cover.idle = Some(idle);
+        self
+    }
+
+    /// Says that the layer is around a client: the reader of a body is this program, and may take as long as it likes. A body is idle
+    /// only while its reader waits for it. The standard stacks of clients, and every layer around reqwest's client, do so by
+    /// themselves; use it for a layer of your own around hyper's client or tonic's channel.
+    pub fn for_client(mut self) -> Self {
+        self.cover.client = true;
         self
     }
 
@@ -242,6 +368,11 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
         if let Some(own) = self.policy.own {
             check(LAYER, "timeout", own)?;
         }
+        for (_, limit) in self.policy.rules.iter().flat_map(|rules| rules.iter()) {
+            if let Some(limit) = limit {
+                check(LAYER, "timeout_for", *limit)?;
+            }
+        }
         if let Some(idle) = self.cover.idle {
             check(LAYER, "body_idle", idle)?;
         }
@@ -250,7 +381,13 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
         self.finish(|policy| HttpLimit {
             own: policy.own,
             // Who wants the limit to cover bodies wants the limit.
-            set: policy.set || whole,
+            source: if whole {
+                LimitSource::Set
+            } else {
+                policy.source
+            },
+            rules: policy.rules,
+            floor: policy.floor,
             header,
             trusts: policy.trusts,
         })

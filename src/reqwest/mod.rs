@@ -66,12 +66,14 @@ mod track;
 
 use std::any::Any;
 use std::fmt;
+use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::{Body, Request, Response};
 
 use crate::chain::find;
-use crate::http::{HttpRequest, HttpResponse, ReplayBody, ReplayRequest};
+use crate::http::{HttpRequest, HttpResponse, ReplayBody, ReplayRequest, watch_reqwest};
+use crate::timeout::Upload;
 use crate::{BoxError, Carry, Error, Plain, RetryRefused, WholeReply};
 
 pub use send::{SendFuture, SendThrough};
@@ -117,6 +119,14 @@ impl HttpRequest for Request {
 
     fn headers_mut(&mut self) -> &mut HeaderMap {
         self.headers_mut()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout().copied()
+    }
+
+    fn upload(&mut self) -> Upload {
+        self.body_mut().as_mut().map_or(Upload::None, watch_reqwest)
     }
 }
 

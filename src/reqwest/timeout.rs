@@ -12,7 +12,8 @@ use crate::timeout::{Answered, Asked, Cover};
 impl Cover<Response> for BodyLimits {
     type Response = Response;
 
-    fn begin(self, asked: Asked) -> Self {
+    fn begin(mut self, asked: Asked) -> Self {
+        self.client = true;
         <Self as Cover<http::Response<Body>>>::begin(self, asked)
     }
 

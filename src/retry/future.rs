@@ -128,10 +128,7 @@ where
                     };
                     *this.found = found;
                     let core = &this.kit.core;
-                    let may = |kept| core.policy.repeats_timeouts(kept);
-                    let more = *this.attempt < core.settings.attempts
-                        && this.kept.as_ref().is_some_and(may);
-                    let attempt = Attempt::new(*this.attempt, more);
+                    let attempt = Attempt::new(*this.attempt);
                     let attempt = attempt.refusals_count(this.steps.refusals_are_used_up());
                     let next = Phase::another(core.origin, attempt, || service.call(request));
                     this.phase.set(next);

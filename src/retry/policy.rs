@@ -71,12 +71,6 @@ pub trait RetryPolicy<Req, Res, Err> {
     /// What to do after an attempt: 1 is the first one.
     fn decide(&self, kept: &Self::Kept, result: Result<&Res, &Err>, attempt: u32) -> Decision;
 
-    /// Whether another attempt may follow one that timed out. It is asked before an attempt is sent: the time limit that a standard stack has for attempts by
-    /// itself is only for those that it is true of, as an attempt that nobody repeats has no reason to end before the call does.
-    fn repeats_timeouts(&self, _kept: &Self::Kept) -> bool {
-        true
-    }
-
     /// The request for the next attempt, `attempt`: 2 for the first retry. Asked for when everything else has been decided, before the response is given up
     /// and the back-off begins.
     ///

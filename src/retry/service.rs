@@ -84,10 +84,9 @@ where
         };
         // Where nothing is repeated, the number is that of a retry further out.
         let attempt = if repeats {
-            let may = |kept| core.policy.repeats_timeouts(kept);
-            Attempt::new(1, kept.as_ref().is_some_and(may))
+            Attempt::new(1)
         } else {
-            Attempt::new(context::attempt().max(1), false)
+            Attempt::new(context::attempt().max(1))
         };
         let kit = self.kit.hold();
         let deadline = context::deadline().local();

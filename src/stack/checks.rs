@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use super::attempt::AttemptLimit;
 use super::description::Warning;
 use super::numbers::{
-    BACKOFF_SHARE, BodyNumbers, BulkheadNumbers, COARSE, LEAST, RetryNumbers, WAITS_SHARE, fitting,
-    room, round, wait,
+    BACKOFF_SHARE, BodyNumbers, BulkheadNumbers, COARSE, LEAST, RetryNumbers, WAITS_SHARE, room,
+    round, wait,
 };
 use crate::policy::SHORTEST;
 use crate::policy::breaker::Config;
@@ -129,18 +128,17 @@ impl Checks {
     pub(super) fn attempts(
         &mut self,
         total: Option<Duration>,
-        attempt: Option<AttemptLimit>,
+        attempt: Option<Duration>,
         retry: RetryNumbers,
         bulkhead: Option<BulkheadNumbers>,
     ) -> Result<(), ConfigError> {
-        let limit = attempt.map(|attempt| attempt.limit);
-        if let Some(limit) = limit
+        if let Some(limit) = attempt
             && limit < COARSE
             && total.is_none_or(|total| total >= COARSE)
         {
             self.warn(&["attempt_timeout"], format!("attempt_timeout = {limit:?} is within what timers are late by: they count in milliseconds; {COARSE:?} or more would fit"));
         }
-        if let (Some(total), Some(limit)) = (total, limit)
+        if let (Some(total), Some(limit)) = (total, attempt)
             && limit > total
         {
             let mut rule = format!(
@@ -199,7 +197,7 @@ impl Checks {
     fn worst_case(
         &mut self,
         total: Duration,
-        attempt: AttemptLimit,
+        limit: Duration,
         retry: RetryNumbers,
         bulkhead: Option<BulkheadNumbers>,
     ) {
@@ -209,7 +207,7 @@ impl Checks {
             let attempts = limit.saturating_add(wait).saturating_mul(retry.attempts);
             attempts.saturating_add(retry.backoff.worst(retry.attempts))
         };
-        let (limit, waits) = (attempt.limit, retry.backoff.worst(attempts));
+        let waits = retry.backoff.worst(attempts);
         let worst = longest(limit, &retry);
         if worst <= total {
             return;
@@ -223,11 +221,6 @@ impl Checks {
         let shorter = shorter.map(|shorter| format!("attempt_timeout = {shorter:?}"));
         let fewer = (1..attempts).rev().find(|fewer| {
             let retry = retry.with(*fewer, total);
-            let limit = if attempt.follows {
-                fitting(total, &retry, bulkhead)
-            } else {
-                limit
-            };
             longest(limit, &retry) <= total
         });
         let fit = match (shorter, fewer.map(counted)) {

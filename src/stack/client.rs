@@ -6,26 +6,25 @@ use std::time::Duration;
 
 use tower_layer::{Identity, Stack};
 
-use super::attempt::AttemptLimit;
 use super::checks::Checks;
 use super::client_stack::ClientStack;
 use super::description::Description;
 use super::judge::RefineJudging;
-use super::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers, backoff_for, fitting};
+use super::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers, backoff_for};
 use super::part::{Named, Part};
 use super::protocol::Protocol;
 use super::refine::{Refine, StackBreaker, StackBulkhead, StackRetry, StackTimeout};
 use super::tell;
 use crate::config::OfInstance as _;
 use crate::correlation::{Client, CorrelationLayer};
-use crate::http::{DeadlineLayer, EndOfBody};
+use crate::http::{BodyLimits, DeadlineLayer, EndOfBody};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Config;
-use crate::timeout::{self, TimeoutBuilder, TimeoutLayer};
+use crate::timeout::{self, CallLimit, Fixed, LimitSource, TimeoutBuilder};
 use crate::{ConfigError, Mode, Observer, OnCancel, name};
 
-/// For all attempts of a call together, where nothing else is said.
-const TOTAL: Duration = Duration::from_secs(10);
+/// For all attempts of a call together, where nobody sets a limit.
+const TOTAL: Duration = Duration::from_secs(30);
 
 /// Builds a [`ClientStack`]: begin with [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or
 /// [`reqwest::client`](crate::reqwest::client).
@@ -54,7 +53,7 @@ pub struct ClientBuilder<P: Protocol, W = Identity> {
     with: W,
     circuit_breaker: Part<StackBreaker>,
     bulkhead: Part<StackBulkhead>,
-    attempt: Part<Duration>,
+    attempt: Option<Duration>,
     deadline: Part<DeadlineLayer>,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -70,7 +69,7 @@ impl<P: Protocol> ClientBuilder<P> {
             with: Identity::new(),
             circuit_breaker: Part::Default,
             bulkhead: Part::Default,
-            attempt: Part::Default,
+            attempt: None,
             deadline: Part::Default,
             observer: None,
         }
@@ -80,6 +79,7 @@ impl<P: Protocol> ClientBuilder<P> {
 fn timeout() -> StackTimeout {
     let mut timeout = crate::http::timeout();
     timeout.policy.own = Some(TOTAL);
+    timeout.policy.source = LimitSource::Fallback;
     timeout
 }
 
@@ -94,11 +94,27 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         self
     }
 
-    /// How long a call may take with all its attempts: 10 seconds by default. A person waits no longer than that (Nielsen, "Usability
-    /// Engineering", 1993), and a service should give up before its own caller does.
+    /// Sets how long a call may take with all its attempts. Default 30 seconds.
     ///
-    /// It ends at the head of the response; a body that makes no progress is ended after a minute, which frees what it holds. To refine that, give it
-    /// what [`http::timeout()`](crate::http::timeout()) begins.
+    /// **A limit that is set** is the deadline of the call: it is propagated to the next service, as far as the
+    /// [deadline](Self::deadline) layer does that. In HTTP it ends the wait for the head of the response; with
+    /// [`whole_body`](crate::timeout::TimeoutBuilder::whole_body) it covers the body, too. In gRPC it covers the call to its last
+    /// trailer, unary or streaming: a stream that it ends, ends in `DEADLINE_EXCEEDED`. Give services and methods whose streams live
+    /// longer a limit of their own, or none: [`timeout_for`](crate::timeout::TimeoutBuilder::timeout_for),
+    /// [`without_timeout_for`](crate::timeout::TimeoutBuilder::without_timeout_for).
+    ///
+    /// **The default** ends only the wait for the head, in HTTP and in gRPC. It ends no stream and is propagated to nobody. It holds
+    /// only where nothing else says how long the call may take: neither the request (`grpc-timeout`, `x-request-timeout-ms`, a time
+    /// limit of reqwest's) nor the [`Context`](crate::Context). While the body of a request is being sent, the 30 seconds begin
+    /// anew with each piece of it: see [`http::timeout()`](crate::http::timeout()#uploads).
+    ///
+    /// Why these numbers: a limit that nobody set must not fail a call that would have succeeded, and few healthy answers take
+    /// longer than 30 seconds. It is also the total of Microsoft's standard resilience handler. That one ends each attempt after 10
+    /// seconds; here attempts have [no limit of their own](Self::attempt_timeout), since that would fail every answer that takes
+    /// longer.
+    ///
+    /// A body that makes no progress is ended after [`body_idle`](crate::timeout::TimeoutBuilder::body_idle), while its reader
+    /// waits for it. To set that, give this method what [`http::timeout()`](crate::http::timeout()) begins.
     pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
         self.timeout.refine(limit, timeout());
         self
@@ -196,18 +212,25 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         self
     }
 
-    /// How long one attempt may take, up to the head of its response. By default as long as lets all of them fit into the time for the whole call, with the
-    /// longest waits between them: of 10 seconds and 3 attempts, 3.28 seconds. That is only for attempts that another one can follow. The last one has what is
-    /// left, and so has one that nobody repeats when it times out: a POST without an `Idempotency-Key`, and in gRPC all of them, as long as the retry's codes do
-    /// not include `DEADLINE_EXCEEDED`. What you set yourself holds for every attempt.
+    /// Sets how long one attempt may take. Default: no limit but the time for the whole call.
+    ///
+    /// Set it where an attempt that hangs should be repeated: the limit ends the attempt, the circuit breaker counts a failure, and the
+    /// retry sends the next one. Without it, an attempt that hangs costs the time for the whole call.
+    ///
+    /// There is no default, because any number would fail the calls that take longer: an upstream whose healthy answers take 11
+    /// seconds would never get one through the 10 seconds of Microsoft's standard handler. Choose a number above the slowest healthy
+    /// answer.
+    ///
+    /// It covers what the limit for the whole call covers: an attempt of HTTP up to the head of its response, one of gRPC to its last
+    /// trailer. In gRPC another attempt follows only if the retry's codes include `DEADLINE_EXCEEDED`.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.attempt = Part::Set(limit);
+        self.attempt = Some(limit);
         self
     }
 
-    /// An attempt may take as long as the whole call. One that hangs is then the only one, and to the circuit breaker a cancelled call.
+    /// Lets an attempt take as long as the whole call. This is the default.
     pub fn without_attempt_timeout(mut self) -> Self {
-        self.attempt = Part::Off;
+        self.attempt = None;
         self
     }
 
@@ -261,6 +284,9 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         let body = BodyNumbers::of(timeout.as_ref());
         let mut timeout = timeout.unwrap_or_else(super::no_timeout);
         named.give(&mut timeout.name, &mut timeout.observer);
+        // What the headers of an own request ask for is nobody else's to say.
+        timeout.policy.floor = Duration::ZERO;
+        timeout.cover.client = true;
         let timeout = timeout.build()?;
 
         let mut retry = self.retry.or_default(P::retry);
@@ -286,14 +312,8 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         named.give(&mut bulkhead.name, &mut bulkhead.observer);
         let bulkhead = bulkhead.retracked(|()| tracker.clone()).build()?;
 
-        // Without a limit for the whole call, or without another attempt, each attempt has its own.
-        let follows =
-            matches!(self.attempt, Part::Default) && total.is_some() && retries.attempts > 1;
-        let is_set = matches!(self.attempt, Part::Set(_));
-        let derived = || fitting(total.unwrap_or(TOTAL), &retries, places);
-        let limit = self.attempt.or_default(derived);
-        let limits = limit.map(|limit| AttemptLimit { limit, follows });
-        let mut attempt = attempt_timeout(limits);
+        let limit = self.attempt;
+        let mut attempt = attempt_timeout(limit);
         named.give(&mut attempt.name, &mut attempt.observer);
         if let Some(limit) = limit {
             timeout::check(ATTEMPT_TIMEOUT, "timeout", limit)?;
@@ -302,7 +322,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
 
         let mut breaker = self.circuit_breaker.or_default(breaker);
         if let Some(breaker) = &mut breaker {
-            if let (None, true, Some(limit)) = (breaker.config.on_cancel, is_set, limit) {
+            if let (None, Some(limit)) = (breaker.config.on_cancel, limit) {
                 // Whoever cuts an attempt short: it fails after the time that somebody gave it.
                 breaker.config.on_cancel = Some(OnCancel::FailureAfter(limit));
             }
@@ -323,7 +343,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         let circuit_breaker = breaker.retracked(|()| tracker).build()?;
 
         told.push("bulkhead", told_bulkhead);
-        told.push(ATTEMPT_TIMEOUT, limits.map(tell::attempt_timeout));
+        told.push(ATTEMPT_TIMEOUT, limit.map(tell::attempt_timeout));
         let deadline = self.deadline.or_default(DeadlineLayer::new);
         let told_deadline = |deadline: &DeadlineLayer| {
             vec![(
@@ -338,7 +358,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         if let Some(places) = places {
             checks.queue(total, retries.attempts, places)?;
         }
-        checks.attempts(total, limits, retries, places)?;
+        checks.attempts(total, limit, retries, places)?;
         if let Some(judged) = &judged {
             checks.breaker(limit, judged, places)?;
         }
@@ -362,11 +382,18 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
 }
 
 /// The time limit of an attempt, or one that ends nothing.
-fn attempt_timeout(limit: Option<AttemptLimit>) -> TimeoutBuilder<AttemptLimit> {
-    let builder = TimeoutLayer::builder().called(ATTEMPT_TIMEOUT);
+fn attempt_timeout(limit: Option<Duration>) -> TimeoutBuilder<Fixed, BodyLimits> {
+    // In gRPC the limit covers an attempt to its last trailer, as its server is told. Idle bodies are the business of the time limit for
+    // the whole call.
+    let mut cover = BodyLimits::DEFAULT;
+    cover.idle = None;
+    cover.client = true;
+    cover.off = limit.is_none();
+    let policy = Fixed(CallLimit::set(limit.unwrap_or(Duration::MAX)));
+    let builder = TimeoutBuilder::of(policy, cover).called(ATTEMPT_TIMEOUT);
     match limit {
-        Some(limit) => builder.by(limit),
-        None => builder.off().by(AttemptLimit::NONE),
+        Some(_) => builder,
+        None => builder.off(),
     }
 }
 

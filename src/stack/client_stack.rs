@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tower_layer::{Identity, Layer};
 use tower_service::Service;
 
-use super::attempt::AttemptLimit;
 use super::description::Description;
 use super::protocol::{Grpc, Http, Protocol};
 use super::service::{AttemptService, ClientService};
@@ -20,7 +19,7 @@ use crate::http::{
     BodyLimits, DeadlineLayer, EndOfBody, HttpLimit, HttpRequest, HttpResponse, ReplayRequest,
 };
 use crate::retry::{RetryBudget, RetryLayer};
-use crate::timeout::TimeoutLayer;
+use crate::timeout::{Fixed, TimeoutLayer};
 
 /// The layers of a client, in their order: correlation, timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline.
 ///
@@ -34,7 +33,7 @@ pub struct ClientStack<P: Protocol, W = Identity> {
     pub(super) with: W,
     pub(super) circuit_breaker: CircuitBreakerLayer<EndOfBody<P::Classifier>>,
     pub(super) bulkhead: BulkheadLayer<Queued, EndOfBody<P::Classifier>>,
-    pub(super) attempt: TimeoutLayer<AttemptLimit>,
+    pub(super) attempt: TimeoutLayer<Fixed, BodyLimits>,
     pub(super) deadline: DeadlineLayer,
     pub(super) description: Arc<Description>,
 }

@@ -53,7 +53,7 @@
 //!   +--------v---------+                          +--------v---------+
 //!   |     bulkhead     | until the body's end     |     bulkhead     | held by attempts, not by waits
 //!   +--------v---------+                          +--------v---------+
-//!            |                                    | attempt timeout  | a hung attempt is a failure
+//!            |                                    | attempt timeout  | if you set one
 //!      your service                               +--------v---------+
 //!                                                 |     deadline     | told to the next service
 //!                                                 +--------v---------+
@@ -63,7 +63,8 @@
 //!
 //! Why so: what a server's time limit ends must give back its place, so the place is inside of it. An answer that nobody waits for any
 //! more is worth nothing, so the time limit of a client is outside of its retries; and a circuit breaker must see what a retry would hide, so
-//! it is inside of them. An attempt that waits for its next one holds no place, and one that hangs must be a failure before it is a cancelled call.
+//! it is inside of them. An attempt that waits for its next one holds no place. The limit for attempts, if you set one, is inside of the circuit breaker, to
+//! which an attempt that hangs is then a failure.
 //!
 //! # What is shared
 //!
@@ -157,7 +158,7 @@
 //!     "http server `orders`\n  \
 //!        correlation     fields = x-correlation-id x-request-id\n  \
 //!        respond         full_as = 503, show_names = false\n  \
-//!        timeout         timeout = 30s, body_idle = 60s, header = x-request-timeout-ms\n  \
+//!        timeout         timeout = 30s, body_idle = 120s, header = x-request-timeout-ms\n  \
 //!        load_shed       off\n  \
 //!        bulkhead        limit = 256, queue = none"
 //! );
@@ -173,7 +174,6 @@
 //! once what comes meanwhile. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
 //! any layer that changes it.
 
-mod attempt;
 mod checks;
 mod client;
 mod client_stack;
@@ -189,7 +189,6 @@ mod service;
 mod snapshot;
 mod tell;
 
-pub use attempt::AttemptLimit;
 pub use client::ClientBuilder;
 pub use client_stack::ClientStack;
 pub use description::{DescribedLayer, Description, Warning};

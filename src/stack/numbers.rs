@@ -85,17 +85,8 @@ pub(super) fn backoff_for(total: Duration, attempts: u32) -> Backoff {
     Backoff::exponential(backoff.base().min(each)).cap(each)
 }
 
-/// How long an attempt may take so that all of them fit, with the longest waits between them; at least half of its even share.
-pub(super) fn fitting(
-    total: Duration,
-    retry: &RetryNumbers,
-    bulkhead: Option<BulkheadNumbers>,
-) -> Duration {
-    let (left, share) = shares(total, retry, bulkhead);
-    round(left.max(share / 2)).max(LEAST).min(total)
-}
-
-/// The same, if that is more than what is lost in the grain of timers.
+/// How long an attempt may take so that all of them fit, with the longest waits between them, if that is more than what is lost in the
+/// grain of timers.
 pub(super) fn room(
     total: Duration,
     retry: &RetryNumbers,

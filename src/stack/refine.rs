@@ -56,7 +56,7 @@ impl Refine<Self> for StackTimeout {
 impl Refine<StackTimeout> for TimeoutBuilder<Fixed> {
     fn refine(self, mut default: StackTimeout) -> StackTimeout {
         default.policy.own = Some(self.policy.0.length);
-        default.policy.set = self.policy.0.set;
+        default.policy.source = self.policy.0.source;
         default.name = self.name;
         default.observer = self.observer;
         default

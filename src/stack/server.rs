@@ -45,6 +45,7 @@ pub struct ServerBuilder<W = Identity, C = HttpClassifier> {
     respond: RespondLayer,
     with: W,
     timeout: Part<StackTimeout>,
+    trusts_deadlines: bool,
     load_shed: Part<StackLoadShed>,
     bulkhead: Part<StackBulkhead>,
     observer: Option<Arc<dyn Observer>>,
@@ -60,6 +61,7 @@ impl ServerBuilder {
             respond: RespondLayer::new(),
             with: Identity::new(),
             timeout: Part::Default,
+            trusts_deadlines: true,
             load_shed: Part::Default,
             bulkhead: Part::Default,
             observer: None,
@@ -117,15 +119,24 @@ impl<W, C: Clone> ServerBuilder<W, C> {
             respond: self.respond,
             with,
             timeout: self.timeout,
+            trusts_deadlines: self.trusts_deadlines,
             load_shed: self.load_shed,
             bulkhead: self.bulkhead,
             observer: self.observer,
         }
     }
 
-    /// How long a request may take up to the head of its response: 30 seconds by default, which is long enough to break nobody and short enough to end what
-    /// hangs. A caller's own limit (`grpc-timeout`, `x-request-timeout-ms`) holds where it is shorter. A body that makes no
-    /// progress is ended after 60 seconds, as long as nginx waits (`proxy_read_timeout`). To refine that, give it what
+    /// Sets how long a request may take. Default 30 seconds, which is long enough to break nobody and short enough to end what
+    /// hangs. A caller's own limit (`grpc-timeout`, `x-request-timeout-ms`) holds where it is shorter, but for less than 10 milliseconds.
+    ///
+    /// **A limit that is set** is the deadline of the request, which handlers see and client stacks propagate. In HTTP it ends the
+    /// wait for the head of the response. In gRPC it covers the call to its last trailer: give services and methods whose streams live
+    /// longer a limit of their own, or none, by [`timeout_for`](crate::timeout::TimeoutBuilder::timeout_for) and
+    /// [`without_timeout_for`](crate::timeout::TimeoutBuilder::without_timeout_for). **The default** ends only the wait for the head, in both. It
+    /// is not shown to handlers and not propagated, and while the request's body is read it begins anew with each piece:
+    /// see [uploads](crate::http::timeout()#uploads).
+    ///
+    /// A body that makes no progress is ended after 120 seconds. To refine that, give it what
     /// [`http::timeout()`](crate::http::timeout()) begins.
     pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
         self.timeout.refine(limit, crate::http::timeout());
@@ -135,6 +146,14 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// No time limit at all: neither of requests nor of bodies, and callers are not asked.
     pub fn without_timeout(mut self) -> Self {
         self.timeout = Part::Off;
+        self
+    }
+
+    /// Does not believe callers who say how long they have (`grpc-timeout`, `x-request-timeout-ms`): for the edge of a system, where
+    /// they are strangers. By default they are believed, within the limits of [`timeout`](Self::timeout). This is
+    /// [`ignore_inbound`](crate::timeout::TimeoutBuilder::ignore_inbound) for whatever time limit the stack has.
+    pub fn ignore_inbound_deadline(mut self) -> Self {
+        self.trusts_deadlines = false;
         self
     }
 
@@ -201,7 +220,10 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         told.push("correlation", correlation.as_ref().map(tell::correlation));
         told.push("respond", Some(tell::respond(&self.respond)));
 
-        let timeout = self.timeout.or_default(crate::http::timeout);
+        let mut timeout = self.timeout.or_default(crate::http::timeout);
+        if let Some(timeout) = &mut timeout {
+            timeout.policy.trusts &= self.trusts_deadlines;
+        }
         told.push("timeout", timeout.as_ref().map(tell::timeout));
         let total = timeout.as_ref().and_then(|timeout| timeout.policy.own);
         let body = BodyNumbers::of(timeout.as_ref());

@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::attempt::AttemptLimit;
 use super::protocol::{Http, Protocol};
 use crate::bulkhead::{Bulkhead, Queued};
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerHandle};
@@ -14,7 +13,7 @@ use crate::http::{BodyLimits, Deadline, EndOfBody, HttpClassifier, HttpLimit};
 use crate::load_shed::{Limited, LoadShed};
 use crate::respond::Respond;
 use crate::retry::Retry;
-use crate::timeout::Timeout;
+use crate::timeout::{Fixed, Timeout};
 use crate::{Carry, WithRejection};
 
 /// A service behind the outer layers of a [`ServerStack`](super::ServerStack): correlation and respond.
@@ -46,7 +45,7 @@ type Calls<T, P> = Correlation<
 pub struct AttemptService<S, C = HttpClassifier>(pub(super) Attempts<S, C>);
 
 type Attempts<S, C> = CircuitBreaker<
-    Bulkhead<Timeout<Deadline<S>, AttemptLimit>, Queued, EndOfBody<C>>,
+    Bulkhead<Timeout<Deadline<S>, Fixed, BodyLimits>, Queued, EndOfBody<C>>,
     EndOfBody<C>,
 >;
 

@@ -1,6 +1,7 @@
 //! What each layer of a stack says of its settings, by the names of the builders' methods.
 
-use super::attempt::AttemptLimit;
+use std::time::Duration;
+
 use super::refine::{StackBulkhead, StackLoadShed, StackTimeout};
 use crate::correlation::CorrelationLayer;
 use crate::policy::breaker::{Config, Mode, Recovery};
@@ -36,6 +37,10 @@ pub(super) fn timeout(builder: &StackTimeout) -> Told {
     }
     let body_idle = builder.cover.idle.map_or_else(|| "off".to_owned(), shown);
     told.push(("body_idle", body_idle));
+    for (name, limit) in builder.policy.rules.iter().flat_map(|rules| rules.iter()) {
+        let limit = limit.map_or_else(|| "none".to_owned(), shown);
+        told.push(("timeout_for", format!("{name}: {limit}")));
+    }
     if builder.cover.whole {
         told.push(("whole_body", "true".to_owned()));
     }
@@ -47,12 +52,8 @@ pub(super) fn timeout(builder: &StackTimeout) -> Told {
     told
 }
 
-pub(super) fn attempt_timeout(limit: AttemptLimit) -> Told {
-    let mut told = vec![("timeout", shown(limit.limit))];
-    if limit.follows {
-        told.push(("of", "attempts that another can follow".to_owned()));
-    }
-    told
+pub(super) fn attempt_timeout(limit: Duration) -> Told {
+    vec![("timeout", shown(limit))]
 }
 
 pub(super) fn load_shed(builder: &StackLoadShed) -> Told {

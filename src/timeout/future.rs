@@ -2,10 +2,12 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use super::cover::{Answered, Cover, HeadOnly};
+use super::upload::Progress;
 use crate::context::{self, Deadline, DeadlineScope};
 use crate::inner::InnerFuture;
 use crate::runtime::{Moment, Timer};
@@ -62,6 +64,23 @@ impl Until {
     }
 }
 
+/// A default limit begins anew with each piece of the request's body.
+pub(super) struct Sending {
+    pub(super) progress: Progress,
+    pub(super) length: Duration,
+    pub(super) outer: Deadline,
+    pub(super) begun: Moment,
+}
+
+impl Sending {
+    #[cold]
+    fn until(&self) -> Until {
+        let from = self.progress.last().max(self.begun);
+        let own = Deadline::of_limit(from, self.length, false);
+        Until::both(own, self.outer, self.begun)
+    }
+}
+
 impl Scope for Until {
     type Entered<'a> = DeadlineScope;
 
@@ -89,6 +108,7 @@ pin_project! {
             inner: Scoped<InnerFuture<F>, Until>,
             #[pin]
             timer: Option<Timer>,
+            sending: Option<Box<Sending>>,
             teller: Teller,
             ends: bool,
         },
@@ -100,10 +120,16 @@ pin_project! {
 
 impl<F> State<F> {
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn calling(inner: InnerFuture<F>, until: Until, teller: Teller) -> Self {
+    pub(super) fn calling(
+        inner: InnerFuture<F>,
+        until: Until,
+        sending: Option<Box<Sending>>,
+        teller: Teller,
+    ) -> Self {
         Self::Calling {
             inner: Scoped::new(inner, until),
             timer: None,
+            sending,
             teller,
             ends: true,
         }
@@ -115,6 +141,7 @@ impl<F> State<F> {
         Self::Calling {
             inner: Scoped::new(inner, Until::NEVER),
             timer: None,
+            sending: None,
             teller,
             ends: false,
         }
@@ -148,14 +175,18 @@ where
             StateProj::Calling {
                 mut inner,
                 mut timer,
+                sending,
                 teller,
                 ends,
             } => {
+                if let Some(sending) = sending {
+                    *inner.as_mut().scope() = sending.until();
+                }
                 // The answer first: one that is there when the time is over is given.
                 if let Poll::Ready(result) = inner.as_mut().poll(cx) {
                     return Poll::Ready(match result {
                         Ok(response) => {
-                            let until = *inner.scope();
+                            let until = *inner.as_mut().scope();
                             let answered = Answered { until, teller };
                             Ok(this.cover.cover(response, &answered, cx))
                         }
@@ -165,17 +196,30 @@ where
                 if !*ends {
                     return Poll::Pending;
                 }
-                let until = *inner.scope();
-                let deadline = until.now().local();
+                let until = *inner.as_mut().scope();
+                let mut deadline = until.now().local();
                 if timer.is_none() {
                     if deadline == Moment::NEVER {
                         return Poll::Pending;
                     }
                     timer.set(Some(Timer::at(deadline)));
                 }
-                if let Some(timer) = timer.as_pin_mut() {
+                if let Some(timer) = timer.as_mut().as_pin_mut() {
                     ready!(timer.poll(cx));
                 }
+                if let Some(sending) = sending {
+                    // It may have moved since the timer was set.
+                    deadline = sending.until().now().local();
+                    while deadline > Moment::now() {
+                        timer.set(Some(Timer::at(deadline)));
+                        if let Some(timer) = timer.as_mut().as_pin_mut() {
+                            ready!(timer.poll(cx));
+                        }
+                        deadline = sending.until().now().local();
+                    }
+                    *inner.as_mut().scope() = sending.until();
+                }
+                let until = *inner.as_mut().scope();
                 teller.timed_out(until.limit(deadline))
             }
             StateProj::Rejected { rejection } => match rejection.take() {

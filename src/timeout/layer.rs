@@ -7,12 +7,15 @@ use tower_layer::Layer;
 use super::cover::HeadOnly;
 use super::service::Timeout;
 use super::snapshot::Snapshot;
+use super::upload::Upload;
 use crate::ConfigError;
 use crate::config::OfInstance as _;
+use crate::context::Deadline;
 use crate::inner::Inner;
 use crate::name::origin;
 use crate::name::unnamed::TIMEOUT;
 use crate::observe::Observer;
+use crate::runtime::Moment;
 use crate::tells::Teller;
 
 pub(crate) const LAYER: &str = "timeout";
@@ -31,20 +34,39 @@ pub trait PerRequest<Req> {
     fn asked(&self, _request: &Req) -> Option<Duration> {
         None
     }
+
+    /// What is known of the request's body while it is sent; for a default limit, which does not end what moves.
+    #[doc(hidden)]
+    #[inline]
+    fn upload(&self, _request: &mut Req) -> Upload {
+        Upload::None
+    }
 }
 
 /// A layer's own limit for one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimit {
     pub(crate) length: Duration,
-    /// Whether somebody set it. A default limit that nobody set is not propagated to the next service.
-    pub(crate) set: bool,
+    pub(crate) source: LimitSource,
+}
+
+/// Where a layer's own limit comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LimitSource {
+    /// Somebody set it.
+    Set,
+    /// Nobody did: it is not propagated to the next service.
+    Default,
+    /// Nobody did, and it holds only where nothing else says how long a call may take.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "of client stacks"))]
+    Fallback,
 }
 
 impl CallLimit {
     /// A limit that somebody set.
     pub(crate) const fn set(length: Duration) -> Self {
-        Self { length, set: true }
+        let source = LimitSource::Set;
+        Self { length, source }
     }
 
     /// The length of the limit.
@@ -53,10 +75,16 @@ impl CallLimit {
         self.length
     }
 
+    /// Whether it holds for a call that comes with this deadline.
+    #[inline]
+    pub(super) fn holds(self, outer: Deadline) -> bool {
+        self.source != LimitSource::Fallback || outer.told() == Moment::NEVER
+    }
+
     /// Whether somebody set the limit. A default that nobody set is not propagated to the next service.
     #[must_use]
     pub const fn is_set(&self) -> bool {
-        self.set
+        matches!(self.source, LimitSource::Set)
     }
 }
 
@@ -68,7 +96,7 @@ impl Fixed {
     /// The limit of a layer for which nobody set one.
     const DEFAULT: Self = Self(CallLimit {
         length: DEFAULT,
-        set: false,
+        source: LimitSource::Default,
     });
 }
 

@@ -52,14 +52,21 @@ mod future;
 mod layer;
 mod service;
 mod snapshot;
+#[cfg_attr(
+    not(feature = "hyper"),
+    allow(dead_code, reason = "only adapters know bodies")
+)]
+mod upload;
 
 pub use cover::{Answered, Asked, Cover, HeadOnly};
 pub use future::ResponseFuture;
 pub use layer::{CallLimit, Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
 pub use service::Timeout;
 pub use snapshot::Snapshot;
+#[doc(hidden)]
+pub use upload::{Progress, Upload};
 
 #[cfg(feature = "http")]
 pub(crate) use future::Until;
 #[cfg(feature = "http")]
-pub(crate) use layer::{DEFAULT, LAYER, check};
+pub(crate) use layer::{DEFAULT, LAYER, LimitSource, check};

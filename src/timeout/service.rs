@@ -4,8 +4,9 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::cover::{Asked, Cover, HeadOnly};
-use super::future::{ResponseFuture, State, Until};
+use super::future::{ResponseFuture, Sending, State, Until};
 use super::layer::{Fixed, PerRequest};
+use super::upload::Upload;
 use crate::context::{self, Deadline, DeadlineScope};
 use crate::inner::Inner;
 use crate::meter;
@@ -53,7 +54,7 @@ where
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, mut request: Req) -> Self::Future {
         if !self.ends {
             let cover = self.cover.clone();
             let state = State::unlimited(self.inner.call(request), self.teller.clone());
@@ -75,9 +76,26 @@ where
             let rejection = self.teller.reject(Reason::DeadlinePassed);
             return ResponseFuture::rejected(rejection, self.cover.clone());
         }
+        let mut sending = None;
         let own = match self.policy.limit(&request) {
-            Some(limit) => Deadline::of_limit(begun, limit.length, limit.set),
-            None => Deadline::NEVER,
+            Some(limit) if limit.is_set() => Deadline::of_limit(begun, limit.length, true),
+            Some(limit) if limit.holds(outer) => {
+                let mut length = limit.length;
+                match self.policy.upload(&mut request) {
+                    Upload::None => {}
+                    Upload::Whole(takes) => length = length.saturating_add(takes),
+                    Upload::Moves(progress) => {
+                        sending = Some(Box::new(Sending {
+                            progress,
+                            length,
+                            outer,
+                            begun,
+                        }));
+                    }
+                }
+                Deadline::of_limit(begun, length, false)
+            }
+            _ => Deadline::NEVER,
         };
         let until = Until::both(own, outer, begun);
         let cover = self.cover.clone().begin(Asked(outer.told()));
@@ -85,7 +103,7 @@ where
         let _scope = DeadlineScope::enter(until.deadline);
         // Made where it is to be: the inner future may be large, and to move it costs as much as all the rest.
         ResponseFuture {
-            state: State::calling(self.inner.call(request), until, teller),
+            state: State::calling(self.inner.call(request), until, sending, teller),
             cover,
         }
     }

@@ -25,7 +25,13 @@ use crate::script::{HttpTimeout, Script, Seen, Step, behind, body, ended, next, 
 use crate::support::{ms, recorder, secs, settle};
 
 fn layer() -> HttpTimeout {
-    resilient::timeout().build().unwrap()
+    resilient::timeout().body_idle(secs(60)).build().unwrap()
+}
+
+/// The same around a client.
+fn client_layer() -> HttpTimeout {
+    let limit = resilient::timeout().body_idle(secs(60)).for_client();
+    limit.build().unwrap()
 }
 
 fn whole(limit: Duration) -> HttpTimeout {
@@ -357,6 +363,119 @@ async fn a_deadline_of_grpc_is_one_of_the_whole_call() {
 // --- Standing still
 
 #[tokio::test(start_paused = true)]
+async fn by_default_a_body_may_stand_still_for_two_minutes() {
+    let began = Instant::now();
+    let (mut stuck, _seen) = body(&resilient::timeout().build().unwrap(), [Hang]).await;
+    let error = next(&mut stuck).await.unwrap().unwrap_err();
+    assert_eq!(began.elapsed(), secs(120));
+    assert_eq!(
+        error.to_string(),
+        "timeout `default`: the body made no progress for 120s"
+    );
+}
+
+/// Reads a large body piece by piece, as a wire does that takes so long for each. How many pieces there were, and how many bytes.
+async fn slowly(layer: &HttpTimeout, frames: &[usize], each: Duration) -> (usize, usize) {
+    let large = |size: &usize| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![7; *size])));
+    let frames: Vec<_> = frames.iter().map(large).collect();
+    let mut response = Some(Response::new(StreamBody::new(futures::stream::iter(
+        frames,
+    ))));
+    let mut service = layer.layer(service_fn(move |_: Request<()>| {
+        let response = response.take().unwrap();
+        async move { Ok::<_, Infallible>(response) }
+    }));
+    let mut body = service.call(Request::new(())).await.unwrap().into_body();
+    let (mut pieces, mut bytes) = (0, 0);
+    while let Some(frame) = body.frame().await {
+        let data = frame.expect("it is not ended").into_data().unwrap();
+        assert!(data.iter().all(|byte| *byte == 7));
+        (pieces, bytes) = (pieces + 1, bytes + data.len());
+        sleep(each * data.len() as u32 / 65_536).await;
+    }
+    assert!(body.is_end_stream());
+    (pieces, bytes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_frames_go_over_a_slow_wire_in_pieces() {
+    const LARGE: usize = 8 << 20;
+    // Each frame takes 128 times as long as a piece: longer than the limit, which none of the pieces is.
+    let frames = [LARGE, LARGE + 1, 10, LARGE];
+    let (pieces, bytes) = slowly(&layer(), &frames, ms(600)).await;
+    assert_eq!((pieces, bytes), (128 + 129 + 1 + 128, 3 * LARGE + 11));
+    // A client's reader gets them as they come, and takes its time.
+    let (pieces, bytes) = slowly(&client_layer(), &frames, ms(600)).await;
+    assert_eq!((pieces, bytes), (4, 3 * LARGE + 11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wire_that_takes_none_of_the_pieces_is_ended() {
+    let large = || Ok::<_, Infallible>(Frame::data(Bytes::from(vec![7; 1 << 20])));
+    let frames = StreamBody::new(futures::stream::iter([large(), large(), large()]));
+    let mut response = Some(Response::new(frames));
+    let mut service = layer().layer(service_fn(move |_: Request<()>| {
+        let response = response.take().unwrap();
+        async move { Ok::<_, Infallible>(response) }
+    }));
+    let mut body = service.call(Request::new(())).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(body.size_hint().lower(), (2 << 20) - 65_536);
+    sleep(secs(59)).await;
+    body.frame().await.unwrap().unwrap();
+    sleep(secs(61)).await;
+    assert!(body.frame().await.unwrap().is_err() && body.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clients_reader_may_take_as_long_as_it_likes() {
+    for content_type in ["text/plain", "text/event-stream", "application/grpc"] {
+        let steps = || [Data("a"), Data("b"), Data("c"), Wait(secs(50)), Data("d")];
+        let (mut slow, seen) = typed(&client_layer(), content_type, steps()).await;
+        for expected in ["a", "b", "c", "d"] {
+            assert_eq!(next(&mut slow).await.unwrap().unwrap(), expected);
+            sleep(secs(600)).await;
+        }
+        assert!(next(&mut slow).await.is_none());
+        drop(slow);
+        assert!(is_dropped(&seen));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clients_reader_that_is_elsewhere_after_it_asked_loses_nothing() {
+    // It asks once, and then does something else: the other branch of a `select!`.
+    let (mut slow, seen) = body(&client_layer(), [Wait(secs(70)), Data("a"), Hang]).await;
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let mut cx = TaskContext::from_waker(&waker);
+    assert!(Pin::new(&mut slow).poll_frame(&mut cx).is_pending());
+    sleep(secs(65)).await;
+    // Nothing has come until here, but it was not waiting.
+    assert!(Pin::new(&mut slow).poll_frame(&mut cx).is_pending());
+    sleep(secs(600)).await;
+    assert!(!is_dropped(&seen));
+    assert_eq!(next(&mut slow).await.unwrap().unwrap(), "a");
+    // Now it waits.
+    let began = Instant::now();
+    assert_eq!(ended(next(&mut slow).await), Reason::TimedOut);
+    assert_eq!(began.elapsed(), secs(60));
+    assert!(is_dropped(&seen));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clients_source_that_gives_nothing_is_ended() {
+    let began = Instant::now();
+    let steps = [Wait(secs(59)), Data("a"), Wait(secs(59)), Data("b"), Hang];
+    let (mut stuck, seen) = body(&client_layer(), steps).await;
+    assert_eq!(next(&mut stuck).await.unwrap().unwrap(), "a");
+    assert_eq!(next(&mut stuck).await.unwrap().unwrap(), "b");
+    assert_eq!(ended(next(&mut stuck).await), Reason::TimedOut);
+    assert_eq!(began.elapsed(), secs(59 + 59 + 60));
+    assert!(is_dropped(&seen) && next(&mut stuck).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_gives_nothing_is_ended() {
     let began = Instant::now();
     let (mut stuck, seen) = body(
@@ -530,7 +649,8 @@ async fn a_body_that_the_time_ends_is_dropped_within_the_context_of_its_request(
 
     let (sender, told) = mpsc::channel();
     let heard = sender.clone();
-    let limit = resilient::timeout().observer(move |_: &Event| {
+    let limit = resilient::timeout().body_idle(secs(60));
+    let limit = limit.observer(move |_: &Event| {
         let id = Context::current().correlation_id().cloned();
         heard.send(id).unwrap();
     });

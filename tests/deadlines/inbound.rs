@@ -91,9 +91,9 @@ async fn what_makes_no_sense_is_no_limit() {
     // The other header counts all the same.
     let headers = &[
         ("grpc-timeout", &b"soon"[..]),
-        ("x-request-timeout-ms", b"7"),
+        ("x-request-timeout-ms", b"70"),
     ];
-    assert_eq!(given(&layer, headers).await.0, ms(7));
+    assert_eq!(given(&layer, headers).await.0, ms(70));
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,6 +143,33 @@ async fn everything_inside_knows_what_the_caller_asked_for() {
         let body = http_body_util::BodyExt::collect(response.into_body());
         assert_eq!(body.await.unwrap().to_bytes(), left);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_cannot_ask_for_less_than_the_floor() {
+    let own = || resilient::timeout().timeout(secs(10));
+    let layer = own().build().unwrap();
+    for headers in [
+        &[("x-request-timeout-ms", &b"1"[..])][..],
+        &[("x-request-timeout-ms", b"9")],
+        &[("x-request-timeout-ms", b"10")],
+    ] {
+        assert_eq!(given(&layer, headers).await.0, ms(10), "{headers:?}");
+    }
+    // In gRPC a call is ended a little before its caller's time is over.
+    for value in [&b"1n"[..], b"3m", b"9m", b"10m"] {
+        let headers = &[("grpc-timeout", value)];
+        assert_eq!(given(&layer, headers).await.0, ms(9), "{value:?}");
+    }
+    // Nothing left is late all the same.
+    let late = given(&layer, &[("x-request-timeout-ms", b"0")]).await;
+    assert_eq!(late, (Duration::ZERO, Reason::DeadlinePassed));
+    let other = own().inbound_floor(secs(1)).build().unwrap();
+    let headers = &[("x-request-timeout-ms", &b"30"[..])];
+    assert_eq!(given(&other, headers).await.0, secs(1));
+    let none = own().inbound_floor(Duration::ZERO).build().unwrap();
+    let headers = &[("x-request-timeout-ms", &b"3"[..])];
+    assert_eq!(given(&none, headers).await.0, ms(3));
 }
 
 #[tokio::test(start_paused = true)]

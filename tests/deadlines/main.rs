@@ -16,3 +16,5 @@ mod outbound;
 mod script;
 mod sockets;
 mod tonics;
+mod uploads;
+mod whole_calls;

@@ -84,9 +84,9 @@ fn attempts_that_do_not_all_fit() {
         .attempts(4)
         .backoff(Backoff::constant(ms(600)).jitter(Jitter::None));
     assert_eq!(
-        client_warned(stack().retry(slow).build()),
+        client_warned(stack().retry(slow).attempt_timeout(ms(250)).build()),
         "retry: 4 attempts of attempt_timeout = 250ms and 1.8s of back-off come to 2.8s, and timeout = 2s cuts the last ones short; \
-         attempt_timeout = 50ms, or 2 attempts, would fit"
+         attempt_timeout = 50ms, or 3 attempts, would fit"
     );
 }
 
@@ -133,14 +133,19 @@ fn a_call_that_could_never_be_slow() {
 fn a_probe_that_fails_before_its_attempt_does() {
     let breaker = http::circuit_breaker().probe_life(ms(500));
     assert_eq!(
-        client_warned(http::client("payments").circuit_breaker(breaker).build()),
-        "circuit_breaker.probe_life = 500ms fails a probe that attempt_timeout = 3.28s would still wait for; 3.28s would fit"
+        client_warned(
+            http::client("payments")
+                .attempt_timeout(secs(3))
+                .circuit_breaker(breaker)
+                .build()
+        ),
+        "circuit_breaker.probe_life = 500ms fails a probe that attempt_timeout = 3s would still wait for; 3s would fit"
     );
     // The one that the stack has by itself follows the attempt.
     let patient = http::client("payments").timeout(secs(120)).build().unwrap();
     is_quiet(patient.describe());
     assert!(
-        patient.to_string().contains("probe_life = 39.9s"),
+        patient.to_string().contains("probe_life = 120s"),
         "{patient}"
     );
 }
@@ -198,16 +203,13 @@ fn a_queue_in_which_a_call_times_out() {
 
 #[test]
 fn a_queue_is_part_of_what_an_attempt_takes() {
-    let queue = http::bulkhead().limit(8).queue(16, ms(200));
-    let stack = || http::client("payments").timeout(secs(2)).bulkhead(queue);
+    let queue = || http::bulkhead().limit(8).queue(16, ms(200));
+    let stack = || http::client("payments").timeout(secs(2)).bulkhead(queue());
     let stack = stack().build().unwrap();
     is_quiet(stack.describe());
-    assert!(
-        stack
-            .to_string()
-            .contains("attempt_timeout timeout = 416ms"),
-        "{stack}"
-    );
+    assert!(stack.to_string().contains("attempt_timeout off"), "{stack}");
+    let refused = http::client("payments").timeout(secs(2)).bulkhead(queue());
+    assert!(said(refused.attempt_timeout(secs(5)).build()).ends_with("416ms would fit 3 attempts"));
 }
 
 #[test]

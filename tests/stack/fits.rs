@@ -232,14 +232,10 @@ proptest! {
                 prop_assert!(warning.to_string().contains("timers are late by"), "{told}");
             }
             prop_assert_eq!(setting(&stack, "timeout", "timeout"), Some(total));
-            let attempt = setting(&stack, "attempt_timeout", "timeout").unwrap();
-            prop_assert!(attempt <= total, "{told}");
-            // All of them fit, and none has less than half of its share but for the rounding.
-            let n = attempts.unwrap_or(3);
-            prop_assert!(attempt * n <= total, "{told}");
-            prop_assert!(attempt.as_secs_f64() * 1.01 + 1e-9 >= total.as_secs_f64() / f64::from(n) / 2.0, "{told}");
+            prop_assert_eq!(setting(&stack, "attempt_timeout", "timeout"), None);
+            // A probe may take as long as the call.
             let life = setting(&stack, "circuit_breaker", "probe_life").unwrap();
-            prop_assert!(life >= attempt, "{told}");
+            prop_assert!(life >= total, "{told}");
         }
         let server = http::server("fits").timeout(total).build();
         for warning in server.unwrap().describe().warnings() {

@@ -5,7 +5,7 @@ use mainstay::http::{ClientStack, EndOfBody, HttpClassifier};
 use mainstay::stack::{ClientBuilder, Http};
 use mainstay::{Backoff, Context, CorrelationId, EventKind, Jitter, State, grpc, http};
 
-use crate::upstream::{Act, Upstream, by, call, get, ms, post, rejected, secs, settle};
+use crate::upstream::{Act, Upstream, by, call, get, ms, post, rejected, rpc, secs, settle};
 
 /// Without jitter, so that it can be said when an attempt is sent.
 fn steady(attempts: u32, wait: u64) -> mainstay::RetryBuilder<http::HttpRetry> {
@@ -140,14 +140,17 @@ async fn an_attempt_that_hangs_names_its_own_limit() {
         by(call(&service, get()).await),
         "attempt_timeout `a` TimedOut"
     );
-    // What may not be repeated is sent once, and its attempt is the answer.
-    let upstream = Upstream::always(Act::Hang);
-    let service = http::client("b").build().unwrap().wrap(upstream.clone());
-    assert_eq!(
-        by(call(&service, post()).await),
-        "attempt_timeout `b` TimedOut"
-    );
-    assert_eq!(upstream.calls(), 1);
+    // Without a limit of its own it has the time of the whole call, and is the only one.
+    for request in [get, post] {
+        let upstream = Upstream::always(Act::Hang);
+        let service = http::client("b").build().unwrap().wrap(upstream.clone());
+        let began = tokio::time::Instant::now();
+        let rejection = rejected(call(&service, request()).await);
+        assert_eq!((rejection.layer(), rejection.name()), ("timeout", "b"));
+        let limit = rejection.time_limit();
+        assert_eq!(limit, Some(mainstay::TimeLimit::Layer(secs(30))));
+        assert_eq!((upstream.calls(), began.elapsed()), (1, secs(30)));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,8 +263,8 @@ async fn the_wait_for_a_place_is_no_part_of_the_attempts_time() {
     settle().await;
     assert_eq!(by(call(&service, get()).await), "bulkhead `a` QueueTimeout");
     assert_eq!(began.elapsed(), ms(450));
-    assert_eq!(held.await.unwrap(), "attempt_timeout `a` TimedOut");
-    assert_eq!(began.elapsed(), ms(550));
+    assert_eq!(held.await.unwrap(), "timeout `a` TimedOut");
+    assert_eq!(began.elapsed(), ms(1_000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -394,33 +397,70 @@ async fn retries_are_paid_for_from_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_nobody_repeats_has_all_the_time_there_is() {
-    let stack = || http::client("a").timeout(secs(10));
-    let slow = || Upstream::always(Act::Later(secs(8), 200));
-    let service = stack().build().unwrap().wrap(slow());
-    assert_eq!(call(&service, post()).await.unwrap().status(), 200);
-    let grpc = grpc::client("a").timeout(secs(10)).build().unwrap();
-    let service = grpc.wrap(slow());
-    assert_eq!(call(&service, post()).await.unwrap().status(), 200);
-    // One that is repeated is given up in time for the next; the last one has the rest.
-    let upstream = slow();
-    let service = stack().build().unwrap().wrap(upstream.clone());
-    let began = tokio::time::Instant::now();
-    assert_eq!(
-        by(call(&service, get()).await),
-        "attempt_timeout `a` TimedOut"
-    );
-    assert_eq!((upstream.calls(), began.elapsed()), (3, secs(10)));
-    // What was set holds for all.
-    let service = stack()
-        .attempt_timeout(secs(2))
-        .build()
-        .unwrap()
-        .wrap(slow());
-    let began = tokio::time::Instant::now();
-    assert_eq!(
-        by(call(&service, post()).await),
-        "attempt_timeout `a` TimedOut"
-    );
-    assert_eq!(began.elapsed(), secs(2));
+async fn a_slow_answer_comes_and_is_asked_for_once() {
+    // With nothing set, and under a limit for the whole call.
+    for (stack, takes) in [
+        (http::client("a"), secs(5)),
+        (http::client("a"), ms(29_999)),
+        (http::client("a").timeout(secs(2)), ms(900)),
+        (http::client("a").timeout(secs(2)), ms(1_999)),
+        (http::client("a").timeout(secs(90)), secs(80)),
+    ] {
+        let upstream = Upstream::always(Act::Later(takes, 200));
+        let stack = stack.build().unwrap();
+        let service = stack.wrap(upstream.clone());
+        for _ in 0..30 {
+            assert_eq!(call(&service, get()).await.unwrap().status(), 200);
+        }
+        assert_eq!(upstream.calls(), 30);
+        assert_eq!(stack.circuit_breaker().state(), State::Closed);
+    }
+    let upstream = Upstream::always(Act::Later(secs(5), 200));
+    let grpc = grpc::client("a").build().unwrap();
+    let service = grpc.wrap(upstream.clone());
+    for _ in 0..30 {
+        assert_eq!(call(&service, rpc()).await.unwrap().status(), 200);
+    }
+    assert_eq!(upstream.calls(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_says_itself_goes_before_a_default() {
+    let slow = || Upstream::always(Act::Later(secs(80), 200));
+    let service = http::client("a").build().unwrap().wrap(slow());
+    // By its context, by its header.
+    let context = Context::current().with_timeout(secs(90));
+    let answer = context.scope(call(&service, get())).await;
+    assert_eq!(answer.unwrap().status(), 200);
+    let mut request = get();
+    let header = "x-request-timeout-ms";
+    request
+        .headers_mut()
+        .insert(header, "90000".parse().unwrap());
+    assert_eq!(call(&service, request).await.unwrap().status(), 200);
+    let mut request = rpc();
+    let headers = request.headers_mut();
+    headers.insert("grpc-timeout", "90S".parse().unwrap());
+    let service = grpc::client("a").build().unwrap().wrap(slow());
+    assert_eq!(call(&service, request).await.unwrap().status(), 200);
+    // But not before what was set.
+    let limited = http::client("a").timeout(secs(30)).build().unwrap();
+    let context = Context::current().with_timeout(secs(90));
+    let result = context.scope(call(&limited.wrap(slow()), get())).await;
+    assert_eq!(by(result), "timeout `a` TimedOut");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_for_attempts_holds_for_all_of_them() {
+    let upstream = Upstream::always(Act::Later(secs(8), 200));
+    let stack = http::client("a").timeout(secs(10)).attempt_timeout(secs(2));
+    let service = stack.build().unwrap().wrap(upstream.clone());
+    for (request, attempts) in [(post as fn() -> _, 1), (get, 3)] {
+        let before = upstream.calls();
+        assert_eq!(
+            by(call(&service, request()).await),
+            "attempt_timeout `a` TimedOut"
+        );
+        assert_eq!(upstream.calls() - before, attempts);
+    }
 }

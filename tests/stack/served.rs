@@ -129,7 +129,7 @@ async fn what_the_time_limit_ends_gives_its_places_back() {
         ),
         (1, 1, 1)
     );
-    tokio::time::sleep(secs(59)).await;
+    tokio::time::sleep(secs(119)).await;
     assert_eq!((upstream.in_flight(), stack.bulkhead().in_flight()), (1, 1));
     tokio::time::sleep(secs(2)).await;
     assert_eq!(
@@ -214,5 +214,36 @@ async fn a_queue_lets_waiting_requests_in_in_turn() {
                 (503, ms(450))
             ]
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_are_believed_unless_the_stack_is_told_not_to() {
+    let request = || {
+        let mut request = get();
+        let header = "x-request-timeout-ms";
+        request.headers_mut().insert(header, "50".parse().unwrap());
+        request
+    };
+    for (stack, status) in [
+        (http::server("a"), 504),
+        (http::server("a").ignore_inbound_deadline(), 200),
+        (http::server("a").timeout(secs(9)), 504),
+        (
+            http::server("a").ignore_inbound_deadline().timeout(secs(9)),
+            200,
+        ),
+        (
+            http::server("a").timeout(http::timeout().ignore_inbound()),
+            200,
+        ),
+    ] {
+        let stack = stack.build().unwrap();
+        let upstream = Upstream::always(Act::Later(secs(1), 200));
+        let service = stack.wrap(infallible(upstream));
+        let response = call(&service, request()).await.unwrap();
+        assert_eq!(response.status(), status, "{stack}");
+        let said = stack.to_string().contains("ignore_inbound = true");
+        assert_eq!(said, status == 200, "{stack}");
     }
 }

@@ -122,7 +122,7 @@ async fn all_services_of_a_client_stack_share_one_circuit_one_bulkhead_and_one_b
     );
     assert_eq!(
         by(call(&other.wrap(hanging), get()).await),
-        "attempt_timeout `a` TimedOut"
+        "timeout `a` TimedOut"
     );
     held.abort();
 

@@ -22,7 +22,8 @@ fn the_type_is_the_same_whatever_is_left_out() {
     ];
     let mut stacks: Vec<ClientStack> = Vec::new();
     for (n, without) in client.iter().enumerate() {
-        stacks.push(without(http::client("a")).build().unwrap());
+        let whole = http::client("a").attempt_timeout(secs(5));
+        stacks.push(without(whole).build().unwrap());
         let told = stacks[n].describe().layers();
         let off: Vec<_> = told
             .iter()
@@ -260,6 +261,7 @@ async fn without_a_timeout_a_call_may_take_as_long_as_it_likes() {
     let stack = http::client("a")
         .without_timeout()
         .without_retry()
+        .attempt_timeout(secs(5))
         .build()
         .unwrap();
     let service = stack.wrap(Upstream::always(Act::Hang));
@@ -397,7 +399,11 @@ async fn what_is_left_out_has_no_metrics() {
         let _ = call(&server, get()).await.unwrap();
         layers(&recorder.handle().render())
     };
-    let all = scrape(http::client("seen"), http::server("seen")).await;
+    let all = scrape(
+        http::client("seen").attempt_timeout(secs(5)),
+        http::server("seen"),
+    )
+    .await;
     let names = [
         "attempt_timeout",
         "bulkhead",
