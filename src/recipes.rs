@@ -51,6 +51,51 @@
 //! Several routes can share a small stack: build it once, and give each of them a clone. The outer
 //! stack has no time limit here, because the shorter of two limits holds.
 //!
+//! # Uploads, event streams, WebSockets
+//!
+//! A stack without a time limit of its own fits all three:
+//!
+//! ```
+//! use axum::extract::DefaultBodyLimit;
+//! use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+//! use axum::response::sse::{Event, Sse};
+//! use axum::{Router, body::Body, http::StatusCode, routing::get, routing::post};
+//! use futures::{Stream, StreamExt, stream};
+//! use std::convert::Infallible;
+//!
+//! async fn upload(body: Body) -> StatusCode {
+//!     let mut pieces = body.into_data_stream();
+//!     while let Some(Ok(_piece)) = pieces.next().await {}
+//!     StatusCode::CREATED
+//! }
+//!
+//! fn events() -> impl Stream<Item = Result<Event, Infallible>> {
+//!     stream::pending()
+//! }
+//!
+//! async fn talk(mut socket: WebSocket) {
+//!     while let Some(Ok(_message)) = socket.recv().await {}
+//! }
+//!
+//! # fn app() -> Result<Router, mainstay::ConfigError> {
+//! let app: Router = Router::new()
+//!     .route("/upload", post(upload).layer(DefaultBodyLimit::disable()))
+//!     .route("/events", get(async || Sse::new(events())))
+//!     .route("/socket", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(talk)))
+//!     .layer(mainstay::http::server("media").build()?);
+//! # Ok(app)
+//! # }
+//! ```
+//!
+//! - **Upload.** The default limit of 30 seconds begins anew with each piece of the body. So an
+//!   upload may take an hour, and one that stalls is ended. A limit that you set by
+//!   [`timeout`](crate::stack::ServerBuilder::timeout) is strict. Set it on other routes only, as in
+//!   the first recipe.
+//! - **Event stream.** The call is over at the head of the response. The stream has no time limit,
+//!   may be silent for as long as it likes, and holds no permit.
+//! - **WebSocket.** The handshake is the call, and its 101 ends it. Nothing limits the connection
+//!   afterwards: to bound their number, take a permit of your own semaphore in `talk`.
+//!
 //! # Tracing and CORS
 //!
 //! Both go outside of the stack, which in axum means after it. A browser hides a response that has
@@ -223,3 +268,44 @@
 //!     }
 //! }
 //! ```
+//!
+//! # Calls that take longer than the default
+//!
+//! **HTTP clients.** The default limit of 30 seconds gives way to a request that says how long it
+//! may take: by reqwest's own time limit, by `x-request-timeout-ms`, or by its
+//! [`Context`](crate::Context).
+//!
+//! ```
+//! use mainstay::reqwest::{Client, SendThrough};
+//! use std::time::Duration;
+//!
+//! // Of `mainstay::reqwest::client("reports")`, with no time limit set.
+//! async fn report(http: reqwest::Client, reports: Client) -> Result<String, mainstay::BoxError> {
+//!     let request = http.get("http://reports.internal/2026").timeout(Duration::from_secs(300));
+//!     Ok(request.send_through(&reports).await?.text().await?)
+//! }
+//! ```
+//!
+//! For any other client the context does the same:
+//! `Context::current().with_timeout(Duration::from_secs(300)).scope(call)`.
+//!
+//! A limit that you set by [`timeout`](crate::stack::ClientBuilder::timeout) is the most that a call
+//! can have: requests and contexts then only shorten it.
+//!
+//! **gRPC.** Methods and services can have a limit of their own, or none, on both sides:
+//!
+//! ```
+//! use mainstay::grpc;
+//! use std::time::Duration;
+//!
+//! # fn stack() -> Result<grpc::ClientStack, mainstay::ConfigError> {
+//! let limits = grpc::timeout()
+//!     .timeout(Duration::from_secs(1))
+//!     .timeout_for("shop.Orders/Export", Duration::from_secs(300))?
+//!     .without_timeout_for("shop.Orders/Watch")?;
+//! let stack = grpc::client("shop").timeout(limits).build()?;
+//! # Ok(stack)
+//! # }
+//! ```
+//!
+//! **Servers.** Give the route a stack of its own, as in the first recipe.

@@ -11,6 +11,7 @@ mod users {
 mod edge;
 mod fallback;
 mod health;
+mod long;
 mod routes;
 mod shutdown;
 mod streams;
