@@ -12,7 +12,6 @@ use mainstay::reqwest::SendThrough;
 
 use crate::common::{raw, serve, within};
 
-// README: begin gateway
 #[derive(Clone)]
 struct App {
     http: reqwest::Client,
@@ -20,6 +19,7 @@ struct App {
     url: reqwest::Url,
 }
 
+// README: begin gateway
 async fn charges(State(app): State<App>) -> Response {
     match app.http.get(app.url).send_through(&app.payments).await {
         Ok(response) => response.status().into_response(),
