@@ -63,7 +63,7 @@ impl<E: Into<Error<reqwest::Error>>> From<E> for Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         match self.0 {
-            // 503 or 504, with Retry-After.
+            // 503 or 504; an open circuit adds Retry-After.
             Error::Rejected(rejection) => rejection.into_response(),
             Error::Inner(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
         }

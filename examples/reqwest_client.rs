@@ -108,12 +108,15 @@ async fn main() -> Result<(), BoxError> {
 }
 
 fn describe(rejection: &Rejection) -> String {
-    let after = rejection.retry_after().unwrap_or_default();
+    // Only an open circuit knows.
+    let after = match rejection.retry_after() {
+        Some(after) => format!(", try again in {} s", after.as_secs_f64().ceil()),
+        None => String::new(),
+    };
     format!(
-        "rejected by {} `{}`: {}, try again in {} s",
+        "rejected by {} `{}`: {}{after}",
         rejection.layer(),
         rejection.name(),
         rejection.reason(),
-        after.as_secs_f64().ceil(),
     )
 }

@@ -45,8 +45,9 @@
 //!
 //! # Errors
 //!
-//! A layer that rejects a call answers it with a [`Rejection`]: which layer, which instance, why, and, from an open circuit, when to try again. The error type of a
-//! stack grows once to carry one, however many layers there are, and stays typed: see [`WithRejection`].
+//! A layer that rejects a call answers it with a [`Rejection`]: which layer, which instance and
+//! why. A rejection by an open circuit also says when to retry. The error type of a stack grows
+//! once to carry one, however many layers there are, and stays typed: see [`WithRejection`].
 //!
 //! # The context
 //!
@@ -65,14 +66,15 @@
 //! | `call would be rejected`, by a circuit in shadow mode | INFO | `reason`, `retry_after_ms`, `would_reject`: their number, as for rejections |
 //! | `call is retried` | INFO | `attempt`, `delay_ms`, `cause`, `retries`: their number, as for rejections |
 //! | `call is not retried` | DEBUG | `reason` |
-//! | `limit changed` | DEBUG | `from`, `to` |
+//! | `limit changed` | INFO where a limit is set or lifted, otherwise DEBUG | `from`, `to` |
 //! | a [warning](stack::Warning) of a standard stack | WARN, when the stack is built | `stack`, `kind` |
 //!
 //! The target of a line is the crate and the layer: `mainstay::circuit_breaker`, `mainstay::bulkhead` and so on, and `mainstay::stack` for the warnings. The spans
 //! `server`, `consumer` and `client` have the target `mainstay::correlation`, the span `attempt` has `mainstay::retry`. So `RUST_LOG=mainstay=info` shows all of them, and
 //! `mainstay::retry=off` hides retries.
 //!
-//! What an instance has seen and holds at the moment, its handle's [`snapshot`] tells, without any feature.
+//! `snapshot()` returns an instance's counters, occupancy and latencies: see [`snapshot`]. It needs
+//! no feature.
 //!
 //! # Tests
 //!

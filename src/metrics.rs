@@ -35,7 +35,7 @@
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed` | calls that were not let through, or ended by the layer |
 //! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that a circuit in [shadow mode](crate::circuit_breaker::Mode::Shadow) would have rejected; 0 in every other mode |
 //! | `mainstay_given_up_total` | counter | bulkhead, retry | | calls that their callers gave up while they waited in the queue; retries that their callers gave up during the back-off |
-//! | `mainstay_limit` | gauge | bulkhead, load shed with a limit | | calls that may be in flight; infinite while there is no limit |
+//! | `mainstay_limit` | gauge | bulkhead, load shed, except `on_readiness` | | calls that may be in flight; infinite while there is no limit |
 //! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
 //! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
 //! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the state that it is in, 0 for all others |
@@ -60,8 +60,10 @@
 //!   up; gauges add up or overwrite each other. Give them different names.
 //! - A call is counted by each layer that it goes through: a sum over `layer` counts it several times. What became of a caller's call as a whole is what its
 //!   outermost layer says; a circuit breaker inside of a retry counts attempts.
-//! - Each call through a bulkhead, a circuit breaker or a load shedder with a limit ends in exactly one of `mainstay_calls_total`, `mainstay_rejections_total` and
-//!   `mainstay_given_up_total`. Until then it is in `mainstay_calls_in_flight` or `mainstay_queue_depth`, if it had to wait.
+//! - Each call through a bulkhead, a circuit breaker or a load shedder (except `on_readiness`) ends
+//!   in exactly one of `mainstay_calls_total`, `mainstay_rejections_total` and
+//!   `mainstay_given_up_total`. Until then it is in `mainstay_calls_in_flight` or
+//!   `mainstay_queue_depth`, if it had to wait.
 //! - What a bulkhead inside of a circuit breaker rejects is `ignored` there: it says nothing about what is called.
 //! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the state of a circuit is what it would be; nothing is rejected. A call that would have been rejected is in
 //!   `mainstay_would_reject_total` and, as every call that was admitted, in `mainstay_calls_total` with its outcome.

@@ -73,8 +73,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A call that a policy rejected: by which layer, by which instance of it, why, and when it may be
-/// tried again.
+/// A call that a policy rejected: by which layer, by which instance of it, and why. A rejection by
+/// an open circuit also says when to retry.
 ///
 /// One type for all layers, one word in size, cheap to clone and free of allocation. However deep in a stack
 /// and behind however many error types it was made, [`Rejection::find`] finds it.

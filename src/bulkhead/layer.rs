@@ -199,12 +199,12 @@ impl<M, T> BulkheadBuilder<M, T> {
         self
     }
 
-    /// Lets so many calls wait for a place, each at most so long (which includes waiting for the inner service to
-    /// become ready). By default there is no queue.
+    /// Queues up to `calls` calls, each for at most `max_wait`, the wait for the inner service to
+    /// become ready included. Default: no queue.
     ///
-    /// A waiting call is called on a clone of the inner service when its turn comes, so with a queue the inner service
-    /// must be `Clone`. Wait no longer than a fraction of what the caller waits for you: a
-    /// queue that is longer than that only makes work for callers who have left.
+    /// A waiting call is called on a clone of the inner service when its turn comes, so with a
+    /// queue the inner service must be `Clone`. Choose a `max_wait` that is a fraction of the
+    /// caller's own time limit: a longer queue only makes work for callers that have left.
     pub fn queue(self, calls: u32, max_wait: Duration) -> BulkheadBuilder<Queued, T> {
         BulkheadBuilder {
             name: self.name,

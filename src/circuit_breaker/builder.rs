@@ -118,8 +118,8 @@ impl<T> CircuitBreakerBuilder<T> {
         self
     }
 
-    /// How many calls are let through as probes when the open time is over: 1 to 10 000; 3 by default. The same rules that opened the
-    /// circuit judge them.
+    /// Number of probe calls admitted while half-open. Default 3; range 1 to 10 000. The rules that
+    /// opened the circuit also judge the probes.
     pub fn probes(mut self, probes: u32) -> Self {
         self.config.probes = probes;
         self

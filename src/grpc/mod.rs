@@ -37,6 +37,9 @@
 //! | `CircuitOpen`, `NotReady`, `Full`, `QueueTimeout`, `Shed` | `UNAVAILABLE` |
 //! | `TimedOut`, `DeadlinePassed` | `DEADLINE_EXCEEDED` |
 //!
+//! A server with [`full_as(429)`](crate::RespondLayer::full_as) answers `Full` and `QueueTimeout`
+//! by `RESOURCE_EXHAUSTED`.
+//!
 //! With the feature `tonic`, a connection that is lost before the head of a response is `UNAVAILABLE`, too, and so is a call that a server turns
 //! away as it shuts down, where tonic alone says `UNKNOWN`, `CANCELLED` or `INTERNAL`. A connection that is lost afterwards is what tonic makes
 //! of it, which is `UNKNOWN`.

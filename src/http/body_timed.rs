@@ -20,8 +20,9 @@ use crate::runtime::Moment;
 ///
 /// # When it is ended
 ///
-/// - With [`whole_body`](crate::timeout::TimeoutBuilder::whole_body), at the deadline; in gRPC, where a deadline is one of the whole call, at that of
-///   the caller in any case.
+/// - With [`whole_body`](crate::timeout::TimeoutBuilder::whole_body), at the deadline. In gRPC,
+///   where a limit is one of the whole call, at each limit that somebody set, here or at the
+///   caller. A default limit ends no body.
 /// - On a server, when nothing was taken from it for [`body_idle`](crate::timeout::TimeoutBuilder::body_idle): its source gives nothing,
 ///   or its client does not read, which is found out although the server then never asks for the body. Frames of [`Bytes`] that are larger than 64 KiB are
 ///   handed on in pieces of that size, without copying, so that a slow wire shows progress; a frame of another type is progress only

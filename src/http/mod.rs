@@ -42,10 +42,13 @@
 //!
 //! # How long a call lasts
 //!
-//! To the end of its response. A circuit breaker, a bulkhead and a load shedder that begin here learn the outcome when it is final (at a head
-//! that decides, or else at the end of the body, its error, or when it is dropped), and hold what they hold until the last frame of the
-//! body has been given out or the body is dropped. Latency is that of the head. Two kinds of response are over at their head: those that
-//! switch protocols (101), and streams of events (`text/event-stream`), which would fill any bulkhead with calls that only wait.
+//! To the end of its response. A circuit breaker, a bulkhead and a load shedder that begin here
+//! learn the outcome when it is final (at a head that decides, or else at the end of the body, its
+//! error, or when it is dropped), and a bulkhead holds its permit until the last frame of the body
+//! has been given out or the body is dropped. A load shedder with an adaptive limit, which is the
+//! default, counts the call up to its head. Latency is that of the head. Two kinds of response are
+//! over at their head: those that switch protocols (101), and streams of events
+//! (`text/event-stream`), which would fill any bulkhead with calls that only wait.
 //! [`until_head`](crate::bulkhead::BulkheadBuilder::until_head) does the same for all.
 //!
 //! For that the body becomes a [`GuardedBody`], which passes everything on as it is and allocates nothing; `reqwest::Response` stays

@@ -38,13 +38,16 @@
 //!
 //! # Limits that adapt to latency
 //!
-//! The latency of a sample of the calls is gathered in windows, and at the end of each the limit may move by a step. Calls that time out, or
-//! whose [`Verdict`](crate::Verdict) tells of overload, count as dropped, once a window. Other failures say nothing about load: they are
-//! neither samples (a fast error would look like a fast service) nor drops. A call that its caller or the caller's deadline ended
-//! after it ran for too long counts as dropped, too: see [`OnCancel`](crate::OnCancel). One that ended earlier counts for nothing.
+//! They are opt-in. The latency of a sample of the calls is gathered in windows, and at the end of
+//! each the limit may move by a step. Calls that time out, or whose [`Verdict`](crate::Verdict)
+//! tells of overload, count as dropped, once a window. Other failures say nothing about load: they
+//! are neither samples (a fast error would look like a fast service) nor drops. A call that its
+//! caller or the caller's deadline ended after it ran for too long counts as dropped, too: see
+//! [`OnCancel`](crate::OnCancel). One that ended earlier counts for nothing.
 //!
-//! They begin with a slow start, as TCP does (RFC 5681): see
-//! [`Limit`](crate::Limit#how-a-limit-by-latency-begins).
+//! Limits by latency begin with a slow start, as TCP does (RFC 5681): see
+//! [`Limit`](crate::Limit#how-a-limit-by-latency-begins). The default limit, by scheduler lag, does
+//! not.
 //!
 //! # How long a call is in flight
 //!
@@ -64,10 +67,11 @@
 //!
 //! # Cost
 //!
-//! One compare-and-swap for a call that comes, one subtraction for one that goes, and for one call in many two readings of the
-//! clock and a short lock. A response that streams under an adaptive limit costs two more. Under
-//! [`Limit::scheduler_lag`](crate::Limit::scheduler_lag) one task per runtime wakes every 10 ms; while
-//! there is a limit, a call is polled once more. Without a limit there is only the inner service's
+//! One compare-and-swap for a call that comes, one subtraction for one that goes, and for one call
+//! in many two readings of the clock and a short lock. A response that streams under an adaptive
+//! limit costs two more. Under [`Limit::scheduler_lag`](crate::Limit::scheduler_lag) one task per
+//! runtime wakes every 10 ms; while there is a limit, a call is polled once more. With
+//! [`on_readiness`](crate::LoadShedLayer::on_readiness) there is only the inner service's
 //! readiness. Nothing is allocated for a call.
 
 mod admitted;

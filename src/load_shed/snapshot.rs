@@ -7,7 +7,7 @@ use crate::name::Origin;
 use crate::runtime::Moment;
 use crate::snapshot::{InFlight, Latency, Outcomes, Rejections, limited};
 
-/// A load shedder with a limit at one moment: see [`snapshot`](crate::snapshot).
+/// A load shedder at one moment: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

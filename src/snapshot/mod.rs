@@ -1,8 +1,11 @@
 //! What an instance looks like at one moment: counts, the latency of the last minute, and what its kind of layer has to tell.
 //!
-//! The handle of each layer that counts anything has a `snapshot()` (correlation does not, nor does a load shedder without a limit), and so have the standard stacks, for all
-//! their layers at once. A snapshot prints itself on one line, and with the feature
-//! `serde` it can be serialized: durations as seconds (a name that ends in `_seconds`), states and reasons as the words that metrics use.
+//! Each layer that counts anything has a `snapshot()`, a circuit breaker at its handle. The
+//! correlation layer has none, nor has
+//! [`LoadShedLayer::on_readiness`](crate::LoadShedLayer::on_readiness). The standard stacks have
+//! one for all their layers at once. A snapshot prints itself on one line, and with the feature
+//! `serde` it can be serialized: durations as seconds (a name that ends in `_seconds`), states and
+//! reasons as the words that metrics use.
 //!
 //! ```
 //! use mainstay::BulkheadLayer;

@@ -29,7 +29,8 @@ const TOTAL: Duration = Duration::from_secs(30);
 /// Builds a [`ClientStack`]: begin with [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or
 /// [`reqwest::client`](crate::reqwest::client).
 ///
-/// What each layer is by itself, and why, is said at its method. The order in which the methods are called makes no difference.
+/// Each method says first what the default of its layer is, and why. The order in which the methods
+/// are called makes no difference.
 ///
 /// ```
 /// use mainstay::http;
@@ -88,13 +89,15 @@ fn breaker() -> StackBreaker {
 }
 
 impl<P: Protocol, W> ClientBuilder<P, W> {
-    /// How the correlation ID is written: by default to `x-correlation-id`, for that is what most who have one call it.
+    /// Sets how the correlation ID is written. Default: to `x-correlation-id`, the most common name
+    /// for it.
     pub fn correlation(mut self, correlation: CorrelationLayer<Client>) -> Self {
         self.correlation = Part::Set(correlation);
         self
     }
 
-    /// Sets how long a call may take with all its attempts. Default 30 seconds.
+    /// Sets how long a call may take with all its attempts. Default 30 seconds to the head of the
+    /// response, for calls without a deadline: few healthy answers take longer.
     ///
     /// **A limit that is set** is the deadline of the call: it is propagated to the next service, as far as the
     /// [deadline](Self::deadline) layer does that. In HTTP it ends the wait for the head of the response; with
@@ -108,43 +111,54 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// limit of reqwest's) nor the [`Context`](crate::Context). While the body of a request is being sent, the 30 seconds begin
     /// anew with each piece of it: see [`http::timeout()`](crate::http::timeout()#uploads).
     ///
-    /// Why these numbers: a limit that nobody set must not fail a call that would have succeeded, and few healthy answers take
-    /// longer than 30 seconds. It is also the total of Microsoft's standard resilience handler. That one ends each attempt after 10
-    /// seconds; here attempts have [no limit of their own](Self::attempt_timeout), since that would fail every answer that takes
-    /// longer.
+    /// Why these numbers: a limit that nobody set must not fail a call that would have succeeded.
+    /// 30 seconds are also the total of Microsoft's standard resilience handler. That one ends each
+    /// attempt after 10 seconds; here attempts have [no limit of their own](Self::attempt_timeout),
+    /// since that would fail every answer that takes longer.
     ///
-    /// A body that makes no progress is ended after [`body_idle`](crate::timeout::TimeoutBuilder::body_idle), while its reader
-    /// waits for it. To set that, give this method what [`http::timeout()`](crate::http::timeout()) begins.
+    /// A response body is ended when its reader has waited for 120 seconds and no byte has come:
+    /// see [`body_idle`](crate::timeout::TimeoutBuilder::body_idle). To change that, give this
+    /// method what [`http::timeout()`](crate::http::timeout()) begins.
     pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
         self.timeout.refine(limit, timeout());
         self
     }
 
-    /// No time limit but the deadline of the [`Context`](crate::Context), and none on bodies.
+    /// Leaves the time limit out: only the deadline of the [`Context`](crate::Context) and
+    /// reqwest's own time limit of a request hold, and bodies have no limit. By default it is in
+    /// the stack, with 30 seconds.
     pub fn without_timeout(mut self) -> Self {
         self.timeout = Part::Off;
         self
     }
 
-    /// How often a call is attempted: 3 times in all by default, where it may be repeated, with a back-off that grows from 50 milliseconds (less in
-    /// a short call, and all together at most to a quarter of its time) and full jitter, within a budget of one retry for five calls. The numbers are those of [`RetryLayer`](crate::RetryLayer);
-    /// gRPC and the standard pipelines of others attempt as often.
+    /// Sets how often a call is attempted. Default 3 attempts in all, as many as resilience4j and
+    /// the AWS SDKs make. [`HttpRetry`](crate::http::HttpRetry) and
+    /// [`GrpcRetry`](crate::grpc::GrpcRetry) say which calls are repeated.
     ///
-    /// What is repeated, [`HttpRetry`](crate::http::HttpRetry) and [`GrpcRetry`](crate::grpc::GrpcRetry) say.
+    /// The back-off grows from 50 milliseconds to 2 seconds, with full jitter. In a call with a
+    /// short limit it is shorter: all waits together are at most a quarter of the limit. The budget
+    /// is one retry for five calls, and ten a second in addition. These numbers are those of
+    /// [`RetryLayer`](crate::RetryLayer).
     pub fn retry(mut self, retry: impl Refine<StackRetry<P>>) -> Self {
         self.retry.refine(retry, P::retry());
         self
     }
 
-    /// One attempt for each call.
+    /// Leaves the retry out: one attempt for each call. By default it is in the stack, with 3
+    /// attempts.
     pub fn without_retry(mut self) -> Self {
         self.retry = Part::Off;
         self
     }
 
-    /// A layer of another kind, which sees each attempt: inside of the retry, outside of the circuit breaker. For a signature or a token
-    /// that is made anew for each attempt, say. Of several, the first is the outermost. What is to see each call once goes around the stack, what is to
-    /// see only what is sent goes around the service.
+    /// Adds a layer of your own that sees each attempt: inside of the retry, outside of the circuit
+    /// breaker. Default: none. It is the place for a signature or a token that is made anew for
+    /// each attempt, say.
+    ///
+    /// Of several layers, the first is the outermost. A layer that should see each call once goes
+    /// around the stack. One that should see only the attempts that are sent goes around the
+    /// service.
     pub fn with_attempt_layer<L>(self, layer: L) -> ClientBuilder<P, Stack<L, W>> {
         self.of_type(|classifier, with| (classifier, Stack::new(layer, with)))
     }
@@ -173,8 +187,11 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         }
     }
 
-    /// When it stops to call what is broken: by default when half of at least 20 attempts within 10 seconds failed, for 5 seconds at first. The numbers are
-    /// those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), and a probe may take as long as any attempt. To look at its state, take
+    /// Sets when the circuit opens. Default: when half of at least 20 attempts within 10 seconds
+    /// failed, for 5 seconds at first, so that a few failures of a quiet hour do not open it.
+    ///
+    /// The numbers are those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), except that a
+    /// probe may take as long as any attempt. To look at the state, take
     /// [`ClientStack::circuit_breaker`] before the stack is put around a client.
     ///
     /// A builder that does not judge as the stack does, by a closure or for another protocol, changes its type: see
@@ -191,35 +208,40 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         self.of_type(|_, with| (classifier, with))
     }
 
-    /// Goes on calling what is broken.
+    /// Leaves the circuit breaker out: calls to a failing upstream go on. By default it is in the
+    /// stack.
     pub fn without_circuit_breaker(mut self) -> Self {
         self.circuit_breaker = Part::Off;
         self
     }
 
-    /// How many attempts may be in flight: no limit by default. Attempts are counted to the end of
-    /// their body. A healthy program may have thousands of them that only wait (long polls, watches),
-    /// so no fixed number fits all. A limit of your own keeps a hanging upstream from taking all of
-    /// this process's memory and connections: its usual calls in flight, and a half more for bursts.
+    /// Sets how many attempts may be in flight. Default: no limit, because no number fits all
+    /// healthy programs: some have thousands of attempts that only wait (long polls, watches).
+    ///
+    /// Attempts are counted to the end of their body, except event streams (`text/event-stream`),
+    /// which are counted to their head. A limit of your own keeps a hanging upstream from taking
+    /// all of this process's memory and connections. A good number is the usual calls in flight,
+    /// and half as many again for bursts.
     pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
         self.bulkhead.refine(bulkhead, super::bulkhead());
         self
     }
 
-    /// As many attempts in flight as there are.
+    /// Leaves the bulkhead out. By default it is in the stack and has no limit: it counts the
+    /// attempts in flight, for snapshots and metrics.
     pub fn without_bulkhead(mut self) -> Self {
         self.bulkhead = Part::Off;
         self
     }
 
-    /// Sets how long one attempt may take. Default: no limit but the time for the whole call.
+    /// Sets how long one attempt may take. Default: no limit but the time for the whole call,
+    /// because any number would fail the healthy answers that take longer.
     ///
     /// Set it where an attempt that hangs should be repeated: the limit ends the attempt, the circuit breaker counts a failure, and the
     /// retry sends the next one. Without it, an attempt that hangs costs the time for the whole call.
     ///
-    /// There is no default, because any number would fail the calls that take longer: an upstream whose healthy answers take 11
-    /// seconds would never get one through the 10 seconds of Microsoft's standard handler. Choose a number above the slowest healthy
-    /// answer.
+    /// Choose a number above the slowest healthy answer. An upstream whose healthy answers take 11
+    /// seconds, say, would never get one through the 10 seconds of Microsoft's standard handler.
     ///
     /// It covers what the limit for the whole call covers: an attempt of HTTP up to the head of its response, one of gRPC to its last
     /// trailer. In gRPC another attempt follows only if the retry's codes include `DEADLINE_EXCEEDED`.
@@ -228,41 +250,50 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         self
     }
 
-    /// Lets an attempt take as long as the whole call. This is the default.
+    /// Lets an attempt take as long as the whole call: the default, and the way back from
+    /// [`attempt_timeout`](Self::attempt_timeout).
     pub fn without_attempt_timeout(mut self) -> Self {
         self.attempt = None;
         self
     }
 
-    /// How the next service is told how long it has: by default in `x-request-timeout-ms`, or in gRPC in `grpc-timeout`.
+    /// Sets how the deadline is propagated to the next service. Default: in `x-request-timeout-ms`,
+    /// in milliseconds, or in gRPC in `grpc-timeout`, so that the next service does not work for a
+    /// caller that has given up.
+    ///
+    /// A default limit that nobody set is not propagated.
     pub fn deadline(mut self, deadline: DeadlineLayer) -> Self {
         self.deadline = Part::Set(deadline);
         self
     }
 
-    /// Tells the next service nothing of the deadline.
+    /// Leaves the deadline layer out: nothing is propagated to the next service. By default it is
+    /// in the stack.
     pub fn without_deadline(mut self) -> Self {
         self.deadline = Part::Off;
         self
     }
 
-    /// Leaves the correlation ID to somebody else.
+    /// Leaves the layer for correlation IDs out. By default it is in the stack. For a client whose
+    /// requests carry an ID already.
     pub fn without_correlation(mut self) -> Self {
         self.correlation = Part::Off;
         self
     }
 
-    /// Tells this observer what all the layers decide that have none of their own: a type that is an [`Observer`], or `|event: &mainstay::Event| ...`.
+    /// Sets the observer of all layers that have none of their own: a type that is an [`Observer`],
+    /// or `|event: &mainstay::Event| ...`. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// The stack, or which setting is refused and why.
+    /// Builds the stack, or says which setting is refused and why.
     ///
     /// # Errors
     ///
-    /// When a layer refuses a value, or two settings contradict each other: the error names both, and what would fit. What is only unwise becomes a
+    /// When a layer refuses a value, or two settings contradict each other: the error names both,
+    /// and a value that would fit. A setting that is only unwise becomes a
     /// [warning](Description::warnings).
     pub fn build(self) -> Result<ClientStack<P, W>, ConfigError> {
         let name = self.name.clone();

@@ -29,9 +29,11 @@
 //! name (`NamedService`): `Server::builder().add_service(stack.wrap(UsersServer::new(..)))`. A stub may have an interceptor around a client stack, too:
 //! `UsersClient::with_interceptor(stack.wrap(channel), ..)`.
 //!
-//! With nothing called, each stack is one that can be deployed. Every method of [`ServerBuilder`] and [`ClientBuilder`] says what its layer does by itself, why, and
-//! where the number comes from. It takes the one number that matters most, or a builder of the layer (see [`Refine`]); a `without_` method leaves
-//! a layer out, and the type stays the same. It says only [how the stack judges](#how-a-stack-judges), and which layers of yours are in it.
+//! A stack with nothing set can be deployed. Each method of [`ServerBuilder`] and [`ClientBuilder`]
+//! says first what the default is and why. A method takes the one number that matters most, or a
+//! builder of the layer (see [`Refine`]). A `without_` method leaves a layer out. The type of the
+//! stack depends only on [how the stack judges](#how-a-stack-judges) and on the layers of your own
+//! in it.
 //!
 //! # The order
 //!
@@ -41,7 +43,7 @@
 //!      a request comes                               a call is made
 //!            |                                             |
 //!   +--------v---------+                          +--------v---------+
-//!   |   correlation    | one ID for all that      |   correlation    | takes the ID along
+//!   |   correlation    | one ID for all that      |   correlation    | propagates the ID
 //!   +--------v---------+ happens from here on     +--------v---------+
 //!   |     respond      | rejections become        |     timeout      | for all attempts together
 //!   +--------v---------+ answers                  +--------v---------+
@@ -51,25 +53,29 @@
 //!   +--------v---------+ bodies that stand still  +--------v---------+
 //!   |    load shed     | before work is begun     | circuit breaker  | sees every attempt
 //!   +--------v---------+                          +--------v---------+
-//!   |     bulkhead     | until the body's end     |     bulkhead     | held by attempts, not by waits
+//!   |     bulkhead     | until the body's end     |     bulkhead     | for attempts, not for waits
 //!   +--------v---------+                          +--------v---------+
 //!            |                                    | attempt timeout  | if you set one
 //!      your service                               +--------v---------+
-//!                                                 |     deadline     | told to the next service
+//!                                                 |     deadline     | for the next service
 //!                                                 +--------v---------+
 //!                                                          |
 //!                                                     the network
 //! ```
 //!
-//! Why so: what a server's time limit ends must give back its place, so the place is inside of it. An answer that nobody waits for any
-//! more is worth nothing, so the time limit of a client is outside of its retries; and a circuit breaker must see what a retry would hide, so
-//! it is inside of them. An attempt that waits for its next one holds no place. The limit for attempts, if you set one, is inside of the circuit breaker, to
-//! which an attempt that hangs is then a failure.
+//! The reasons: a call that a server's time limit ends must release its permit, so the bulkhead is
+//! inside of the time limit. Nobody waits for an answer after the time limit of a client, so the
+//! limit is outside of the retries. The circuit breaker must see what a retry would hide, so it is
+//! inside of the retry. A call holds no permit during a back-off. The time limit of attempts, if
+//! you set one, is inside of the circuit breaker, which then counts an attempt that hangs as a
+//! failure.
 //!
 //! # What is shared
 //!
 //! ```text
-//!   let stack = http::server("orders").build()?;         one limit, one bulkhead
+//!   let stack = http::server("orders")
+//!       .bulkhead(256)
+//!       .build()?;                                      one limit, one bulkhead
 //!
 //!        stack ----clone----> stack                      the same limit, the same bulkhead
 //!          |                    |
@@ -80,7 +86,7 @@
 //!      |     in flight: 3 of at most 256 |
 //!      +---------------------------------+
 //!
-//!   http::server("orders").build()?  once more           another limit, another bulkhead
+//!   http::server("orders") .. .build()?  once more       another limit, another bulkhead
 //! ```
 //!
 //! State belongs to the stack that was built. So build one stack for each upstream, and one for all that a server may do at the same time, and clone

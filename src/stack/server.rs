@@ -22,7 +22,8 @@ use crate::{ConfigError, Limit, Observer, name};
 
 /// Builds a [`ServerStack`]: begin with [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server).
 ///
-/// What each layer is by itself, and why, is said at its method. The order in which the methods are called makes no difference.
+/// Each method says first what the default of its layer is, and why. The order in which the methods
+/// are called makes no difference.
 ///
 /// ```
 /// use mainstay::{CorrelationLayer, Limit, http};
@@ -74,28 +75,40 @@ fn load_shed(limit: Limit) -> StackLoadShed {
 }
 
 impl<W, C: Clone> ServerBuilder<W, C> {
-    /// Whose correlation ID counts: by default the caller's, from `x-correlation-id` or `x-request-id`, if it is valid; else a new one is made.
+    /// Sets how the correlation ID is read and made. Default: the caller's, from `x-correlation-id`
+    /// or `x-request-id`, and a new one where the caller sends none that is valid, so that one ID
+    /// follows a request through all services.
+    ///
+    /// At the edge of a system, where callers are strangers, give it
+    /// `CorrelationLayer::server().ignore_inbound()`.
     pub fn correlation(mut self, correlation: CorrelationLayer<Server>) -> Self {
         self.correlation = Part::Set(correlation);
         self
     }
 
-    /// Leaves the correlation ID to somebody else.
+    /// Leaves the layer for correlation IDs out. By default it is in the stack. For a stack inside
+    /// of another one, which reads the ID already.
     pub fn without_correlation(mut self) -> Self {
         self.correlation = Part::Off;
         self
     }
 
-    /// How rejections are answered: by default 503 or 504 with problem details, in gRPC by a status, without the names of layers.
+    /// Sets how rejections are answered. Default: 503 or 504 with problem details, in gRPC
+    /// `UNAVAILABLE` or `DEADLINE_EXCEEDED`, without the names of layers, which are not the
+    /// business of strangers.
     pub fn respond(mut self, respond: RespondLayer) -> Self {
         self.respond = respond;
         self
     }
 
-    /// A layer of another kind, between those that are for every request (correlation, respond) and those that limit: for authentication, say, which is
-    /// to come before a place is taken. Its error must be one that [`RespondLayer`] can answer: a rejection or [`Infallible`](std::convert::Infallible). Of
-    /// several, the first is the outermost. What is to see every request goes around the stack, what is to see only what was let through goes around
-    /// the service.
+    /// Adds a layer of your own between the layers that are for every request (correlation,
+    /// respond) and those that limit. Default: none. It is the place for authentication, say, which
+    /// should come before a permit is acquired.
+    ///
+    /// Its error must be one that [`RespondLayer`] can answer: a rejection or
+    /// [`Infallible`](std::convert::Infallible). Of several layers, the first is the outermost. A
+    /// layer that should see every request goes around the stack. One that should see only admitted
+    /// requests goes around the service.
     ///
     /// Two kinds of layer need a second one:
     ///
@@ -126,8 +139,11 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         }
     }
 
-    /// Sets how long a request may take. Default 30 seconds, which is long enough to break nobody and short enough to end what
-    /// hangs. A caller's own limit (`grpc-timeout`, `x-request-timeout-ms`) holds where it is shorter, but for less than 10 milliseconds.
+    /// Sets how long a request may take. Default 30 seconds to the head of the response: few
+    /// healthy answers take longer, and a request that hangs is ended.
+    ///
+    /// A caller's own limit (`grpc-timeout`, `x-request-timeout-ms`) holds where it is shorter. One
+    /// of less than 10 milliseconds counts as 10 milliseconds.
     ///
     /// **A limit that is set** is the deadline of the request, which handlers see and client stacks propagate. In HTTP it ends the
     /// wait for the head of the response. In gRPC it covers the call to its last trailer: give services and methods whose streams live
@@ -136,30 +152,36 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// is not shown to handlers and not propagated, and while the request's body is read it begins anew with each piece:
     /// see [uploads](crate::http::timeout()#uploads).
     ///
-    /// A body that makes no progress is ended after 120 seconds. To refine that, give it what
-    /// [`http::timeout()`](crate::http::timeout()) begins.
+    /// A response body that makes no progress is ended after 120 seconds. To change that, give this
+    /// method what [`http::timeout()`](crate::http::timeout()) begins, with
+    /// [`body_idle`](crate::timeout::TimeoutBuilder::body_idle).
     pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
         self.timeout.refine(limit, crate::http::timeout());
         self
     }
 
-    /// No time limit at all: neither of requests nor of bodies, and callers are not asked.
+    /// Leaves the time limit out: none for requests, none for bodies, and callers' deadlines are
+    /// not read. By default it is in the stack, with 30 seconds.
     pub fn without_timeout(mut self) -> Self {
         self.timeout = Part::Off;
         self
     }
 
-    /// Does not believe callers who say how long they have (`grpc-timeout`, `x-request-timeout-ms`): for the edge of a system, where
-    /// they are strangers. By default they are believed, within the limits of [`timeout`](Self::timeout). This is
-    /// [`ignore_inbound`](crate::timeout::TimeoutBuilder::ignore_inbound) for whatever time limit the stack has.
+    /// Ignores the deadlines of callers (`grpc-timeout`, `x-request-timeout-ms`). By default they
+    /// are believed, down to 10 milliseconds and up to the [`timeout`](Self::timeout), because an
+    /// answer after the deadline is wasted work.
+    ///
+    /// Call it at the edge of a system, where callers are strangers. It is
+    /// [`ignore_inbound`](crate::timeout::TimeoutBuilder::ignore_inbound) for whatever time limit
+    /// the stack has.
     pub fn ignore_inbound_deadline(mut self) -> Self {
         self.trusts_deadlines = false;
         self
     }
 
-    /// How many requests may be in flight before others are shed: no limit by default while the
-    /// process keeps pace, and one by scheduler lag when it is overloaded
-    /// ([`Limit::scheduler_lag`]). No request is shed because a route is slow.
+    /// Sets how many requests may be in flight before others are shed. Default
+    /// [`Limit::scheduler_lag`]: no limit while the process keeps pace, and one that adapts once
+    /// ready tasks wait for a worker thread, because only that tells overload from a slow route.
     ///
     /// A builder that does not judge as [`http::load_shed()`](crate::http::load_shed) does changes the type of the stack: see
     /// [how a stack judges](super#how-a-stack-judges).
@@ -173,37 +195,45 @@ impl<W, C: Clone> ServerBuilder<W, C> {
         self.of_type(|_, with| (classifier, with))
     }
 
-    /// Sheds nothing.
+    /// Leaves the load shedder out: nothing is shed. By default it is in the stack, with
+    /// [`Limit::scheduler_lag`].
     pub fn without_load_shed(mut self) -> Self {
         self.load_shed = Part::Off;
         self
     }
 
-    /// How many requests may be in flight: no limit by default. Requests are counted to the end of
-    /// their body. A healthy server may have thousands of them that only wait (long polls, watches,
-    /// slow downloads), so no fixed number fits all; overload is the load shedder's task.
+    /// Sets how many requests may be in flight. Default: no limit, because no number fits all
+    /// healthy servers: some have thousands of requests that only wait (long polls, watches, slow
+    /// downloads).
+    ///
+    /// Requests are counted to the end of their body, except event streams (`text/event-stream`),
+    /// which are counted to their head. Overload is the task of the [load
+    /// shedder](Self::load_shed).
     pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
         self.bulkhead.refine(bulkhead, super::bulkhead());
         self
     }
 
-    /// As many requests in flight as the load shedder lets through.
+    /// Leaves the bulkhead out. By default it is in the stack and has no limit: it counts the calls
+    /// in flight, for snapshots and metrics.
     pub fn without_bulkhead(mut self) -> Self {
         self.bulkhead = Part::Off;
         self
     }
 
-    /// Tells this observer what all the layers decide that have none of their own.
+    /// Sets the observer of all layers that have none of their own: a type that is an [`Observer`],
+    /// or `|event: &mainstay::Event| ...`. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// The stack, or which setting is refused and why.
+    /// Builds the stack, or says which setting is refused and why.
     ///
     /// # Errors
     ///
-    /// When a layer refuses a value, or two settings contradict each other: the error names both, and what would fit. What is only unwise becomes a
+    /// When a layer refuses a value, or two settings contradict each other: the error names both,
+    /// and a value that would fit. A setting that is only unwise becomes a
     /// [warning](Description::warnings).
     pub fn build(self) -> Result<ServerStack<W, C>, ConfigError> {
         let name = self.name.clone();

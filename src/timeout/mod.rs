@@ -1,9 +1,10 @@
 //! A time limit on a call, and the deadline that follows from it.
 //!
-//! A call without a limit takes as long as whoever answers it likes, and holds memory, a connection and a caller
-//! for as long. This layer ends it; and it tells everything inside, through the [`Context`](crate::Context),
-//! until when there is any point in trying, so that a retry does not sleep past it and the next service can be
-//! told.
+//! A call without a limit takes as long as whoever answers it likes, and holds memory, a connection
+//! and a caller for as long. This layer ends it. A limit that somebody set is also the deadline of
+//! everything inside, in the [`Context`](crate::Context): a retry does not sleep past it, and
+//! client layers propagate it to the next service. A default limit that nobody set is not
+//! propagated.
 //!
 //! ```
 //! use mainstay::{Error, Reason, TimeoutLayer};

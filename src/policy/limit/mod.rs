@@ -46,15 +46,18 @@ const DEFAULT_MAX: u32 = 200;
 ///
 /// # How a limit by latency begins
 ///
-/// With a slow start, as TCP does (RFC 5681): while nothing has gone wrong since the start, the limit doubles, up to its maximum, so that a
-/// healthy service does not shed for long. It doubles when at least half of it was used and nothing was wrong with that, and no
-/// further than to twice the calls that were in flight. Wrong is a call that was dropped, and what the algorithm takes for too slow.
+/// With a slow start, as TCP does (RFC 5681): while nothing has gone wrong since the start, the
+/// limit doubles, up to its maximum, so that a healthy service does not shed for long. It doubles
+/// when at least half of it was used and nothing was wrong with that, and no further than to twice
+/// the calls that were in flight. Slow start ends at the first dropped call or the first latency
+/// that the algorithm considers too high.
 ///
 /// What a doubling does shows late. So it is judged by a round in which each place of the limit was used three times, and that comes after
 /// another that is looked at for trouble only (rounds are those of `HyStart++`, RFC 9406). For calls of 10 ms that makes 0.2
 /// seconds for each doubling, for calls of 100 ms 0.8 seconds.
 ///
-/// The first trouble ends the slow start for good: from then on the limit moves in the small steps of its algorithm.
+/// It ends for good: from then on the limit moves in the small steps of its algorithm. A limit by
+/// latency is opt-in: servers have [`Limit::scheduler_lag`] by default, which has no slow start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limit(Kind);
 
