@@ -36,7 +36,7 @@
 //! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that a circuit in [shadow mode](crate::circuit_breaker::Mode::Shadow) would have rejected; 0 in every other mode |
 //! | `mainstay_given_up_total` | counter | bulkhead, retry | | calls that their callers gave up while they waited in the queue; retries that their callers gave up during the back-off |
 //! | `mainstay_limit` | gauge | bulkhead, load shed, except `on_readiness` | | calls that may be in flight; infinite while there is no limit |
-//! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a place |
+//! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a permit |
 //! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
 //! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the state that it is in, 0 for all others |
 //! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
@@ -108,9 +108,9 @@ pub const WOULD_REJECT: &str = "mainstay_would_reject_total";
 pub const GIVEN_UP: &str = "mainstay_given_up_total";
 /// Calls that may be in flight.
 pub const LIMIT: &str = "mainstay_limit";
-/// Calls that wait for a place.
+/// Calls that wait for a permit.
 pub const QUEUE_DEPTH: &str = "mainstay_queue_depth";
-/// How long calls have waited for a place.
+/// How long calls have waited for a permit.
 pub const QUEUE_WAIT: &str = "mainstay_queue_wait_seconds";
 /// 1 for the state that a circuit is in.
 pub const CIRCUIT_BREAKER_STATE: &str = "mainstay_circuit_breaker_state";

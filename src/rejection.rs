@@ -16,7 +16,7 @@ pub enum Reason {
     CircuitOpen,
     /// A bulkhead has all its calls in flight (and its queue, if it has one, is full).
     Full,
-    /// The call waited as long as it may for a place in a bulkhead.
+    /// The call waited for a permit of a bulkhead for as long as it may.
     QueueTimeout,
     /// A load shedder has reached its limit of calls in flight.
     Shed,

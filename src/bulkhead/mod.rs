@@ -1,8 +1,8 @@
-//! A bulkhead: at most so many calls in flight, whatever happens behind it.
+//! A bulkhead: limits the calls in flight.
 //!
-//! One slow dependency can take every thread, connection and megabyte a process has, and everything else
-//! drowns with it. A bulkhead is the wall between: a call that would be one too many is rejected at once, or, if you
-//! ask for it, waits in a bounded queue for a bounded time.
+//! One slow upstream can take every connection and megabyte of a process, and then calls to healthy
+//! upstreams fail, too. A bulkhead keeps them apart: a call beyond the limit is rejected at once,
+//! or, if you set a queue, waits in a bounded queue for a bounded time.
 //!
 //! ```
 //! use mainstay::{BulkheadLayer, Error, Reason};
@@ -29,32 +29,35 @@
 //!
 //! # What it rejects
 //!
-//! Without a queue (the default): [`Reason::Full`](crate::Reason::Full), at once, from the call's future. `poll_ready`
-//! is ready when the bulkhead is full, so that the rejection is not delayed by anything behind it.
-//! With [`queue`](BulkheadBuilder::queue): `Full` when the queue is full, and
-//! [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) when the wait is over. The queue is first come, first served: a
-//! place that becomes free goes to the call that has waited longest, and no newcomer can overtake it.
+//! Without a queue (the default): [`Reason::Full`](crate::Reason::Full), at once, from the call's
+//! future. `poll_ready` is ready when the bulkhead is full, so that the rejection does not wait for
+//! the inner service. With [`queue`](BulkheadBuilder::queue): `Full` when the queue is full, and
+//! [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) when the wait is over. The queue is first
+//! come, first served: a released permit goes to the call that has waited longest, and no newcomer
+//! can overtake it.
 //!
-//! # How long a place is held
+//! # When a permit is released
 //!
-//! Until the response is there. Under HTTP and gRPC the work goes on in the body, and `mainstay::http::bulkhead` holds the place until
-//! that has ended.
+//! When the response is there. Under HTTP and gRPC the work goes on in the body:
+//! `mainstay::http::bulkhead` and `mainstay::grpc::bulkhead` release the permit at the end of the
+//! body, and that of an event stream at its head.
 //!
 //! # What a clone shares
 //!
-//! Everything. The limit belongs to the layer value: every service it makes and every clone of the layer or of a
-//! service counts against the same limit. An idle service holds no place.
+//! Everything. The limit belongs to the layer value: every service it makes and every clone of the
+//! layer or of a service counts against the same limit. An idle service holds no permit.
 //!
 //! # Cancellation
 //!
-//! A call that is dropped gives back its place, and a waiting one its place in the queue, also when a
-//! place had just been handed to it. An admitted call then counts as cancelled. A waiting one counts as given up: in the [snapshot](Snapshot), as the event
-//! [`GivenUp`](crate::EventKind::GivenUp), and in the metric `mainstay_given_up_total`.
+//! An admitted call that is dropped releases its permit and counts as cancelled. A waiting call
+//! that is dropped leaves the queue, also when it had just been handed a permit. It counts as given
+//! up: in the [snapshot](Snapshot), as the event [`GivenUp`](crate::EventKind::GivenUp), and in the
+//! metric `mainstay_given_up_total`.
 //!
 //! # Cost
 //!
-//! One compare-and-swap to take a place and one subtraction to give it back; nothing is allocated. Only calls
-//! that wait touch a lock, and each of them takes one allocation.
+//! One compare-and-swap to acquire a permit and one subtraction to release it; nothing is
+//! allocated. Only calls that wait touch a lock, and each of them takes one allocation.
 
 mod layer;
 mod places;

@@ -35,8 +35,9 @@
 //!
 //! # What it rejects
 //!
-//! [`Reason::CircuitOpen`](crate::Reason::CircuitOpen), at once, from the call's future, with the time that is left until it lets a probe
-//! through. `poll_ready` is ready while the circuit is open, so the rejection is not delayed by what is behind it.
+//! [`Reason::CircuitOpen`](crate::Reason::CircuitOpen), at once, from the call's future, with the
+//! time that is left until it lets a probe through. `poll_ready` is ready while the circuit is
+//! open, so the rejection does not wait for the inner service.
 //!
 //! In [shadow mode](Mode::Shadow) it rejects nothing and reports what it would have rejected, by the name `would_reject`: as an
 //! [event](crate::EventKind::WouldReject), in the metric `mainstay_would_reject_total`, in the log and in the [snapshot](Snapshot). `state()` says

@@ -34,7 +34,8 @@ pub fn load_shed() -> LoadShedBuilder<EndOfBody<GrpcClassifier>> {
     LoadShedBuilder::tracked_by(TRACKER)
 }
 
-/// A bulkhead that knows gRPC: what it tells of its calls is what became of them.
+/// A bulkhead that knows gRPC: it holds its permit to the last trailer, and records the outcome of
+/// each call.
 ///
 /// ```
 /// let layer = mainstay::grpc::bulkhead().name("users").limit(64).build()?;

@@ -89,8 +89,9 @@ impl Drop for Rest {
 pin_project! {
     /// A response's body that tells a layer when its call is over, and how it went.
     ///
-    /// It passes everything on as it is. When the last frame has been given out, or an error, or when it is dropped, the layer learns
-    /// the outcome (unless the head had decided) and gets back what the call held: a place in a bulkhead, say. From then on it does nothing.
+    /// It passes everything on as it is. When the last frame has been given out, or an error, or
+    /// when it is dropped, the layer learns the outcome (unless the head had decided) and gets back
+    /// what the call held: the permit of a bulkhead, say. From then on it does nothing.
     pub struct GuardedBody<B> {
         // Dropped first: the work comes to an end before what it holds is given back.
         #[pin]

@@ -41,7 +41,8 @@ pub fn load_shed() -> LoadShedBuilder<EndOfBody<HttpClassifier>> {
     LoadShedBuilder::tracked_by(TRACKER)
 }
 
-/// A bulkhead that knows HTTP: what it tells of its calls is what became of them.
+/// A bulkhead that knows HTTP: it holds its permit to the end of the response's body, and records
+/// the outcome of each call.
 ///
 /// ```
 /// let layer = mainstay::http::bulkhead().name("orders").limit(64).build()?;
@@ -100,9 +101,11 @@ impl LoadShedBuilder<EndOfBody<HttpClassifier>> {
 }
 
 impl<M, C> BulkheadBuilder<M, EndOfBody<C>> {
-    /// Gives a place back when the head of the response is there, and not at the end of its body.
+    /// Releases the permit at the head of the response. By default it is released at the end of the
+    /// body.
     ///
-    /// For services whose responses are long and cheap: downloads, watches. What goes on in a body is then not limited.
+    /// For services whose responses are long and cheap: downloads, watches. Bodies are then not
+    /// limited.
     pub fn until_head(self) -> BulkheadBuilder<M, AtResponse<C>> {
         self.retracked(|EndOfBody(classifier)| AtResponse(classifier))
     }

@@ -52,9 +52,10 @@ const DEFAULT_MAX: u32 = 200;
 /// the calls that were in flight. Slow start ends at the first dropped call or the first latency
 /// that the algorithm considers too high.
 ///
-/// What a doubling does shows late. So it is judged by a round in which each place of the limit was used three times, and that comes after
-/// another that is looked at for trouble only (rounds are those of `HyStart++`, RFC 9406). For calls of 10 ms that makes 0.2
-/// seconds for each doubling, for calls of 100 ms 0.8 seconds.
+/// What a doubling does shows late. So it is judged by a round in which each permit of the limit
+/// was used three times, and that comes after another that is looked at for trouble only (rounds
+/// are those of `HyStart++`, RFC 9406). For calls of 10 ms that makes 0.2 seconds for each
+/// doubling, for calls of 100 ms 0.8 seconds.
 ///
 /// It ends for good: from then on the limit moves in the small steps of its algorithm. A limit by
 /// latency is opt-in: servers have [`Limit::scheduler_lag`] by default, which has no slow start.
