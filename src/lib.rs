@@ -20,7 +20,7 @@
 //! match quotes.ready().await.unwrap().call("ACME").await {
 //!     Ok(quote) => assert_eq!(quote, "ACME: 42"),
 //!     Err(Error::Inner(error)) => println!("the service failed: {error}"),
-//!     Err(Error::Rejected(rejection)) => println!("not let through: {rejection}"),
+//!     Err(Error::Rejected(rejection)) => println!("rejected: {rejection}"),
 //! }
 //! # }
 //! ```
@@ -29,19 +29,19 @@
 //!
 //! | layer | what it is for |
 //! |---|---|
-//! | [`CircuitBreakerLayer`] | stops calling what is broken, and finds out when it is well again |
-//! | [`RetryLayer`] | tries again what may succeed the next time, within a budget and a deadline |
-//! | [`BulkheadLayer`] | bounds the calls in flight, with a bounded queue if you ask for one |
-//! | [`TimeoutLayer`] | bounds the time of a call, and tells everything inside until when |
-//! | [`LoadShedLayer`] | refuses early what could only be served late |
-//! | [`CorrelationLayer`] | one identifier for everything that happens because of one request |
+//! | [`CircuitBreakerLayer`] | stops calling an upstream that fails, and probes whether it has recovered |
+//! | [`RetryLayer`] | retries with back-off, within a budget and a deadline |
+//! | [`BulkheadLayer`] | limits the calls in flight, with a bounded queue if you want one |
+//! | [`TimeoutLayer`] | limits the time of a call, and sets its deadline |
+//! | [`LoadShedLayer`] | rejects calls early when the server is overloaded |
+//! | [`CorrelationLayer`] | one ID for everything that one request causes |
 #![cfg_attr(
     feature = "http",
     doc = "| [`RespondLayer`] | turns rejections into HTTP and gRPC responses |"
 )]
 //!
-//! All of their state belongs to the layer value: clones of a layer, and all services that it makes, share
-//! one limit, one circuit and one budget. An idle service holds none of it.
+//! State belongs to the layer value: clones of a layer, and all services that it makes, share one
+//! limit, one circuit and one budget. An idle service holds neither a permit nor a probe.
 //!
 //! # Errors
 //!
@@ -51,13 +51,15 @@
 //!
 //! # The context
 //!
-//! Correlation ID, deadline and attempt number travel with a request as its [`Context`]. Layers read and narrow it, [`spawn`] carries it into a
-//! new task, a response body is polled within it, client layers write it to the wire.
+//! The [`Context`] of a request is its correlation ID, its deadline and the number of the attempt.
+//! Layers read and narrow it, [`spawn`] propagates it to a new task, a response body is polled
+//! within it, and client layers write it to the wire.
 //!
 //! # What it tells
 //!
-//! Each layer tells observers and subscribers what it decides (see [`Observer`] and [`Events`]). With the feature `metrics` it counts, through the facade of that
-//! name, and with `tracing` it logs:
+//! Each layer emits an event for each of its decisions, to observers and subscribers (see
+//! [`Observer`] and [`Events`]). With the feature `metrics` it records metrics, through the facade
+//! of that name. With the feature `tracing` it logs:
 //!
 //! | message | level | fields besides `layer` and `name` |
 //! |---|---|---|
@@ -67,11 +69,14 @@
 //! | `call is retried` | INFO | `attempt`, `delay_ms`, `cause`, `retries`: their number, as for rejections |
 //! | `call is not retried` | DEBUG | `reason` |
 //! | `limit changed` | INFO where a limit is set or lifted, otherwise DEBUG | `from`, `to` |
+//! | `reqwest got a refusal of HTTP/2`: see `mainstay::reqwest` | DEBUG | |
 //! | a [warning](stack::Warning) of a standard stack | WARN, when the stack is built | `stack`, `kind` |
 //!
-//! The target of a line is the crate and the layer: `mainstay::circuit_breaker`, `mainstay::bulkhead` and so on, and `mainstay::stack` for the warnings. The spans
-//! `server`, `consumer` and `client` have the target `mainstay::correlation`, the span `attempt` has `mainstay::retry`. So `RUST_LOG=mainstay=info` shows all of them, and
-//! `mainstay::retry=off` hides retries.
+//! The target of a line is the crate and the layer: `mainstay::circuit_breaker`,
+//! `mainstay::bulkhead` and so on, and `mainstay::stack` for the warnings. The spans `server`,
+//! `consumer` and `client` have the target `mainstay::correlation`, the span `attempt` has
+//! `mainstay::retry`. So `RUST_LOG=mainstay=info` shows all but the lines at DEBUG, and
+//! `RUST_LOG=mainstay=info,mainstay::retry=off` also hides retries.
 //!
 //! `snapshot()` returns an instance's counters, occupancy and latencies: see [`snapshot`]. It needs
 //! no feature.

@@ -248,7 +248,8 @@ where
 }
 
 impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
-    /// How long a call may take at most: longer than nothing, at most 24 hours; 30 seconds by default.
+    /// Sets how long a call may take: longer than nothing, at most 24 hours. Default 30 seconds, to
+    /// the head of the response.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.policy.own = Some(timeout);
         self.policy.source = LimitSource::Set;
@@ -319,8 +320,9 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
         self
     }
 
-    /// Does not let callers say how long they have: for the edge of a system, where they are strangers. Beneath tonic's transport server,
-    /// tonic's own limit for `grpc-timeout` holds all the same.
+    /// Ignores the deadlines of callers: for the edge of a system, where they are strangers. By
+    /// default they are believed. Beneath tonic's transport server, tonic's own limit for
+    /// `grpc-timeout` holds all the same.
     pub fn ignore_inbound(mut self) -> Self {
         self.policy.trusts = false;
         self
@@ -348,7 +350,8 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
         self
     }
 
-    /// Lets bodies stand still for as long as they like. What they hold, they may then hold for ever.
+    /// Sets no limit on bodies without progress. By default they are ended after 120 seconds.
+    /// Without the limit, a stalled body holds its permit and its memory for ever.
     pub fn without_body_idle(mut self) -> Self {
         self.cover.idle = None;
         self
