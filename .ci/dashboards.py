@@ -280,7 +280,7 @@ def break_and_mend(prometheus: Prometheus, gateway: str) -> None:
         return prometheus.now(f'mainstay_circuit_breaker_state{{state="{state}"}} == 1')
 
     wait_for("the first scrapes", 15, lambda: prometheus.now("rate(mainstay_calls_total[5s]) > 0"))
-    # Calls that hang run out of time, and those behind them wait for a place.
+    # Calls that hang run out of time, and those behind them wait for a permit.
     fault("catalog", "error")
     fault("pricing", "hang")
     wait_for("circuits that open", 10, lambda: len(circuits("open")) == len(UPSTREAMS))

@@ -185,7 +185,7 @@ pub(crate) const ALL: &[(&str, Kind, Unit, &str)] = &[
         QUEUE_DEPTH,
         Kind::Gauge,
         Unit::Count,
-        "Calls that wait for a place.",
+        "Calls that wait for a permit.",
     ),
     (
         QUEUE_WAIT,

@@ -58,7 +58,7 @@ impl Reason {
         match self {
             Self::CircuitOpen => "the circuit is open",
             Self::Full => "the bulkhead is full",
-            Self::QueueTimeout => "the wait for a place was too long",
+            Self::QueueTimeout => "the wait for a permit was too long",
             Self::Shed => "load is being shed",
             Self::NotReady => "the service is not ready",
             Self::TimedOut => "the call timed out",

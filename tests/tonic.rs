@@ -176,7 +176,7 @@ async fn a_client_sees_the_code_of_each_kind_of_rejection() {
     let address = serve!((RespondLayer::new(), queue), directory);
     let status = rejected_while_held(address, door).await;
     assert_eq!(status.code(), Code::Unavailable);
-    assert_eq!(status.message(), "the wait for a place was too long");
+    assert_eq!(status.message(), "the wait for a permit was too long");
 
     let shed = LoadShedLayer::new(Limit::fixed(1));
     let directory = Directory::new();

@@ -20,7 +20,7 @@ const SLOW: Duration = Duration::from_millis(300);
 const WINDOW: Duration = Duration::from_secs(4);
 const OPEN_FOR: Duration = Duration::from_secs(3);
 const OPEN_MAX: Duration = Duration::from_secs(6);
-/// Attempts in flight, how many may wait for a place, and how long.
+/// Attempts in flight, how many may wait for a permit, and how long.
 const IN_FLIGHT: u32 = 8;
 const WAITING: u32 = 8;
 const WAIT: Duration = Duration::from_millis(50);
