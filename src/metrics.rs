@@ -191,7 +191,7 @@ pub(crate) const ALL: &[(&str, Kind, Unit, &str)] = &[
         QUEUE_WAIT,
         Kind::Histogram,
         Unit::Seconds,
-        "How long calls have waited for a place.",
+        "How long calls have waited for a permit.",
     ),
     (
         CIRCUIT_BREAKER_STATE,

@@ -1,9 +1,9 @@
-//! A circuit breaker: stops calling what is broken, and finds out by itself when it is well again.
+//! A circuit breaker: stops calling an upstream that fails, and probes whether it has recovered.
 //!
-//! A caller that keeps calling something broken waits for nothing, fills itself with calls that cannot succeed, and
-//! keeps the other from getting up. A circuit breaker counts outcomes; when too many calls fail or are too slow, it
-//! *opens* and rejects calls at once. After a while it lets a few *probes* through (half-open), and they decide whether it
-//! closes.
+//! A caller that keeps calling a failing upstream fills itself with calls that cannot succeed, and
+//! keeps the upstream from recovering. A circuit breaker counts outcomes. When too many calls fail
+//! or are too slow, it *opens* and rejects calls at once. After a while it admits a few *probes*
+//! (half-open), and they decide whether it closes.
 //!
 //! ```
 //! use mainstay::{CircuitBreakerLayer, Error, Reason, State};
@@ -45,10 +45,11 @@
 //!
 //! # When it opens
 //!
-//! When any of its rules says so: the failure rate over a window (50 % of at least 20 calls within 10 seconds by default), the
-//! rate of slow calls, so many failures in a row. What a failure is, a classifier says: by default every error. A call that a policy
-//! further in refused (a full bulkhead, say) does not count; one that timed out does; so does a panic, and an error of the inner service's
-//! `poll_ready`.
+//! When any of its rules says so: the failure rate over a window (50 % of at least 20 calls within
+//! 10 seconds by default), the rate of slow calls, so many failures in a row. A classifier says
+//! what a failure is: by default every error. A call that an inner layer rejected (a full bulkhead,
+//! say) does not count. A call that timed out does, and so does a panic, and an error of the inner
+//! service's `poll_ready`.
 //!
 //! # What a clone shares
 //!

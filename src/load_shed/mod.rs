@@ -1,8 +1,8 @@
-//! Load shedding: rejects early what could only be served late.
+//! Load shedding: rejects calls early when the server is overloaded.
 //!
-//! A service that is given more than it can do does less than it could: everything waits, every
-//! caller gives up, and all the work is for nothing. This layer rejects calls when the inner service
-//! is not ready, and when more calls are in flight than a [`Limit`](crate::Limit) allows.
+//! An overloaded service does less than it could: all calls wait, callers give up, and the work for
+//! them is wasted. This layer rejects calls when the inner service is not ready, and when more
+//! calls are in flight than a [`Limit`](crate::Limit) allows.
 //!
 //! ```
 //! use mainstay::LoadShedLayer;

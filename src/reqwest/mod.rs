@@ -1,7 +1,8 @@
-//! reqwest: its client as the innermost service of a stack, and its request builder sent through one.
+//! reqwest: its client as the innermost service of a stack, and its request builder sent through
+//! the stack.
 //!
-//! reqwest's client is a tower service, so every layer can stand in front of it; but its `RequestBuilder` knows only the bare client, and building
-//! requests by hand to get them through a stack is no fun. [`SendThrough`] is the missing step.
+//! reqwest's client is a tower service, so every layer can wrap it. But its `RequestBuilder` sends
+//! only through the bare client. [`SendThrough`] sends it through a stack.
 //!
 //! ```no_run
 //! use mainstay::reqwest::SendThrough;
@@ -32,11 +33,15 @@
 //!
 //! # What is retried
 //!
-//! What [`HttpRetry`](crate::http::HttpRetry) says. A request whose body is a stream is sent again, too, as long as no more of it has
-//! been read than [`replay_limit`](crate::RetryBuilder::replay_limit) says: see [`ReplayBody`]. Errors that would be the same again
-//! (a request that cannot be built, too many redirects, a response that cannot be read) are not retried. reqwest follows redirects by itself, and
-//! of a request that found no connection it does not tell whether it was the first one. So what must not be repeated is not sent again then,
-//! either: the server may have done it, and only what it redirected to was not there.
+//! [`HttpRetry`](crate::http::HttpRetry) says which requests are retried. A request whose body is a
+//! stream is sent again, too, as long as no more of it has been read than
+//! [`replay_limit`](crate::RetryBuilder::replay_limit) says: see [`ReplayBody`]. Errors that would
+//! be the same again (a request that cannot be built, too many redirects, a response that cannot be
+//! read) are not retried.
+//!
+//! reqwest follows redirects by itself. When there was no connection, it does not tell whether that
+//! was the first request or one after a redirect. So a request that may not be repeated is not sent
+//! again even then: the first server may have done the work.
 //!
 //! # reqwest's own retries
 //!

@@ -1,8 +1,9 @@
-//! Retry: tries again what may succeed the next time, and no more often than that helps.
+//! Retry with back-off, within a budget and a deadline.
 //!
-//! A call that fails for a passing reason is worth a second try. A thousand callers who all try three times make a
-//! small outage a large one. So a retry here waits (a growing, random time), is paid from a budget, stays within the
-//! request's deadline, and never repeats what a policy further in refused.
+//! A call that fails for a passing reason is worth a second attempt. But a thousand callers that
+//! all make three attempts turn a small outage into a large one. So a retry here waits for a
+//! growing, random time, costs a budget, ends before the request's deadline, and never repeats a
+//! call that an inner layer rejected.
 //!
 //! ```
 //! use mainstay::{Backoff, RetryLayer};
@@ -32,9 +33,11 @@
 //!
 //! # What is retried
 //!
-//! A [`RetryPolicy`] decides, from the request, the result and the number of the attempt. The default repeats every error,
-//! which is right for operations that may be repeated, and only for those. What a policy further in refused (an open circuit, a full
-//! bulkhead, shed load, a deadline that had passed) is never retried, and no policy is asked; an attempt that timed out may be.
+//! A [`RetryPolicy`] decides, from the request, the result and the number of the attempt. The
+//! default repeats every error, which is right for operations that may be repeated, and only for
+//! those. A call that an inner layer rejected (an open circuit, a full bulkhead, shed load, a
+//! deadline that had passed) is never retried, and no policy is asked. An attempt that timed out
+//! may be.
 //!
 //! Before an attempt's response is given up, everything else has been decided: attempts are left, the delay is known (the server's
 //! own hint, or the back-off) and ends before the deadline, the budget pays, the request can be sent again. Only then is the response dropped, with the permit, the body and

@@ -1,8 +1,9 @@
 //! Standard stacks: the layers in the right order, with numbers that go together, in five lines.
 //!
-//! Most of what goes wrong with resilience is not in a layer but between them: a retry inside of the circuit breaker, a limit that each
-//! connection has anew, an attempt that may take longer than the whole call. A standard stack has one order, whatever order its methods are called in; it
-//! shares what must be shared; and [`build`](ClientBuilder::build) checks its numbers against each other.
+//! Most mistakes are made between layers: a retry inside of the circuit breaker, a limit that each
+//! connection has anew, an attempt that may take longer than the whole call. A standard stack has
+//! one order, whatever the order of the builder's methods. It shares the state that must be shared.
+//! [`build`](ClientBuilder::build) checks its numbers against each other.
 //!
 //! ```
 //! use axum::{Router, routing::get};
