@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::Reason;
-use crate::unsent::Found;
+use crate::unsent::{FailureNumber, Found};
 
 /// The inner service of a layer.
 ///
@@ -63,9 +63,13 @@ impl<S> Inner<S> {
         S: Service<Req>,
         S::Error: Send + 'static,
     {
-        if self.failure.is_some() && matches!(self.ready, Ready::Yes) {
-            // It said that it is ready, and stays so until the call.
-            return self.failed();
+        if let Some(failure) = &self.failure {
+            if matches!(self.ready, Ready::Yes) {
+                // It said that it is ready, and stays so until the call.
+                return Self::failed(failure);
+            }
+            // The call that would have resolved to it was rejected.
+            self.failure = None;
         }
         match self.service.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
@@ -73,8 +77,8 @@ impl<S> Inner<S> {
                 Poll::Ready(())
             }
             Poll::Ready(Err(error)) => {
-                self.failure = Some(Failure::new(error));
-                self.failed()
+                self.ready = Ready::Yes;
+                Self::failed(self.failure.insert(Failure::new(error)))
             }
             Poll::Pending => {
                 self.ready = Ready::No(Reason::NotReady);
@@ -84,9 +88,8 @@ impl<S> Inner<S> {
     }
 
     #[cold]
-    fn failed(&mut self) -> Poll<()> {
-        self.ready = Ready::Yes;
-        Found::Failed.note();
+    fn failed(failure: &Failure) -> Poll<()> {
+        Found::Failed(failure.number).note();
         Poll::Ready(())
     }
 
@@ -152,6 +155,7 @@ impl<S: fmt::Debug> fmt::Debug for Inner<S> {
 pub struct Failure {
     error: Box<Mutex<dyn Any + Send>>,
     kind: TypeId,
+    number: FailureNumber,
 }
 
 impl Failure {
@@ -160,6 +164,7 @@ impl Failure {
         Self {
             error: Box::new(Mutex::new(Some(error))),
             kind: TypeId::of::<E>(),
+            number: FailureNumber::next(),
         }
     }
 
@@ -170,6 +175,7 @@ impl Failure {
 
     #[cold]
     fn take<E: 'static>(&mut self) -> Option<E> {
+        self.number.is_the_answer();
         let error = self.error.get_mut().unwrap_or_else(PoisonError::into_inner);
         error.downcast_mut::<Option<E>>().and_then(Option::take)
     }

@@ -127,6 +127,7 @@ where
                         }
                     };
                     *this.found = found;
+                    Found::forget();
                     let core = &this.kit.core;
                     let attempt = Attempt::new(*this.attempt);
                     let attempt = attempt.refusals_count(this.steps.refusals_are_used_up());

@@ -116,7 +116,7 @@ impl<S, E, Req> Wait<S, E, Req> {
             Poll::Ready(()) => {
                 this.announced.settle();
                 let payment = this.payment.take();
-                if found != Found::Failed
+                if !matches!(found, Found::Failed(_))
                     && let Some(payment) = payment
                 {
                     payment.spend();
