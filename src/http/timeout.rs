@@ -73,8 +73,9 @@ use crate::{BoxError, ConfigError, context};
 /// handler has 30 seconds for its answer once it has read the body. A limit that somebody set, and the caller's, are strict.
 ///
 /// Bodies that can be watched are those of axum, tonic and reqwest, and http-body-util's `BoxBody` and `UnsyncBoxBody` of `Bytes` with the
-/// errors `BoxError`, `std::io::Error`, `Infallible` and `hyper::Error`. They are boxed once more, unless they are empty. A body in
-/// memory (`Full<Bytes>`, reqwest's) is handed over in one piece: with more than 64 KiB it has, in addition, the time that it takes at 1 Mbit/s.
+/// errors `BoxError`, `std::io::Error`, `Infallible` and `hyper::Error`. They are boxed once more, unless they are empty. A piece of more
+/// than 64 KiB has, in addition, the time that it takes at 1 Mbit/s, because the transport takes it at once. So has a body in memory
+/// (`Full<Bytes>`, reqwest's), which is a single piece.
 /// Any other body cannot be watched, `hyper::body::Incoming` among them: there the limit is strict, so put such a body into a box, or
 /// set a limit.
 ///

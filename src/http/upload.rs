@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::timeout::{Progress, Upload};
@@ -24,8 +25,12 @@ impl<B: Body + Unpin> Body for Moving<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if polled.is_ready() {
-            self.progress.moved();
+        if let Poll::Ready(next) = &polled {
+            let piece = next
+                .as_ref()
+                .and_then(|next| next.as_ref().ok()?.data_ref());
+            let bytes = piece.map_or(0, Buf::remaining);
+            self.progress.moved(on_a_slow_line(bytes as u64));
         }
         polled
     }
@@ -111,15 +116,23 @@ fn moving<B: Body + Default + Unpin>(body: &mut B, wrap: impl FnOnce(Moving<B>) 
     Upload::Moves(progress)
 }
 
-/// A body in memory is handed over in one piece. It has the time that it takes at 1 Mbit/s.
+/// A body in memory is handed over in one piece. It has the time that it takes on a slow line.
 fn whole(bytes: u64) -> Upload {
+    match on_a_slow_line(bytes) {
+        Duration::ZERO => Upload::None,
+        takes => Upload::Whole(takes),
+    }
+}
+
+/// How long a piece takes at 1 Mbit/s.
+fn on_a_slow_line(bytes: u64) -> Duration {
     /// What takes no time to speak of.
     const SMALL: u64 = 64 * 1024;
     const BYTES_PER_SECOND: u64 = 125_000;
     if bytes <= SMALL {
-        return Upload::None;
+        return Duration::ZERO;
     }
-    Upload::Whole(Duration::from_secs(bytes / BYTES_PER_SECOND))
+    Duration::from_secs(bytes / BYTES_PER_SECOND)
 }
 
 #[cfg(feature = "reqwest")]

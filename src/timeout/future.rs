@@ -75,7 +75,17 @@ pub(super) struct Sending {
 impl Sending {
     #[cold]
     fn until(&self) -> Until {
-        let from = self.progress.last().max(self.begun);
+        self.until_after(self.progress.last())
+    }
+
+    /// If the body moves at this moment. What runs inside may take a piece, and then has all of the time that begins anew.
+    #[cold]
+    fn until_if_it_moves(&self) -> Until {
+        self.until_after(self.progress.last().max(Moment::now()))
+    }
+
+    fn until_after(&self, moved: Moment) -> Until {
+        let from = moved.max(self.begun);
         let own = Deadline::of_limit(from, self.length, false);
         Until::both(own, self.outer, self.begun)
     }
@@ -179,8 +189,8 @@ where
                 teller,
                 ends,
             } => {
-                if let Some(sending) = sending {
-                    *inner.as_mut().scope() = sending.until();
+                if let Some(sending) = &sending {
+                    *inner.as_mut().scope() = sending.until_if_it_moves();
                 }
                 // The answer first: one that is there when the time is over is given.
                 if let Poll::Ready(result) = inner.as_mut().poll(cx) {
@@ -195,6 +205,9 @@ where
                 }
                 if !*ends {
                     return Poll::Pending;
+                }
+                if let Some(sending) = &sending {
+                    *inner.as_mut().scope() = sending.until();
                 }
                 let until = *inner.as_mut().scope();
                 let mut deadline = until.now().local();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::runtime::Moment;
 
-/// When the body of a request last moved.
+/// Until when the body of a request moved.
 #[derive(Debug, Clone)]
 pub struct Progress(Arc<AtomicU64>);
 
@@ -16,14 +16,15 @@ impl Progress {
         Self(Arc::new(AtomicU64::new(0)))
     }
 
-    /// A piece of the body was taken.
+    /// A piece of the body was taken, which is on the wire for so long.
     #[cfg(feature = "http")]
-    pub(crate) fn moved(&self) {
-        // A flag of its own kind: nothing else is published by it.
-        self.0.store(Moment::now().to_bits(), Ordering::Relaxed);
+    pub(crate) fn moved(&self, takes: Duration) {
+        let until = Moment::now().after(takes);
+        // A flag of its own kind: nothing else is published by it. The next piece may be taken before this one is sent.
+        self.0.fetch_max(until.to_bits(), Ordering::Relaxed);
     }
 
-    /// When that was last; the beginning of time if never.
+    /// Until when the last piece moved; the beginning of time if none did.
     pub(super) fn last(&self) -> Moment {
         Moment::from_bits(self.0.load(Ordering::Relaxed))
     }

@@ -127,6 +127,57 @@ async fn a_clients_upload_that_moves_is_not_ended_by_a_default() {
     assert_eq!(took, secs(10));
 }
 
+/// It was called with 1 second left, and a piece of the body has come since.
+#[tokio::test(start_paused = true)]
+async fn a_piece_gives_what_follows_all_of_the_time() {
+    let stack = resilient::server("store").build().unwrap();
+    let service = stack.layer(service_fn(|request: Request<axum::body::Body>| async {
+        request.into_body().frame().await.unwrap().unwrap();
+        let inner = resilient::client("inner").build().unwrap();
+        let inner = inner.layer(service_fn(|_: Request<axum::body::Body>| async {
+            sleep(secs(20)).await;
+            Ok::<_, Infallible>(Response::new(axum::body::Body::empty()))
+        }));
+        let answer = inner.oneshot(Request::default()).await;
+        answer.expect("the time has begun anew");
+        Ok::<_, Infallible>(Response::new(axum::body::Body::empty()))
+    }));
+    let (status, took) = upload(service, pieces(2, secs(29), true)).await;
+    assert_eq!((status.unwrap(), took), (200, secs(29 + 20)));
+}
+
+/// A message of gRPC, or a body that was in memory before it was put into a box.
+#[tokio::test(start_paused = true)]
+async fn a_large_piece_has_the_time_that_a_slow_line_takes() {
+    let stack = resilient::client("store").build().unwrap();
+    // A line of 1 Mbit/s: it takes a piece, and the next one when that is sent.
+    let service = stack.layer(service_fn(|request: Request<axum::body::Body>| async {
+        let mut body = request.into_body();
+        while let Some(frame) = body.frame().await {
+            let bytes = frame.unwrap().into_data().unwrap().len();
+            sleep(secs(bytes as u64 / 125_000)).await;
+        }
+        Ok::<_, Infallible>(Response::new(axum::body::Body::empty()))
+    }));
+    let piece = || Bytes::from(vec![0; 8_000_000]);
+    let two = futures::stream::iter([piece(), piece()]).map(Ok::<_, Infallible>);
+    for (body, takes) in [
+        (axum::body::Body::from(piece()), secs(64)),
+        (axum::body::Body::from_stream(two), secs(128)),
+    ] {
+        let (status, took) = upload(service.clone(), body).await;
+        assert_eq!((status.unwrap(), took), (200, takes));
+    }
+    // What hangs afterwards is still ended.
+    let service = stack.layer(service_fn(|request: Request<axum::body::Body>| async {
+        request.into_body().collect().await.unwrap();
+        std::future::pending::<Result<Response<axum::body::Body>, Infallible>>().await
+    }));
+    let (status, took) = upload(service, axum::body::Body::from(piece())).await;
+    assert!(status.is_err());
+    assert_eq!(took, secs(64 + 30));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_bodies_that_are_in_use_are_watched() {
     use http_body_util::StreamBody;
