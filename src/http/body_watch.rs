@@ -384,7 +384,7 @@ where
             } else {
                 self.due(slot.progress)
             };
-            if late && slot.waits {
+            if late && slot.waits && slot.reader.is_some() {
                 slot.asked = Some(now);
                 asked = slot.reader.take();
             }

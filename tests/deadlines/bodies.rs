@@ -464,6 +464,16 @@ async fn a_clients_reader_that_is_elsewhere_after_it_asked_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clients_reader_that_comes_back_at_any_moment_loses_nothing() {
+    let (mut slow, _seen) = body(&client_layer(), [Wait(secs(170)), Data("a")]).await;
+    let mut cx = TaskContext::from_waker(Waker::noop());
+    assert!(Pin::new(&mut slow).poll_frame(&mut cx).is_pending());
+    // The timer fires every 60 seconds, but only the first time was somebody asked.
+    sleep(ms(120_500)).await;
+    assert_eq!(next(&mut slow).await.unwrap().unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clients_source_that_gives_nothing_is_ended() {
     let began = Instant::now();
     let steps = [Wait(secs(59)), Data("a"), Wait(secs(59)), Data("b"), Hang];
