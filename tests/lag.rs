@@ -152,6 +152,22 @@ fn a_runtime_without_a_time_driver_has_none() {
     });
 }
 
+#[test]
+fn a_runtime_without_a_time_driver_remembers_no_layer() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let used = || {
+        for _ in 0..10_000 {
+            runtime.block_on(async {
+                call(&layer()).await;
+                tokio::task::yield_now().await;
+            });
+        }
+    };
+    used();
+    let counted = allocation_counter::measure(used);
+    assert!(counted.bytes_current < 10_000, "{counted:?}");
+}
+
 #[tokio::test]
 async fn a_limit_that_is_set_needs_none() {
     let fixed = LoadShedLayer::builder().limit(mainstay::Limit::fixed(9));

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -67,7 +67,10 @@ pub(crate) fn watch(watcher: &'static dyn Watches, stamp: u64) {
     let id = handle.id();
     let mut tickers = tickers();
     if let Some(ticker) = tickers.iter().find(|ticker| ticker.id == id) {
-        return ticker.add(watcher, stamp);
+        if !ticker.is_idle.load(Ordering::Relaxed) {
+            ticker.add(watcher, stamp);
+        }
+        return;
     }
     if !is_real_time() {
         return;
@@ -77,6 +80,7 @@ pub(crate) fn watch(watcher: &'static dyn Watches, stamp: u64) {
         id,
         runtime: NUMBER.fetch_add(1, Ordering::Relaxed),
         watched: Mutex::default(),
+        is_idle: AtomicBool::new(false),
     });
     ticker.add(watcher, stamp);
     tickers.push(Arc::clone(&ticker));
@@ -110,6 +114,8 @@ struct Ticker {
     runtime: u64,
     /// By address and stamp: there may be many.
     watched: Mutex<HashMap<(usize, u64), Watched>>,
+    /// Its runtime has no time driver: it watches for nobody.
+    is_idle: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -170,6 +176,8 @@ impl Running {
             // There is no other way to ask whether a runtime has a time driver.
             let Ok(timer) = catch_unwind(AssertUnwindSafe(|| Timer::at(due))) else {
                 // It stays in the list, so that nobody tries again.
+                self.ticker.is_idle.store(true, Ordering::Relaxed);
+                drop(std::mem::take(&mut *self.ticker.lock()));
                 self.ended = true;
                 return;
             };
