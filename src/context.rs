@@ -271,6 +271,17 @@ pub(crate) fn own_limit() -> Option<Duration> {
     deadline().limit()
 }
 
+/// How much of the time that a call has run its service could have answered it: none while it waits for more of the request's
+/// body, which is the caller's to send.
+pub(crate) fn answerable(ran: Duration) -> Duration {
+    ran.min(Moment::now().since(deadline().answerable()))
+}
+
+/// Whether the service waits for more of the request's body.
+pub(crate) fn waits_for_its_caller() -> bool {
+    deadline().answerable() == Moment::NEVER
+}
+
 /// The number of the attempt.
 #[inline]
 pub(crate) fn attempt() -> u32 {

@@ -219,6 +219,8 @@ pub(crate) fn of_timed_out<Res, Err: WithRejection>(
 ) -> Verdict {
     let limit = rejected(result).and_then(Rejection::time_limit);
     let is_own = match limit {
+        // The request is not complete: nobody could answer it.
+        _ if context::waits_for_its_caller() => false,
         // The caller's: its length is the caller's choice.
         Some(TimeLimit::Deadline(_)) => false,
         // A layer's, which is also further in than the one that asks, unless the deadline is known here, too.

@@ -274,8 +274,12 @@ impl Circuit {
         }
         self.tally.told(verdict.outcome());
         let limit = context::own_limit();
+        let evident = match verdict.outcome() {
+            Outcome::Cancelled => context::answerable(ran),
+            _ => ran,
+        };
         self.act(machine, now, |breaker, now| {
-            let outcome = breaker.weigh(now, verdict.outcome(), ran, limit);
+            let outcome = breaker.weigh(now, verdict.outcome(), evident, limit);
             let hint = verdict.retry_after();
             let random = random();
             ((), breaker.record(now, ticket, outcome, ran, hint, random))

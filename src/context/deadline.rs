@@ -22,7 +22,12 @@ pub(crate) struct Deadline {
     local: Moment,
     /// The length in nanoseconds of the layer's limit that `local` follows from; `FOREIGN` where it follows from none.
     limit: u64,
+    /// Since when the request can be answered, as far as its body says: [`Moment::NEVER`] while its service waits for more of it.
+    answerable: Moment,
 }
+
+/// The body says nothing.
+const ALWAYS: Moment = Moment::from_bits(0);
 
 const FOREIGN: u64 = u64::MAX;
 
@@ -37,6 +42,7 @@ impl Deadline {
             told: at,
             local: at,
             limit: FOREIGN,
+            answerable: ALWAYS,
         }
     }
 
@@ -52,6 +58,7 @@ impl Deadline {
             told: if set { at } else { Moment::NEVER },
             local: at,
             limit: nanos(limit),
+            answerable: ALWAYS,
         }
     }
 
@@ -67,7 +74,20 @@ impl Deadline {
             told: self.told.min(other.told),
             local,
             limit,
+            answerable: self.answerable.max(other.answerable),
         }
+    }
+
+    /// The same for a request that can be answered since then.
+    #[inline]
+    pub(crate) fn answerable_since(self, answerable: Moment) -> Self {
+        Self { answerable, ..self }
+    }
+
+    /// Since when the request can be answered; [`Moment::NEVER`] while its service waits for more of its body.
+    #[inline]
+    pub(crate) const fn answerable(self) -> Moment {
+        self.answerable
     }
 
     /// What goes on the wire.

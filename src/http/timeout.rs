@@ -76,6 +76,11 @@ use crate::{BoxError, ConfigError, context};
 /// errors `BoxError`, `std::io::Error`, `Infallible` and `hyper::Error`. They are boxed once more, unless they are empty. A piece of more
 /// than 64 KiB has, in addition, the time that it takes at 1 Mbit/s, because the transport takes it at once. So has a body in memory
 /// (`Full<Bytes>`, reqwest's), which is a single piece.
+///
+/// While the service waits for more of a body, nobody could answer. A call that its caller or a time limit ends then is no evidence
+/// against the service, to a circuit breaker or a limit inside of this layer. In gRPC it is: there a caller may wait for an answer
+/// before it sends more.
+///
 /// Any other body cannot be watched, `hyper::body::Incoming` among them: there the limit is strict, so put such a body into a box, or
 /// set a limit.
 ///
@@ -143,8 +148,15 @@ impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     }
 
     #[inline]
-    fn upload(&self, request: &mut Req) -> Upload {
-        request.upload()
+    fn upload(&self, request: &mut Req, is_default: bool) -> Upload {
+        let converses = ContentType::of(request.headers()).is_grpc();
+        if converses && !is_default {
+            return Upload::None;
+        }
+        match request.upload() {
+            Upload::Moves(progress) if converses => Upload::Converses(progress),
+            upload => upload,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ impl<B: Body + Unpin> Body for Moving<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        self.progress.waits(polled.is_pending());
         if let Poll::Ready(next) = &polled {
             let piece = next
                 .as_ref()
@@ -41,6 +42,13 @@ impl<B: Body + Unpin> Body for Moving<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+impl<B> Drop for Moving<B> {
+    /// Nobody waits for more of it.
+    fn drop(&mut self) {
+        self.progress.waits(false);
     }
 }
 

@@ -139,7 +139,7 @@ impl Load {
         }
         let is_failure = match (outcome, latency) {
             (Outcome::Cancelled, Some(ran)) => self.evidence(admitted, |evidence| {
-                evidence.is_failure(now, ran, context::own_limit())
+                evidence.is_failure(now, context::answerable(ran), context::own_limit())
             }),
             (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(admitted, |evidence| {
                 evidence.succeeded(now, ran);

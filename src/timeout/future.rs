@@ -64,12 +64,15 @@ impl Until {
     }
 }
 
-/// A default limit begins anew with each piece of the request's body.
+/// A request whose body is watched while it is sent.
 pub(super) struct Sending {
     pub(super) progress: Progress,
-    pub(super) length: Duration,
+    /// Whether nobody can answer while the service waits for more of it.
+    pub(super) is_evidence: bool,
+    /// A default limit of this length begins anew with each piece of the body.
+    pub(super) renewed: Option<Duration>,
+    pub(super) until: Until,
     pub(super) outer: Deadline,
-    pub(super) begun: Moment,
 }
 
 impl Sending {
@@ -85,18 +88,34 @@ impl Sending {
     }
 
     fn until_after(&self, moved: Moment) -> Until {
-        let from = moved.max(self.begun);
-        let own = Deadline::of_limit(from, self.length, false);
-        Until::both(own, self.outer, self.begun)
+        let Some(length) = self.renewed else {
+            return self.until;
+        };
+        let begun = self.until.begun;
+        let own = Deadline::of_limit(moved.max(begun), length, false);
+        Until::both(own, self.outer, begun)
     }
 }
 
-impl Scope for Until {
+/// What holds for a call while it runs.
+pub(super) struct Running {
+    pub(super) until: Until,
+    pub(super) sending: Option<Box<Sending>>,
+}
+
+impl Scope for Running {
     type Entered<'a> = DeadlineScope;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> DeadlineScope {
-        DeadlineScope::enter(self.now())
+        let mut deadline = self.until.now();
+        if let Some(sending) = &self.sending
+            && sending.is_evidence
+        {
+            let answerable = sending.progress.answerable();
+            deadline = deadline.answerable_since(answerable.max(deadline.answerable()));
+        }
+        DeadlineScope::enter(deadline)
     }
 }
 
@@ -115,10 +134,9 @@ pin_project! {
     pub(super) enum State<F> {
         Calling {
             #[pin]
-            inner: Scoped<InnerFuture<F>, Until>,
+            inner: Scoped<InnerFuture<F>, Running>,
             #[pin]
             timer: Option<Timer>,
-            sending: Option<Box<Sending>>,
             teller: Teller,
             ends: bool,
         },
@@ -137,9 +155,8 @@ impl<F> State<F> {
         teller: Teller,
     ) -> Self {
         Self::Calling {
-            inner: Scoped::new(inner, until),
+            inner: Scoped::new(inner, Running { until, sending }),
             timer: None,
-            sending,
             teller,
             ends: true,
         }
@@ -148,10 +165,13 @@ impl<F> State<F> {
     /// Of a layer that ends nothing.
     #[cold]
     pub(super) fn unlimited(inner: InnerFuture<F>, teller: Teller) -> Self {
-        Self::Calling {
-            inner: Scoped::new(inner, Until::NEVER),
-            timer: None,
+        let running = Running {
+            until: Until::NEVER,
             sending: None,
+        };
+        Self::Calling {
+            inner: Scoped::new(inner, running),
+            timer: None,
             teller,
             ends: false,
         }
@@ -185,18 +205,18 @@ where
             StateProj::Calling {
                 mut inner,
                 mut timer,
-                sending,
                 teller,
                 ends,
             } => {
-                if let Some(sending) = &sending {
-                    *inner.as_mut().scope() = sending.until_if_it_moves();
+                let running = inner.as_mut().scope();
+                if let Some(sending) = &running.sending {
+                    running.until = sending.until_if_it_moves();
                 }
                 // The answer first: one that is there when the time is over is given.
                 if let Poll::Ready(result) = inner.as_mut().poll(cx) {
                     return Poll::Ready(match result {
                         Ok(response) => {
-                            let until = *inner.as_mut().scope();
+                            let until = inner.as_mut().scope().until;
                             let answered = Answered { until, teller };
                             Ok(this.cover.cover(response, &answered, cx))
                         }
@@ -206,11 +226,11 @@ where
                 if !*ends {
                     return Poll::Pending;
                 }
-                if let Some(sending) = &sending {
-                    *inner.as_mut().scope() = sending.until();
+                let running = inner.scope();
+                if let Some(sending) = &running.sending {
+                    running.until = sending.until();
                 }
-                let until = *inner.as_mut().scope();
-                let mut deadline = until.now().local();
+                let mut deadline = running.until.now().local();
                 if timer.is_none() {
                     if deadline == Moment::NEVER {
                         return Poll::Pending;
@@ -220,7 +240,7 @@ where
                 if let Some(timer) = timer.as_mut().as_pin_mut() {
                     ready!(timer.poll(cx));
                 }
-                if let Some(sending) = sending {
+                if let Some(sending) = &running.sending {
                     // It may have moved since the timer was set.
                     deadline = sending.until().now().local();
                     while deadline > Moment::now() {
@@ -230,10 +250,9 @@ where
                         }
                         deadline = sending.until().now().local();
                     }
-                    *inner.as_mut().scope() = sending.until();
+                    running.until = sending.until();
                 }
-                let until = *inner.as_mut().scope();
-                teller.timed_out(until.limit(deadline))
+                teller.timed_out(running.until.limit(deadline))
             }
             StateProj::Rejected { rejection } => match rejection.take() {
                 Some(rejection) => rejection,

@@ -35,10 +35,10 @@ pub trait PerRequest<Req> {
         None
     }
 
-    /// What is known of the request's body while it is sent; for a default limit, which does not end what moves.
+    /// What is known of the request's body while it is sent: for evidence, and for a default limit, which does not end what moves.
     #[doc(hidden)]
     #[inline]
-    fn upload(&self, _request: &mut Req) -> Upload {
+    fn upload(&self, _request: &mut Req, _is_default: bool) -> Upload {
         Upload::None
     }
 }

@@ -76,28 +76,35 @@ where
             let rejection = self.teller.reject(Reason::DeadlinePassed);
             return ResponseFuture::rejected(rejection, self.cover.clone());
         }
-        let mut sending = None;
-        let own = match self.policy.limit(&request) {
+        let limit = self.policy.limit(&request);
+        let is_default = limit.is_some_and(|limit| !limit.is_set() && limit.holds(outer));
+        let upload = self.policy.upload(&mut request, is_default);
+        let mut renewed = None;
+        let own = match limit {
             Some(limit) if limit.is_set() => Deadline::of_limit(begun, limit.length, true),
-            Some(limit) if limit.holds(outer) => {
+            Some(limit) if is_default => {
                 let mut length = limit.length;
-                match self.policy.upload(&mut request) {
+                match &upload {
                     Upload::None => {}
-                    Upload::Whole(takes) => length = length.saturating_add(takes),
-                    Upload::Moves(progress) => {
-                        sending = Some(Box::new(Sending {
-                            progress,
-                            length,
-                            outer,
-                            begun,
-                        }));
-                    }
+                    Upload::Whole(takes) => length = length.saturating_add(*takes),
+                    Upload::Moves(_) | Upload::Converses(_) => renewed = Some(length),
                 }
                 Deadline::of_limit(begun, length, false)
             }
             _ => Deadline::NEVER,
         };
         let until = Until::both(own, outer, begun);
+        let is_evidence = matches!(upload, Upload::Moves(_));
+        let sending = match upload {
+            Upload::Moves(progress) | Upload::Converses(progress) => Some(Box::new(Sending {
+                progress,
+                is_evidence,
+                renewed,
+                until,
+                outer,
+            })),
+            Upload::None | Upload::Whole(_) => None,
+        };
         let cover = self.cover.clone().begin(Asked(outer.told()));
         let teller = self.teller.clone();
         let _scope = DeadlineScope::enter(until.deadline);

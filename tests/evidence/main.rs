@@ -15,6 +15,7 @@ mod common;
 mod support;
 
 #[allow(unreachable_pub, reason = "generated")]
+mod uploads;
 mod users {
     include!("../../examples/proto/users.rs");
 }

@@ -54,7 +54,9 @@ impl std::fmt::Display for Mode {
 ///
 /// In every variant but [`Ignore`](Self::Ignore), a call that one of the program's own time limits ended in full is a failure: 200
 /// hung calls that a [`TimeoutLayer`](crate::TimeoutLayer) further out ends are an outage. The head of a response is an answer:
-/// whoever drops a stream did not wait for it in vain, and the call is ignored.
+/// whoever drops a stream did not wait for it in vain, and the call is ignored. So is one whose request is not complete: within
+/// `mainstay::http::timeout`, a call has run since the last piece of its request's body was taken, and not at all while the next one is
+/// missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnCancel {
