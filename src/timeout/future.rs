@@ -108,10 +108,15 @@ impl Scope for Running {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> DeadlineScope {
-        let mut deadline = self.until.now();
-        if let Some(sending) = &self.sending
-            && sending.is_evidence
-        {
+        let Some(sending) = &self.sending else {
+            return DeadlineScope::enter(self.until.now());
+        };
+        let mut deadline = if sending.renewed.is_some() {
+            sending.outer.and(context::deadline())
+        } else {
+            self.until.now()
+        };
+        if sending.is_evidence {
             let answerable = sending.progress.answerable();
             deadline = deadline.answerable_since(answerable.max(deadline.answerable()));
         }

@@ -107,7 +107,13 @@ where
         };
         let cover = self.cover.clone().begin(Asked(outer.told()));
         let teller = self.teller.clone();
-        let _scope = DeadlineScope::enter(until.deadline);
+        // A limit that begins anew is no fixed deadline for what is further in.
+        let inside = if renewed.is_some() {
+            outer
+        } else {
+            until.deadline
+        };
+        let _scope = DeadlineScope::enter(inside);
         // Made where it is to be: the inner future may be large, and to move it costs as much as all the rest.
         ResponseFuture {
             state: State::calling(self.inner.call(request), until, sending, teller),

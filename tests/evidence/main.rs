@@ -5,9 +5,11 @@ mod answers;
 mod budgets;
 mod callers;
 mod gateway;
+mod half_sent;
 mod limits;
 mod refusals;
 mod shadow;
+mod uploads;
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,7 +17,6 @@ mod common;
 mod support;
 
 #[allow(unreachable_pub, reason = "generated")]
-mod uploads;
 mod users {
     include!("../../examples/proto/users.rs");
 }
