@@ -517,7 +517,11 @@ async fn everything() {
     let context = Context::current().with_timeout(Duration::from_secs(1));
     let timeout = TimeoutLayer::builder().name("all").build().unwrap();
     let _ = context.scope(timeout.layer(slow()).oneshot(())).await;
-    let stack = mainstay::http::client("all").build().unwrap();
+    let stack = mainstay::http::client("all")
+        .timeout(Duration::from_secs(2))
+        .attempt_timeout(Duration::from_secs(1))
+        .build()
+        .unwrap();
     let refuses = service_fn(async |_: http::Request<String>| {
         Err::<http::Response<String>, _>(io::Error::other("broken"))
     });

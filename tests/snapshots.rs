@@ -414,6 +414,7 @@ async fn a_stack_tells_of_all_its_layers() {
     });
     let get = || Request::new(Body::default());
     let client = mainstay::http::client("inventory")
+        .attempt_timeout(ms(500))
         .without_bulkhead()
         .build()
         .unwrap();

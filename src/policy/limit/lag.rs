@@ -16,13 +16,12 @@ use std::time::Duration;
 const HIGH: Duration = Duration::from_millis(10);
 /// No task is ready but those that run.
 const LOW: Duration = Duration::from_millis(2);
-/// Far beyond [`HIGH`].
-const EXTREME: Duration = Duration::from_millis(100);
-/// So many extreme samples in a row are overload. A suspended process gives a single one.
-const EXTREMES: u32 = 3;
-/// So are samples that are above this for the whole of that time: a busy moment is no overload, nor are a few callers who keep a worker busy.
-const LONG: Duration = Duration::from_millis(25);
+/// Samples that are above this for the whole of that time are overload. A busy moment is none, nor are a few callers who keep a worker busy,
+/// nor a neighbour that takes the processor for a moment.
+const LONG: Duration = Duration::from_millis(50);
 const SUSTAINED: Duration = Duration::from_secs(1);
+/// It takes so many of them: a suspended process gives one.
+const SAMPLES: u32 = 3;
 /// So many high samples in a row lower a limit.
 const IN_A_ROW: u32 = 2;
 /// The limit moves at most once in this time.
@@ -86,8 +85,8 @@ struct Runtime {
     last: Duration,
     /// Since when all samples were long.
     long_since: Option<Duration>,
-    /// How many of the last were extreme.
-    extremes: u32,
+    /// How many those were.
+    long: u32,
     /// High samples since the limit was last lowered, if none was low since, and the lowest of them.
     high: u32,
     lowest: Duration,
@@ -101,7 +100,7 @@ impl Runtime {
             seen: Duration::ZERO,
             last: Duration::ZERO,
             long_since: None,
-            extremes: 0,
+            long: 0,
             high: 0,
             lowest: Duration::MAX,
         }
@@ -111,11 +110,6 @@ impl Runtime {
         self.seen = now;
         self.workers = tick.workers;
         self.last = tick.lag;
-        self.extremes = if tick.lag >= EXTREME {
-            self.extremes.saturating_add(1)
-        } else {
-            0
-        };
         if tick.lag > HIGH {
             self.high = self.high.saturating_add(1);
             self.lowest = self.lowest.min(tick.lag);
@@ -124,8 +118,10 @@ impl Runtime {
         }
         if tick.lag > LONG {
             self.long_since.get_or_insert(now);
+            self.long = self.long.saturating_add(1);
         } else {
             self.long_since = None;
+            self.long = 0;
         }
     }
 
@@ -139,7 +135,7 @@ impl Runtime {
         let sustained = self
             .long_since
             .is_some_and(|since| self.seen.saturating_sub(since) >= SUSTAINED);
-        self.extremes >= EXTREMES || sustained
+        sustained && self.long >= SAMPLES
     }
 
     /// The lag that does not go away.

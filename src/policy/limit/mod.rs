@@ -95,8 +95,8 @@ impl Limit {
     ///
     /// # How the limit moves
     ///
-    /// A limit is set when the lag was above 25 ms for a whole second, or above 100 ms three
-    /// times in a row; a process that was suspended is late only once. From then on, every 30 ms:
+    /// A limit is set when the lag was above 50 ms for a whole second; a process that was
+    /// suspended is late only once. From then on, every 30 ms:
     /// where the lag stays above 10 ms, the limit falls to the number of calls that would make
     /// a lag of 10 ms, and by at least 15 %; else it grows by 4 %, at least by one. When nothing was
     /// shed for a second, the limit is lifted.

@@ -2,7 +2,7 @@
 //!
 //! # What comes of it
 //!
-//! As the test `table` prints it. Calls come without a limit, under what server stacks had by default before (`Gradient2`, up to 1 024 calls; as it is now),
+//! As the test at the end computes it. Calls come without a limit, under what server stacks had by default before (`Gradient2`, up to 1 024 calls; as it is now),
 //! and under the present default. Shed and given up are of the whole run; calls answered in time, and their median, are of the seconds that
 //! count (from the tenth on where there is overload). Callers of work give up after a second; those who are shed come again after 50 ms where
 //! their number is fixed.
@@ -44,13 +44,13 @@
 //! | CPU at 3 x, after a wait of 300 ms | scheduler lag | 29486 | 3316 | 406 | 351 ms |
 //! | CPU at 3 x, after a wait of 50 ms | no limit | 0 | 40950 | 0 | none |
 //! | CPU at 3 x, after a wait of 50 ms | Gradient2 | 30220 | 0 | 432 | 127 ms |
-//! | CPU at 3 x, after a wait of 50 ms | scheduler lag | 30504 | 53 | 427 | 78 ms |
+//! | CPU at 3 x, after a wait of 50 ms | scheduler lag | 30449 | 1620 | 428 | 78 ms |
 //! | CPU at 3 x, two workers | no limit | 0 | 82581 | 0 | none |
 //! | CPU at 3 x, two workers | Gradient2 | 59485 | 0 | 885 | 87 ms |
 //! | CPU at 3 x, two workers | scheduler lag | 59564 | 5228 | 885 | 32 ms |
-//! | CPU at 3 x, eight workers | no limit | 0 | 215246 | 0 | none |
-//! | CPU at 3 x, eight workers | Gradient2 | 159698 | 0 | 3538 | 16 ms |
-//! | CPU at 3 x, eight workers | scheduler lag | 154756 | 14990 | 3539 | 32 ms |
+//! | CPU at 3 x, eight workers | no limit | 0 | 134189 | 0 | none |
+//! | CPU at 3 x, eight workers | Gradient2 | 103570 | 0 | 3538 | 15 ms |
+//! | CPU at 3 x, eight workers | scheduler lag | 98786 | 14990 | 3540 | 32 ms |
 //! | CPU at 3 x beside 2 000 long polls | no limit | 0 | 37178 | 0 | none |
 //! | CPU at 3 x beside 2 000 long polls | Gradient2 | 341361 | 0 | 0 | 266 ms |
 //! | CPU at 3 x beside 2 000 long polls | scheduler lag | 34448 | 1849 | 430 | 30 ms |
@@ -59,7 +59,7 @@
 //! | CPU at 3 x from 10 s on, beside 2 000 long polls | scheduler lag | 21572 | 0 | 417 | 22 ms |
 //! | CPU at 1.2 x | no limit | 0 | 14006 | 0 | none |
 //! | CPU at 1.2 x | Gradient2 | 0 | 14006 | 0 | none |
-//! | CPU at 1.2 x | scheduler lag | 3130 | 0 | 474 | 17 ms |
+//! | CPU at 1.2 x | scheduler lag | 3145 | 0 | 474 | 16 ms |
 //! | heavy calls of 50 ms at 3 x | no limit | 0 | 1558 | 0 | none |
 //! | heavy calls of 50 ms at 3 x | Gradient2 | 0 | 1558 | 0 | none |
 //! | heavy calls of 50 ms at 3 x | scheduler lag | 1241 | 8 | 20 | 319 ms |
@@ -366,10 +366,9 @@ fn it_is_lifted_when_the_overload_is_over() {
     assert_eq!(report.given_up[14..].iter().sum::<u32>(), 0);
 }
 
-/// The table of the module's documentation: `cargo test --lib cpu_simulation -- --ignored --nocapture`.
+/// The table of this module's documentation is computed. Another processor's logarithms may move a figure a little.
 #[test]
-#[ignore = "prints the table"]
-fn table() {
+fn the_table_is_what_the_simulation_gives() {
     let limits = [
         ("no limit", Limit::fixed(u32::MAX)),
         (
@@ -378,8 +377,7 @@ fn table() {
         ),
         ("scheduler lag", Limit::scheduler_lag()),
     ];
-    println!("//! | workload | limit | shed | given up | in time, a second | median |");
-    println!("//! |---|---|---|---|---|---|");
+    let mut computed = Vec::new();
     for load in HEALTHY.iter().chain(OVERLOADED) {
         for (name, limit) in &limits {
             let report = Process::run(*limit, *name == "scheduler lag", load, 1);
@@ -387,13 +385,28 @@ fn table() {
                 NOTHING => "none".to_owned(),
                 median => format!("{} ms", median.as_millis()),
             };
-            println!(
+            computed.push(format!(
                 "//! | {} | {name} | {} | {} | {:.0} | {median} |",
                 load.name,
                 report.shed(),
                 report.given_up(),
                 report.goodput(load.from),
-            );
+            ));
+        }
+    }
+    let figures = |row: &str| {
+        let cells = row.split('|').skip(3).map(|cell| cell.trim().to_owned());
+        let cells = cells.map(|cell| cell.trim_end_matches(" ms").parse().unwrap_or(-1.0));
+        cells.collect::<Vec<f64>>()
+    };
+    let source = include_str!("workloads.rs");
+    let rows = source.lines().filter(|line| line.starts_with("//! | "));
+    let documented: Vec<_> = rows.skip(1).collect();
+    assert_eq!(documented.len(), computed.len(), "{computed:#?}");
+    for (documented, computed) in documented.iter().zip(&computed) {
+        for (one, other) in figures(documented).iter().zip(figures(computed)) {
+            let close = (one - other).abs() <= 10.0 + 0.05 * one.abs();
+            assert!(close, "\n{documented}\n{computed}");
         }
     }
 }
