@@ -5,15 +5,12 @@
 use std::convert::Infallible;
 use std::future;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use mainstay::http::DeadlineLayer;
-use mainstay::{
-    ConfigError, CorrelationLayer, Limit, Plain, RespondLayer, TimeoutLayer, http as resilient,
-};
+use mainstay::{ConfigError, CorrelationLayer, Plain, RespondLayer, http as resilient};
 use tower::{Service, ServiceBuilder};
 
 use crate::cases::{Case, pair};
@@ -46,17 +43,19 @@ pub(crate) fn all() -> Result<Vec<Case>, ConfigError> {
     Ok(cases)
 }
 
+/// More calls than a bulkhead can count are no limit.
+const NO_LIMIT: u32 = (1 << 24) - 1;
+
 type Message = Request<Full<Bytes>>;
 
 fn server_by_hand()
 -> Result<impl Service<Message, Future: Send> + Clone + Send + 'static, ConfigError> {
-    let limit = Limit::gradient2().max(1024).build()?;
     Ok(ServiceBuilder::new()
         .layer(CorrelationLayer::server())
         .layer(RespondLayer::new())
         .layer(resilient::timeout().build()?)
-        .layer(resilient::load_shed().limit(limit).build()?)
-        .layer(resilient::bulkhead().limit(1024).build()?)
+        .layer(resilient::load_shed().build()?)
+        .layer(resilient::bulkhead().limit(NO_LIMIT).build()?)
         .service(Server))
 }
 
@@ -64,15 +63,10 @@ fn client_by_hand()
 -> Result<impl Service<Message, Future: Send> + Clone + Send + 'static, ConfigError> {
     Ok(ServiceBuilder::new()
         .layer(CorrelationLayer::client())
-        .layer(
-            resilient::timeout()
-                .timeout(Duration::from_secs(10))
-                .build()?,
-        )
+        .layer(resilient::timeout().for_client().build()?)
         .layer(resilient::retry().build()?)
         .layer(resilient::circuit_breaker().build()?)
-        .layer(resilient::bulkhead().limit(1024).build()?)
-        .layer(TimeoutLayer::new(Duration::from_millis(3_280)))
+        .layer(resilient::bulkhead().limit(NO_LIMIT).build()?)
         .layer(DeadlineLayer::new())
         .service(Client))
 }
