@@ -275,7 +275,8 @@ impl Circuit {
         self.tally.told(verdict.outcome());
         let limit = context::own_limit();
         let evident = match verdict.outcome() {
-            Outcome::Cancelled => context::answerable(ran),
+            // How long a success took to be sent says nothing of how long an answer takes.
+            Outcome::Cancelled | Outcome::Success => context::answerable(ran),
             _ => ran,
         };
         self.act(machine, now, |breaker, now| {

@@ -142,7 +142,7 @@ impl Load {
                 evidence.is_failure(now, context::answerable(ran), context::own_limit())
             }),
             (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(admitted, |evidence| {
-                evidence.succeeded(now, ran);
+                evidence.succeeded(now, context::answerable(ran));
                 false
             }),
             _ => None,

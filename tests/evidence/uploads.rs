@@ -117,3 +117,22 @@ async fn a_server_that_hangs_before_the_first_message_of_a_conversation_is_found
     }
     assert_eq!(stack.circuit_breaker().snapshot().state, State::Open);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_upload_that_succeeds_hides_no_upstream_that_hangs() {
+    let stack = resilient::client("store").build().unwrap();
+    let client = stack.wrap(service_fn(upstream));
+    client.oneshot(half(25 * SECOND)).await.unwrap();
+    let client = stack.wrap(service_fn(|request: Request<Body>| async {
+        let _ = request.into_body().collect().await;
+        std::future::pending::<Result<Response<Body>, Infallible>>().await
+    }));
+    let calls = (0..50).map(|_| {
+        let call = client.clone().oneshot(half(Duration::ZERO));
+        timeout(5 * SECOND, call)
+    });
+    for answer in futures::future::join_all(calls).await {
+        answer.unwrap_err();
+    }
+    assert_eq!(stack.circuit_breaker().snapshot().state, State::Open);
+}
