@@ -36,6 +36,9 @@ enum Callers {
     Burst(u32, Duration),
 }
 
+/// Which route a call takes, by the time and a random number.
+type Choice = fn(Duration, f64) -> Route;
+
 struct Workload {
     name: &'static str,
     workers: usize,
@@ -47,7 +50,7 @@ struct Workload {
     /// The most milliseconds that the median may take.
     median: u32,
     /// Each with the route that a call takes, by time and chance.
-    callers: &'static [(Callers, fn(Duration, f64) -> Route)],
+    callers: &'static [(Callers, Choice)],
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
