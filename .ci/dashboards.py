@@ -33,8 +33,8 @@ LOAD = 60
 FOREIGN_LABELS = {"job", "instance", "le"}
 VARIABLES = {"$__rate_interval": "10s", "$job": ".*", "$layer": ".+", "$name": ".+"}
 UPSTREAMS = ("catalog", "pricing")
-# What stays 0 in the gateway example, where no circuit is in shadow mode.
-QUIET = {"mainstay_would_reject_total"}
+# What stays 0 in the gateway example, where no circuit is in shadow mode and no call waits for a permit.
+QUIET = {"mainstay_would_reject_total", "mainstay_given_up_total"}
 
 # Nothing here goes through anybody's proxy.
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -154,18 +154,17 @@ async fn a_late_request_is_not_handled() {
 async fn tonics_own_client_sees_it_too() {
     let layer = grpc::timeout().build().unwrap();
     for (server, address) in servers(layer, Hurry::default()).await {
-        // Its channel ends the call at the same time, and says that it was cancelled; the server's answer was sent a little before.
+        // Its channel ends the call at the same time, and says that it was cancelled. The server's answer was sent a little before; which of the two
+        // comes first is a matter of milliseconds, and nothing else comes.
         let mut client = UsersClient::new(channel(address));
         client.get(get("ann", "")).await.unwrap();
-        let mut exceeded = 0;
-        for _ in 0..10 {
+        for _ in 0..3 {
             let mut request = get("never", "");
             request.set_timeout(ms(100));
             let status = within("a status", client.get(request)).await.unwrap_err();
-            exceeded += u32::from(status.code() == Code::DeadlineExceeded);
+            let ended = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
+            assert!(ended, "{server}: {status}");
         }
-        // On a busy machine the answer may come too late now and then.
-        assert!(exceeded >= 1, "{server}: {exceeded} of 10");
 
         // With a time limit of its own around the channel it always does.
         let channel = ServiceBuilder::new()
