@@ -154,17 +154,28 @@ async fn a_late_request_is_not_handled() {
 async fn tonics_own_client_sees_it_too() {
     let layer = grpc::timeout().build().unwrap();
     for (server, address) in servers(layer, Hurry::default()).await {
-        // Its channel ends the call at the same time, and says that it was cancelled. The server's answer was sent a little before; which of the two
-        // comes first is a matter of milliseconds, and nothing else comes.
+        // Its channel ends the call at the same time, and says that it was cancelled. The server's answer was sent a little before: on a machine
+        // whose timers are late, it loses that race now and then, but not always.
         let mut client = UsersClient::new(channel(address));
         client.get(get("ann", "")).await.unwrap();
-        for _ in 0..3 {
+        let mut first = false;
+        for _ in 0..30 {
             let mut request = get("never", "");
             request.set_timeout(ms(100));
             let status = within("a status", client.get(request)).await.unwrap_err();
-            let ended = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
-            assert!(ended, "{server}: {status}");
+            first = status.code() == Code::DeadlineExceeded;
+            assert!(
+                first || status.code() == Code::Cancelled,
+                "{server}: {status}"
+            );
+            if first {
+                break;
+            }
         }
+        assert!(
+            first,
+            "{server}: none of 30 answers came before the end of the caller's own limit"
+        );
 
         // With a time limit of its own around the channel it always does.
         let channel = ServiceBuilder::new()
