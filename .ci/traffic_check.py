@@ -1,7 +1,7 @@
 """Checks what the traffic benchmark printed.
 
 Honest calls: with stacks that have nothing set no more of them fail than without any, which is none unless the machine itself
-stood still. Overload: goodput and median of the standard stack. A machine with other work to do can miss these once, so the part is
+stood still. Overload: goodput and median of the standard stack, once the overload was found. A machine with other work to do can miss these once, so the part is
 run again up to two times; a stack that is at fault misses each time.
 """
 
@@ -11,7 +11,7 @@ import sys
 
 LEAST_OF_CAPACITY = 0.85
 MOST_MEDIAN_MS = 200
-STACK = "http::server, nothing set"
+STACKS = ("http::server, nothing set", "the same, handlers that wait")
 TRIES = 3
 
 
@@ -28,8 +28,9 @@ def check_mixed(mixed: dict) -> None:
 def meets(overload: list) -> bool:
     for row in overload:
         print(f"{row['server']:28} {row['of_capacity']:.2f} of capacity, median {row['median_ms']:.0f} ms")
-    stack = next(row for row in overload if row["server"] == STACK)
-    return stack["of_capacity"] >= LEAST_OF_CAPACITY and stack["median_ms"] < MOST_MEDIAN_MS
+    stacks = [row for row in overload if row["server"] in STACKS]
+    assert len(stacks) == len(STACKS), overload
+    return all(stack["of_capacity"] >= LEAST_OF_CAPACITY and stack["median_ms"] < MOST_MEDIAN_MS for stack in stacks)
 
 
 def main() -> None:

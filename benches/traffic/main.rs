@@ -6,7 +6,7 @@
 //! cargo bench --bench traffic -- --json
 //! ```
 //!
-//! The mix runs for forty seconds, with stacks and without side by side. Run by `cargo test` it lasts a second, to see that everything starts.
+//! The mix runs for forty seconds, with stacks and without side by side. In overload, what counts is what a server gives from the fourth second on. Run by `cargo test` it lasts a second, to see that everything starts.
 
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "what this benchmark shares with the others")]

@@ -21,6 +21,8 @@ const WORK: Duration = Duration::from_millis(2);
 const WAIT: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(1);
 const TIMES: f64 = 3.0;
+/// Overload has to be found first: how long it lasts before answers count.
+const FOUND: Duration = Duration::from_secs(4);
 
 /// How a server did.
 pub(crate) struct Measured {
@@ -138,7 +140,7 @@ async fn call(client: &Client, address: SocketAddr) -> bool {
     answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
 }
 
-/// So many calls a second, however many are under way.
+/// So many calls a second, however many are under way. Counts those that begin after overload must have been found.
 async fn flood(address: SocketAddr, rate: f64, run_for: Duration) -> (f64, Duration) {
     // A burst each, as ticks are milliseconds.
     const TICK: Duration = Duration::from_millis(5);
@@ -149,15 +151,18 @@ async fn flood(address: SocketAddr, rate: f64, run_for: Duration) -> (f64, Durat
     let mut ticks = interval(TICK);
     let mut sent = 0.0;
     let mut calls = Vec::new();
-    while begun.elapsed() < run_for {
+    while begun.elapsed() < FOUND + run_for {
         ticks.tick().await;
+        let counts = begun.elapsed() >= FOUND;
         let due = rate * begun.elapsed().as_secs_f64();
         while sent < due {
             sent += 1.0;
             let (client, answers, times) = (client.clone(), answers.clone(), times.clone());
             calls.push(tokio::spawn(async move {
                 let begun = Instant::now();
-                if let Ok(true) = timeout(PATIENCE, call(&client, address)).await {
+                if let Ok(true) = timeout(PATIENCE, call(&client, address)).await
+                    && counts
+                {
                     answers.fetch_add(1, Ordering::Relaxed);
                     let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
                     times.push(begun.elapsed());
@@ -165,7 +170,7 @@ async fn flood(address: SocketAddr, rate: f64, run_for: Duration) -> (f64, Durat
             }));
         }
     }
-    let time = begun.elapsed();
+    let time = begun.elapsed() - FOUND;
     join_all(calls).await;
     let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
     times.sort_unstable();

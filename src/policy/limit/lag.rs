@@ -7,8 +7,8 @@
 //! nothing, all calls in flight wait for something other than a worker. So many are added to the limit (`waiting`), and only the number of
 //! the others is limited (`room`).
 //!
-//! What moves the limit is the *lowest* lag of a few samples, as in CoDel (Nichols and Jacobson, 2012): a queue that drains now and then is
-//! no overload, only one that stays.
+//! What moves the limit is the lower one of the last two samples, in the manner of CoDel (Nichols and Jacobson, 2012), which takes the lowest
+//! delay of an interval: a queue that drains now and then is no overload, only one that stays.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ const LOW: Duration = Duration::from_millis(2);
 /// Samples that are above this for the whole of that time are overload. A busy moment is none, nor are a few callers who keep a worker busy,
 /// nor a neighbour that takes the processor for a moment.
 const LONG: Duration = Duration::from_millis(50);
-const SUSTAINED: Duration = Duration::from_secs(1);
-/// It takes so many of them: a suspended process gives one.
-const SAMPLES: u32 = 3;
+///
+/// Not longer: the queue of a server without a limit grows all the while, and with it the time between two samples.
+const SUSTAINED: Duration = Duration::from_millis(750);
 /// So many high samples in a row lower a limit.
 const IN_A_ROW: u32 = 2;
 /// The limit moves at most once in this time.
@@ -83,13 +83,11 @@ struct Runtime {
     workers: u32,
     seen: Duration,
     last: Duration,
-    /// Since when all samples were long.
+    before: Duration,
+    /// When the first of the samples was taken that were all long. Its own lag does not count: a process that was suspended gives one.
     long_since: Option<Duration>,
-    /// How many those were.
-    long: u32,
-    /// High samples since the limit was last lowered, if none was low since, and the lowest of them.
+    /// High samples since the limit was last lowered, if none was low since.
     high: u32,
-    lowest: Duration,
 }
 
 impl Runtime {
@@ -99,49 +97,42 @@ impl Runtime {
             workers: 1,
             seen: Duration::ZERO,
             last: Duration::ZERO,
+            before: Duration::ZERO,
             long_since: None,
-            long: 0,
             high: 0,
-            lowest: Duration::MAX,
         }
     }
 
     fn add(&mut self, now: Duration, tick: &Tick) {
         self.seen = now;
         self.workers = tick.workers;
-        self.last = tick.lag;
-        if tick.lag > HIGH {
-            self.high = self.high.saturating_add(1);
-            self.lowest = self.lowest.min(tick.lag);
+        self.before = std::mem::replace(&mut self.last, tick.lag);
+        self.high = if self.is_high() {
+            self.high.saturating_add(1)
         } else {
-            self.forget();
-        }
+            0
+        };
         if tick.lag > LONG {
             self.long_since.get_or_insert(now);
-            self.long = self.long.saturating_add(1);
         } else {
             self.long_since = None;
-            self.long = 0;
         }
     }
 
-    const fn forget(&mut self) {
-        self.high = 0;
-        self.lowest = Duration::MAX;
+    fn is_high(&self) -> bool {
+        self.last > HIGH
     }
 
     /// Whether its tasks have waited for too long, for so long that a limit is needed.
     fn is_overloaded(&self) -> bool {
-        let sustained = self
-            .long_since
-            .is_some_and(|since| self.seen.saturating_sub(since) >= SUSTAINED);
-        sustained && self.long >= SAMPLES
+        self.long_since
+            .is_some_and(|since| self.seen.saturating_sub(since) >= SUSTAINED)
     }
 
     /// The lag that does not go away.
-    const fn standing(&self) -> Duration {
+    fn standing(&self) -> Duration {
         if self.high >= IN_A_ROW {
-            self.lowest
+            self.last.min(self.before)
         } else {
             Duration::ZERO
         }
@@ -151,6 +142,7 @@ impl Runtime {
 /// What all runtimes that share a limit say together.
 struct Together {
     standing: Duration,
+    high: bool,
     last: Duration,
     overloaded: bool,
     workers: u32,
@@ -236,12 +228,14 @@ impl SchedulerLag {
     fn together(&self) -> Together {
         let mut all = Together {
             standing: Duration::MAX,
+            high: true,
             last: Duration::ZERO,
             overloaded: true,
             workers: 0,
         };
         for runtime in &self.runtimes {
             all.standing = all.standing.min(runtime.standing());
+            all.high &= runtime.is_high();
             all.last = all.last.max(runtime.last);
             all.overloaded &= runtime.is_overloaded();
             all.workers = all.workers.saturating_add(runtime.workers);
@@ -267,6 +261,7 @@ impl SchedulerLag {
             Some(room) if !all.standing.is_zero() => {
                 Some(self.lower(room.min(loading), least, all.standing))
             }
+            Some(room) if all.high => Some(room),
             Some(_) if now.saturating_sub(self.needed) >= LIFT => None,
             Some(room) => Some((room * GROWTH).max(room + 1.0).max(least)),
         };
@@ -280,7 +275,7 @@ impl SchedulerLag {
     )]
     fn lower(&mut self, calls: f64, least: f64, lag: Duration) -> f64 {
         for runtime in &mut self.runtimes {
-            runtime.forget();
+            runtime.high = 0;
         }
         let lag = lag.max(HIGH).as_secs_f64();
         let room = calls * (HIGH.as_secs_f64() / lag).clamp(STEEPEST_CUT, CUT);

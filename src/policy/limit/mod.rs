@@ -95,7 +95,7 @@ impl Limit {
     ///
     /// # How the limit moves
     ///
-    /// A limit is set when the lag was above 50 ms for a whole second; a process that was
+    /// A limit is set when the lag stayed above 50 ms for three quarters of a second; a process that was
     /// suspended is late only once. From then on, every 30 ms:
     /// where the lag stays above 10 ms, the limit falls to the number of calls that would make
     /// a lag of 10 ms, and by at least 15 %; else it grows by 4 %, at least by one. When nothing was
