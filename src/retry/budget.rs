@@ -131,10 +131,13 @@ impl RetryBudget {
     /// Takes note of how a call ended of which that was [not known](crate::retry::Ended::Later) when its response came: the last attempt
     /// succeeded, or failed in a way that calls for a retry. Only [throttling](Self::throttle) wants to know.
     pub fn told(&self, success: bool) {
-        if !success {
-            self.failed();
-        } else if self.is_throttle() {
+        if !self.is_throttle() {
+            return;
+        }
+        if success {
             self.succeeded();
+        } else {
+            self.failed();
         }
     }
 
@@ -144,8 +147,11 @@ impl RetryBudget {
         self.0.counted.bump();
     }
 
-    /// An attempt failed in a way that calls for a retry.
+    /// An attempt failed in a way that calls for a retry. Only throttling records it.
     pub(super) fn failed(&self) {
+        if !self.is_throttle() {
+            return;
+        }
         let (mut book, _) = self.0.open(None);
         if let Kind::Throttle(throttle) = &mut book.kind {
             throttle.failure();
@@ -294,5 +300,39 @@ impl RetryBudgetBuilder {
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         self.0.check()?;
         Ok(RetryBudget::of(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn only_throttling_locks_to_record_a_failure() {
+        let budget = RetryBudget::new();
+        let locked = budget.0.book.lock().unwrap();
+        let (done, is_done) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                budget.told(false);
+                budget.told(true);
+                budget.failed();
+                done.send(())
+            });
+            let recorded = is_done.recv_timeout(Duration::from_secs(10));
+            drop(locked);
+            assert_eq!(recorded, Ok(()), "a failure waits for the lock");
+        });
+        assert_eq!(budget.balance(), RetryBudget::new().balance());
+
+        let throttle = RetryBudget::throttle(2, 1.0).unwrap();
+        assert_eq!(throttle.balance(), 1);
+        throttle.told(false);
+        assert_eq!(throttle.balance(), 0);
+        throttle.told(true);
+        assert_eq!(throttle.balance(), 1);
     }
 }
