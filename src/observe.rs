@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::name::Origin;
+pub use crate::policy::retry::{RetryCause, RetryRefused};
 use crate::snapshot::ShownLimit;
 use crate::{Outcome, Reason, Rejection, Transition};
 
@@ -64,90 +65,6 @@ pub enum EventKind {
         /// Calls in flight that it admits from now on; `None`: there is no limit.
         to: Option<u32>,
     },
-}
-
-/// What another attempt is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RetryCause {
-    /// A response that says so: a 503, `UNAVAILABLE`, ...
-    Response,
-    /// An error that is no response.
-    Error,
-    /// The attempt took too long.
-    TimedOut,
-    /// The attempt was not sent: a service was not ready for it, or its connection was closed before. The retry costs nothing.
-    NotSent,
-    /// The server refused the attempt unseen. The retry costs nothing and keeps the number of the attempt.
-    Refused,
-}
-
-impl RetryCause {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Response,
-        Self::Error,
-        Self::TimedOut,
-        Self::NotSent,
-        Self::Refused,
-    ];
-
-    /// The cause as one word for labels and logs: `response`, `error`, `timed_out`, `not_sent`, `refused`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Response => "response",
-            Self::Error => "error",
-            Self::TimedOut => "timed_out",
-            Self::NotSent => "not_sent",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// Why a retry that the policy wanted was not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RetryRefused {
-    /// There are no attempts left.
-    Attempts,
-    /// The budget is spent.
-    Budget,
-    /// It would not have finished before the deadline.
-    Deadline,
-    /// The server asked for a longer wait than the policy allows.
-    HintTooLong,
-    /// More of the request's body has been read than is kept for another attempt.
-    TooLarge,
-    /// The inner service was not ready in time, when the retry had already been [announced](EventKind::Retrying).
-    NotReady,
-    /// The request's body cannot be sent again: its source failed, or it is still being read and that cannot be ended.
-    Body,
-}
-
-impl RetryRefused {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Attempts,
-        Self::Budget,
-        Self::Deadline,
-        Self::HintTooLong,
-        Self::TooLarge,
-        Self::NotReady,
-        Self::Body,
-    ];
-
-    /// The reason as one word for labels and logs: `attempts`, `budget`, ...
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Attempts => "attempts",
-            Self::Budget => "budget",
-            Self::Deadline => "deadline",
-            Self::HintTooLong => "hint_too_long",
-            Self::TooLarge => "too_large",
-            Self::NotReady => "not_ready",
-            Self::Body => "body",
-        }
-    }
 }
 
 impl Event {

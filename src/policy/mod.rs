@@ -12,6 +12,7 @@ pub(crate) mod budget;
 pub(crate) mod correlation;
 pub(crate) mod evidence;
 pub(crate) mod limit;
+pub(crate) mod retry;
 pub(crate) mod throttle;
 pub(crate) mod window;
 

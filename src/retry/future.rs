@@ -9,9 +9,9 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::attempt::{Traced, traced};
+use super::budget::Payment;
 use super::layer::Core;
-use super::next::{Next, Steps};
-use super::policy::{Decision, RetryPolicy};
+use super::policy::RetryPolicy;
 use super::receive::{Ended, Receive};
 use super::service::Kit;
 use super::wait::{self, Announced, Wait};
@@ -20,7 +20,8 @@ use crate::inner::InnerFuture;
 use crate::name::Origin;
 use crate::observe::{EventKind, RetryCause, RetryRefused};
 use crate::outcome::{not_sent, timed_out};
-use crate::runtime::Moment;
+use crate::policy::retry::{End, Known, Next, Progress, Rules};
+use crate::runtime::{Moment, random};
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
 use crate::span::InSpan;
@@ -42,9 +43,8 @@ pin_project! {
         pub(super) phase: Phase<S, S::Future, Grown<S::Error>, Req>,
         // To send again; `None` where the request cannot be. Dropped as soon as the answer is known: it may keep a body.
         pub(super) kept: Option<P::Kept>,
-        pub(super) attempt: u32,
         pub(super) found: Found,
-        pub(super) steps: Steps,
+        pub(super) progress: Progress,
         pub(super) deadline: Moment,
         pub(super) kit: Held<Kit<S, P, R>>,
     }
@@ -129,8 +129,8 @@ where
                     *this.found = found;
                     Found::forget();
                     let core = &this.kit.core;
-                    let attempt = Attempt::new(*this.attempt);
-                    let attempt = attempt.refusals_count(this.steps.refusals_are_used_up());
+                    let attempt = Attempt::new(this.progress.attempt());
+                    let attempt = attempt.refusals_count(this.progress.refusals_are_used_up());
                     let next = Phase::another(core.origin, attempt, || service.call(request));
                     this.phase.set(next);
                     continue;
@@ -150,23 +150,25 @@ where
                 None => None,
                 Some(kept) => {
                     // It did not leave this process. No policy forbids to send it for the first time.
-                    let wanted = if unsent {
-                        Wanted::Retry(RetryCause::NotSent, None)
+                    let end = if unsent {
+                        End::NotSent
                     } else {
-                        let decision = core.policy.decide(kept, result.as_ref(), *this.attempt);
-                        core.heed(decision, *this.steps, &mut result)
+                        let attempt = this.progress.attempt();
+                        let decision = core.policy.decide(kept, result.as_ref(), attempt);
+                        let end = End::of(decision, this.progress);
+                        core.report(end, &mut result);
+                        end
                     };
-                    match wanted {
-                        Wanted::Nothing => None,
-                        Wanted::Retry(cause, hint) => {
-                            let again = |attempt| core.policy.again(kept, attempt);
-                            let (attempt, steps) = (*this.attempt, *this.steps);
-                            core.prepare(cause, attempt, steps, hint, deadline(), again)
+                    match end.cause(|| cause_of(&result)) {
+                        None => None,
+                        Some(cause) => {
+                            let replay = |attempt| core.policy.again(kept, attempt);
+                            core.prepare(end, cause, *this.progress, deadline(), replay)
                         }
                     }
                 }
             };
-            let Some((next, request)) = next else {
+            let Some((at, next)) = next else {
                 *this.kept = None;
                 this.phase.set(Phase::Done);
                 return Poll::Ready(if unsent {
@@ -175,21 +177,20 @@ where
                     result
                 });
             };
-            *this.attempt = next.attempt;
-            *this.steps = next.steps;
+            *this.progress = next.progress;
             // Sets the response free, with all it holds, and the finished call.
             let announced = Announced::new(Arc::clone(&core.books));
-            let wait = Wait::until(next.at, next.payment, request, result.err(), announced);
+            let wait = Wait::until(
+                at,
+                next.payment.flatten(),
+                next.request,
+                result.err(),
+                announced,
+            );
             let wait = Box::pin(wait);
             this.phase.set(Phase::Waiting { wait });
         }
     }
-}
-
-/// Whether another attempt is to follow: what for, and when the server wants it.
-enum Wanted {
-    Nothing,
-    Retry(RetryCause, Option<Duration>),
 }
 
 /// Whether the caller's deadline ended an attempt. How short that was is the caller's choice, and must not keep others from
@@ -229,46 +230,28 @@ impl<P, R> Core<P, R> {
         answer
     }
 
-    /// Also tells the budget how the attempt went.
+    /// Reports the end of an attempt to the [throttling of gRPC](super::RetryBudget::throttle).
     #[inline]
-    fn heed<Res, E>(
-        &self,
-        decision: Decision,
-        steps: Steps,
-        result: &mut Result<R::Response, E>,
-    ) -> Wanted
+    fn report<Res, E>(&self, end: End, result: &mut Result<R::Response, E>)
     where
         R: Receive<Res>,
         E: WithRejection,
     {
-        let hint = match decision {
-            Decision::Return => {
-                // Only what the policy has seen and let pass is known to be a success.
-                if let (Ok(response), Some(budget)) = (result, &self.settings.budget)
-                    && budget.is_throttle()
-                    && self.receive.ended(response, budget) == Ended::Well
-                {
-                    budget.succeeded();
-                }
-                return Wanted::Nothing;
-            }
-            Decision::RetryTransparently if !steps.refusals_are_used_up() => {
-                return Wanted::Retry(RetryCause::Refused, None);
-            }
-            Decision::RetryUnsent => return Wanted::Retry(RetryCause::NotSent, None),
-            Decision::Fail => None,
-            Decision::Retry | Decision::RetryTransparently => Some(None),
-            Decision::RetryAfter(hint) => Some(Some(hint)),
+        let throttle = self.settings.budget.as_ref();
+        let Some(throttle) = throttle.filter(|budget| budget.is_throttle()) else {
+            return;
         };
-        if let Some(budget) = &self.settings.budget
-            && budget.is_throttle()
-            && !ended_by_its_caller(result)
-        {
-            budget.failed();
-        }
-        match hint {
-            None => Wanted::Nothing,
-            Some(hint) => Wanted::Retry(cause_of(result), hint),
+        match end.is_success() {
+            Some(true) => {
+                // Only a response that the policy has seen and let pass is known to be a success.
+                if let Ok(response) = result
+                    && self.receive.ended(response, throttle) == Ended::Well
+                {
+                    throttle.succeeded();
+                }
+            }
+            Some(false) if !ended_by_its_caller(result) => throttle.failed(),
+            Some(false) | None => {}
         }
     }
 
@@ -279,30 +262,44 @@ impl<P, R> Core<P, R> {
         self.tell_and_log(NOW, || EventKind::RetryRefused(why));
     }
 
-    /// `None` where something forbids another attempt: the last one's result is the answer all the same.
+    /// The next attempt and its time; `None` where something forbids it, and the result of the last
+    /// one is the answer.
     #[cold]
     fn prepare<Req>(
         &self,
+        end: End,
         cause: RetryCause,
-        attempt: u32,
-        steps: Steps,
-        hint: Option<Duration>,
+        progress: Progress,
         deadline: Moment,
-        again: impl FnOnce(u32) -> Result<Req, RetryRefused>,
-    ) -> Option<(Next, Req)> {
-        let next = self.settings.next(cause, attempt, steps, hint, deadline);
-        // Last of all: it takes the body away from the attempt that may still be sending it. Without it, nothing has been paid.
-        let next = next.and_then(|next| Ok((again(next.attempt)?, next)));
-        match next {
-            Ok((request, next)) => {
+        replay: impl FnOnce(u32) -> Result<Req, RetryRefused>,
+    ) -> Option<(Moment, Next<Option<Payment>, Req>)> {
+        let settings = &self.settings;
+        let rules = Rules {
+            attempts: settings.attempts,
+            backoff: &settings.backoff,
+            max_hint: settings.max_retry_after,
+        };
+        let now = Moment::now();
+        let known = Known {
+            progress,
+            left: (deadline != Moment::NEVER).then(|| deadline.since(now)),
+            random: random(),
+        };
+        let pay = || match &settings.budget {
+            Some(budget) => budget.withdraw().map(Some),
+            None => Some(None),
+        };
+        match rules.next(end, known, pay, replay) {
+            Ok(next) => {
+                let next = next?;
                 self.books.retrying(cause);
-                let (attempt, delay) = (next.attempt, next.delay);
+                let (attempt, delay) = (next.progress.attempt(), next.delay);
                 self.tell_and_log(NOW, || EventKind::Retrying {
                     attempt,
                     delay,
                     cause,
                 });
-                Some((next, request))
+                Some((now.after(delay), next))
             }
             Err(why) => {
                 self.refuse(why);
@@ -321,7 +318,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
-            .field("attempt", &self.attempt)
+            .field("attempt", &self.progress.attempt())
             .finish_non_exhaustive()
     }
 }

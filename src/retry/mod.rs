@@ -95,7 +95,6 @@ mod attempt;
 mod budget;
 mod future;
 mod layer;
-mod next;
 mod policy;
 mod receive;
 mod service;

@@ -1,28 +1,7 @@
 use std::fmt;
-use std::time::Duration;
 
 use crate::RetryRefused;
-
-/// What to do after an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Decision {
-    /// Give the caller this result. A response that is let pass is a success.
-    Return,
-    /// Try again, after the back-off.
-    Retry,
-    /// Try again after so long: the server said when. What it asks is met exactly, or, if it is longer than the layer's
-    /// [`max_retry_after`](crate::RetryBuilder::max_retry_after) or than what is left, the caller gets this result.
-    RetryAfter(Duration),
-    /// Try again, after the back-off: the request never left this process, because its connection was closed. Costs nothing of the budget.
-    RetryUnsent,
-    /// Send the request again, after a short wait: the server refused it unseen, so it was not an attempt. gRPC calls that a transparent
-    /// retry. It costs nothing of the budget, is none of the [`attempts`](crate::RetryBuilder::attempts), and keeps their
-    /// number. After 30 of them for one call, it is the same as [`Retry`](Self::Retry).
-    RetryTransparently,
-    /// Give the caller this result, a failure that must not be repeated. Counts in the [throttling of gRPC](crate::RetryBudget::throttle) as one.
-    Fail,
-}
+pub use crate::policy::retry::Decision;
 
 /// Decides what is tried again.
 ///

@@ -7,11 +7,11 @@ use tower_service::Service;
 use super::attempt::traced;
 use super::future::{Phase, ResponseFuture};
 use super::layer::Core;
-use super::next::Steps;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
 use crate::context::{self, Attempt};
 use crate::inner::Inner;
+use crate::policy::retry::Progress;
 use crate::runtime::Entry;
 use crate::scoped::Scope;
 use crate::shared::Shared;
@@ -95,9 +95,8 @@ where
             return ResponseFuture {
                 phase: Phase::CallingTraced { call },
                 kept,
-                attempt: 1,
                 found: self.found,
-                steps: Steps::default(),
+                progress: Progress::FIRST,
                 deadline,
                 kit,
             };
@@ -107,9 +106,8 @@ where
         ResponseFuture {
             phase: Phase::first(self.inner.call(request), attempt),
             kept,
-            attempt: 1,
             found: self.found,
-            steps: Steps::default(),
+            progress: Progress::FIRST,
             deadline,
             kit,
         }

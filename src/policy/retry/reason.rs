@@ -1,0 +1,118 @@
+//! The decision on a result, the cause of a retry, and the reason why there is none.
+
+use std::time::Duration;
+
+/// What to do after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Return the result to the caller. A response that is returned counts as a success.
+    Return,
+    /// Try again after the back-off.
+    Retry,
+    /// Try again after exactly this wait, which the upstream asks for. If it is longer than the
+    /// layer's [`max_retry_after`](crate::RetryBuilder::max_retry_after), or does not end before the
+    /// deadline, the result is returned to the caller now.
+    RetryAfter(Duration),
+    /// Try again after the back-off, at no cost to the budget: the request never left this process,
+    /// because its connection was closed.
+    RetryUnsent,
+    /// Send the request again after a short wait, because the server refused it unseen. gRPC calls
+    /// this a transparent retry. It costs the budget nothing, is none of the
+    /// [`attempts`](crate::RetryBuilder::attempts), and keeps the number of the attempt. After 30 of
+    /// them in one call, it is the same as [`Retry`](Self::Retry).
+    RetryTransparently,
+    /// Return the result to the caller: a failure that must not be repeated. The
+    /// [throttling of gRPC](crate::RetryBudget::throttle) counts it as a failure.
+    Fail,
+}
+
+/// The cause of a retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RetryCause {
+    /// A response that says so: a 503, `UNAVAILABLE`, ...
+    Response,
+    /// An error that is no response.
+    Error,
+    /// The attempt took too long.
+    TimedOut,
+    /// The attempt was not sent: a service was not ready for it, or its connection was closed before.
+    /// The retry costs the budget nothing.
+    NotSent,
+    /// The server refused the attempt unseen. The retry costs the budget nothing and keeps the number
+    /// of the attempt.
+    Refused,
+}
+
+impl RetryCause {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Response,
+        Self::Error,
+        Self::TimedOut,
+        Self::NotSent,
+        Self::Refused,
+    ];
+
+    /// The cause as one word for labels and logs: `response`, `error`, `timed_out`, `not_sent`,
+    /// `refused`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::Error => "error",
+            Self::TimedOut => "timed_out",
+            Self::NotSent => "not_sent",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The reason why a retry that the policy asked for was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RetryRefused {
+    /// There are no attempts left.
+    Attempts,
+    /// The budget is spent.
+    Budget,
+    /// Its wait would not have ended before the deadline.
+    Deadline,
+    /// The upstream asked for a longer wait than
+    /// [`max_retry_after`](crate::RetryBuilder::max_retry_after) allows.
+    HintTooLong,
+    /// More of the request's body has been read than is kept for another attempt.
+    TooLarge,
+    /// The inner service was not ready in time. The retry had already been
+    /// [announced](crate::EventKind::Retrying).
+    NotReady,
+    /// The request's body cannot be sent again: its source failed, or it is still being read and that
+    /// cannot be ended.
+    Body,
+}
+
+impl RetryRefused {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Attempts,
+        Self::Budget,
+        Self::Deadline,
+        Self::HintTooLong,
+        Self::TooLarge,
+        Self::NotReady,
+        Self::Body,
+    ];
+
+    /// The reason as one word for labels and logs: `attempts`, `budget`, ...
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Budget => "budget",
+            Self::Deadline => "deadline",
+            Self::HintTooLong => "hint_too_long",
+            Self::TooLarge => "too_large",
+            Self::NotReady => "not_ready",
+            Self::Body => "body",
+        }
+    }
+}
