@@ -135,6 +135,7 @@ mod outcome;
 mod policy;
 mod pool;
 mod rejection;
+mod replay;
 mod runtime;
 mod scoped;
 mod shared;

@@ -4,12 +4,9 @@ use std::fmt;
 use http::{Method, StatusCode};
 
 use super::head::{HttpRequest, HttpResponse, ResponseHead};
-use super::replay::ReplayRequest;
+use super::replay::{Repeatable, ReplayRequest};
 use super::unprocessed::Unprocessed;
 use crate::{Decision, RetryPolicy, RetryRefused};
-
-/// A request with this header may be repeated whatever its method: the server knows it again.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// How HTTP requests are retried.
 ///
@@ -40,7 +37,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 #[derive(Clone)]
 pub struct HttpRetry {
     statuses: Vec<StatusCode>,
-    methods: Vec<Method>,
+    repeatable: Repeatable,
 }
 
 impl HttpRetry {
@@ -56,7 +53,7 @@ impl HttpRetry {
                 StatusCode::SERVICE_UNAVAILABLE,
                 StatusCode::GATEWAY_TIMEOUT,
             ],
-            methods: Vec::new(),
+            repeatable: Repeatable::default(),
         }
     }
 
@@ -78,18 +75,8 @@ impl HttpRetry {
     /// done twice.
     #[must_use]
     pub fn also_method(mut self, method: Method) -> Self {
-        self.methods.push(method);
+        self.repeatable.methods.push(method);
         self
-    }
-
-    fn may_repeat(&self, request: &impl HttpRequest) -> bool {
-        let method = request.method();
-        method.is_idempotent()
-            || self.methods.contains(method)
-            || request
-                .headers()
-                .get(IDEMPOTENCY_KEY)
-                .is_some_and(|key| !key.as_bytes().trim_ascii().is_empty())
     }
 }
 
@@ -116,7 +103,7 @@ where
 
     #[inline]
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
-        let may_repeat = self.may_repeat(request);
+        let may_repeat = self.repeatable.allows(request);
         let request = request.keep(limit)?;
         Some(KeptFor {
             request,
@@ -179,7 +166,7 @@ impl fmt::Debug for HttpRetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpRetry")
             .field("statuses", &self.statuses)
-            .field("also_methods", &self.methods)
+            .field("also_methods", &self.repeatable.methods)
             .finish()
     }
 }

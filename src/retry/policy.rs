@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::RetryRefused;
 pub use crate::policy::retry::Decision;
+use crate::replay::{Cloned, ClonedBy, Replay as _};
 
 /// Decides what is tried again.
 ///
@@ -77,12 +78,12 @@ impl<Req: Clone, Res, Err> RetryPolicy<Req, Res, Err> for RetryErrors {
     type Kept = Req;
 
     #[inline]
-    fn keep(&self, request: &mut Req, _: usize) -> Option<Req> {
-        Some(request.clone())
+    fn keep(&self, request: &mut Req, limit: usize) -> Option<Req> {
+        Cloned.keep(request, limit)
     }
 
     fn again(&self, kept: &mut Req, _: u32) -> Result<Req, RetryRefused> {
-        Ok(kept.clone())
+        Cloned.again(kept)
     }
 
     fn decide(&self, _: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
@@ -105,12 +106,12 @@ where
     type Kept = Req;
 
     #[inline]
-    fn keep(&self, request: &mut Req, _: usize) -> Option<Req> {
-        Some(request.clone())
+    fn keep(&self, request: &mut Req, limit: usize) -> Option<Req> {
+        Cloned.keep(request, limit)
     }
 
     fn again(&self, kept: &mut Req, _: u32) -> Result<Req, RetryRefused> {
-        Ok(kept.clone())
+        Cloned.again(kept)
     }
 
     fn decide(&self, request: &Req, result: Result<&Res, &Err>, attempt: u32) -> Decision {
@@ -136,12 +137,12 @@ where
     type Kept = Req;
 
     #[inline]
-    fn keep(&self, request: &mut Req, _: usize) -> Option<Req> {
-        Some(request.clone())
+    fn keep(&self, request: &mut Req, limit: usize) -> Option<Req> {
+        Cloned.keep(request, limit)
     }
 
     fn again(&self, kept: &mut Req, _: u32) -> Result<Req, RetryRefused> {
-        Ok(kept.clone())
+        Cloned.again(kept)
     }
 
     fn decide(&self, request: &Req, result: Result<&Res, &Err>, _: u32) -> Decision {
@@ -172,11 +173,11 @@ where
     C: Fn(&Req) -> Option<Req>,
     F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
 {
-    /// Empty when the copy itself had to be sent, because it gave no other one.
+    /// Empty when the copy itself was sent, because the closure gave no other one.
     type Kept = Option<Req>;
 
-    fn keep(&self, request: &mut Req, _: usize) -> Option<Self::Kept> {
-        (self.clone)(request).map(Some)
+    fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
+        ClonedBy(&self.clone).keep(request, limit)
     }
 
     fn decide(&self, kept: &Option<Req>, result: Result<&Res, &Err>, attempt: u32) -> Decision {
@@ -187,8 +188,7 @@ where
     }
 
     fn again(&self, kept: &mut Option<Req>, _: u32) -> Result<Req, RetryRefused> {
-        let again = kept.as_ref().and_then(&self.clone);
-        again.or_else(|| kept.take()).ok_or(RetryRefused::Body)
+        ClonedBy(&self.clone).again(kept)
     }
 }
 

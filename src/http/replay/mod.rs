@@ -1,6 +1,7 @@
-//! Requests that can be sent again, and what their bodies have to do with it.
+//! HTTP requests that can be sent again, with their bodies, and those that may be.
 
 mod bodies;
+mod repeat;
 mod request;
 #[cfg(any(
     feature = "axum",
@@ -11,4 +12,5 @@ mod request;
 mod streams;
 
 pub use bodies::ReplayBody;
+pub(in crate::http) use repeat::Repeatable;
 pub use request::{KeptRequest, ReplayRequest};
