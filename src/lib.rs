@@ -126,6 +126,7 @@ mod error;
 mod guarded;
 mod hold;
 mod inner;
+mod isolate;
 mod listeners;
 mod log;
 mod meter;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::isolate::isolate;
 use crate::name::Origin;
 pub use crate::policy::retry::{RetryCause, RetryRefused};
 use crate::snapshot::ShownLimit;
@@ -253,8 +253,7 @@ impl Events {
             loop {
                 match self.receiver.blocking_recv() {
                     Ok(event) => {
-                        // Nothing of ours is in it that could be left in pieces.
-                        let _ = catch_unwind(AssertUnwindSafe(|| listener(&event)));
+                        isolate(|| listener(&event));
                     }
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         self.missed = self.missed.saturating_add(missed)

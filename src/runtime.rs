@@ -201,10 +201,13 @@ impl Timer {
         }
     }
 
-    /// Fires at this moment instead; who waits for it must poll it again.
+    /// Fires at this moment instead, if it is another one. A task that waits for it must poll it again.
     #[cfg(feature = "http")]
-    pub(crate) fn reset(self: Pin<&mut Self>, moment: Moment) {
-        self.project().sleep.reset(moment.instant());
+    pub(crate) fn move_to(self: Pin<&mut Self>, moment: Moment) {
+        let (sleep, at) = (self.project().sleep, moment.instant());
+        if sleep.deadline() != at {
+            sleep.reset(at);
+        }
     }
 }
 
@@ -212,8 +215,18 @@ impl Future for Timer {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        #[cfg(test)]
+        if WAKES_WHILE_POLLED.get() {
+            cx.waker().wake_by_ref();
+        }
         pin!(unconstrained(self.project().sleep)).poll(cx)
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Whether every timer of this thread wakes its task while it is polled, as one does that fires while it is registered.
+    pub(crate) static WAKES_WHILE_POLLED: Cell<bool> = const { Cell::new(false) };
 }
 
 impl std::fmt::Debug for Timer {

@@ -665,3 +665,31 @@ async fn a_listener_that_blocks_and_panics_holds_up_nothing_and_knows_what_it_mi
     assert_eq!(heard + missed, 1_000, "{heard} heard, {missed} missed");
     assert!(heard <= 257, "{heard} heard");
 }
+
+/// The payload of a panic that panics whenever it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(Self);
+    }
+}
+
+#[test]
+fn a_listener_that_panics_with_a_payload_that_panics_hears_the_next_event() {
+    let layer = BulkheadLayer::new(0);
+    let heard = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&heard);
+    let listening = layer.events().listen(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        std::panic::panic_any(Bomb);
+    });
+    let service = layer.layer(service_fn(|()| async { Ok::<_, io::Error>(()) }));
+    for _ in 0..3 {
+        let call = service.clone().oneshot(());
+        assert!(futures::executor::block_on(call).is_err());
+    }
+    drop((service, layer));
+    assert_eq!(listening.unwrap().join().unwrap(), 0);
+    assert_eq!(heard.load(Ordering::SeqCst), 3);
+}

@@ -1,18 +1,18 @@
-//! A body that is watched by a timer, because its reader may never come again.
+//! A body that a timer ends even if its reader never polls it again.
 
-use std::any::Any;
 use std::future::Future as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
+use self::content::{Content, Pieces};
 use super::early::Early;
 use crate::context::{DeadlineScope, Task};
+use crate::isolate::isolate;
 use crate::respond::grpc_trailers;
 use crate::runtime::{Moment, Timer};
 use crate::scoped::Scope;
@@ -20,17 +20,19 @@ use crate::tells::Teller;
 use crate::timeout::Until;
 use crate::{BoxError, Rejection, TimeLimit};
 
-/// What holds for a body.
+mod content;
+
+/// The limits of a body.
 pub(super) struct Limits {
-    /// Whether the deadline ends it.
+    /// Whether the deadline ends the body.
     pub(super) whole: bool,
     pub(super) idle: Option<Duration>,
     /// Whether its source may be silent while somebody reads.
     pub(super) patient: bool,
-    /// Whether its reader is this program: then it may take as long as it likes, and only a source is idle that says nothing while
-    /// the reader waits.
+    /// Whether its reader is this program. Such a reader may take as long as it likes: the body is idle only while its reader waits
+    /// and its source is silent.
     pub(super) client: bool,
-    /// Whether it ends in trailers that can tell why.
+    /// Whether it ends in trailers that can carry a status.
     pub(super) trailers: bool,
     pub(super) deadline: Moment,
     /// What the deadline follows from.
@@ -40,24 +42,24 @@ pub(super) struct Limits {
 
 /// A body and its timer.
 ///
-/// A reader whose client does not read is not woken by the body, and polls it no more when it is woken by anything else. So the timer wakes
-/// the body itself: it is its own waker, and is run by whoever drives the time. Nothing of the user's runs under the lock, but for what
-/// a body says of its size.
+/// A reader whose client does not read is not woken by the body, and does not poll it when it is woken by anything else. So the timer
+/// wakes the body itself: the body is the timer's waker, and runs in the thread that drives the time.
+///
+/// # Locking
+///
+/// No user code runs under the lock: what the user's code made is taken out of the slot first ([`Content`]). No waker is cloned, dropped or
+/// woken under it. The timer is taken out, too, before it is polled: it may fire while it is registered, and then it locks the slot.
 pub(super) struct Watched<B: Body> {
     limits: Limits,
-    /// Within which it is ended, in a thread that knows nothing of its request.
+    /// The task that the body is ended in: the thread that does it knows nothing of the request.
     task: Task,
     slot: Mutex<Slot<B>>,
 }
 
 struct Slot<B: Body> {
     state: State,
-    /// Gone while it is polled, and when it is ended.
-    body: Option<B>,
-    /// What came at the head.
-    early: Early<B::Data>,
-    /// What is left of a large frame, which is handed on in pieces.
-    rest: Option<B::Data>,
+    /// `None` while somebody looks at it outside of the lock, and once the body has ended.
+    content: Option<Content<B>>,
     /// When a piece was last taken, or the reader last asked whether it is still there; for a client, since when its reader waits.
     progress: Moment,
     /// For a client: when its reader, who has waited for too long, was asked whether it still does.
@@ -66,11 +68,11 @@ struct Slot<B: Body> {
     reader: Option<Waker>,
     /// Whether the reader's last poll found nothing.
     waits: bool,
-    /// Refers to this very body: taken out when it is ended.
+    /// Refers to this very body. `None` while it is registered outside of the lock, and once the body has ended.
     timer: Option<Pin<Box<Timer>>>,
-    /// When the timer fires.
+    /// When the timer has to fire.
     due: Moment,
-    /// Whether it did so while the body was polled.
+    /// Whether it fired while the content was out of the slot.
     missed: bool,
 }
 
@@ -82,39 +84,34 @@ enum State {
     Over,
 }
 
-/// What is left when a body is ended: to be dropped outside of the lock.
+/// What an ended body leaves, to be dropped outside of the lock.
 struct Remains<B: Body> {
-    body: Option<B>,
-    early: Early<B::Data>,
-    rest: Option<B::Data>,
+    content: Option<Content<B>>,
     timer: Option<Pin<Box<Timer>>>,
     reader: Option<Waker>,
     state: State,
 }
 
-/// What was found under the lock, to be acted on outside of it.
-enum Found<B: Body> {
-    Fine,
-    /// The reader is to be asked whether it is still there.
-    Silent(Waker),
-    Late(Box<Remains<B>>),
+/// What has to be done outside of the lock.
+#[must_use]
+struct Todo<B: Body> {
+    /// The timer is due at another time.
+    arm: bool,
+    /// The reader that is asked whether it is still there.
+    ask: Option<Waker>,
+    ended: Option<Box<Remains<B>>>,
 }
 
-/// Large frames are handed on in pieces of so many bytes.
-const PIECE: usize = 64 * 1024;
+impl<B: Body> Todo<B> {
+    const NOTHING: Self = Self {
+        arm: false,
+        ask: None,
+        ended: None,
+    };
+}
 
 /// A reader that is asked and waits comes at once. One that comes later was not waiting.
 const AWAY: Duration = Duration::from_secs(1);
-
-/// A hint of so many bytes more.
-fn longer(hint: &SizeHint, by: u64) -> SizeHint {
-    let mut longer = SizeHint::new();
-    if let Some(upper) = hint.upper() {
-        longer.set_upper(upper.saturating_add(by));
-    }
-    longer.set_lower(hint.lower().saturating_add(by));
-    longer
-}
 
 type Polled<D> = Poll<Option<Result<Frame<D>, BoxError>>>;
 
@@ -125,32 +122,9 @@ impl<B: Body> Watched<B> {
 
     /// Its reader is gone, or has all of it.
     pub(super) fn close(&self) {
-        // The lock is given back before what was in it is dropped.
+        // The lock is released before the remains are dropped.
         let remains = self.lock().end(State::Over);
         drop(remains);
-    }
-
-    pub(super) fn is_end_stream(&self) -> bool {
-        let slot = self.lock();
-        match slot.state {
-            State::Open if slot.rest.is_some() || !slot.early.is_empty() => false,
-            State::Open => slot.body.as_ref().is_none_or(Body::is_end_stream),
-            State::Late(_) => false,
-            State::Over => true,
-        }
-    }
-
-    pub(super) fn size_hint(&self) -> SizeHint {
-        let slot = self.lock();
-        match (slot.state, &slot.body) {
-            (State::Open, Some(body)) => {
-                let hint = slot.early.size_hint(&body.size_hint());
-                let rest = slot.rest.as_ref().map_or(0, |rest| rest.remaining() as u64);
-                longer(&hint, rest)
-            }
-            (State::Late(_), _) => SizeHint::default(),
-            (State::Open | State::Over, _) => SizeHint::with_exact(0),
-        }
     }
 
     /// When the body has to be looked at.
@@ -179,7 +153,7 @@ impl<B: Body> Watched<B> {
         }
     }
 
-    /// The last that the reader of a body gets which this limit ended.
+    /// The last frame, or error, for the reader of a body that this limit ended.
     fn last_words(&self, limit: TimeLimit) -> Result<Frame<B::Data>, BoxError> {
         let rejection = Rejection::timed_out(self.limits.teller.origin(), limit);
         if self.limits.trailers {
@@ -189,32 +163,22 @@ impl<B: Body> Watched<B> {
         }
     }
 
-    fn act(&self, found: Found<B>) {
-        match found {
-            Found::Fine => {}
-            Found::Silent(reader) => reader.wake(),
-            Found::Late(remains) => self.bury(*remains),
-        }
-    }
-
-    /// What was ended is dropped; who listens to the layer is told, and so is the reader, if there is one.
+    /// Drops an ended body, reports it, and wakes its reader, if there is one.
     #[cold]
     fn bury(&self, remains: Remains<B>) {
         let entered = self.task.enter();
-        // What is inside may ask whose limit it was.
+        // The body may ask whose limit it was.
         let deadline = match remains.state {
             State::Late(TimeLimit::Layer(_) | TimeLimit::Outer(_)) => {
                 Some(DeadlineScope::enter(self.limits.until.now()))
             }
             _ => None,
         };
-        // A guest in the thread that drives the time.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            drop((remains.body, remains.early, remains.rest))
-        }));
+        // User code in the thread that drives the time.
+        isolate(move || drop(remains.content));
         drop(deadline);
         drop(remains.timer);
-        // The reader gets one of its own.
+        // The reader gets a rejection of its own.
         if let State::Late(limit) = remains.state {
             let _ = self.limits.teller.timed_out(limit);
         }
@@ -222,6 +186,54 @@ impl<B: Body> Watched<B> {
         if let Some(reader) = remains.reader {
             reader.wake();
         }
+    }
+
+    /// The timer has fired, or would have if anybody had driven it: ends the body if it is time, and otherwise says when to look again.
+    fn look(&self, slot: &mut Slot<B>, now: Moment) -> Todo<B> {
+        let late = now >= self.due(slot.progress) && now < self.end();
+        let mut ask = None;
+        let due = if self.limits.client {
+            // Only its reader can end it, in a poll that finds the source still silent. A reader that works on a piece does not wait.
+            let due = if late || !slot.waits {
+                now.after(self.limits.idle.unwrap_or(Duration::MAX))
+            } else {
+                self.due(slot.progress)
+            };
+            if late && slot.waits && slot.reader.is_some() {
+                slot.asked = Some(now);
+                ask = slot.reader.take();
+            }
+            due.min(self.end())
+        } else {
+            if late && self.limits.patient {
+                // A reader that waits is asked whether it is still there: it is, if it comes again.
+                ask = slot.reader.take();
+                if ask.is_some() {
+                    slot.progress = now;
+                }
+            }
+            self.due(slot.progress)
+        };
+        let ended = (due <= now).then(|| Box::new(slot.end(State::Late(self.limit(now)))));
+        slot.due = due;
+        Todo {
+            arm: ended.is_none(),
+            ask,
+            ended,
+        }
+    }
+
+    /// The timer has fired.
+    fn look_if_due(&self, slot: &mut Slot<B>, now: Moment) -> Todo<B> {
+        // Before its time it fires only when its runtime is shut down, where it cannot be set again.
+        if slot.state != State::Open || now < slot.due {
+            return Todo::NOTHING;
+        }
+        if slot.content.is_none() {
+            slot.missed = true;
+            return Todo::NOTHING;
+        }
+        self.look(slot, now)
     }
 }
 
@@ -234,9 +246,7 @@ where
         let watched = Arc::new(Self {
             slot: Mutex::new(Slot {
                 state: State::Open,
-                body: Some(body),
-                early,
-                rest: None,
+                content: Some(Content::new(body, early)),
                 progress: now,
                 asked: None,
                 reader: None,
@@ -249,72 +259,96 @@ where
             task: Task::current(),
         });
         let due = watched.due(now);
+        let timer = Box::pin(Timer::at(due));
         let mut slot = watched.lock();
         slot.due = due;
-        slot.timer = Some(Box::pin(Timer::at(due)));
-        let found = watched.arm(&mut slot, now);
+        slot.timer = Some(timer);
         drop(slot);
-        watched.act(found);
+        watched.act(Todo {
+            arm: true,
+            ..Todo::NOTHING
+        });
         watched
+    }
+
+    pub(super) fn is_end_stream(self: &Arc<Self>) -> bool {
+        let state = self.lock().state;
+        match state {
+            State::Open => self.ask(Content::is_end_stream).unwrap_or(false),
+            State::Late(_) => false,
+            State::Over => true,
+        }
+    }
+
+    pub(super) fn size_hint(self: &Arc<Self>) -> SizeHint {
+        let state = self.lock().state;
+        match state {
+            State::Open => self.ask(Content::size_hint).unwrap_or_default(),
+            State::Late(_) => SizeHint::default(),
+            State::Over => SizeHint::with_exact(0),
+        }
+    }
+
+    /// Looks at the content, outside of the lock. `None` if the body has ended, or another thread looks at it.
+    fn ask<R>(self: &Arc<Self>, look: impl FnOnce(&Content<B>) -> R) -> Option<R> {
+        let content = self.lock().content.take()?;
+        let answer = look(&content);
+        let mut slot = self.lock();
+        slot.content = Some(content);
+        let todo = if mem::take(&mut slot.missed) {
+            self.look(&mut slot, Moment::now())
+        } else {
+            Todo::NOTHING
+        };
+        drop(slot);
+        self.act(todo);
+        Some(answer)
     }
 
     pub(super) fn poll_frame(self: &Arc<Self>, cx: &mut Context<'_>) -> Polled<B::Data> {
         let mut slot = self.lock();
-        if let Some(next) = slot.rest.take().map(Frame::data) {
-            let piece = self.piece(&mut slot.rest, next);
-            // The body stays until all of it is taken: what it holds is still at work.
-            let over = slot.rest.is_none()
-                && slot.early.is_empty()
-                && slot.body.as_ref().is_some_and(Body::is_end_stream);
-            slot.progress = Moment::now();
-            drop(slot);
-            if over {
-                self.close();
-            }
-            return Poll::Ready(Some(Ok(piece)));
-        }
-        if let Some(first) = slot.early.take() {
-            let first = first.map(|frame| self.piece(&mut slot.rest, frame));
-            slot.progress = Moment::now();
-            return Poll::Ready(Some(first));
-        }
         let before = slot.reader.take();
         let state = slot.state;
         if let State::Late(_) = state {
             slot.state = State::Over;
         }
-        let body = slot.body.take();
+        let content = slot.content.take();
         drop(slot);
         drop(before);
-        match (state, body) {
-            (State::Open, Some(body)) => self.poll_body(body, cx),
+        match (state, content) {
+            (State::Open, Some(content)) => self.poll_content(content, cx),
             (State::Late(limit), _) => Poll::Ready(Some(self.last_words(limit))),
             _ => Poll::Ready(None),
         }
     }
 
-    /// While it is polled nobody else can end it; a panic ends it.
-    fn poll_body(self: &Arc<Self>, mut body: B, cx: &mut Context<'_>) -> Polled<B::Data> {
-        let mut rest = None;
-        let polled = Pin::new(&mut body)
-            .poll_frame(cx)
-            .map(|next| next.map(|next| next.map(|frame| self.piece(&mut rest, frame))));
-        let over = match &polled {
-            _ if rest.is_some() => false,
-            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || body.is_end_stream(),
-            Poll::Ready(_) => true,
-            Poll::Pending => false,
+    /// While the content is polled nobody else can end it; a panic ends it.
+    fn poll_content(
+        self: &Arc<Self>,
+        mut content: Content<B>,
+        cx: &mut Context<'_>,
+    ) -> Polled<B::Data> {
+        let pieces = if self.limits.client {
+            // A client's reader is not a wire.
+            Pieces::Whole
+        } else {
+            Pieces::Small
         };
-        if over {
-            drop(body);
+        let kept = content.next_kept(pieces);
+        let is_kept = kept.is_some();
+        let polled = match kept {
+            Some(kept) => Poll::Ready(Some(kept)),
+            None => content.poll_body(cx, pieces),
+        };
+        if content.is_over_after(&polled) {
+            drop(content);
             self.close();
-            return polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+            return polled;
         }
         let reader = polled.is_pending().then(|| cx.waker().clone());
         let now = Moment::now();
         let mut slot = self.lock();
-        slot.body = Some(body);
-        slot.rest = rest;
+        slot.content = Some(content);
         let asked = slot.asked.take();
         if reader.is_none() || self.limits.patient || self.begins_to_wait(&slot, asked, now) {
             slot.progress = now;
@@ -323,30 +357,36 @@ where
         slot.reader = reader;
         if slot.waits && asked.is_some() && now >= self.due(slot.progress) {
             // It was asked, and it does still wait.
-            let found = Found::Late(Box::new(slot.end(State::Late(self.limit(now)))));
             let limit = self.limit(now);
+            let ended = Some(Box::new(slot.end(State::Late(limit))));
             slot.state = State::Over;
             drop(slot);
-            self.act(found);
+            self.act(Todo {
+                ended,
+                ..Todo::NOTHING
+            });
             return Poll::Ready(Some(self.last_words(limit)));
         }
         // The timer may have had no opportunity: a body that is always ready keeps a thread to itself.
-        let found = if slot.missed || now >= self.end() {
-            slot.missed = false;
+        let todo = if mem::take(&mut slot.missed) || (!is_kept && now >= self.end()) {
             self.look(&mut slot, now)
         } else {
-            Found::Fine
+            Todo::NOTHING
         };
-        let state = slot.state;
-        if let State::Late(_) = state {
-            slot.state = State::Over;
-        }
+        // A frame that was there before is given out first.
+        let late = match slot.state {
+            State::Late(limit) if !is_kept => {
+                slot.state = State::Over;
+                Some(limit)
+            }
+            _ => None,
+        };
         drop(slot);
-        self.act(found);
-        if let State::Late(limit) = state {
-            return Poll::Ready(Some(self.last_words(limit)));
+        self.act(todo);
+        match late {
+            Some(limit) => Poll::Ready(Some(self.last_words(limit))),
+            None => polled,
         }
-        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
 
     /// For a client: whether its reader waits from now on. It does if it did not before, or if it was away: it did not come when it
@@ -356,101 +396,63 @@ where
         self.limits.client && (!slot.waits || was_away)
     }
 
-    /// The first piece of a large frame; the rest is kept. Whoever sends it on asks for the next one when the wire has room, so that a
-    /// slow wire shows progress. A client's reader is not a wire.
-    fn piece(&self, rest: &mut Option<B::Data>, frame: Frame<B::Data>) -> Frame<B::Data> {
-        if self.limits.client {
-            return frame;
-        }
-        frame.map_data(|mut data| {
-            if let Some(bytes) = (&mut data as &mut dyn Any).downcast_mut::<Bytes>()
-                && bytes.len() > PIECE
-                && let Some(rest) = (rest as &mut dyn Any).downcast_mut::<Option<Bytes>>()
-            {
-                *rest = Some(bytes.split_off(PIECE));
+    /// Does what was found under the lock.
+    fn act(self: &Arc<Self>, mut todo: Todo<B>) {
+        loop {
+            let next = if todo.arm { self.arm() } else { Todo::NOTHING };
+            if let Some(remains) = todo.ended {
+                self.bury(*remains);
             }
-            data
-        })
-    }
-
-    /// Ends the body if it is time, and otherwise sets the timer.
-    fn look(self: &Arc<Self>, slot: &mut Slot<B>, now: Moment) -> Found<B> {
-        let mut asked = None;
-        let late = now >= self.due(slot.progress) && now < self.end();
-        if self.limits.client {
-            // Only its reader can end it, in a poll that finds the source still silent. Whoever works on a piece does not wait.
-            let due = if late || !slot.waits {
-                now.after(self.limits.idle.unwrap_or(Duration::MAX))
-            } else {
-                self.due(slot.progress)
-            };
-            if late && slot.waits && slot.reader.is_some() {
-                slot.asked = Some(now);
-                asked = slot.reader.take();
+            if let Some(reader) = todo.ask {
+                reader.wake();
             }
-            return self.again(slot, due.min(self.end()), now, asked);
-        }
-        if late && self.limits.patient {
-            // Who waits is asked whether it is still there: it is, if it comes again.
-            asked = slot.reader.take();
-            if asked.is_some() {
-                slot.progress = now;
+            if !next.arm && next.ended.is_none() {
+                return;
             }
-        }
-        let due = self.due(slot.progress);
-        self.again(slot, due, now, asked)
-    }
-
-    /// Sets the timer anew, or ends the body if it is time.
-    fn again(
-        self: &Arc<Self>,
-        slot: &mut Slot<B>,
-        due: Moment,
-        now: Moment,
-        asked: Option<Waker>,
-    ) -> Found<B> {
-        if due <= now {
-            return Found::Late(Box::new(slot.end(State::Late(self.limit(now)))));
-        }
-        if let Some(timer) = &mut slot.timer {
-            timer.as_mut().reset(due);
-        }
-        slot.due = due;
-        match (self.arm(slot, now), asked) {
-            (Found::Fine, Some(reader)) => Found::Silent(reader),
-            (found, _) => found,
+            todo = next;
         }
     }
 
-    /// Waits for the timer.
-    fn arm(self: &Arc<Self>, slot: &mut Slot<B>, now: Moment) -> Found<B> {
+    /// Registers the timer, outside of the lock. If its time comes meanwhile, the body is looked at.
+    fn arm(self: &Arc<Self>) -> Todo<B> {
+        let mut slot = self.lock();
+        let Some(mut timer) = slot.timer.take() else {
+            // Whoever registers it now sees that it is due at another time.
+            return Todo::NOTHING;
+        };
+        let mut due = slot.due;
+        drop(slot);
         let waker = Waker::from(Arc::clone(self));
         let mut cx = Context::from_waker(&waker);
-        if slot.due > now
-            && let Some(timer) = &mut slot.timer
-            && timer.as_mut().poll(&mut cx).is_pending()
-        {
-            return Found::Fine;
+        loop {
+            timer.as_mut().move_to(due);
+            let fired = timer.as_mut().poll(&mut cx).is_ready();
+            let mut slot = self.lock();
+            if slot.state != State::Open {
+                // It is dropped after the lock is released.
+                drop(slot);
+                return Todo::NOTHING;
+            }
+            if slot.due != due {
+                due = slot.due;
+                continue;
+            }
+            slot.timer = Some(timer);
+            return if fired {
+                self.look_if_due(&mut slot, Moment::now().max(due))
+            } else {
+                Todo::NOTHING
+            };
         }
-        Found::Late(Box::new(slot.end(State::Late(self.limit(now)))))
     }
 
     /// The timer has fired.
     fn fire(self: &Arc<Self>) {
         let now = Moment::now();
         let mut slot = self.lock();
-        // Before its time it fires only when its runtime is shut down, where it cannot be set again.
-        if slot.state != State::Open || now < slot.due {
-            return;
-        }
-        if slot.body.is_none() {
-            // Being polled right now.
-            slot.missed = true;
-            return;
-        }
-        let found = self.look(&mut slot, now);
+        let todo = self.look_if_due(&mut slot, now);
         drop(slot);
-        self.act(found);
+        self.act(todo);
     }
 }
 
@@ -460,7 +462,7 @@ where
 {
     fn wake(self: Arc<Self>) {
         // The thread that drives the time is everybody's.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.fire()));
+        isolate(|| self.fire());
     }
 }
 
@@ -468,12 +470,13 @@ impl<B: Body> Slot<B> {
     fn end(&mut self, state: State) -> Remains<B> {
         self.state = state;
         Remains {
-            body: self.body.take(),
-            early: std::mem::take(&mut self.early),
-            rest: self.rest.take(),
+            content: self.content.take(),
             timer: self.timer.take(),
             reader: self.reader.take(),
             state,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

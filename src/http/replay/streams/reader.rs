@@ -46,6 +46,8 @@ where
         };
         let polled = Pin::new(source).poll_frame(cx);
         let source = self.source.take();
+        // Cloned before the lock is taken.
+        let waker = polled.is_pending().then(|| cx.waker().clone());
         let mut state = lock(self.tape);
         let is_current = state.attempt == self.attempt;
         let mut answer = Poll::Ready(None);
@@ -53,17 +55,21 @@ where
         let mut ended = None;
         let mut freed = VecDeque::new();
         let mut before = None;
+        let mut unread = None;
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 state.source = source.map_or(Source::Ended, Source::Here);
                 let kept = state.record(frame);
                 freed = state.forget();
+                let frame = match kept {
+                    Ok(()) if is_current => state.replay(),
+                    Ok(()) => None,
+                    Err(frame) => Some(frame),
+                };
                 if is_current {
-                    let frame = match kept {
-                        Ok(()) => state.replay(),
-                        Err(frame) => Some(frame),
-                    };
                     answer = Poll::Ready(frame.map(Ok));
+                } else {
+                    unread = frame;
                 }
             }
             Poll::Ready(Some(Err(error))) => {
@@ -83,8 +89,11 @@ where
             }
             Poll::Pending => {
                 state.source = source.map_or(Source::Ended, Source::Here);
+                before = match waker {
+                    Some(waker) if is_current => state.wait(waker),
+                    waker => waker,
+                };
                 if is_current {
-                    before = state.wait(cx.waker());
                     answer = Poll::Pending;
                 }
             }
@@ -95,7 +104,7 @@ where
         if let Some(waker) = waiting {
             waker.wake();
         }
-        drop((ended, freed, before));
+        drop((ended, freed, before, unread));
         if is_current {
             answer
         } else {
@@ -136,36 +145,43 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<B> {
         let this = self.get_mut();
-        let mut state = lock(&this.tape);
-        if state.attempt != this.attempt {
-            drop(state);
-            return if std::mem::replace(&mut this.is_over, true) {
-                Poll::Ready(None)
-            } else {
-                superseded::<B>()
-            };
-        }
-        if let Some(frame) = state.replay() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        let source = match std::mem::replace(&mut state.source, Source::Lent) {
-            Source::Here(source) => source,
-            Source::Lent => {
-                let before = state.wait(cx.waker());
+        let mut waker = None;
+        let source = loop {
+            let mut state = lock(&this.tape);
+            if state.attempt != this.attempt {
                 drop(state);
-                drop(before);
-                return Poll::Pending;
+                return if std::mem::replace(&mut this.is_over, true) {
+                    Poll::Ready(None)
+                } else {
+                    superseded::<B>()
+                };
             }
-            Source::Ended => {
-                state.source = Source::Ended;
-                return Poll::Ready(None);
+            if let Some(frame) = state.replay() {
+                return Poll::Ready(Some(Ok(frame)));
             }
-            Source::Broken(error) => {
-                state.source = Source::Broken(None);
-                return Poll::Ready(error.map(Err));
+            match std::mem::replace(&mut state.source, Source::Lent) {
+                Source::Here(source) => break source,
+                Source::Lent => {
+                    let Some(waker) = waker.take() else {
+                        drop(state);
+                        waker = Some(cx.waker().clone());
+                        continue;
+                    };
+                    let before = state.wait(waker);
+                    drop(state);
+                    drop(before);
+                    return Poll::Pending;
+                }
+                Source::Ended => {
+                    state.source = Source::Ended;
+                    return Poll::Ready(None);
+                }
+                Source::Broken(error) => {
+                    state.source = Source::Broken(None);
+                    return Poll::Ready(error.map(Err));
+                }
             }
         };
-        drop(state);
         let loan = Loan {
             tape: &this.tape,
             source: Some(source),

@@ -153,13 +153,10 @@ impl<B: Body> State<B> {
             }
     }
 
-    /// The waker that was known before is to be dropped outside of the lock: it may hold another reader.
+    /// The waker that was known before is to be dropped outside of the lock, as this one was cloned: it may hold another reader.
     #[must_use]
-    pub(super) fn wait(&mut self, waker: &Waker) -> Option<Waker> {
-        match &self.waker {
-            Some(known) if known.will_wake(waker) => None,
-            _ => self.waker.replace(waker.clone()),
-        }
+    pub(super) fn wait(&mut self, waker: Waker) -> Option<Waker> {
+        self.waker.replace(waker)
     }
 }
 
