@@ -5,7 +5,7 @@ use super::errors::{self, Cause, cause};
 use super::peek::GrpcResponse;
 use super::pushback::{self, Pushback};
 use super::rules::Rules;
-use crate::http::{HttpRequest, ReplayRequest, ResponseHead, Unprocessed};
+use crate::http::{HttpRequest, ReplayRequest, ResponseHead, Unprocessed, header};
 use crate::retry::LAYER;
 use crate::{ConfigError, Decision, RetryPolicy, RetryRefused, WithRejection};
 
@@ -29,7 +29,7 @@ static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rp
 ///
 /// `grpc-retry-pushback-ms` is met exactly, and the back-off starts anew after it; a negative or unreadable one forbids the retry. So is the
 /// `Retry-After` of a proxy that answered without a code. A retry tells the server how
-/// many attempts there were before it, in `grpc-previous-rpc-attempts`.
+/// many attempts there were before it, in `grpc-previous-rpc-attempts` (unless the request's header map is full).
 ///
 /// ```
 /// use mainstay::grpc::{self, Code, GrpcRetry};
@@ -200,7 +200,7 @@ where
         let previous = attempt.saturating_sub(1);
         if previous > 0 {
             let previous = HeaderValue::from(previous);
-            request.headers_mut().insert(&PREVIOUS_ATTEMPTS, previous);
+            header::set(request.headers_mut(), &PREVIOUS_ATTEMPTS, previous);
         }
         Ok(request)
     }
@@ -368,5 +368,17 @@ mod tests {
             let headers = again.unwrap().into_parts().0.headers;
             assert_eq!(headers["grpc-previous-rpc-attempts"], previous);
         }
+    }
+
+    #[test]
+    fn a_request_with_as_many_headers_as_there_can_be_is_sent_again_without_one_more() {
+        let policy = GrpcRetry::new();
+        let mut request = Req::default();
+        header::fill(request.headers_mut());
+        let all = request.headers().len();
+        let kept = RetryPolicy::<Req, Res, Err>::keep(&policy, &mut request, 0);
+        let again = RetryPolicy::<Req, Res, Err>::again(&policy, &mut kept.unwrap(), 2).unwrap();
+        assert_eq!(again.headers().len(), all);
+        assert!(!again.headers().contains_key(&PREVIOUS_ATTEMPTS));
     }
 }

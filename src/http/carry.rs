@@ -40,18 +40,18 @@ impl Carry for HeaderMap {
 }
 
 fn set(headers: &mut HeaderMap, field: &str, value: &str, version: Version) {
-    let name = match known(field) {
-        Some(name) => Ok(name.clone()),
-        None => HeaderName::from_bytes(field.as_bytes()),
-    };
     // What cannot be a header is left out: a request without its name in a log is better than no request.
-    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
-        let value = match version {
-            Version::HTTP_2 => header::never_indexed(value),
-            _ => value,
-        };
-        // Fails only for a map of 32 768 headers, which then goes without.
-        let _ = headers.try_insert(name, value);
+    let Ok(value) = HeaderValue::from_str(value) else {
+        return;
+    };
+    let value = match version {
+        Version::HTTP_2 => header::never_indexed(value),
+        _ => value,
+    };
+    if let Some(name) = known(field) {
+        header::set(headers, name, value);
+    } else if let Ok(name) = HeaderName::from_bytes(field.as_bytes()) {
+        header::set(headers, &name, value);
     }
 }
 
@@ -149,17 +149,14 @@ mod tests {
     #[test]
     fn a_full_map_is_left_alone() {
         let mut headers = HeaderMap::new();
-        let mut number = 0;
-        while headers
-            .try_append(
-                HeaderName::from_bytes(format!("x-{number}").as_bytes()).unwrap(),
-                HeaderValue::from_static(""),
-            )
-            .is_ok()
-        {
-            number += 1;
+        header::fill(&mut headers);
+        for field in ["x-correlation-id", "x-trace.id"] {
+            headers.set(field, "a");
+            assert_eq!(Carry::get(&headers, field), None);
+            let mut response = http::Response::new(());
+            *response.headers_mut() = headers.clone();
+            Carry::set(&mut response, field, "a");
+            assert_eq!(Carry::get(&response, field), None);
         }
-        headers.set("x-correlation-id", "a");
-        assert_eq!(Carry::get(&headers, "x-correlation-id"), None);
     }
 }

@@ -58,6 +58,31 @@ pub(crate) fn never_indexed(mut value: HeaderValue) -> HeaderValue {
     value
 }
 
+/// Sets a header, in place of all that the message has of this name.
+///
+/// A map of the crate `http` holds some 24 000 names, and `insert` panics where it is full. Then the message goes on without this header.
+#[inline]
+pub(crate) fn set(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    /// No map that has fewer names is full.
+    const MANY: usize = 8_192;
+    if headers.keys_len() >= MANY {
+        // A full map refuses even a name that it has.
+        headers.remove(name);
+    }
+    let _ = headers.try_insert(name, value);
+}
+
+/// Adds headers until the map is full.
+#[cfg(test)]
+pub(crate) fn fill(headers: &mut HeaderMap) {
+    let mut names = (0..).map(|n| HeaderName::from_bytes(format!("x-fill-{n}").as_bytes()));
+    while let Some(Ok(name)) = names.next()
+        && headers
+            .try_append(name, HeaderValue::from_static(""))
+            .is_ok()
+    {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +122,26 @@ mod tests {
                 ));
             }
         }
+    }
+
+    #[test]
+    fn a_full_map_takes_no_new_name_and_replaces_one_that_it_has() {
+        let mut headers = HeaderMap::new();
+        headers.append(ACCEPT, HeaderValue::from_static("a"));
+        headers.append(ACCEPT, HeaderValue::from_static("b"));
+        fill(&mut headers);
+        let all = headers.keys_len();
+        set(
+            &mut headers,
+            &http::header::RETRY_AFTER,
+            HeaderValue::from_static("1"),
+        );
+        assert_eq!(
+            (headers.keys_len(), headers.get("retry-after")),
+            (all, None)
+        );
+        set(&mut headers, &ACCEPT, HeaderValue::from_static("c"));
+        assert_eq!(headers.keys_len(), all);
+        assert!(headers.get_all(ACCEPT).iter().eq(["c"]));
     }
 }

@@ -6,6 +6,7 @@ mod clients;
 mod extremes;
 mod fits;
 mod foreign;
+mod full_headers;
 mod grpc;
 mod healthy;
 mod judging;

@@ -6,10 +6,10 @@ use tower_service::Service;
 
 use super::wire::{Form, GRPC_TIMEOUT};
 use crate::guarded::{Guarded, Uncounted};
-use crate::http::{ContentType, HttpRequest};
+use crate::http::{ContentType, HttpRequest, header};
 use crate::inner::{Inner, InnerFuture};
 use crate::name::unnamed::DEADLINE;
-use crate::runtime::{Entry, Moment};
+use crate::runtime::Moment;
 use crate::tells::Teller;
 use crate::{Grown, Reason, WithRejection, context};
 
@@ -59,14 +59,14 @@ where
         if let Some(header) = &self.header {
             let deadline = context::deadline();
             if deadline.local() != Moment::NEVER {
-                let entry = Entry::new();
-                if deadline.local() <= entry.now() {
+                let now = Moment::now();
+                if deadline.local() <= now {
                     self.inner.take_ready();
                     let rejection = Teller::new(&DEADLINE).reject(Reason::DeadlinePassed);
                     return Guarded::rejected(rejection);
                 }
                 if deadline.told() != Moment::NEVER {
-                    write(header, &mut request, deadline.told().since(entry.now()));
+                    write(header, &mut request, deadline.told().since(now));
                 }
             }
         }
@@ -84,8 +84,7 @@ fn write(header: &HeaderName, request: &mut impl HttpRequest, left: Duration) {
     };
     let shorter = form.of_header(headers, name).is_some_and(|own| own <= left);
     if !shorter {
-        // Fails only for a map of 32 768 headers, which then goes without.
-        let _ = headers.try_insert(name, form.format(left));
+        header::set(headers, name, form.format(left));
     }
 }
 
