@@ -104,6 +104,60 @@ fn beginning() -> Instant {
     *BEGINNING.get_or_init(begin)
 }
 
+/// The time of one instance: it goes on as the clock does, but never back.
+///
+/// Every paused test clock begins at the system's time. An instance in a `static` may have seen a later time in the test before. Without this
+/// it would wait until the new clock gets there: a circuit that opened an hour ahead would stay open for an hour. With it, the instance's time
+/// goes on from where it stood.
+///
+/// It belongs under the lock of what it is the time of.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    /// The latest time, in nanoseconds.
+    latest: u64,
+    /// How far it is ahead of the clock.
+    ahead: u64,
+}
+
+impl Timeline {
+    /// A timeline that begins with the clock's time.
+    pub(crate) const fn new(now: Moment) -> Self {
+        Self {
+            latest: now.0,
+            ahead: 0,
+        }
+    }
+
+    /// The time at a reading of the clock.
+    #[inline]
+    pub(crate) fn at(&mut self, read: Moment) -> Duration {
+        let now = read.0.saturating_add(self.ahead);
+        if now > self.latest {
+            self.latest = now;
+        } else if now < self.latest {
+            self.went_back(Moment::now());
+        }
+        Duration::from_nanos(self.latest)
+    }
+
+    /// A reading was earlier than the latest one. If it only waited for the lock while other threads read the clock, the clock itself is
+    /// not behind.
+    #[cold]
+    fn went_back(&mut self, now: Moment) {
+        let now = now.0.saturating_add(self.ahead);
+        let behind = self.latest.saturating_sub(now);
+        self.ahead = self.ahead.saturating_add(behind);
+    }
+
+    /// What the clock says at this time.
+    pub(crate) fn moment(&self, time: Duration) -> Moment {
+        match nanos(time) {
+            u64::MAX => Moment::NEVER,
+            time => Moment(time.saturating_sub(self.ahead)),
+        }
+    }
+}
+
 /// A duration in whole nanoseconds; more than 584 years is for ever.
 #[inline]
 pub(crate) fn nanos(duration: Duration) -> u64 {
@@ -232,5 +286,55 @@ thread_local! {
 impl std::fmt::Debug for Timer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Timer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_waited_for_the_lock_moves_nothing() {
+        let begun = Moment::now();
+        let mut time = Timeline::new(begun);
+        tokio::time::advance(SECOND).await;
+        let now = Moment::now();
+        assert_eq!(time.at(now), now.since_beginning());
+        assert_eq!(time.at(begun), now.since_beginning());
+        assert_eq!(time.at(now), now.since_beginning());
+        assert_eq!(time.moment(now.since_beginning()), now);
+    }
+
+    #[test]
+    fn time_goes_on_from_where_it_stood_when_the_clock_goes_back() {
+        let mut time = Timeline::new(Moment::now());
+        let ahead = Moment::now().after(3_600 * SECOND);
+        let stood = time.at(ahead);
+        assert_eq!(stood, ahead.since_beginning());
+        let now = Moment::now();
+        assert_eq!(time.at(now), stood);
+        let later = now.after(SECOND);
+        let went = time.at(later) - stood;
+        // The clock was read again meanwhile.
+        assert!(went > SECOND / 2 && went <= SECOND, "{went:?}");
+        let shown = time.moment(stood + 2 * SECOND);
+        assert!(shown > later && shown <= later.after(2 * SECOND));
+        assert_eq!(time.moment(Duration::MAX), Moment::NEVER);
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_goes_back(readings in prop::collection::vec(0..u64::MAX / 2, 1..50)) {
+            let mut time = Timeline::new(Moment(0));
+            let mut before = Duration::ZERO;
+            for reading in readings {
+                let now = time.at(Moment(reading));
+                prop_assert!(now >= before);
+                before = now;
+            }
+        }
     }
 }

@@ -51,6 +51,11 @@ impl<T: Default> Buckets<T> {
         (age < self.ring.len() as u64).then(|| slot(&mut self.ring, number))?
     }
 
+    /// How long a bucket lasts.
+    pub(super) const fn width(&self) -> Duration {
+        Duration::from_nanos(self.width)
+    }
+
     pub(super) fn ends(&self) -> Duration {
         Duration::from_nanos(self.current.saturating_add(1).saturating_mul(self.width))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::ConfigError;
 use crate::policy::budget::{Budget, BudgetConfig, Withdrawal};
 use crate::policy::throttle::{Throttle, ThrottleConfig};
-use crate::runtime::{Moment, nanos};
+use crate::runtime::{Moment, Timeline, nanos};
 use crate::striped::Striped;
 
 /// What keeps retries from becoming the outage: how many there may be for the requests there are.
@@ -31,8 +31,9 @@ pub struct RetryBudget(Arc<Account>);
 struct Account {
     /// What comes too often for a lock: requests, or successes. As many as are not yet in the book.
     counted: Striped,
-    /// Until when what is counted belongs to the book's current page.
+    /// Until when what is counted belongs to the book's current page, and how many nanoseconds a page lasts.
     page_ends: AtomicU64,
+    page: u64,
     book: Mutex<Book>,
     terms: Terms,
 }
@@ -45,6 +46,7 @@ enum Terms {
 
 struct Book {
     kind: Kind,
+    timeline: Timeline,
     /// How much of what was counted has been entered.
     entered: u64,
 }
@@ -79,20 +81,29 @@ impl RetryBudget {
         };
         config.check()?;
         let kind = Kind::Throttle(Throttle::new(&config));
-        Ok(Self::with(kind, Duration::MAX, Terms::Throttle(config)))
+        Ok(Self::with(kind, Moment::now(), Terms::Throttle(config)))
     }
 
     fn of(config: &BudgetConfig) -> Self {
-        let budget = Budget::new(config, Moment::now().since_beginning());
-        let ends = budget.ends();
-        Self::with(Kind::Budget(budget), ends, Terms::Budget(*config))
+        let now = Moment::now();
+        let budget = Budget::new(config, now.since_beginning());
+        Self::with(Kind::Budget(budget), now, Terms::Budget(*config))
     }
 
-    fn with(kind: Kind, page_ends: Duration, terms: Terms) -> Self {
+    fn with(kind: Kind, now: Moment, terms: Terms) -> Self {
+        let (page_ends, page) = match &kind {
+            Kind::Budget(budget) => (nanos(budget.ends()), nanos(budget.page())),
+            Kind::Throttle(_) => (u64::MAX, u64::MAX),
+        };
         Self(Arc::new(Account {
             counted: Striped::new(),
-            page_ends: AtomicU64::new(nanos(page_ends)),
-            book: Mutex::new(Book { kind, entered: 0 }),
+            page_ends: AtomicU64::new(page_ends),
+            page,
+            book: Mutex::new(Book {
+                kind,
+                timeline: Timeline::new(now),
+                entered: 0,
+            }),
             terms,
         }))
     }
@@ -111,10 +122,13 @@ impl RetryBudget {
 
     /// A request is sent for the first time.
     #[inline]
-    pub(super) fn request(&self, now: Moment) {
+    pub(super) fn request(&self) {
         let page_ends = self.0.page_ends.load(Ordering::Relaxed);
         if page_ends != u64::MAX {
-            if now.to_bits() < page_ends {
+            let now = Moment::now();
+            // On the current page: it has not ended, and has begun, which a clock that went back does not know of.
+            let left = page_ends.wrapping_sub(now.to_bits());
+            if left.wrapping_sub(1) < self.0.page {
                 self.0.counted.bump();
             } else {
                 self.0.request_on_new_page(now);
@@ -177,8 +191,9 @@ impl RetryBudget {
 impl Account {
     /// The book, with everything entered that was counted.
     fn open(&self, now: Option<Moment>) -> (MutexGuard<'_, Book>, Duration) {
-        let now = now.unwrap_or_else(Moment::now).since_beginning();
+        let now = now.unwrap_or_else(Moment::now);
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = book.timeline.at(now);
         let counted = self.counted.sum();
         let news = counted.wrapping_sub(book.entered);
         book.entered = counted;
@@ -191,8 +206,9 @@ impl Account {
 
     fn turn_page(&self, book: &Book) {
         if let Kind::Budget(budget) = &book.kind {
+            let ends = book.timeline.moment(budget.ends()).to_bits();
             self.page_ends
-                .store(nanos(budget.ends()).min(u64::MAX - 1), Ordering::Relaxed);
+                .store(ends.min(u64::MAX - 1), Ordering::Relaxed);
         }
     }
 
@@ -308,7 +324,61 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
+    use tokio::runtime::Builder;
+    use tokio::time::advance;
+
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Runs this with a clock that begins now.
+    fn paused<R>(test: impl Future<Output = R>) -> R {
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build();
+        runtime.unwrap().block_on(test)
+    }
+
+    #[test]
+    fn a_budget_forgets_in_its_time_when_the_clock_goes_back() {
+        let budget = RetryBudget::builder().ratio(1.0).min_per_second(0);
+        let budget = budget.ttl(10 * SECOND).build().unwrap();
+        paused(async {
+            advance(3_600 * SECOND).await;
+            (0..10).for_each(|_| budget.request());
+            assert_eq!(budget.balance(), 10);
+        });
+        paused(async {
+            (0..5).for_each(|_| budget.request());
+            assert_eq!(budget.balance(), 15);
+            advance(5 * SECOND).await;
+            (0..3).for_each(|_| budget.request());
+            assert_eq!(budget.balance(), 18);
+            advance(6 * SECOND).await;
+            assert_eq!(budget.balance(), 3);
+            advance(6 * SECOND).await;
+            assert_eq!(budget.balance(), 0);
+        });
+    }
+
+    #[test]
+    fn requests_are_counted_on_the_page_that_the_clock_shows() {
+        let budget = RetryBudget::builder().ratio(1.0).min_per_second(0);
+        let budget = budget.ttl(10 * SECOND).build().unwrap();
+        paused(async {
+            advance(3_600 * SECOND).await;
+            budget.request();
+        });
+        paused(async {
+            // Nobody asks for the balance: the first request has to find out.
+            for _ in 0..30 {
+                budget.request();
+                advance(SECOND).await;
+            }
+            assert!((9..=10).contains(&budget.balance()), "{budget:?}");
+        });
+    }
 
     #[test]
     fn only_throttling_locks_to_record_a_failure() {

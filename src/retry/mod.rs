@@ -88,7 +88,7 @@
 //!
 //! # Cost
 //!
-//! A clone of the request, one reading of the clock (shared with the other layers of a stack) and a counter that belongs to the thread. The inner
+//! A clone of the request, one reading of the clock with a [`RetryBudget`] (none with throttling), and a counter that belongs to the thread. The inner
 //! service is cloned only when there is something to retry. An attempt that a subscriber of `tracing` wants a span of is in a box.
 
 mod attempt;

@@ -12,7 +12,6 @@ use super::receive::{AsItComes, Receive};
 use crate::context::{self, Attempt};
 use crate::inner::Inner;
 use crate::policy::retry::Progress;
-use crate::runtime::Entry;
 use crate::scoped::Scope;
 use crate::shared::Shared;
 use crate::span::InSpan;
@@ -68,10 +67,9 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let entry = Entry::new();
         let core = &self.kit.core;
         if let Some(budget) = &core.settings.budget {
-            budget.request(entry.now());
+            budget.request();
         }
         let repeats = core.settings.attempts > 1;
         if repeats {

@@ -45,7 +45,7 @@
 //!
 //! # Cost
 //!
-//! One reading of the clock, shared with the other layers of a stack. The timer is made when the call first has to wait: a call that
+//! One reading of the clock. The timer is made when the call first has to wait: a call that
 //! is ready at once has none. Nothing is allocated.
 
 mod cover;

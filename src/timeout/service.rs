@@ -10,7 +10,7 @@ use super::upload::Upload;
 use crate::context::{self, Deadline, DeadlineScope};
 use crate::inner::Inner;
 use crate::meter;
-use crate::runtime::{Entry, Moment};
+use crate::runtime::Moment;
 use crate::tells::Teller;
 use crate::{Grown, Reason, WithRejection};
 
@@ -60,8 +60,7 @@ where
             let state = State::unlimited(self.inner.call(request), self.teller.clone());
             return ResponseFuture { state, cover };
         }
-        let entry = Entry::new();
-        let begun = entry.now();
+        let begun = Moment::now();
         let outer = match self.policy.asked(&request) {
             Some(asked) => context::deadline().and(Deadline::foreign(begun.after(asked))),
             None => context::deadline(),

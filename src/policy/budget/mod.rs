@@ -156,6 +156,11 @@ impl Budget {
         self.buckets.ends()
     }
 
+    /// How long a bucket lasts.
+    pub(crate) const fn page(&self) -> Duration {
+        self.buckets.width()
+    }
+
     fn left(&self) -> i128 {
         self.total.saturating_add(self.reserve)
     }
