@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::hold::{Hold, Nothing};
 use crate::outcome::{not_sent, of_timed_out, timed_out};
 use crate::track::{FAILED, Head, IGNORED, Settle, Track};
 use crate::{AtResponse, ErrorsFail, Held, Rejection, Verdict, WithRejection};
@@ -70,7 +69,7 @@ impl Settle for Uncounted {
     }
 
     fn into_held(self) -> Held {
-        Hold::new(&Nothing, (), 0, ()).into_held()
+        Held::nothing()
     }
 }
 

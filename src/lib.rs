@@ -117,6 +117,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod admission;
 #[cfg(feature = "axum")]
 mod axum;
 mod chain;
@@ -124,7 +125,6 @@ mod config;
 mod context;
 mod error;
 mod guarded;
-mod hold;
 mod inner;
 mod isolate;
 mod listeners;
@@ -133,8 +133,8 @@ mod meter;
 mod name;
 mod observe;
 mod outcome;
+mod permit;
 mod policy;
-mod pool;
 mod rejection;
 mod replay;
 mod runtime;
@@ -182,10 +182,10 @@ pub use correlation::{
     Carry, CorrelationId, CorrelationLayer, InvalidCorrelationId, Reply, WholeReply,
 };
 pub use error::{BoxError, Error, Grown, Plain, WithRejection};
-pub use hold::Held;
 pub use load_shed::LoadShedLayer;
 pub use observe::{Event, EventKind, Events, Observer, RetryCause, RetryRefused};
 pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
+pub use permit::Held;
 pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
 pub use rejection::{Reason, Rejection, TimeLimit};
 #[cfg(feature = "http")]

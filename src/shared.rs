@@ -1,16 +1,14 @@
-//! How a call reaches what its service keeps for it, where that is of the user's types and so cannot live in a
-//! [`pool`](crate::pool): for a retry, the policy and the service to call again.
+//! Owned state: how layers, services and calls share one instance.
 //!
-//! An [`Arc`] cloned into each call would do, but all threads would then fight over one reference
-//! count, which costs more than any policy here. So a service that is called repeatedly gets a
-//! reference count of its own, a *lane*, and its calls count there: threads that each own a clone
-//! of a service share nothing but what the policy itself needs.
+//! An [`Arc`] cloned into each call would do, but all threads would then write to one reference count, which costs more than
+//! any policy here. So a service that is called repeatedly gets a reference count of its own, a *lane*, and its calls count
+//! there: threads that each own a clone of a service share nothing but what the policy itself needs.
 //!
-//! A service that is cloned for a single call (as servers do) makes no lane: only the second call of
-//! the same clone does, the one allocation here.
+//! A service that is cloned for a single call (as servers do) makes no lane: only the second call of the same clone does, the
+//! one allocation here. The state is freed when the last layer, service, handle and call are gone.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What is shared, as a service holds it.
 pub(crate) struct Shared<T> {
@@ -18,9 +16,18 @@ pub(crate) struct Shared<T> {
     calls: Calls,
 }
 
-/// On cache lines of its own: two lanes side by side would be fought over like one.
+/// On cache lines of its own: two lanes side by side would share one.
 #[repr(align(128))]
-struct Lane<T>(Arc<T>);
+pub(crate) struct Lane<T>(Arc<T>);
+
+impl<T> Deref for Lane<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Calls {
@@ -33,6 +40,14 @@ impl<T> Shared<T> {
     pub(crate) fn new(state: T) -> Self {
         Self {
             lane: Arc::new(Lane(Arc::new(state))),
+            calls: Calls::None,
+        }
+    }
+
+    /// Weak references to the state that is being made, for whatever must find it later without keeping it.
+    pub(crate) fn new_cyclic(make: impl FnOnce(&Weak<T>) -> T) -> Self {
+        Self {
+            lane: Arc::new(Lane(Arc::new_cyclic(make))),
             calls: Calls::None,
         }
     }
@@ -78,6 +93,19 @@ impl<T> Deref for Shared<T> {
 
 /// What is shared, as a call holds it.
 pub(crate) struct Held<T>(Arc<Lane<T>>);
+
+impl<T> Held<T> {
+    /// The same, to be erased.
+    pub(crate) fn into_lane(self) -> Arc<Lane<T>> {
+        self.0
+    }
+}
+
+impl<T> Clone for Held<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl<T> Deref for Held<T> {
     type Target = T;

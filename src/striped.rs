@@ -4,17 +4,21 @@ use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A count that only goes up. Each thread bumps a cell of its own, on a cache line of its own; who
-/// wants the total adds them up.
+/// A count that only goes up.
 ///
-/// A cell that only one thread writes needs no atomic addition, which costs ten times as much as a load and a store.
-/// Threads beyond the number of cells share the last one, and add.
+/// As long as one thread bumps it, that is one word, which needs no atomic addition: that would cost ten times as much as a load and a store. From the
+/// second thread on each bumps a cell of its own, on a cache line of its own; whoever wants the total adds them up. Threads beyond the number of
+/// cells share one, and add.
+#[derive(Default)]
 pub(crate) struct Striped {
-    cells: Box<[Line]>,
-    shared: Line,
+    /// Whose word `first` is: its number and 1, or 0 for nobody's yet.
+    owner: AtomicUsize,
+    first: AtomicU64,
+    cells: OnceLock<Box<[Line]>>,
+    shared: AtomicU64,
 }
 
 /// Two cache lines: processors fetch them in pairs.
@@ -22,36 +26,64 @@ pub(crate) struct Striped {
 #[derive(Default)]
 struct Line(AtomicU64);
 
+/// Nobody else writes it: a number belongs to one thread at a time.
+#[inline]
+fn bump_own(cell: &AtomicU64) {
+    let bumped = cell.load(Ordering::Relaxed).wrapping_add(1);
+    cell.store(bumped, Ordering::Relaxed);
+}
+
 impl Striped {
     pub(crate) fn new() -> Self {
-        Self {
-            cells: (0..cells()).map(|_| Line::default()).collect(),
-            shared: Line::default(),
-        }
+        Self::default()
     }
 
     #[inline]
     pub(crate) fn bump(&self) {
-        match self.cells.get(this_thread()) {
-            Some(Line(cell)) => {
-                // Nobody else writes it: a number belongs to one thread at a time.
-                cell.store(
-                    cell.load(Ordering::Relaxed).wrapping_add(1),
-                    Ordering::Relaxed,
-                );
-            }
+        let thread = this_thread();
+        if self.owner.load(Ordering::Relaxed) == thread.wrapping_add(1) && thread < SHARES {
+            bump_own(&self.first);
+        } else {
+            self.bump_cell(thread);
+        }
+    }
+
+    #[inline]
+    fn bump_cell(&self, thread: usize) {
+        match self.cells.get().and_then(|cells| cells.get(thread)) {
+            Some(Line(cell)) => bump_own(cell),
+            None => self.bump_slowly(thread),
+        }
+    }
+
+    #[cold]
+    fn bump_slowly(&self, thread: usize) {
+        if thread >= SHARES {
+            self.shared.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let owns = self
+            .owner
+            .compare_exchange(0, thread + 1, Ordering::Relaxed, Ordering::Relaxed);
+        if owns.is_ok() {
+            return bump_own(&self.first);
+        }
+        let new = || (0..cells()).map(|_| Line::default()).collect();
+        match self.cells.get_or_init(new).get(thread) {
+            Some(Line(cell)) => bump_own(cell),
             None => {
-                self.shared.0.fetch_add(1, Ordering::Relaxed);
+                self.shared.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     /// The total. What other threads add while it is read may or may not be in it.
     pub(crate) fn sum(&self) -> u64 {
-        self.cells
-            .iter()
-            .chain([&self.shared])
-            .fold(0, |sum, Line(cell)| {
+        let cells = self.cells.get().into_iter().flatten();
+        let cells = cells.map(|Line(cell)| cell);
+        cells
+            .chain([&self.first, &self.shared])
+            .fold(0, |sum, cell| {
                 sum.wrapping_add(cell.load(Ordering::Relaxed))
             })
     }
@@ -132,6 +164,19 @@ fn take_number() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thread_alone_needs_no_cells() {
+        let counter = Striped::new();
+        (0..100).for_each(|_| counter.bump());
+        assert!(counter.cells.get().is_none());
+        std::thread::scope(|scope| {
+            scope.spawn(|| counter.bump());
+        });
+        assert!(counter.cells.get().is_some());
+        counter.bump();
+        assert_eq!(counter.sum(), 102);
+    }
 
     #[test]
     fn nothing_is_lost_between_threads() {

@@ -10,11 +10,9 @@ use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
 use crate::{Reason, Rejection, TimeLimit};
 
-/// The stamp of what is told by someone who holds the layer.
-pub(crate) const NOW: u64 = u64::MAX;
-
 /// A layer that tells what it decides.
-pub(crate) trait Tells {
+pub trait Tells {
+    /// Who hears of it.
     fn listeners(&self) -> &Listeners;
 
     /// Sets the gauges to what holds now.
@@ -22,57 +20,52 @@ pub(crate) trait Tells {
 
     /// Tells everyone. What is told is only made when someone listens.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn tell(&self, stamp: u64, kind: impl FnOnce() -> EventKind)
+    fn tell(&self, kind: impl FnOnce() -> EventKind)
     where
         Self: Sized,
     {
         let listeners = self.listeners();
         if listeners.any() {
-            listeners.tell_all(stamp, kind(), &|handles| self.show(handles));
+            listeners.tell_all(kind(), &|handles| self.show(handles));
         }
     }
 
     /// The same for what is also logged: changes, of which there are few.
     #[cold]
-    fn tell_and_log(&self, stamp: u64, kind: impl Fn() -> EventKind)
+    fn tell_and_log(&self, kind: impl Fn() -> EventKind)
     where
         Self: Sized,
     {
-        if let Some(origin) = self.listeners().origin_since(stamp) {
-            log::event(origin, &kind);
+        if log::is_on() {
+            log::event(self.listeners().origin(), &kind);
         }
-        self.tell(stamp, kind);
+        self.tell(kind);
     }
 
     /// Makes a rejection, and tells of it.
     #[cold]
-    fn reject(
-        &self,
-        origin: &'static Origin,
-        reason: Reason,
-        retry_after: Option<Duration>,
-    ) -> Rejection
+    fn reject(&self, reason: Reason, retry_after: Option<Duration>) -> Rejection
     where
         Self: Sized,
     {
-        let mut rejection = Rejection::by(origin, reason);
+        let mut rejection = Rejection::by(self.listeners().origin(), reason);
         if let Some(after) = retry_after {
             rejection = rejection.with_retry_after(after);
         }
-        self.rejected(origin, &rejection);
+        self.rejected(&rejection);
         rejection
     }
 
     /// Counts and emits a rejection.
     #[cold]
-    fn rejected(&self, origin: &'static Origin, rejection: &Rejection)
+    fn rejected(&self, rejection: &Rejection)
     where
         Self: Sized,
     {
-        log::rejected(origin, rejection);
+        log::rejected(self.listeners().origin(), rejection);
         self.listeners().rejected.add(rejection.reason());
         self.listeners().look_again();
-        self.tell(NOW, || EventKind::Rejected(rejection.clone()));
+        self.tell(|| EventKind::Rejected(rejection.clone()));
     }
 
     /// A call begins, of which nothing else may be told.
@@ -96,19 +89,6 @@ pub(crate) trait Tells {
         let listeners = self.listeners();
         if listeners.any() {
             listeners.meter(&|handles| self.show(handles))
-        } else {
-            Meter::NOBODY
-        }
-    }
-
-    /// The same for a call that may have outlived its layer: nobody's, where another one moved in meanwhile.
-    #[inline]
-    fn meter_of(&self, stamp: u64) -> Meter
-    where
-        Self: Sized,
-    {
-        if self.listeners().is_theirs(stamp) {
-            self.meter()
         } else {
             Meter::NOBODY
         }
@@ -152,6 +132,12 @@ impl Teller {
         }
     }
 
+    /// The same under another name, with the same observer.
+    pub(crate) fn renamed(self, origin: &'static Origin) -> Self {
+        let observer = self.listeners.and_then(|of| of.observer().cloned());
+        Self::new(origin).told(observer)
+    }
+
     pub(crate) fn told(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
         self.listeners =
             observer.map(|observer| Arc::new(Listeners::new(self.origin, Some(observer))));
@@ -177,7 +163,7 @@ impl Teller {
         let reason = rejection.reason();
         self.origin.rejected().add(reason);
         if let Some(listeners) = &self.listeners {
-            listeners.rejected(self.origin, &rejection);
+            listeners.rejected(&rejection);
             return rejection;
         }
         log::rejected(self.origin, &rejection);

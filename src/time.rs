@@ -7,7 +7,7 @@ use crate::runtime::{Moment, nanos};
 /// What is known of the time of a call: in one word, because it is moved with every call. What is known is in the two highest
 /// bits, the time in the others, where 146 years have room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Time(u64);
+pub(crate) struct Time(u64);
 
 const KNOWN: u64 = 0b11 << 62;
 const AT_ONCE: u64 = 0b01 << 62;
@@ -51,16 +51,6 @@ impl Time {
         } else {
             self
         }
-    }
-
-    /// What `to_bits` gave.
-    pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    /// The same as a word.
-    pub(crate) const fn to_bits(self) -> u64 {
-        self.0
     }
 
     /// The same for a caller that went away: known only if it was waiting. It was not where the call was never pending, nor once the

@@ -365,7 +365,7 @@ async fn max_wait_includes_an_inner_service_that_is_never_ready() {
         (1, 0),
         "it has its place, and waits for the service"
     );
-    assert_eq!(reason(waiting.await.unwrap()), Reason::QueueTimeout);
+    assert_eq!(reason(waiting.await.unwrap()), Reason::NotReady);
     assert_eq!((began.elapsed(), layer.in_flight()), (ms(50), 0));
 }
 
@@ -418,7 +418,7 @@ async fn a_wait_ends_with_the_deadline_of_the_request() {
         let result = context
             .scope(async move { send(&mut service, Act::Ok).await })
             .await;
-        assert_eq!(reason(result), Reason::QueueTimeout);
+        assert_eq!(reason(result), Reason::DeadlinePassed);
         assert!(
             (left..=left + ms(1)).contains(&began.elapsed()),
             "a wait that cannot succeed"
@@ -652,7 +652,7 @@ async fn what_waits_is_given_up_before_its_place_is() {
                 (_, 3) => assert!(ended.unwrap_err().is_panic()),
                 (true, 0 | 1) => assert!(ended.unwrap_err().is_cancelled()),
                 (_, 2) => assert!(matches!(ended, Ok(Err(Error::Inner(Broken))))),
-                _ => assert_eq!(reason(ended.unwrap()), Reason::QueueTimeout),
+                _ => assert_eq!(reason(ended.unwrap()), Reason::NotReady),
             }
             assert_eq!(*then.lock().unwrap(), [was], "{turn} {is_cancelled}");
             assert_eq!(layer.waiting(), 0);

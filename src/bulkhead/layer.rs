@@ -7,12 +7,13 @@ use tower_layer::Layer;
 use super::places::{MOST_WAITERS, Places};
 use super::service::Bulkhead;
 use super::snapshot::Snapshot;
+use crate::admission::Admission;
 use crate::config::OfInstance as _;
 use crate::inner::Inner;
 use crate::name::unnamed::BULKHEAD;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};
-use crate::pool::Home;
+use crate::shared::Shared;
 use crate::snapshot::{MOST_CALLS, limited};
 use crate::{AtResponse, ConfigError};
 
@@ -44,8 +45,7 @@ pub struct Queued {
 /// Clones share the limit, and so do all services that they make.
 #[derive(Clone)]
 pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
-    places: Home<Places>,
-    origin: &'static Origin,
+    places: Shared<Places>,
     mode: M,
     tracker: T,
 }
@@ -77,8 +77,7 @@ impl BulkheadLayer {
 impl<M, T> BulkheadLayer<M, T> {
     fn of(settings: Settings, mode: M, tracker: T) -> Self {
         Self {
-            origin: settings.origin,
-            places: Home::new(settings),
+            places: Shared::new(Places::new(settings)),
             mode,
             tracker,
         }
@@ -105,7 +104,7 @@ impl<M, T> BulkheadLayer<M, T> {
     /// What is in flight and waits, and how calls went.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.places, self.origin)
+        Snapshot::of(&self.places)
     }
 
     /// Subscribes to what the bulkhead decides.
@@ -120,11 +119,12 @@ impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
 
     fn layer(&self, inner: S) -> Self::Service {
         Bulkhead {
-            inner: Inner::new(inner),
-            places: self.places.clone(),
-            origin: self.origin,
+            admission: Admission {
+                inner: Inner::new(inner),
+                state: self.places.clone(),
+                tracker: self.tracker.clone(),
+            },
             mode: self.mode.clone(),
-            tracker: self.tracker.clone(),
         }
     }
 }
@@ -132,7 +132,7 @@ impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
 impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadLayer")
-            .field("name", &self.origin.name())
+            .field("name", &self.places.listeners.origin().name())
             .field("limit", &self.limit())
             .field("in_flight", &self.in_flight())
             .field("waiting", &self.waiting())

@@ -31,10 +31,14 @@
 //!
 //! Without a queue (the default): [`Reason::Full`](crate::Reason::Full), at once, from the call's
 //! future. `poll_ready` is ready when the bulkhead is full, so that the rejection does not wait for
-//! the inner service. With [`queue`](BulkheadBuilder::queue): `Full` when the queue is full, and
-//! [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) when the wait is over. The queue is first
-//! come, first served: a released permit goes to the call that has waited longest, and no newcomer
-//! can overtake it.
+//! the inner service.
+//!
+//! With [`queue`](BulkheadBuilder::queue): `Full` when the queue is full. A call that has waited for
+//! `max_wait` is rejected with [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) if it waited
+//! for a permit, and with [`Reason::NotReady`](crate::Reason::NotReady) if it waited for the inner
+//! service. If the request's own deadline passes first, the reason is
+//! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed). The queue is first come, first served:
+//! a released permit goes to the call that has waited longest, and no newcomer can overtake it.
 //!
 //! # When a permit is released
 //!
@@ -68,5 +72,5 @@ mod word;
 
 pub use layer::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
 pub use queued::QueuedFuture;
-pub use service::{Bulkhead, Place, ResponseFuture};
+pub use service::{Bulkhead, ResponseFuture};
 pub use snapshot::Snapshot;

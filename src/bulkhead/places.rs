@@ -4,8 +4,6 @@
 //! are one atomic operation each and the queue is never touched. While somebody waits, a place that becomes
 //! free is not free at all: it is handed to the first in the queue, so the count of calls in flight
 //! stays where it is and a newcomer cannot slip in.
-//!
-//! The word also holds the generation, which tells the places of one bulkhead from those of the one that lived here before.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,50 +12,30 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::layer::Settings;
-use super::service::Place;
-use super::word::{ADMISSION, ADMISSIONS, CALL, GENERATION, WAITS, admissions, admit, in_flight};
-use crate::hold::Keeper;
+use super::word::{ADMISSION, ADMISSIONS, CALL, WAITS, admissions, admit, in_flight};
 use crate::listeners::Listeners;
-use crate::meter::{Handles, Meter};
+use crate::meter::Handles;
 use crate::observe::EventKind;
-use crate::pool::{Pool, Resident};
+use crate::permit::{Admit, Refusal, Ticket};
 use crate::snapshot::{MOST_CALLS, Outcomes, Tally, limited};
-use crate::tells::{NOW, Tells};
-use crate::{Outcome, Verdict};
+use crate::tells::Tells;
+use crate::{Outcome, Reason, Verdict};
 
 /// The most calls that can wait.
 pub(crate) const MOST_WAITERS: u32 = (1 << 20) - 1;
-const LAST_GENERATION: u32 = (1 << 20) - 1;
 
 #[allow(
     missing_debug_implementations,
     reason = "nobody outside can get hold of one"
 )]
 pub struct Places {
-    /// The generation, whether any call waits, how many were ever admitted, and how many are in flight.
+    /// Whether any call waits, how many were ever admitted, and how many are in flight.
     word: AtomicU64,
     limit: AtomicU32,
     queue_limit: AtomicU32,
     queue: Mutex<Queue>,
     pub(crate) listeners: Listeners,
     tally: Tally,
-}
-
-/// The generation that a place belongs to; whoever holds a place shows it when giving the place back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Generation(u32);
-
-impl Generation {
-    #[inline]
-    const fn stamp(self) -> u64 {
-        self.0 as u64
-    }
-
-    /// What `stamp` gave.
-    #[inline]
-    const fn of_stamp(stamp: u64) -> Self {
-        Self(stamp as u32)
-    }
 }
 
 /// Who waits, in the order of arrival. Whoever is not in it any more has been handed a place.
@@ -79,28 +57,17 @@ pub(crate) struct Number(u64);
 /// What a call got that is willing to wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    Place(Generation),
+    Permit,
     Waiting(Number),
     Full,
 }
 
-const fn generation(word: u64) -> Generation {
-    Generation((word >> 44) as u32)
-}
-
-impl Resident for Places {
-    type Settings = Settings;
-
-    fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Places> = Pool::new();
-        &POOL
-    }
-
-    fn vacant() -> Self {
+impl Places {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             word: AtomicU64::new(0),
-            limit: AtomicU32::new(0),
-            queue_limit: AtomicU32::new(0),
+            limit: AtomicU32::new(settings.limit.min(MOST_CALLS)),
+            queue_limit: AtomicU32::new(settings.queue.min(MOST_WAITERS)),
             queue: Mutex::new(Queue {
                 next: 0,
                 waiting: BTreeMap::new(),
@@ -108,37 +75,11 @@ impl Resident for Places {
                 unused: 0,
                 given_up: 0,
             }),
-            listeners: Listeners::vacant(),
+            listeners: Listeners::measured(settings.origin, settings.observer, settings.is_on),
             tally: Tally::new(),
         }
     }
 
-    fn move_in(&self, settings: Settings) {
-        self.limit
-            .store(settings.limit.min(MOST_CALLS), Ordering::Relaxed);
-        self.queue_limit
-            .store(settings.queue.min(MOST_WAITERS), Ordering::Relaxed);
-        let mut queue = self.lock();
-        (queue.begun_again, queue.unused, queue.given_up) = (0, 0, 0);
-        drop(queue);
-        let since = generation(self.word.load(Ordering::Relaxed)).stamp();
-        self.listeners
-            .move_in(since, settings.origin, settings.observer, settings.is_on);
-        // Last: what a call of the last tenant still told has been told, and from now on none is asked.
-        self.tally.reset();
-    }
-
-    /// Nobody waits: a call that does keeps the bulkhead.
-    fn move_out(&self) -> bool {
-        self.listeners.move_out();
-        let Generation(old) = generation(self.word.load(Ordering::Relaxed));
-        let new = u64::from(old.saturating_add(1)) * GENERATION;
-        self.word.store(new, Ordering::Release);
-        old < LAST_GENERATION - 1
-    }
-}
-
-impl Places {
     #[inline]
     pub(crate) fn limit(&self) -> u32 {
         self.limit.load(Ordering::Relaxed)
@@ -164,13 +105,13 @@ impl Places {
 
     /// Takes a place if one is free.
     #[inline]
-    pub(crate) fn try_take(&self) -> Option<Generation> {
+    pub(crate) fn try_take(&self) -> bool {
         let limit = self.limit();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             // A place is never free while somebody waits for it, so the waiters need no look here.
             if in_flight(word) >= limit {
-                return None;
+                return false;
             }
             if admissions(word) == ADMISSIONS {
                 return self.take_anew();
@@ -182,20 +123,20 @@ impl Places {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Some(generation(word)),
+                Ok(_) => return true,
                 Err(current) => word = current,
             }
         }
     }
 
-    /// The count of admissions begins again: once in half a million calls.
+    /// The count of admissions begins again: once in half a billion of thousands of calls.
     #[cold]
-    fn take_anew(&self) -> Option<Generation> {
+    fn take_anew(&self) -> bool {
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if in_flight(word) >= self.limit() {
-                return None;
+                return false;
             }
             let (next, begins) = admit(word);
             match self.word.compare_exchange_weak(
@@ -206,28 +147,26 @@ impl Places {
             ) {
                 Ok(_) => {
                     queue.begun_again += u64::from(begins);
-                    return Some(generation(word));
+                    return true;
                 }
                 Err(current) => word = current,
             }
         }
     }
 
-    /// Takes a place, or a number in the queue.
+    /// Takes a place, or a number in the queue. The waker is the caller's own clone: nobody else's code runs under the lock.
     #[cold]
-    pub(crate) fn take_or_wait(&self, waker: &Waker) -> Taken {
-        // Before anything is taken: it is somebody else's code.
-        let mut own = Some(waker.clone());
+    pub(crate) fn take_or_wait(&self, waker: Waker) -> Taken {
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let (next, begins, taken) = if in_flight(word) < self.limit() {
                 let (next, begins) = admit(word);
-                (next + CALL, begins, Taken::Place(generation(word)))
+                (next + CALL, begins, Taken::Permit)
             } else if (queue.waiting.len() as u64) < self.queue_limit().into() {
                 (word | WAITS, false, Taken::Waiting(Number(queue.next)))
             } else {
-                return Taken::Full;
+                break Taken::Full;
             };
             // A place that is given back meanwhile makes this fail, and is then seen.
             match self
@@ -236,25 +175,38 @@ impl Places {
             {
                 Ok(_) => {
                     queue.begun_again += u64::from(begins);
-                    if let (Taken::Waiting(Number(number)), Some(waker)) = (&taken, own.take()) {
+                    if let Taken::Waiting(Number(number)) = taken {
                         queue.next = number.wrapping_add(1);
-                        queue.waiting.insert(*number, waker);
+                        queue.waiting.insert(number, waker);
+                        return taken;
                     }
-                    return taken;
+                    break taken;
                 }
                 Err(current) => word = current,
             }
         }
     }
 
-    /// The place that the waiting call has been handed; if none, it will be woken by this waker.
-    pub(crate) fn poll_handed(&self, number: Number, cx: &mut Context<'_>) -> Poll<Generation> {
-        match self.lock().waiting.get_mut(&number.0) {
-            None => Poll::Ready(generation(self.word.load(Ordering::Relaxed))),
-            Some(waker) => {
-                waker.clone_from(cx.waker());
-                Poll::Pending
+    /// Ready when the waiting call has been handed a place; if not, it will be woken by this waker.
+    pub(crate) fn poll_handed(&self, number: Number, cx: &mut Context<'_>) -> Poll<()> {
+        // It is cloned and dropped outside the lock: a waker is somebody else's code.
+        let mut new = None;
+        loop {
+            let mut queue = self.lock();
+            let Some(waker) = queue.waiting.get_mut(&number.0) else {
+                return Poll::Ready(());
+            };
+            if let Some(new) = new.take() {
+                let old = std::mem::replace(waker, new);
+                drop(queue);
+                drop(old);
+                return Poll::Pending;
             }
+            if waker.will_wake(cx.waker()) {
+                return Poll::Pending;
+            }
+            drop(queue);
+            new = Some(cx.waker().clone());
         }
     }
 
@@ -267,18 +219,15 @@ impl Places {
         }
         drop(queue);
         if waker.is_none() {
-            self.give_back_unused(generation(self.word.load(Ordering::Relaxed)));
+            self.give_back_unused();
         }
     }
 
-    /// Gives a place back: to the first who waits, or else to whoever comes. The place of an earlier generation is gone already.
+    /// Gives a place back: to the first who waits, or else to whoever comes.
     #[inline]
-    pub(crate) fn give_back(&self, held: Generation) {
+    pub(crate) fn give_back(&self) {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & WAITS == 0 {
-            if generation(word) != held {
-                return;
-            }
             match self.word.compare_exchange_weak(
                 word,
                 word.saturating_sub(CALL),
@@ -289,14 +238,14 @@ impl Places {
                 Err(current) => word = current,
             }
         }
-        self.hand_over(held);
+        self.hand_over();
     }
 
     /// The same for a place of which nothing came.
     #[cold]
-    pub(crate) fn give_back_unused(&self, held: Generation) {
+    pub(crate) fn give_back_unused(&self) {
         self.lock().unused += 1;
-        self.give_back(held);
+        self.give_back();
     }
 
     /// A call that was neither admitted nor rejected is gone.
@@ -304,7 +253,7 @@ impl Places {
     pub(super) fn gave_up(&self, waited: Duration) {
         self.lock().given_up += 1;
         self.listeners.look_again();
-        self.tell(NOW, || EventKind::GivenUp { waited });
+        self.tell(|| EventKind::GivenUp { waited });
     }
 
     pub(super) fn given_up(&self) -> u64 {
@@ -322,22 +271,13 @@ impl Places {
         self.tally.of_all(admitted.saturating_sub(not_over))
     }
 
-    /// A place that was taken, for the call that now begins.
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(super) fn place<T>(&'static self, generation: Generation, tracker: T) -> Place<T> {
-        Place::new(self, (), generation.stamp(), tracker)
-    }
-
     #[cold]
-    fn hand_over(&self, held: Generation) {
+    fn hand_over(&self) {
         let mut queue = self.lock();
-        if generation(self.word.load(Ordering::Relaxed)) != held {
-            return;
-        }
         let Some((_, waker)) = queue.waiting.pop_first() else {
             // Whoever waited has left meanwhile.
             drop(queue);
-            return self.give_back(held);
+            return self.give_back();
         };
         // The place stays taken, by the one who waited.
         let last = queue.waiting.is_empty();
@@ -374,32 +314,37 @@ impl Tells for Places {
     }
 }
 
-impl Keeper for Places {
-    type Call = ();
+impl Admit for Places {
+    #[inline]
+    fn refuses(&self) -> Option<Reason> {
+        self.is_full().then_some(Reason::Full)
+    }
 
     #[inline]
-    fn meter(&self, _: &(), stamp: u64) -> Meter {
-        self.meter_of(stamp)
+    fn admit(&self) -> Result<Ticket, Refusal> {
+        if self.try_take() {
+            Ok(Ticket::NONE)
+        } else {
+            Err(Reason::Full.into())
+        }
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn settle(&self, _: &(), stamp: u64, verdict: Verdict) {
-        self.tell(stamp, || EventKind::Settled {
+    fn settle(&self, _: &Ticket, verdict: Verdict) {
+        self.tell(|| EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
             slow: false,
         });
     }
 
-    fn ended(&self, stamp: u64, outcome: Outcome) {
-        if self.listeners.is_theirs(stamp) {
-            self.tally.told(outcome);
-        }
+    fn ended(&self, outcome: Outcome) {
+        self.tally.told(outcome);
     }
 
     #[inline]
-    fn release(&self, _: &(), stamp: u64) {
-        self.give_back(Generation::of_stamp(stamp));
+    fn release(&self, _: &Ticket) {
+        self.give_back();
     }
 }
 

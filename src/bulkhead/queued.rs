@@ -9,14 +9,15 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::layer::Queued;
-use super::places::{Generation, Number, Places, Taken};
-use super::service::{Bulkhead, Place, Resolved, ResponseFuture};
+use super::places::{Number, Places, Taken};
+use super::service::{Bulkhead, Permit, Resolved, ResponseFuture};
+use crate::admission;
 use crate::guarded::Guarded;
 use crate::inner::{Inner, Ready};
 use crate::meter::{Handles, Meter};
-use crate::name::Origin;
-use crate::pool::Home;
+use crate::permit::{Admit, Ticket};
 use crate::runtime::{Entry, Moment, Timer};
+use crate::shared::Held;
 use crate::tells::Tells;
 use crate::track::Track;
 use crate::unsent::Found;
@@ -35,27 +36,29 @@ where
     /// While the bulkhead is full, it is ready to let a call wait (or to reject it) without asking the inner service.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.places.is_full() {
-            self.inner.will_reject(Reason::Full);
+        if self.admission.state.is_full() {
+            self.admission.inner.will_reject(Reason::Full);
             Found::Unasked.note();
             return Poll::Ready(Ok(()));
         }
-        self.inner.poll_ready(cx).map(Ok)
+        self.admission.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        let (was_ready, reason) = match self.inner.take_ready() {
-            Ready::Yes => match self.places.try_take() {
-                Some(generation) => {
-                    // Before the call, so that it is given back should the call panic.
-                    let place = self.places.state().place(generation, self.tracker.clone());
-                    let call = Guarded::admitted(self.inner.call(request), place);
+        let admission = &mut self.admission;
+        let (was_ready, reason) = match admission.inner.take_ready() {
+            Ready::Yes => match admission.state.admit() {
+                Ok(ticket) => {
+                    // Before the call, so that it is released should the call panic.
+                    let permit =
+                        Permit::new(admission.state.hold(), ticket, || admission.tracker.clone());
+                    let call = Guarded::admitted(admission.inner.call(request), permit);
                     return QueuedFuture {
                         phase: Phase::Calling { call },
                     };
                 }
-                None => (true, Reason::Full),
+                Err(refusal) => (true, refusal.reason),
             },
             Ready::No(reason) => (false, reason),
         };
@@ -78,32 +81,33 @@ impl<S, T> Bulkhead<S, Queued, T> {
         T: Clone,
     {
         let Some(max_wait) = self.mode.max_wait else {
-            let call = Guarded::rejected(self.places.reject(self.origin, reason, None));
+            let call = admission::reject(&*self.admission.state, reason.into());
             return Phase::Calling { call };
         };
         // Ready or not, the service that is called in the end is a clone that is made ready then: one that
         // waited here could keep something reserved that others need.
         let service = if was_ready {
-            self.inner.reset()
+            self.admission.inner.reset()
         } else {
-            self.inner.get_ref().clone()
+            self.admission.inner.get_ref().clone()
         };
         let now = Entry::new().now();
+        let deadline = context::deadline().local();
         let wait = Wait {
             waiting: Some(Waiting {
                 request,
                 service: Inner::new(service),
-                tracker: self.tracker.clone(),
+                tracker: self.admission.tracker.clone(),
                 turn: Turn {
-                    places: self.places.clone(),
-                    origin: self.origin,
+                    places: self.admission.state.hold(),
                     stage: Stage::New,
                     is_counted: false,
                     since: now,
+                    deadline,
                     meter: Meter::NOBODY,
                 },
             }),
-            until: now.after(max_wait).min(context::deadline().local()),
+            until: now.after(max_wait).min(deadline),
             timer: None,
         };
         Phase::Waiting {
@@ -123,12 +127,13 @@ struct Waiting<S, Req, T> {
 
 /// A place in the queue or in the bulkhead, given back when it is dropped. Whoever waits keeps the bulkhead alive.
 struct Turn {
-    places: Home<Places>,
-    origin: &'static Origin,
+    places: Held<Places>,
     stage: Stage,
     /// Whether the call is counted as admitted or rejected. Else it is given up when this is dropped.
     is_counted: bool,
     since: Moment,
+    /// When the request's own deadline passes, or never.
+    deadline: Moment,
     meter: Meter,
 }
 
@@ -136,17 +141,17 @@ struct Turn {
 enum Stage {
     New,
     InQueue(Number),
-    HasPlace(Generation),
+    HasPermit,
 }
 
 impl Turn {
-    /// Ready with the place, or with `None` when there is not even room to wait.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Generation>> {
+    /// Ready with whether it has a permit: not, when there is not even room to wait.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             match self.stage {
-                Stage::New => match self.places.take_or_wait(cx.waker()) {
-                    Taken::Place(generation) => self.stage = Stage::HasPlace(generation),
-                    Taken::Full => return Poll::Ready(None),
+                Stage::New => match self.places.take_or_wait(cx.waker().clone()) {
+                    Taken::Permit => self.stage = Stage::HasPermit,
+                    Taken::Full => return Poll::Ready(false),
                     Taken::Waiting(number) => {
                         self.stage = Stage::InQueue(number);
                         self.meter = self.places.meter();
@@ -155,12 +160,23 @@ impl Turn {
                     }
                 },
                 Stage::InQueue(number) => {
-                    let generation = ready!(self.places.poll_handed(number, cx));
+                    ready!(self.places.poll_handed(number, cx));
                     self.left_queue();
-                    self.stage = Stage::HasPlace(generation);
+                    self.stage = Stage::HasPermit;
                 }
-                Stage::HasPlace(generation) => return Poll::Ready(Some(generation)),
+                Stage::HasPermit => return Poll::Ready(true),
             }
+        }
+    }
+
+    /// What the call waited for in vain, until this moment.
+    fn timed_out(&self, until: Moment) -> Reason {
+        if until == self.deadline {
+            Reason::DeadlinePassed
+        } else if matches!(self.stage, Stage::HasPermit) {
+            Reason::NotReady
+        } else {
+            Reason::QueueTimeout
         }
     }
 
@@ -170,10 +186,10 @@ impl Turn {
             .tell(|handles| handles.dequeued(self.since.elapsed()));
     }
 
-    /// The place, for the call that now begins.
-    fn into_place<T>(mut self, generation: Generation, tracker: T) -> Place<T> {
+    /// The permit, for the call that now begins.
+    fn into_permit<T>(mut self, tracker: T) -> Permit<T> {
         (self.stage, self.is_counted) = (Stage::New, true);
-        self.places.state().place(generation, tracker)
+        Permit::new(self.places.clone(), Ticket::NONE, || tracker)
     }
 }
 
@@ -185,7 +201,7 @@ impl Drop for Turn {
                 self.places.leave(number);
                 self.left_queue();
             }
-            Stage::HasPlace(generation) => self.places.give_back_unused(generation),
+            Stage::HasPermit => self.places.give_back_unused(),
         }
         if !self.is_counted {
             self.places.gave_up(self.since.elapsed());
@@ -243,7 +259,7 @@ type Waited<S, Req, T> = (Waiting<S, Req, T>, Ended);
 
 /// How the wait ended.
 enum Ended {
-    Admitted(Generation, Found),
+    Admitted(Found),
     Rejected(Reason),
 }
 
@@ -266,7 +282,7 @@ where
                 if let Some(timer) = this.timer.as_pin_mut() {
                     ready!(timer.poll(cx));
                 }
-                Ended::Rejected(Reason::QueueTimeout)
+                Ended::Rejected(held.turn.timed_out(*this.until))
             }
         };
         match this.waiting.take() {
@@ -325,15 +341,15 @@ where
             mut turn,
         } = waiting;
         let error = match ended {
-            Ended::Admitted(generation, found) => {
-                let place = turn.into_place(generation, tracker);
-                let call = Guarded::admitted(service.call(request), place);
+            Ended::Admitted(found) => {
+                let permit = turn.into_permit(tracker);
+                let call = Guarded::admitted(service.call(request), permit);
                 self.set(Phase::Waited { call, found });
                 return Poll::Ready(Ok(()));
             }
             Ended::Rejected(reason) => {
                 turn.is_counted = true;
-                S::Error::reject(turn.places.reject(turn.origin, reason, None))
+                S::Error::reject(turn.places.reject(reason, None))
             }
         };
         self.set(Phase::Done);
@@ -350,11 +366,11 @@ where
     S::Error: WithRejection,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let Some(generation) = ready!(self.turn.poll(cx)) else {
+        if !ready!(self.turn.poll(cx)) {
             return Poll::Ready(Ended::Rejected(Reason::Full));
-        };
+        }
         let (ready, found) = Found::by(|| self.service.poll_ready(cx));
-        ready.map(|()| Ended::Admitted(generation, found))
+        ready.map(|()| Ended::Admitted(found))
     }
 }
 

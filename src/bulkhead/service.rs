@@ -5,34 +5,27 @@ use tower_service::Service;
 
 use super::layer::Rejecting;
 use super::places::Places;
-use crate::guarded::{Guarded, Output};
-use crate::hold::Hold;
-use crate::inner::{Inner, InnerFuture, Ready};
-use crate::name::Origin;
-use crate::pool::Home;
-use crate::tells::Tells;
+use crate::admission::{Admission, Admitted};
+use crate::guarded::Output;
 use crate::track::Track;
-use crate::{AtResponse, Grown, Reason, WithRejection};
+use crate::{AtResponse, Grown, WithRejection};
 
 /// A service behind a [`BulkheadLayer`](crate::BulkheadLayer).
 #[derive(Clone)]
 pub struct Bulkhead<S, M = Rejecting, T = AtResponse> {
-    pub(super) inner: Inner<S>,
-    pub(super) places: Home<Places>,
-    pub(super) origin: &'static Origin,
+    pub(super) admission: Admission<S, Places, T>,
     pub(super) mode: M,
-    pub(super) tracker: T,
 }
 
 impl<S, M, T> Bulkhead<S, M, T> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        self.inner.get_ref()
+        self.admission.inner.get_ref()
     }
 
     /// The inner service, without the bulkhead.
     pub fn into_inner(self) -> S {
-        self.inner.into_inner()
+        self.admission.inner.into_inner()
     }
 }
 
@@ -48,39 +41,25 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.places.is_full() {
-            self.inner.will_reject(Reason::Full);
-            return Poll::Ready(Ok(()));
-        }
-        self.inner.poll_ready(cx).map(Ok)
+        self.admission.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        let reason = match self.inner.take_ready() {
-            Ready::Yes => match self.places.try_take() {
-                Some(generation) => {
-                    let place = self.places.state().place(generation, self.tracker.clone());
-                    return Guarded::admitted(self.inner.call(request), place);
-                }
-                None => Reason::Full,
-            },
-            Ready::No(reason) => reason,
-        };
-        Guarded::rejected(self.places.reject(self.origin, reason, None))
+        self.admission.call(request)
     }
 }
 
-/// The future of a call through a bulkhead without a queue.
-pub type ResponseFuture<F, T = AtResponse> = Guarded<InnerFuture<F>, Place<T>>;
+/// The future of a call through a bulkhead that rejects.
+pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Places, T>;
 
-/// A place in a bulkhead, held by a call until it is over.
-pub type Place<T> = Hold<Places, T>;
+/// The permit of a call in a bulkhead.
+pub(super) type Permit<T> = crate::permit::Permit<Places, T>;
 
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bulkhead")
-            .field("inner", &self.inner)
+            .field("inner", &self.admission.inner)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
@@ -88,4 +67,4 @@ impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
 
 /// What a call through a bulkhead resolves to.
 pub(super) type Resolved<S, Req, T> =
-    Output<Place<T>, <S as Service<Req>>::Response, <S as Service<Req>>::Error>;
+    Output<Permit<T>, <S as Service<Req>>::Response, <S as Service<Req>>::Error>;

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::places::Places;
-use crate::name::Origin;
 use crate::snapshot::{InFlight, Outcomes, Rejections, limited};
 
 /// A bulkhead at one moment: see [`snapshot`](crate::snapshot).
@@ -33,7 +32,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn of(places: &Places, origin: &'static Origin) -> Self {
+    pub(super) fn of(places: &Places) -> Self {
+        let origin = places.listeners.origin();
         Self {
             layer: origin.layer(),
             name: origin.name(),

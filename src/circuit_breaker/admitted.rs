@@ -3,35 +3,32 @@
 use std::time::Duration;
 
 use super::circuit::Circuit;
-use crate::Verdict;
-use crate::hold::{Keeper, Pack};
 use crate::listeners::Listeners;
-use crate::meter::{Handles, Meter};
+use crate::meter::Handles;
 use crate::observe::EventKind;
-use crate::policy::breaker::Ticket;
-use crate::runtime::Moment;
+use crate::permit::{Admit, Refusal, Ticket};
+use crate::policy::breaker::{self, Decision};
+use crate::runtime::{Entry, Moment};
 use crate::tells::{Tells, show_newest};
 use crate::time::Time;
 use crate::track::CANCELLED;
+use crate::{Reason, Verdict};
 
-/// Under which ticket a call was let through, and what is known of its time.
-#[derive(Debug, Clone, Copy)]
-pub struct Admitted {
-    pub(super) ticket: Ticket,
-    pub(super) time: Time,
-}
-
-impl Pack for Admitted {
-    fn pack(self) -> [u64; 3] {
-        let [epoch, serial] = self.ticket.to_words();
-        [epoch, serial, self.time.to_bits()]
+impl Ticket {
+    /// What the machine remembers of the call, and what is known of its time.
+    #[inline]
+    fn of(ticket: breaker::Ticket, time: Time) -> Self {
+        let [number, serial] = ticket.to_words();
+        Self {
+            number,
+            serial,
+            time,
+        }
     }
 
-    fn unpack([epoch, serial, time]: [u64; 3]) -> Self {
-        Self {
-            ticket: Ticket::from_words([epoch, serial]),
-            time: Time::from_bits(time),
-        }
+    #[inline]
+    fn of_breaker(&self) -> breaker::Ticket {
+        breaker::Ticket::from_words([self.number, self.serial])
     }
 }
 
@@ -46,65 +43,95 @@ impl Tells for Circuit {
     }
 }
 
-impl Keeper for Circuit {
-    type Call = Admitted;
-
+impl Admit for Circuit {
     const HOLDS: bool = false;
 
     #[inline]
-    fn meter(&self, call: &Admitted, _: u64) -> Meter {
-        self.meter_of(call.ticket.epoch())
+    fn refuses(&self) -> Option<Reason> {
+        self.rejects().then_some(Reason::CircuitOpen)
+    }
+
+    #[inline]
+    fn admit(&self) -> Result<Ticket, Refusal> {
+        let ticket = match self.pass() {
+            Some(ticket) => ticket,
+            None => self.ask_and_tell()?,
+        };
+        let time = if self.times() {
+            Time::at_once(Entry::new().now())
+        } else {
+            // Where nobody asks for the time, it is taken for nothing if somebody further out has read the clock.
+            Entry::peek().map_or(Time::UNKNOWN, Time::at_once)
+        };
+        Ok(Ticket::of(ticket, time))
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.time_left_if_open()
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn settle(&self, call: &Admitted, _: u64, verdict: Verdict) {
-        self.finish(call, verdict, None);
+    fn settle(&self, ticket: &Ticket, verdict: Verdict) {
+        self.finish(ticket, verdict, None);
     }
 
     #[inline]
-    fn wait(&self, call: &mut Admitted) {
-        call.time = call.time.waiting();
-        if !call.time.is_known() && self.measures() {
-            call.time = Time::since(Moment::now());
+    fn wait(&self, ticket: &mut Ticket) {
+        ticket.time = ticket.time.waiting();
+        if !ticket.time.is_known() && self.measures() {
+            ticket.time = Time::since(Moment::now());
         }
     }
 
-    fn head(&self, call: &mut Admitted) {
-        call.time = call.time.at_head();
-        if call.ticket.is_probe() {
-            self.answered(call.ticket, call.time.ran());
+    fn head(&self, ticket: &mut Ticket) {
+        ticket.time = ticket.time.at_head();
+        let of_breaker = ticket.of_breaker();
+        if of_breaker.is_probe() {
+            self.answered(of_breaker, ticket.time.ran());
         }
     }
 
-    fn cancel(&self, call: &Admitted, _: u64) {
-        self.finish(call, CANCELLED, Some(call.time.if_it_waited()));
-    }
-
-    fn ran(&self, call: &Admitted) -> Duration {
-        call.time.ran()
+    fn cancel(&self, ticket: &Ticket) {
+        self.finish(ticket, CANCELLED, Some(ticket.time.if_it_waited()));
     }
 
     #[inline]
-    fn release(&self, _: &Admitted, _: u64) {}
+    fn release(&self, _: &Ticket) {}
 }
 
 impl Circuit {
+    /// Asks the machine, and tells of what shadow mode admits.
+    #[cold]
+    fn ask_and_tell(&self) -> Result<breaker::Ticket, Refusal> {
+        match self.ask() {
+            Decision::Admit(ticket) => {
+                if ticket.would_reject() {
+                    self.would_reject();
+                }
+                Ok(ticket)
+            }
+            Decision::Reject { retry_after } => Err(Refusal {
+                reason: Reason::CircuitOpen,
+                retry_after,
+            }),
+        }
+    }
+
     /// `counts_as` is the time that the circuit hears of; told is the true one.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn finish(&self, call: &Admitted, verdict: Verdict, counts_as: Option<Time>) {
-        let (mut time, mut now) = (call.time, None);
+    fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Option<Time>) {
+        let (mut time, mut now) = (ticket.time, None);
         if time.has_waited() {
             let (ran, moment) = time.ran_until_now();
             (time, now) = (Time::took(ran), Some(moment));
-            if self.listeners.is_theirs(call.ticket.epoch()) {
-                self.latencies.record(moment, ran, 1);
-            }
+            self.latencies.record(moment, ran, 1);
         }
-        self.record(call.ticket, verdict, counts_as.unwrap_or(time), now);
-        Tells::tell(self, call.ticket.epoch(), || EventKind::Settled {
+        let counts_as = counts_as.unwrap_or(time);
+        self.record(ticket.of_breaker(), verdict, counts_as, now);
+        Tells::tell(self, || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: time.has_waited().then(|| time.ran()),
-            slow: self.is_slow(counts_as.unwrap_or(time)),
+            slow: self.is_slow(counts_as),
         });
     }
 }

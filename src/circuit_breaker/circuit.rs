@@ -5,7 +5,7 @@
 //! the lock brings the machine up to date first: all successes counted since are credited to it. The machine says for how
 //! long that is exact (see `Breaker::front`): as long as no success can trip a rule, and until the current bucket of a window of time ends.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,6 @@ use crate::policy::breaker::{
     Breaker, Config, Decision, Front, Mode, State, Ticket, Transition, View,
 };
 use crate::policy::evidence::FLOOR;
-use crate::pool::{Pool, Resident};
 use crate::runtime::{Moment, nanos, random};
 use crate::snapshot::{Latencies, Outcomes, Rejected, Tally};
 use crate::striped::Striped;
@@ -50,9 +49,9 @@ pub struct Circuit {
     bucket_ends: AtomicU64,
     open_until: AtomicU64,
     /// Calls longer than so many nanoseconds are slow.
-    slow: AtomicU64,
+    slow: u64,
     /// It is not switched off.
-    measures: AtomicBool,
+    measures: bool,
     pub(crate) listeners: Listeners,
     /// Plain successes, of all epochs.
     successes: Striped,
@@ -66,9 +65,8 @@ struct Machine {
     breaker: Breaker,
     /// How many of the counted successes the breaker knows of, or never will.
     credited: u64,
-    /// The first epoch of this circuit, and how many successes had been counted before.
-    since: u64,
-    before: u64,
+    /// Whether successes may have been counted since.
+    counts: bool,
     history: History,
     state: watch::Sender<State>,
 }
@@ -80,102 +78,54 @@ pub(crate) struct Settings {
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
-impl Resident for Circuit {
-    type Settings = Settings;
-
-    fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Circuit> = Pool::new();
-        &POOL
-    }
-
-    fn vacant() -> Self {
-        let breaker = Breaker::new(Config::default(), now());
-        Self {
+impl Circuit {
+    pub(super) fn new(settings: Settings) -> Self {
+        let (config, now) = (settings.config, now());
+        let slow = config
+            .slow_calls
+            .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
+        let is_on = config.mode != Mode::Off;
+        let breaker = Breaker::new(config, now);
+        let front = breaker.front();
+        let circuit = Self {
             gate: AtomicU64::new(0),
             bucket_ends: AtomicU64::new(0),
             open_until: AtomicU64::new(0),
-            slow: AtomicU64::new(NEVER_SLOW),
-            measures: AtomicBool::new(false),
-            listeners: Listeners::vacant(),
+            slow,
+            measures: is_on,
+            listeners: Listeners::measured(settings.origin, settings.observer, is_on),
             successes: Striped::new(),
             tally: Tally::new(),
             would_reject: Rejected::new(),
             latencies: Latencies::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
-                since: 0,
-                before: 0,
-                history: History::new(now()),
+                counts: front.counts_free,
+                history: History::new(now),
                 state: watch::Sender::new(breaker.state()),
                 breaker,
             }),
-        }
-    }
-
-    fn move_in(&self, settings: Settings) {
-        let config = settings.config;
-        let slow = config
-            .slow_calls
-            .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
-        self.slow.store(slow, Ordering::Relaxed);
-        let is_on = config.mode != Mode::Off;
-        self.measures.store(is_on, Ordering::Relaxed);
-        let mut machine = self.lock();
-        let breaker = Breaker::new(config, now()).following(&machine.breaker);
-        let front = breaker.front();
-        let before = self.successes.sum();
-        *machine = Machine {
-            credited: before,
-            since: front.epoch,
-            before,
-            history: History::new(now()),
-            // The watchers of the last circuit see the end of it.
-            state: watch::Sender::new(breaker.state()),
-            breaker,
         };
-        self.listeners
-            .move_in(front.epoch, settings.origin, settings.observer, is_on);
-        // Last: what a call of the last tenant still told has been told, and from now on none is asked.
-        self.tally.reset();
-        self.would_reject.reset();
-        self.latencies.reset();
-        self.publish(&front);
+        circuit.publish(&front);
+        circuit
     }
 
-    /// The next circuit's epochs follow this one's, so that no outcome of this one's calls counts there.
-    fn move_out(&self) -> bool {
-        self.listeners.move_out();
-        let mut machine = self.lock();
-        let nobody = Breaker::new(Config::default(), now()).following(&machine.breaker);
-        self.gate
-            .store(nobody.front().epoch << FLAGS, Ordering::Release);
-        let watched = std::mem::replace(&mut machine.state, watch::Sender::new(nobody.state()));
-        machine.breaker = nobody;
-        drop(machine);
-        // Wakes those who watch: not under the lock.
-        drop(watched);
-        true
-    }
-}
-
-impl Circuit {
     /// Whether the time of calls is asked for from their beginning.
     #[inline]
     pub(crate) fn times(&self) -> bool {
-        self.slow.load(Ordering::Relaxed) != NEVER_SLOW
+        self.slow != NEVER_SLOW
     }
 
     /// Whether a call that has to wait is timed.
     #[inline]
     pub(crate) fn measures(&self) -> bool {
-        self.measures.load(Ordering::Relaxed)
+        self.measures
     }
 
     /// Whether a call is slow that takes so long.
     #[inline]
     pub(crate) fn is_slow(&self, time: Time) -> bool {
-        let slow = self.slow.load(Ordering::Relaxed);
-        slow != NEVER_SLOW && nanos(time.ran()) > slow
+        self.slow != NEVER_SLOW && nanos(time.ran()) > self.slow
     }
 
     /// Whether a call would be rejected now: known without the lock, and so not of every state.
@@ -196,7 +146,7 @@ impl Circuit {
     }
 
     /// The time left, to be told to someone who is rejected.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub(super) fn time_left_if_open(&self) -> Option<Duration> {
         if self.gate.load(Ordering::Acquire) & REJECTS == 0 {
             return None;
         }
@@ -210,7 +160,7 @@ impl Circuit {
 
     /// The ticket of a call that is let through without a question.
     #[inline]
-    pub(crate) fn admit(&self) -> Option<Ticket> {
+    pub(super) fn pass(&self) -> Option<Ticket> {
         let gate = self.gate.load(Ordering::Acquire);
         (gate & ADMITS != 0).then_some(Ticket::counted(gate >> FLAGS))
     }
@@ -255,23 +205,11 @@ impl Circuit {
     /// The head of a probe's response is there, so many after its call, and its outcome will be known later.
     #[cold]
     pub(crate) fn answered(&self, ticket: Ticket, ran: Duration) {
-        let now = now();
-        let machine = self.lock();
-        if ticket.epoch() >= machine.since {
-            self.act(machine, now, |breaker, now| {
-                ((), breaker.answered(now, ticket, ran, random()))
-            });
-        }
+        self.with(|breaker, now| ((), breaker.answered(now, ticket, ran, random())));
     }
 
     #[cold]
     fn tell(&self, ticket: Ticket, verdict: Verdict, ran: Duration) {
-        let now = now();
-        let machine = self.lock();
-        if ticket.epoch() < machine.since {
-            // A call of an earlier circuit. Not even its time is told: it may be that of another clock.
-            return;
-        }
         self.tally.told(verdict.outcome());
         let limit = context::own_limit();
         let evident = match verdict.outcome() {
@@ -279,7 +217,7 @@ impl Circuit {
             Outcome::Cancelled | Outcome::Success => context::answerable(ran),
             _ => ran,
         };
-        self.act(machine, now, |breaker, now| {
+        self.with(|breaker, now| {
             let outcome = breaker.weigh(now, verdict.outcome(), evident, limit);
             let hint = verdict.retry_after();
             let random = random();
@@ -293,9 +231,7 @@ impl Circuit {
 
     /// How its calls went.
     pub(super) fn outcomes(&self) -> Outcomes {
-        let before = self.lock().before;
-        self.tally
-            .with_plain(self.successes.sum().wrapping_sub(before))
+        self.tally.with_plain(self.successes.sum())
     }
 
     /// The breaker as it is, how long it has been in its state, and its newest changes.
@@ -329,39 +265,36 @@ impl Circuit {
     /// a change of state when the lock is free again.
     fn with<R>(&self, act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>)) -> R {
         let now = now();
-        self.act(self.lock(), now, act)
-    }
-
-    fn act<R>(
-        &self,
-        mut machine: MutexGuard<'_, Machine>,
-        now: Duration,
-        act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>),
-    ) -> R {
+        let mut machine = self.lock();
         self.credit(&mut machine);
         let (result, transition) = act(&mut machine.breaker, now);
-        self.publish(&machine.breaker.front());
-        let epoch = machine.breaker.front().epoch;
-        if transition.is_some() {
-            // What was counted meanwhile belongs to the state that is over.
-            machine.credited = self.successes.sum();
-        }
+        let front = machine.breaker.front();
         if let Some(transition) = &transition {
+            // What was counted until now belongs to the state that is over, and what is counted from now on to the next one: nothing is
+            // counted while the line between them is drawn.
+            self.gate.store(front.epoch << FLAGS, Ordering::SeqCst);
+            machine.credited = self.successes.sum();
             machine.history.add(now, transition);
         }
+        machine.counts = front.counts_free;
+        self.publish(&front);
         drop(machine);
         if let Some(transition) = transition {
-            self.announce(epoch, transition);
+            self.announce(transition);
         }
         result
     }
 
     /// Brings the machine up to date.
     fn credit(&self, machine: &mut Machine) {
-        let counted = self.successes.sum();
-        let news = counted.wrapping_sub(machine.credited);
-        machine.breaker.credit(news);
-        machine.credited = counted;
+        // Half-open and open circuits count nothing free: just when many calls come, this costs nothing.
+        if machine.counts {
+            let counted = self.successes.sum();
+            machine
+                .breaker
+                .credit(counted.wrapping_sub(machine.credited));
+            machine.credited = counted;
+        }
     }
 
     fn publish(&self, front: &Front) {
@@ -391,14 +324,14 @@ impl Circuit {
     }
 
     #[cold]
-    fn announce(&self, epoch: u64, transition: Transition) {
+    fn announce(&self, transition: Transition) {
         let sender = self.lock().state.clone();
         sender.send_if_modified(|state| {
             // What it is now: of two changes that are announced at once, the later one wins.
             let current = self.lock().breaker.state();
             std::mem::replace(state, current) != current
         });
-        self.tell_and_log(epoch, || EventKind::Transition(transition.clone()));
+        self.tell_and_log(|| EventKind::Transition(transition.clone()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {

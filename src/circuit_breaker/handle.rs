@@ -4,10 +4,9 @@ use tokio::sync::watch;
 
 use super::circuit::Circuit;
 use super::snapshot::Snapshot;
-use crate::name::Origin;
 use crate::observe::Events;
 use crate::policy::breaker::State;
-use crate::pool::Home;
+use crate::shared::Shared;
 
 /// Looks at a circuit and steers it, from anywhere: an admin endpoint, a health check, a test.
 ///
@@ -26,31 +25,30 @@ use crate::pool::Home;
 /// ```
 #[derive(Clone)]
 pub struct CircuitBreakerHandle {
-    circuit: Home<Circuit>,
-    origin: &'static Origin,
+    circuit: Shared<Circuit>,
 }
 
 impl CircuitBreakerHandle {
-    pub(super) fn new(circuit: Home<Circuit>, origin: &'static Origin) -> Self {
-        Self { circuit, origin }
+    pub(super) fn new(circuit: Shared<Circuit>) -> Self {
+        Self { circuit }
     }
 
     /// The name of the instance.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.origin.name()
+        self.circuit.listeners.origin().name()
     }
 
     /// The state now. An open circuit stays open until a call comes after its time.
     #[must_use]
     pub fn state(&self) -> State {
-        self.circuit.state().state()
+        self.circuit.state()
     }
 
     /// The state, the counts in the window and what follows from them, and what there was: outcomes, latencies, changes.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.circuit, self.origin)
+        Snapshot::of(&self.circuit)
     }
 
     /// Rejects every call until further notice. In shadow mode and when it is off, the circuit still rejects nothing.

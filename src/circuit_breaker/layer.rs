@@ -7,11 +7,11 @@ use super::circuit::{Circuit, Settings};
 use super::handle::CircuitBreakerHandle;
 use super::service::CircuitBreaker;
 use crate::AtResponse;
+use crate::admission::Admission;
 use crate::inner::Inner;
-use crate::name::Origin;
 use crate::name::unnamed::CIRCUIT_BREAKER;
 use crate::policy::breaker::{Config, State};
-use crate::pool::Home;
+use crate::shared::Shared;
 
 pub(crate) const LAYER: &str = "circuit_breaker";
 
@@ -20,8 +20,7 @@ pub(crate) const LAYER: &str = "circuit_breaker";
 /// Clones share the circuit, and so do all services that they make.
 #[derive(Clone)]
 pub struct CircuitBreakerLayer<T = AtResponse> {
-    circuit: Home<Circuit>,
-    origin: &'static Origin,
+    circuit: Shared<Circuit>,
     tracker: T,
 }
 
@@ -47,8 +46,7 @@ impl CircuitBreakerLayer {
 impl<T> CircuitBreakerLayer<T> {
     pub(super) fn of(settings: Settings, tracker: T) -> Self {
         Self {
-            origin: settings.origin,
-            circuit: Home::new(settings),
+            circuit: Shared::new(Circuit::new(settings)),
             tracker,
         }
     }
@@ -56,13 +54,13 @@ impl<T> CircuitBreakerLayer<T> {
     /// A handle to look at the circuit and to steer it.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(self.circuit.clone(), self.origin)
+        CircuitBreakerHandle::new(self.circuit.clone())
     }
 
     /// The state of the circuit.
     #[must_use]
     pub fn state(&self) -> State {
-        self.circuit.state().state()
+        self.circuit.state()
     }
 }
 
@@ -77,10 +75,11 @@ impl<S, T: Clone> Layer<S> for CircuitBreakerLayer<T> {
 
     fn layer(&self, inner: S) -> Self::Service {
         CircuitBreaker {
-            inner: Inner::new(inner),
-            circuit: self.circuit.clone(),
-            origin: self.origin,
-            tracker: self.tracker.clone(),
+            admission: Admission {
+                inner: Inner::new(inner),
+                state: self.circuit.clone(),
+                tracker: self.tracker.clone(),
+            },
         }
     }
 }
@@ -88,7 +87,7 @@ impl<S, T: Clone> Layer<S> for CircuitBreakerLayer<T> {
 impl<T> fmt::Debug for CircuitBreakerLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
-            .field("name", &self.origin.name())
+            .field("name", &self.circuit.listeners.origin().name())
             .field("state", &self.state())
             .finish()
     }

@@ -88,5 +88,5 @@ pub use builder::CircuitBreakerBuilder;
 pub use handle::{CircuitBreakerHandle, StateWatch};
 pub use history::Change;
 pub use layer::CircuitBreakerLayer;
-pub use service::{Admission, CircuitBreaker, ResponseFuture};
+pub use service::{CircuitBreaker, ResponseFuture};
 pub use snapshot::Snapshot;

@@ -2,15 +2,15 @@
 
 use super::circuit::Circuit;
 use crate::log;
-use crate::name::Origin;
 use crate::observe::EventKind;
-use crate::tells::{NOW, Tells};
+use crate::tells::Tells;
 use crate::{Reason, Rejection};
 
 impl Circuit {
     /// Counts, logs and emits that a call was admitted only because of the mode.
     #[cold]
-    pub(super) fn would_reject(&self, origin: &'static Origin) {
+    pub(super) fn would_reject(&self) {
+        let origin = self.listeners().origin();
         let reason = Reason::CircuitOpen;
         let mut rejection = Rejection::by(origin, reason);
         if let Some(left) = self.open_time_left() {
@@ -19,6 +19,6 @@ impl Circuit {
         self.would_reject.add(reason);
         log::would_reject(origin, &rejection);
         self.listeners().look_again();
-        self.tell(NOW, || EventKind::WouldReject(rejection.clone()));
+        self.tell(|| EventKind::WouldReject(rejection.clone()));
     }
 }

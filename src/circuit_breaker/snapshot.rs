@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::circuit::Circuit;
 use super::history::Change;
-use crate::name::Origin;
 use crate::runtime::Moment;
 use crate::snapshot::{InWords, Latency, Outcomes, Rejections};
 #[cfg(feature = "serde")]
@@ -72,7 +71,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn of(circuit: &Circuit, origin: &'static Origin) -> Self {
+    pub(super) fn of(circuit: &Circuit) -> Self {
+        let origin = circuit.listeners.origin();
         let (view, since, changes) = circuit.look();
         Self {
             layer: origin.layer(),

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::admitted::Admitted;
-use super::load::{Load, Moving, generation};
+use super::load::{Load, Moving};
 use crate::Reason;
 use crate::observe::EventKind;
 use crate::policy::limit::Tick;
@@ -15,29 +14,25 @@ impl Load {
     /// Whether an admitted call takes a turn of the run queue first: while the scheduler's lag sets a limit, calls that wait for a worker
     /// must be in flight to be counted.
     #[inline]
-    pub(super) fn queues_up(&self) -> bool {
+    pub(super) fn has_lag_limit(&self) -> bool {
         self.limit() < MOST_CALLS && self.lags()
     }
 
     /// Looks after the lag of the runtime in which a sample is called.
     #[inline]
-    pub(super) fn watch_lag(&'static self, admitted: Admitted) {
+    pub(super) fn watch_lag(&self) {
         if self.lags() {
-            runtime::watch(self, admitted.stamp());
+            runtime::watch(&self.me);
         }
     }
 
-    /// Moves the limit of this generation; what it was and is, if that made a difference.
+    /// Moves the limit; what it was and is, if that made a difference.
     pub(super) fn change(
         &self,
-        stamp: u64,
         change: impl FnOnce(&mut Moving, u64) -> bool,
     ) -> Option<(u32, u32)> {
         let mut moving = self.lock();
         let word = self.word.load(Ordering::Relaxed);
-        if u64::from(generation(word)) != stamp {
-            return None;
-        }
         let from = moving.limit.limit().min(MOST_CALLS);
         if !change(&mut moving, word) {
             return None;
@@ -47,8 +42,8 @@ impl Load {
         (from != to).then_some((from, to))
     }
 
-    pub(super) fn tell_change(&self, stamp: u64, (from, to): (u32, u32)) {
-        self.tell_and_log(stamp, || EventKind::LimitChanged {
+    pub(super) fn tell_change(&self, (from, to): (u32, u32)) {
+        self.tell_and_log(|| EventKind::LimitChanged {
             from: limited(from),
             to: limited(to),
         });
@@ -56,8 +51,8 @@ impl Load {
 }
 
 impl Watches for Load {
-    fn lag(&self, stamp: u64, lag: &Lag) -> Need {
-        let changed = self.change(stamp, |moving, word| {
+    fn lag(&self, lag: &Lag) -> Need {
+        let changed = self.change(|moving, word| {
             let tick = Tick {
                 runtime: lag.runtime,
                 workers: lag.workers,
@@ -69,20 +64,18 @@ impl Watches for Load {
             moving.limit.tick(lag.now.since_beginning(), &tick)
         });
         if let Some(changed) = changed {
-            self.tell_change(stamp, changed);
+            self.tell_change(changed);
         }
-        if u64::from(generation(self.word.load(Ordering::Relaxed))) != stamp {
-            Need::Never
-        } else if self.limit() < MOST_CALLS {
+        if self.limit() < MOST_CALLS {
             Need::Always
         } else {
             Need::WhileCalled
         }
     }
 
-    fn unwatched(&self, stamp: u64, runtime: u64) {
-        if let Some(changed) = self.change(stamp, |moving, _| moving.limit.forget(runtime)) {
-            self.tell_change(stamp, changed);
+    fn unwatched(&self, runtime: u64) {
+        if let Some(changed) = self.change(|moving, _| moving.limit.forget(runtime)) {
+            self.tell_change(changed);
         }
     }
 }

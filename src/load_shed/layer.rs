@@ -13,7 +13,7 @@ use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};
 use crate::policy::breaker::OnCancel;
 use crate::policy::limit::Limit;
-use crate::pool::Home;
+use crate::shared::Shared;
 use crate::snapshot::limited;
 use crate::tells::Teller;
 use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
@@ -31,8 +31,7 @@ pub(crate) struct Settings {
 /// Sheds what is over a limit of calls in flight, and what comes when the inner service is not ready.
 #[derive(Clone)]
 pub struct Limited<T = AtResponse> {
-    pub(super) load: Home<Load>,
-    pub(super) origin: &'static Origin,
+    pub(super) load: Shared<Load>,
     pub(super) tracker: T,
     /// Whether it waits for the inner service to become ready, as if it were not there.
     pub(super) waits: bool,
@@ -41,8 +40,7 @@ pub struct Limited<T = AtResponse> {
 impl<T> Limited<T> {
     fn new(settings: Settings, tracker: T) -> Self {
         Self {
-            origin: settings.origin,
-            load: Home::new(settings),
+            load: Shared::new_cyclic(|load| Load::new(settings, load.clone())),
             tracker,
             waits: false,
         }
@@ -64,7 +62,7 @@ impl fmt::Debug for OnReadiness {
 impl<T> fmt::Debug for Limited<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limited")
-            .field("name", &self.origin.name())
+            .field("name", &self.load.listeners.origin().name())
             .field("limit", &limited(self.load.limit()))
             .field("in_flight", &self.load.in_flight())
             .finish()
@@ -119,7 +117,7 @@ impl LoadShedLayer<OnReadiness> {
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         Self {
             mode: OnReadiness {
-                teller: Teller::new(self.mode.teller.origin()).told(Some(Arc::new(observer))),
+                teller: self.mode.teller.told(Some(Arc::new(observer))),
             },
         }
     }
@@ -132,7 +130,7 @@ impl LoadShedLayer<OnReadiness> {
     pub fn named(self, name: &str) -> Result<Self, ConfigError> {
         Ok(Self {
             mode: OnReadiness {
-                teller: Teller::new(origin(LAYER, name)?),
+                teller: self.mode.teller.renamed(origin(LAYER, name)?),
             },
         })
     }
@@ -168,7 +166,7 @@ impl<T> LoadShedLayer<Limited<T>> {
     /// What is in flight and may be, how calls went and how long they took.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.mode.load, self.mode.origin)
+        Snapshot::of(&self.mode.load)
     }
 
     /// Subscribes to what the load shedder decides.

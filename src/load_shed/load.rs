@@ -1,28 +1,25 @@
 //! The calls in flight under a limit that moves.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::admitted::Admitted;
+use super::admitted::Sample;
 use super::layer::Settings;
 use crate::listeners::Listeners;
 use crate::policy::breaker::OnCancel;
 use crate::policy::evidence::Evidence;
 use crate::policy::limit::{Adaptive, Limit};
-use crate::pool::{Pool, Resident};
 use crate::runtime::Moment;
 use crate::snapshot::{Latencies, MOST_CALLS, Outcomes, Tally};
 
 /// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
-/// One admission, in the next 20, where the count wraps.
+/// One admission, in the 40 above, where the count wraps.
 const ADMISSION: u64 = 1 << 24;
-/// One generation, in the highest 20: it tells the calls of one load shedder from those of the one that lived here before.
-const GENERATION: u64 = 1 << 44;
 
-const ADMISSIONS: u32 = (1 << 20) - 1;
-const LAST_GENERATION: u32 = (1 << 20) - 1;
+/// The most that are counted before the count begins again.
+const ADMISSIONS: u64 = (1 << 40) - 1;
 
 /// How many samples there should be in a second: some 64 for each window of a limit, which lasts for a tenth of one where many calls come.
 /// That is enough for a steady average, and few enough to cost nothing.
@@ -40,17 +37,19 @@ const SPARSEST: u32 = 256;
     reason = "nobody outside can get hold of one"
 )]
 pub struct Load {
-    /// The generation, how many calls were ever admitted, and how many are in flight. The number of an
+    /// Itself, for whoever must find it later without keeping it.
+    pub(super) me: Weak<Self>,
+    /// How many calls were ever admitted, and how many are in flight. The number of an
     /// admission decides whether the call is a sample, which makes sampling free.
     pub(super) word: AtomicU64,
-    /// The generation, and how many of the calls in flight only stream their body. Those do not count against a limit that adapts: they say
+    /// How many of the calls in flight only stream their body. Those do not count against a limit that adapts: they say
     /// nothing of the load, and must not take what others need.
-    streaming: AtomicU64,
+    streaming: AtomicU32,
     pub(super) limit: AtomicU32,
     /// Whether the limit adapts to latencies.
-    moves: AtomicBool,
+    moves: bool,
     /// Whether it adapts to the scheduler's lag.
-    lags: AtomicBool,
+    lags: bool,
     /// A power of two less one: a call is a sample when its number has none of these bits.
     skip: AtomicU32,
     moving: Mutex<Moving>,
@@ -63,77 +62,19 @@ pub(super) struct Moving {
     pub(super) limit: Adaptive,
     evidence: Evidence,
     /// The number of the newest admission, and when it was, as the sampling was last thought over.
-    counted: u32,
+    counted: u64,
     since: Duration,
     /// How often the count of admissions began again.
     begun_again: u64,
 }
 
-impl Resident for Load {
-    type Settings = Settings;
-
-    fn pool() -> &'static Pool<Self> {
-        static POOL: Pool<Load> = Pool::new();
-        &POOL
-    }
-
-    fn vacant() -> Self {
-        let moving = Moving::new(&Limit::fixed(0), OnCancel::Ignore, 0);
-        Self {
-            word: AtomicU64::new(0),
-            streaming: AtomicU64::new(0),
-            limit: AtomicU32::new(0),
-            moves: AtomicBool::new(false),
-            lags: AtomicBool::new(false),
-            skip: AtomicU32::new(0),
-            moving: Mutex::new(moving),
-            listeners: Listeners::vacant(),
-            tally: Tally::new(),
-            latencies: Latencies::new(),
-        }
-    }
-
-    fn move_in(&self, settings: Settings) {
-        // First: a call of the last tenant may be in the middle of `adjust`, and stores what it came to.
-        let mut place = self.lock();
-        let word = self.word.load(Ordering::Relaxed);
-        let moving = Moving::new(&settings.limit, settings.on_cancel, number(word));
-        self.limit
-            .store(moving.limit.limit().min(MOST_CALLS), Ordering::Relaxed);
-        let (adapts, lags) = (settings.limit.is_adaptive(), settings.limit.is_by_lag());
-        self.moves.store(adapts && !lags, Ordering::Relaxed);
-        self.lags.store(lags, Ordering::Relaxed);
-        let lets_all_through = !adapts && self.limit() == MOST_CALLS;
-        let skip = if lets_all_through { NO_SAMPLE } else { 0 };
-        self.skip.store(skip, Ordering::Relaxed);
-        *place = moving;
-        drop(place);
-        let since = generation(word).into();
-        let is_on = !lets_all_through;
-        self.listeners
-            .move_in(since, settings.origin, settings.observer, is_on);
-        // Last: what a call of the last tenant still told has been told, and from now on none is asked.
-        self.tally.reset();
-        self.latencies.reset();
-    }
-
-    fn move_out(&self) -> bool {
-        self.listeners.move_out();
-        let old = generation(self.word.load(Ordering::Relaxed));
-        let new = u64::from(old.saturating_add(1)) * GENERATION;
-        self.word.store(new, Ordering::Release);
-        self.streaming.store(new, Ordering::Release);
-        old < LAST_GENERATION - 1
-    }
-}
-
 impl Moving {
-    fn new(limit: &Limit, on_cancel: OnCancel, counted: u32) -> Self {
+    fn new(limit: &Limit, on_cancel: OnCancel) -> Self {
         let since = Moment::now().since_beginning();
         Self {
             limit: Adaptive::new(limit, since),
             evidence: Evidence::new(on_cancel, None, since),
-            counted,
+            counted: 0,
             since,
             begun_again: 0,
         }
@@ -141,6 +82,27 @@ impl Moving {
 }
 
 impl Load {
+    pub(super) fn new(settings: Settings, me: Weak<Self>) -> Self {
+        let moving = Moving::new(&settings.limit, settings.on_cancel);
+        let limit = moving.limit.limit().min(MOST_CALLS);
+        let (adapts, lags) = (settings.limit.is_adaptive(), settings.limit.is_by_lag());
+        let is_on = adapts || limit < MOST_CALLS;
+        let skip = if is_on { 0 } else { NO_SAMPLE };
+        Self {
+            me,
+            word: AtomicU64::new(0),
+            streaming: AtomicU32::new(0),
+            limit: AtomicU32::new(limit),
+            moves: adapts && !lags,
+            lags,
+            skip: AtomicU32::new(skip),
+            moving: Mutex::new(moving),
+            listeners: Listeners::measured(settings.origin, settings.observer, is_on),
+            tally: Tally::new(),
+            latencies: Latencies::new(),
+        }
+    }
+
     #[inline]
     pub(crate) fn limit(&self) -> u32 {
         self.limit.load(Ordering::Relaxed)
@@ -153,7 +115,7 @@ impl Load {
 
     /// How many calls only stream their body.
     pub(super) fn streaming(&self) -> u32 {
-        in_flight(self.streaming.load(Ordering::Relaxed))
+        self.streaming.load(Ordering::Relaxed)
     }
 
     /// How many calls are in flight without those that only stream their body.
@@ -174,54 +136,41 @@ impl Load {
     }
 
     /// The head of a call is out, and its body goes on: whether it leaves the count of calls in flight for the limit.
-    pub(super) fn streams(&self, admitted: Admitted) -> bool {
-        (self.moves() || self.lags())
-            && self.change_streaming(admitted, |streaming| streaming + CALL)
+    pub(super) fn streams(&self) -> bool {
+        let leaves = self.moves || self.lags;
+        if leaves {
+            self.streaming.fetch_add(1, Ordering::Relaxed);
+        }
+        leaves
     }
 
     /// The body of a call that left the count has ended.
-    pub(super) fn stream_is_over(&self, admitted: Admitted) {
-        self.change_streaming(admitted, |streaming| streaming.saturating_sub(CALL));
-    }
-
-    /// False for a call of an earlier generation.
-    fn change_streaming(&self, admitted: Admitted, change: impl Fn(u64) -> u64) -> bool {
-        let changed =
-            self.streaming
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |streaming| {
-                    (generation(streaming) == admitted.generation).then(|| change(streaming))
-                });
-        changed.is_ok()
+    pub(super) fn stream_is_over(&self) {
+        self.streaming.fetch_sub(1, Ordering::Relaxed);
     }
 
     #[inline]
     pub(crate) fn moves(&self) -> bool {
-        self.moves.load(Ordering::Relaxed)
+        self.moves
     }
 
     /// The evidence of the calls of this load shedder.
-    pub(super) fn evidence<R>(
-        &self,
-        admitted: Admitted,
-        with: impl FnOnce(&mut Evidence) -> R,
-    ) -> Option<R> {
-        let mut moving = self.lock();
-        let word = self.word.load(Ordering::Relaxed);
-        (generation(word) == admitted.generation).then(|| with(&mut moving.evidence))
+    pub(super) fn evidence<R>(&self, with: impl FnOnce(&mut Evidence) -> R) -> R {
+        with(&mut self.lock().evidence)
     }
 
     #[inline]
     pub(super) fn lags(&self) -> bool {
-        self.lags.load(Ordering::Relaxed)
+        self.lags
     }
 
     /// How many calls were ever admitted.
     pub(super) fn admissions(&self, moving: &Moving, word: u64) -> u64 {
-        moving.begun_again * (u64::from(ADMISSIONS) + 1) + u64::from(number(word))
+        moving.begun_again * (ADMISSIONS + 1) + number(word)
     }
 
     #[inline]
-    pub(crate) fn try_admit(&self) -> Option<Admitted> {
+    pub(crate) fn try_admit(&self) -> Option<Sample> {
         let limit = self.limit();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -236,29 +185,25 @@ impl Load {
                 .word
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(_) => return Some(self.admitted(next)),
+                Ok(_) => return Some(self.sampled(next)),
                 Err(current) => word = current,
             }
         }
     }
 
     #[inline]
-    fn admitted(&self, word: u64) -> Admitted {
+    fn sampled(&self, word: u64) -> Sample {
         let skip = self.skip.load(Ordering::Relaxed);
-        let is_sample = number(word) & skip == 0 && skip != NO_SAMPLE;
-        Admitted {
-            sample: if is_sample {
-                skip.trailing_ones() as u8 + 1
-            } else {
-                0
-            },
-            generation: generation(word),
+        if number(word) & u64::from(skip) == 0 && skip != NO_SAMPLE {
+            Sample::of_two_to_the(skip.trailing_ones())
+        } else {
+            Sample::NONE
         }
     }
 
-    /// The count of admissions begins again, and must not run over into the generation: once in a million calls.
+    /// The count of admissions begins again: once in a million of millions of calls.
     #[cold]
-    fn admit_anew(&self) -> Option<Admitted> {
+    fn admit_anew(&self) -> Option<Sample> {
         let mut moving = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         // Meanwhile somebody else may have begun it again.
@@ -268,7 +213,7 @@ impl Load {
             }
             let begins = number(word) == ADMISSIONS;
             let next = if begins {
-                word - u64::from(ADMISSIONS) * ADMISSION + CALL
+                word - ADMISSIONS * ADMISSION + CALL
             } else {
                 word + ADMISSION + CALL
             };
@@ -281,7 +226,7 @@ impl Load {
             }
         };
         moving.begun_again += u64::from(begins);
-        Some(self.admitted(next))
+        Some(self.sampled(next))
     }
 
     /// How the calls went that are over.
@@ -294,31 +239,17 @@ impl Load {
             .of_all(admitted.saturating_sub(in_flight(word).into()))
     }
 
-    /// The call is no longer in flight. One of an earlier generation has not been for long.
+    /// The call is no longer in flight.
     #[inline]
-    pub(crate) fn give_back(&self, admitted: Admitted) {
-        let mut word = self.word.load(Ordering::Relaxed);
-        while generation(word) == admitted.generation {
-            match self.word.compare_exchange_weak(
-                word,
-                word.saturating_sub(CALL),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(current) => word = current,
-            }
-        }
+    pub(crate) fn give_back(&self) {
+        self.word.fetch_sub(CALL, Ordering::Release);
     }
 
     /// Thinks over how many calls to skip, where nothing else is asked of a sample.
-    pub(crate) fn think_over_sampling(&self, admitted: Admitted, now: Duration) {
+    pub(crate) fn think_over_sampling(&self, now: Duration) {
         // No call waits for another one here: whoever has the lock thinks it over.
-        let Ok(mut moving) = self.moving.try_lock() else {
-            return;
-        };
-        let word = self.word.load(Ordering::Relaxed);
-        if generation(word) == admitted.generation {
+        if let Ok(mut moving) = self.moving.try_lock() {
+            let word = self.word.load(Ordering::Relaxed);
             self.adapt_sampling(&mut moving, now, number(word));
         }
     }
@@ -327,22 +258,20 @@ impl Load {
     #[cold]
     pub(crate) fn sample(
         &self,
-        admitted: Admitted,
+        sample: Sample,
         now: Duration,
         latency: Duration,
     ) -> Option<(u32, u32)> {
-        let weight = admitted.weight();
-        self.adjust(admitted, now, |limit, in_flight| {
+        let weight = sample.weight();
+        self.adjust(now, |limit, in_flight| {
             limit.sample(now, latency, in_flight, weight)
         })
     }
 
     /// Takes note of a call that was dropped for overload.
     #[cold]
-    pub(crate) fn dropped(&self, admitted: Admitted, now: Duration) -> Option<(u32, u32)> {
-        self.adjust(admitted, now, |limit, in_flight| {
-            limit.dropped(now, in_flight)
-        })
+    pub(crate) fn dropped(&self, now: Duration) -> Option<(u32, u32)> {
+        self.adjust(now, |limit, in_flight| limit.dropped(now, in_flight))
     }
 
     /// A call is shed. A limit by latency whose samples have stopped grows now and then.
@@ -352,21 +281,19 @@ impl Load {
             return;
         }
         let now = Moment::now().since_beginning();
-        let stamp = u64::from(generation(self.word.load(Ordering::Relaxed)));
-        if let Some(changed) = self.change(stamp, |moving, _| moving.limit.shed(now)) {
-            self.tell_change(stamp, changed);
+        if let Some(changed) = self.change(|moving, _| moving.limit.shed(now)) {
+            self.tell_change(changed);
         }
     }
 
     fn adjust(
         &self,
-        admitted: Admitted,
         now: Duration,
         take: impl FnOnce(&mut Adaptive, u32) -> bool,
     ) -> Option<(u32, u32)> {
         let mut moving = self.lock();
         let word = self.word.load(Ordering::Relaxed);
-        if !self.moves() || generation(word) != admitted.generation {
+        if !self.moves() {
             return None;
         }
         let from = moving.limit.limit();
@@ -384,10 +311,10 @@ impl Load {
     }
 
     /// Once a second, or sooner where many come, chooses how many calls to skip from how many there were.
-    fn adapt_sampling(&self, moving: &mut Moving, now: Duration, number: u32) {
+    fn adapt_sampling(&self, moving: &mut Moving, now: Duration, number: u64) {
         let elapsed = now.saturating_sub(moving.since);
         let calls = number.wrapping_sub(moving.counted) & ADMISSIONS;
-        if elapsed >= Duration::from_secs(1) || (calls >= MANY && elapsed >= SOON) {
+        if elapsed >= Duration::from_secs(1) || (calls >= u64::from(MANY) && elapsed >= SOON) {
             let a_second = u128::from(calls) * 1_000_000_000 / elapsed.as_nanos().max(1);
             let every = (a_second / u128::from(SAMPLES)).clamp(1, SPARSEST.into());
             // Rounded down to a power of two: rather a few samples too many.
@@ -402,12 +329,8 @@ const fn in_flight(word: u64) -> u32 {
     (word & (ADMISSION - 1)) as u32
 }
 
-const fn number(word: u64) -> u32 {
-    ((word & (GENERATION - 1)) >> 24) as u32
-}
-
-pub(super) const fn generation(word: u64) -> u32 {
-    (word >> 44) as u32
+const fn number(word: u64) -> u64 {
+    word >> 24
 }
 
 #[cfg(test)]

@@ -84,5 +84,5 @@ mod snapshot;
 
 pub use crate::guarded::Uncounted;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
-pub use service::{InFlight, LoadShed, ResponseFuture};
+pub use service::{LoadShed, ResponseFuture};
 pub use snapshot::Snapshot;

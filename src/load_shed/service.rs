@@ -5,12 +5,10 @@ use tower_service::Service;
 
 use super::layer::{Limited, OnReadiness};
 use super::load::Load;
+use crate::admission::{self, Admitted};
 use crate::guarded::{Guarded, Uncounted};
-use crate::hold::Hold;
 use crate::inner::{Inner, InnerFuture, Ready};
-use crate::runtime::Entry;
-use crate::tells::Tells;
-use crate::time::Time;
+use crate::permit::Permit;
 use crate::track::Track;
 use crate::{AtResponse, Grown, Reason, WithRejection};
 
@@ -52,7 +50,7 @@ where
 {
     type Response = T::Response;
     type Error = Grown<S::Error>;
-    type Future = ResponseFuture<S::Future, InFlight<T>>;
+    type Future = Admitted<S::Future, Load, T>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -68,34 +66,8 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        let mode = &self.mode;
-        let reason = match self.inner.take_ready() {
-            Ready::Yes => match mode.load.try_admit() {
-                Some(admitted) => {
-                    let load = mode.load.state();
-                    let entry = admitted.is_sample().then(|| {
-                        load.watch_lag(admitted);
-                        Entry::new()
-                    });
-                    // Known for samples from the start, for the others from when they first had to wait: that is all that
-                    // a cancellation and a snapshot need.
-                    let time = match &entry {
-                        Some(entry) => Time::at_once(entry.now()),
-                        None => Time::UNKNOWN,
-                    };
-                    let in_flight =
-                        InFlight::new(load, time, admitted.to_bits(), mode.tracker.clone())
-                            .queueing_up(load.queues_up());
-                    return Guarded::admitted(self.inner.call(request), in_flight);
-                }
-                None => Reason::Shed,
-            },
-            Ready::No(reason) => reason,
-        };
-        if reason == Reason::Shed {
-            mode.load.shed();
-        }
-        Guarded::rejected(mode.load.reject(mode.origin, reason, None))
+        let mode = &mut self.mode;
+        admission::call(&mut self.inner, &mut mode.load, &mode.tracker, request)
     }
 }
 
@@ -123,10 +95,7 @@ where
 }
 
 /// The future of a call through a load shedder.
-pub type ResponseFuture<F, G = InFlight<AtResponse>> = Guarded<InnerFuture<F>, G>;
-
-/// A call in flight under a limit.
-pub type InFlight<T> = Hold<Load, T>;
+pub type ResponseFuture<F, G = Permit<Load, AtResponse>> = Guarded<InnerFuture<F>, G>;
 
 impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

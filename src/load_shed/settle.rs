@@ -1,31 +1,19 @@
 //! What a call in flight tells the limit when its outcome is known.
 
-use std::time::Duration;
-
-use super::admitted::Admitted;
+use super::admitted::Sample;
 use super::load::Load;
 use crate::context;
-use crate::hold::{Keeper, Pack};
 use crate::listeners::Listeners;
-use crate::meter::{Handles, Meter};
+use crate::meter::Handles;
 use crate::observe::EventKind;
+use crate::permit::{Admit, Refusal, Ticket};
 use crate::policy::evidence::FLOOR;
-use crate::runtime::Moment;
+use crate::runtime::{Entry, Moment};
 use crate::snapshot::limited;
 use crate::tells::{Tells, show_newest};
 use crate::time::Time;
 use crate::track::CANCELLED;
-use crate::{Outcome, Verdict};
-
-impl Pack for Time {
-    fn pack(self) -> [u64; 3] {
-        [self.to_bits(), 0, 0]
-    }
-
-    fn unpack([bits, ..]: [u64; 3]) -> Self {
-        Self::from_bits(bits)
-    }
-}
+use crate::{Outcome, Reason, Verdict};
 
 impl Tells for Load {
     #[inline]
@@ -38,77 +26,96 @@ impl Tells for Load {
     }
 }
 
-impl Keeper for Load {
-    type Call = Time;
-
+impl Admit for Load {
     const QUEUES_UP: bool = true;
 
     #[inline]
-    fn meter(&self, _: &Time, admitted: u64) -> Meter {
-        self.meter_of(Admitted::from_bits(admitted).stamp())
+    fn refuses(&self) -> Option<Reason> {
+        self.is_full().then_some(Reason::Shed)
+    }
+
+    #[inline]
+    fn admit(&self) -> Result<Ticket, Refusal> {
+        let sample = self.try_admit().ok_or(Reason::Shed)?;
+        // Known for samples from the start, for the others from when they first had to wait: that is all that
+        // a cancellation and a snapshot need.
+        let time = if sample.is_wanted() {
+            self.watch_lag();
+            Time::at_once(Entry::new().now())
+        } else {
+            Time::UNKNOWN
+        };
+        Ok(Ticket {
+            number: sample.to_bits(),
+            serial: 0,
+            time,
+        })
+    }
+
+    #[inline]
+    fn refused(&self, reason: Reason) {
+        if reason == Reason::Shed {
+            self.shed();
+        }
+    }
+
+    #[inline]
+    fn queues_up(&self) -> bool {
+        self.has_lag_limit()
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn settle(&self, time: &Time, admitted: u64, verdict: Verdict) {
-        self.finish(*time, admitted, verdict, *time);
+    fn settle(&self, ticket: &Ticket, verdict: Verdict) {
+        self.finish(ticket, verdict, ticket.time);
     }
 
     #[inline]
-    fn wait(&self, time: &mut Time) {
-        *time = time.waiting();
-        if !time.is_known() && (self.moves() || self.listeners.any()) {
-            *time = Time::since(Moment::now());
+    fn wait(&self, ticket: &mut Ticket) {
+        ticket.time = ticket.time.waiting();
+        if !ticket.time.is_known() && (self.moves() || self.listeners.any()) {
+            ticket.time = Time::since(Moment::now());
         }
     }
 
-    fn head(&self, time: &mut Time) {
-        *time = time.at_head();
+    fn head(&self, ticket: &mut Ticket) {
+        ticket.time = ticket.time.at_head();
     }
 
-    fn ended(&self, admitted: u64, outcome: Outcome) {
-        if self
-            .listeners
-            .is_theirs(Admitted::from_bits(admitted).stamp())
-        {
-            self.tally.told(outcome);
-        }
+    fn ended(&self, outcome: Outcome) {
+        self.tally.told(outcome);
     }
 
-    fn ran(&self, time: &Time) -> Duration {
-        time.ran()
+    fn cancel(&self, ticket: &Ticket) {
+        self.finish(ticket, CANCELLED, ticket.time.if_it_waited());
     }
 
-    fn cancel(&self, time: &Time, admitted: u64) {
-        self.finish(*time, admitted, CANCELLED, time.if_it_waited());
+    fn leaves_at_head(&self) -> bool {
+        self.streams()
     }
 
-    fn leaves_at_head(&self, admitted: u64) -> bool {
-        self.streams(Admitted::from_bits(admitted))
-    }
-
-    fn stream_ended(&self, admitted: u64) {
-        self.stream_is_over(Admitted::from_bits(admitted));
+    fn stream_ended(&self) {
+        self.stream_is_over();
     }
 
     #[inline]
-    fn release(&self, _: &Time, admitted: u64) {
-        self.give_back(Admitted::from_bits(admitted));
+    fn release(&self, _: &Ticket) {
+        self.give_back();
     }
 }
 
 impl Load {
     /// `counts_as` is the time that the limit hears of; told is the true one.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn finish(&self, time: Time, admitted: u64, verdict: Verdict, counts_as: Time) {
-        let admitted = Admitted::from_bits(admitted);
-        let tells = admitted.is_sample()
+    fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Time) {
+        let (time, sample) = (ticket.time, Sample::from_bits(ticket.number));
+        let tells = sample.is_wanted()
             || verdict.is_overload()
             || verdict.outcome() == Outcome::Cancelled
             || self.is_long(time);
         if tells {
-            self.report(admitted, time, verdict, counts_as);
+            self.report(sample, time, verdict, counts_as);
         }
-        self.tell(admitted.stamp(), || EventKind::Settled {
+        self.tell(|| EventKind::Settled {
             outcome: verdict.outcome(),
             latency: time.has_waited().then(|| time.ran()),
             slow: false,
@@ -123,39 +130,39 @@ impl Load {
 
     /// The latency of a sample is taken, or a drop is noted.
     #[cold]
-    fn report(&self, admitted: Admitted, time: Time, verdict: Verdict, counts_as: Time) {
+    fn report(&self, sample: Sample, time: Time, verdict: Verdict, counts_as: Time) {
         let outcome = verdict.outcome();
         let (ran, moment) = time.ran_until_now();
         let now = moment.since_beginning();
         let latency = counts_as.is_known().then_some(ran);
-        if admitted.is_sample() && time.has_waited() && self.listeners.is_theirs(admitted.stamp()) {
-            self.latencies.record(moment, ran, admitted.weight());
+        if sample.is_wanted() && time.has_waited() {
+            self.latencies.record(moment, ran, sample.weight());
         }
         if !self.moves() {
-            if admitted.is_sample() {
-                self.think_over_sampling(admitted, now);
+            if sample.is_wanted() {
+                self.think_over_sampling(now);
             }
             return;
         }
         let is_failure = match (outcome, latency) {
-            (Outcome::Cancelled, Some(ran)) => self.evidence(admitted, |evidence| {
+            (Outcome::Cancelled, Some(ran)) => self.evidence(|evidence| {
                 evidence.is_failure(now, context::answerable(ran), context::own_limit())
             }),
-            (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(admitted, |evidence| {
+            (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(|evidence| {
                 evidence.succeeded(now, context::answerable(ran));
                 false
             }),
-            _ => None,
+            _ => false,
         };
         let moved = match latency {
-            _ if verdict.is_overload() || is_failure == Some(true) => self.dropped(admitted, now),
-            Some(latency) if admitted.is_sample() && outcome == Outcome::Success => {
-                self.sample(admitted, now, latency)
+            _ if verdict.is_overload() || is_failure => self.dropped(now),
+            Some(latency) if sample.is_wanted() && outcome == Outcome::Success => {
+                self.sample(sample, now, latency)
             }
             _ => None,
         };
         if let Some((from, to)) = moved {
-            self.tell_change(admitted.stamp(), (from, to));
+            self.tell_change((from, to));
         }
     }
 }

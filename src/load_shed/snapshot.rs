@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::load::Load;
-use crate::name::Origin;
 use crate::runtime::Moment;
 use crate::snapshot::{InFlight, Latency, Outcomes, Rejections, limited};
 
@@ -33,7 +32,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn of(load: &Load, origin: &'static Origin) -> Self {
+    pub(super) fn of(load: &Load) -> Self {
+        let origin = load.listeners.origin();
         Self {
             layer: origin.layer(),
             name: origin.name(),

@@ -37,7 +37,11 @@ const TRANSITIONS: [(State, State); 7] = [
 ];
 
 /// The handles of one instance.
-pub(crate) struct Handles {
+#[allow(
+    missing_debug_implementations,
+    reason = "nobody outside can get hold of one"
+)]
+pub struct Handles {
     origin: &'static Origin,
     calls: [Counter; OUTCOMES.len()],
     in_flight: Gauge,
@@ -132,7 +136,7 @@ impl Handles {
             Reason::Shed => sheds,
             Reason::NotReady => judges || retries,
             Reason::TimedOut => limits,
-            Reason::DeadlinePassed => limits || layer == "deadline",
+            Reason::DeadlinePassed => limits || holds || layer == "deadline",
         };
         Self {
             origin,

@@ -13,7 +13,11 @@ pub(crate) struct Metered;
 pub struct Meter;
 
 /// What would be told of an instance.
-pub(crate) struct Handles;
+#[allow(
+    missing_debug_implementations,
+    reason = "nobody outside can get hold of one"
+)]
+pub struct Handles;
 
 macro_rules! nothing {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {

@@ -25,7 +25,7 @@ use crate::runtime::{Moment, random};
 use crate::scoped::{Scope, Scoped};
 use crate::shared::Held;
 use crate::span::InSpan;
-use crate::tells::{NOW, Tells};
+use crate::tells::Tells;
 use crate::unsent::Found;
 use crate::{Grown, Reason, Rejection, TimeLimit, WithRejection};
 
@@ -225,7 +225,7 @@ impl<P, R> Core<P, R> {
         let rejection = Rejection::by(self.origin, Reason::NotReady);
         let answer = self.policy.unready(error, E::reject(rejection.clone()));
         if answer.rejection() == Some(&rejection) {
-            self.rejected(self.origin, &rejection);
+            self.rejected(&rejection);
         }
         answer
     }
@@ -259,7 +259,7 @@ impl<P, R> Core<P, R> {
     #[cold]
     pub(super) fn refuse(&self, why: RetryRefused) {
         self.books.refused(why);
-        self.tell_and_log(NOW, || EventKind::RetryRefused(why));
+        self.tell_and_log(|| EventKind::RetryRefused(why));
     }
 
     /// The next attempt and its time; `None` where something forbids it, and the result of the last
@@ -294,7 +294,7 @@ impl<P, R> Core<P, R> {
                 let next = next?;
                 self.books.retrying(cause);
                 let (attempt, delay) = (next.progress.attempt(), next.delay);
-                self.tell_and_log(NOW, || EventKind::Retrying {
+                self.tell_and_log(|| EventKind::Retrying {
                     attempt,
                     delay,
                     cause,

@@ -10,7 +10,7 @@ use crate::observe::EventKind;
 #[cfg(feature = "serde")]
 use crate::snapshot::counts;
 use crate::snapshot::{Counts, Rejections, Words};
-use crate::tells::{NOW, Tells as _};
+use crate::tells::Tells as _;
 use crate::{RetryCause, RetryRefused};
 
 /// A retry layer at one moment: see [`snapshot`](crate::snapshot).
@@ -59,7 +59,7 @@ impl Books {
     #[cold]
     pub(super) fn gave_up(&self, waited: Duration) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
-        self.listeners.tell(NOW, || EventKind::GivenUp { waited });
+        self.listeners.tell(|| EventKind::GivenUp { waited });
     }
 
     pub(super) fn retrying(&self, cause: RetryCause) {

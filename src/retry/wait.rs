@@ -127,17 +127,16 @@ impl<S, E, Req> Wait<S, E, Req> {
                     request,
                     found,
                 });
-                Poll::Ready(
-                    next.ok_or_else(|| E::reject(core.reject(core.origin, Reason::NotReady, None))),
-                )
+                Poll::Ready(next.ok_or_else(|| E::reject(core.reject(Reason::NotReady, None))))
             }
             Poll::Pending => {
                 ready!(this.timer.poll(cx));
                 this.announced.settle();
                 core.refuse(RetryRefused::NotReady);
-                Poll::Ready(Err(this.error.take().unwrap_or_else(|| {
-                    E::reject(core.reject(core.origin, Reason::NotReady, None))
-                })))
+                Poll::Ready(Err(this
+                    .error
+                    .take()
+                    .unwrap_or_else(|| E::reject(core.reject(Reason::NotReady, None)))))
             }
         }
     }

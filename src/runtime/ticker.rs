@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -46,21 +46,19 @@ pub(crate) enum Need {
     Always,
     /// As long as it is called.
     WhileCalled,
-    /// It is gone.
-    Never,
 }
 
-/// An instance that needs to know of the lag. `stamp` is what it gave to [`watch`].
-pub(crate) trait Watches: Sync {
+/// An instance that needs to know of the lag.
+pub(crate) trait Watches: Send + Sync {
     /// Takes a sample.
-    fn lag(&self, stamp: u64, lag: &Lag) -> Need;
+    fn lag(&self, lag: &Lag) -> Need;
 
     /// The runtime has no ticker any more, or does not call it.
-    fn unwatched(&self, stamp: u64, runtime: u64);
+    fn unwatched(&self, runtime: u64);
 }
 
-/// Called now and then by an instance that is called in the runtime of this thread.
-pub(crate) fn watch(watcher: &'static dyn Watches, stamp: u64) {
+/// Called now and then by an instance that is called in the runtime of this thread. The ticker does not keep it.
+pub(crate) fn watch(watcher: &Weak<impl Watches + 'static>) {
     let Ok(handle) = Handle::try_current() else {
         return;
     };
@@ -68,7 +66,7 @@ pub(crate) fn watch(watcher: &'static dyn Watches, stamp: u64) {
     let mut tickers = tickers();
     if let Some(ticker) = tickers.iter().find(|ticker| ticker.id == id) {
         if !ticker.is_idle.load(Ordering::Relaxed) {
-            ticker.add(watcher, stamp);
+            ticker.add(watcher.clone());
         }
         return;
     }
@@ -82,7 +80,7 @@ pub(crate) fn watch(watcher: &'static dyn Watches, stamp: u64) {
         watched: Mutex::default(),
         is_idle: AtomicBool::new(false),
     });
-    ticker.add(watcher, stamp);
+    ticker.add(watcher.clone());
     tickers.push(Arc::clone(&ticker));
     drop(tickers);
     // If the runtime is being shut down, it is dropped at once.
@@ -112,36 +110,33 @@ fn tickers() -> MutexGuard<'static, Vec<Arc<Ticker>>> {
 struct Ticker {
     id: Id,
     runtime: u64,
-    /// By address and stamp: there may be many.
-    watched: Mutex<HashMap<(usize, u64), Watched>>,
+    /// By address: there may be many. An address is not used again while there is a weak reference to it.
+    watched: Mutex<HashMap<usize, Watched>>,
     /// Its runtime has no time driver: it watches for nobody.
     is_idle: AtomicBool,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Watched {
-    watcher: &'static dyn Watches,
-    stamp: u64,
+    watcher: Weak<dyn Watches>,
     /// When it was last called, as far as it said.
     called: Moment,
 }
 
 impl Watched {
-    fn key(&self) -> (usize, u64) {
-        let watcher: *const dyn Watches = self.watcher;
-        (watcher.addr(), self.stamp)
+    fn key(&self) -> usize {
+        self.watcher.as_ptr().addr()
     }
 }
 
 impl Ticker {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(usize, u64), Watched>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, watcher: &'static dyn Watches, stamp: u64) {
+    fn add(&self, watcher: Weak<dyn Watches>) {
         let watched = Watched {
             watcher,
-            stamp,
             called: Moment::now(),
         };
         self.lock().insert(watched.key(), watched);
@@ -194,7 +189,7 @@ impl Running {
                 now,
             };
             watched.clear();
-            watched.extend(self.ticker.lock().values());
+            watched.extend(self.ticker.lock().values().cloned());
             for of in &watched {
                 self.tell(of, &lag);
             }
@@ -205,14 +200,16 @@ impl Running {
     }
 
     fn tell(&self, of: &Watched, lag: &Lag) {
-        let gone = match of.watcher.lag(of.stamp, lag) {
+        let Some(watcher) = of.watcher.upgrade() else {
+            return self.ticker.remove(of);
+        };
+        let is_idle = match watcher.lag(lag) {
             Need::Always => false,
             Need::WhileCalled => lag.now.since(of.called) >= IDLE,
-            Need::Never => true,
         };
-        if gone {
+        if is_idle {
             self.ticker.remove(of);
-            of.watcher.unwatched(of.stamp, lag.runtime);
+            watcher.unwatched(lag.runtime);
         }
     }
 
@@ -240,7 +237,9 @@ impl Drop for Running {
         self.leave(&mut tickers());
         let watched = std::mem::take(&mut *self.ticker.lock());
         for of in watched.into_values() {
-            of.watcher.unwatched(of.stamp, self.ticker.runtime);
+            if let Some(watcher) = of.watcher.upgrade() {
+                watcher.unwatched(self.ticker.runtime);
+            }
         }
     }
 }

@@ -13,18 +13,18 @@ use super::{InWords, KEPT};
 use crate::runtime::{Moment, nanos};
 
 /// The last minute is so many pieces of so many seconds.
-const PIECES: usize = 6;
-const PIECE_SECONDS: u64 = 10;
+const PIECES: usize = 5;
+const PIECE_SECONDS: u64 = 12;
 const PIECE: u64 = PIECE_SECONDS * 1_000_000_000;
 
 /// Microseconds.
 const SHORTEST: u64 = 1;
 const LONGEST: u64 = 60_000_000;
-const FIGURES: u8 = 2;
+const FIGURES: u8 = 1;
 
-/// Two significant figures need 200 steps: a power of two has 256 of them up to where steps double for the first time, and half as many
-/// from there on. `buckets` in the tests is HdrHistogram's own.
-const HALF: usize = 128;
+/// One significant figure needs 20 steps: a power of two has 32 of them up to where steps double for the first time, and half as many
+/// from there on, so that a step is at most a sixteenth of the latency. More would cost more than the rest of an instance.
+const HALF: usize = 16;
 const HALF_BITS: u32 = HALF.ilog2();
 const BUCKETS: usize = bucket(LONGEST) + 1;
 
@@ -86,7 +86,7 @@ struct Minute {
 }
 
 struct Piece {
-    /// Which ten seconds these are; 0 for none.
+    /// Which twelve seconds these are; 0 for none.
     number: AtomicU64,
     counts: Box<[AtomicU32]>,
 }
@@ -100,7 +100,7 @@ impl Piece {
     }
 }
 
-/// The number of the ten seconds in which a moment is.
+/// The number of the twelve seconds in which a moment is.
 const fn piece(now: Moment) -> u64 {
     now.to_bits() / PIECE + 1
 }
@@ -108,15 +108,6 @@ const fn piece(now: Moment) -> u64 {
 impl Latencies {
     pub(crate) const fn new() -> Self {
         Self(OnceLock::new())
-    }
-
-    /// Forgets them.
-    pub(crate) fn reset(&self) {
-        if let Some(minute) = self.0.get() {
-            for piece in &minute.pieces {
-                piece.number.store(0, Ordering::Relaxed);
-            }
-        }
     }
 
     /// Takes a latency, which stands for so many.
@@ -176,7 +167,7 @@ impl Minute {
         })
     }
 
-    /// The piece was that of a minute ago: once in ten seconds.
+    /// The piece was that of a minute ago: once in twelve seconds.
     #[cold]
     fn turn(&self, piece: &Piece, number: u64) {
         let _turning = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,7 +180,7 @@ impl Minute {
     }
 }
 
-/// Where so many microseconds are counted: as exactly as that up to 255, and from there on with 128 steps until each doubling.
+/// Where so many microseconds are counted: as exactly as that up to 31, and from there on with 16 steps until each doubling.
 const fn bucket(micros: u64) -> usize {
     let shift = (micros | HALF as u64).ilog2() - HALF_BITS;
     shift as usize * HALF + (micros >> shift) as usize
@@ -239,7 +230,7 @@ mod tests {
                 prop_assert_eq!(latency.calls, recent.len() as u64);
                 let max = recent.iter().map(|(_, millis)| *millis).max().unwrap();
                 let max = Duration::from_millis(max);
-                prop_assert!(latency.max >= max && latency.max <= max + max / 100, "{:?} {:?}", latency.max, max);
+                prop_assert!(latency.max >= max && latency.max <= max + max / 16, "{:?} {:?}", latency.max, max);
             }
             prop_assert_eq!(latencies.last_minute(at(now + 70)), None);
         }
@@ -248,11 +239,11 @@ mod tests {
     #[test]
     fn what_is_a_minute_old_or_yet_to_come_does_not_count() {
         let latencies = Latencies::new();
-        latencies.record(at(1_000), Duration::from_millis(1), 1);
-        assert!(latencies.last_minute(at(1_059)).is_some());
-        assert_eq!(latencies.last_minute(at(1_060)), None);
+        latencies.record(at(1_200), Duration::from_millis(1), 1);
+        assert!(latencies.last_minute(at(1_259)).is_some());
+        assert_eq!(latencies.last_minute(at(1_260)), None);
         // By the clock of another runtime, which is behind.
-        assert_eq!(latencies.last_minute(at(990)), None);
+        assert_eq!(latencies.last_minute(at(1_190)), None);
     }
 
     #[test]
@@ -261,7 +252,11 @@ mod tests {
         let turns = |each: &dyn Fn(u64)| {
             for turn in 0..500 {
                 together.wait();
-                latencies.record(at(1_000 + 10 * turn), Duration::from_millis(1), 1);
+                latencies.record(
+                    at(1_200 + PIECE_SECONDS * turn),
+                    Duration::from_millis(1),
+                    1,
+                );
                 together.wait();
                 each(turn);
             }
@@ -273,7 +268,7 @@ mod tests {
                 scope.spawn(|| turns(&|_| {}));
             }
             turns(&|turn| {
-                let latency = latencies.last_minute(at(1_000 + 10 * turn));
+                let latency = latencies.last_minute(at(1_200 + PIECE_SECONDS * turn));
                 seen.lock()
                     .unwrap()
                     .push(latency.map(|latency| latency.calls));
@@ -286,15 +281,5 @@ mod tests {
                 "turn {turn}"
             );
         }
-    }
-
-    #[test]
-    fn what_is_forgotten_is_gone() {
-        let latencies = Latencies::new();
-        latencies.record(at(1_000), Duration::from_millis(1), 1);
-        latencies.reset();
-        assert_eq!(latencies.last_minute(at(1_000)), None);
-        latencies.record(at(1_000), Duration::from_millis(1), 1);
-        assert_eq!(latencies.last_minute(at(1_000)).unwrap().calls, 1);
     }
 }

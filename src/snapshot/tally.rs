@@ -18,13 +18,6 @@ impl Tally {
         }
     }
 
-    /// Another instance moves in.
-    pub(crate) fn reset(&self) {
-        for told in &self.told {
-            told.store(0, Ordering::Relaxed);
-        }
-    }
-
     pub(crate) fn told(&self, outcome: Outcome) {
         let [success, failure, ignored, cancelled] = &self.told;
         let told = match outcome {
@@ -67,12 +60,6 @@ impl<const N: usize> Counts<N> {
         Self([const { AtomicU64::new(0) }; N])
     }
 
-    pub(crate) fn reset(&self) {
-        for count in &self.0 {
-            count.store(0, Ordering::Relaxed);
-        }
-    }
-
     pub(crate) fn add<T: PartialEq>(&self, all: &[T; N], kind: T) {
         let at = all.iter().position(|of| *of == kind);
         if let Some(count) = at.and_then(|at| self.0.get(at)) {
@@ -102,10 +89,6 @@ pub(crate) struct Rejected(Counts<{ Reason::ALL.len() }>);
 impl Rejected {
     pub(crate) const fn new() -> Self {
         Self(Counts::new())
-    }
-
-    pub(crate) fn reset(&self) {
-        self.0.reset();
     }
 
     pub(crate) fn add(&self, reason: Reason) {

@@ -93,12 +93,6 @@ impl Breaker {
         }
     }
 
-    /// The same, with its first epoch after those of another breaker.
-    pub(crate) fn following(mut self, other: &Self) -> Self {
-        self.epoch = other.epoch.saturating_add(1);
-        self
-    }
-
     pub(crate) fn state(&self) -> State {
         match self.phase {
             Phase::Closed => State::Closed,
