@@ -652,6 +652,7 @@ async fn what_waits_is_given_up_before_its_place_is() {
                 (_, 3) => assert!(ended.unwrap_err().is_panic()),
                 (true, 0 | 1) => assert!(ended.unwrap_err().is_cancelled()),
                 (_, 2) => assert!(matches!(ended, Ok(Err(Error::Inner(Broken))))),
+                (_, 0) => assert_eq!(reason(ended.unwrap()), Reason::QueueTimeout),
                 _ => assert_eq!(reason(ended.unwrap()), Reason::NotReady),
             }
             assert_eq!(*then.lock().unwrap(), [was], "{turn} {is_cancelled}");
