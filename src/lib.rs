@@ -167,7 +167,6 @@ pub mod reqwest;
 pub mod respond;
 pub mod retry;
 pub mod snapshot;
-#[cfg(feature = "http")]
 pub mod stack;
 pub mod timeout;
 
@@ -191,5 +190,6 @@ pub use rejection::{Reason, Rejection, TimeLimit};
 #[cfg(feature = "http")]
 pub use respond::RespondLayer;
 pub use retry::{Backoff, Decision, Jitter, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};
+pub use stack::{client, server};
 pub use timeout::TimeoutLayer;
 pub use track::{AtResponse, Head, Settle, Track};

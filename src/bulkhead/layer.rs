@@ -233,7 +233,6 @@ impl<M, T> BulkheadBuilder<M, T> {
     }
 
     /// As it is, where a queue might have been.
-    #[cfg(feature = "http")]
     pub(crate) fn maybe_queued(self) -> BulkheadBuilder<Queued, T> {
         BulkheadBuilder {
             name: self.name,
@@ -247,13 +246,11 @@ impl<M, T> BulkheadBuilder<M, T> {
     }
 
     /// Counts the calls in flight, and rejects none.
-    #[cfg(feature = "http")]
     pub(crate) fn unlimited(self) -> Self {
         self.limit(MOST_CALLS)
     }
 
     /// Rejects nothing, and has no metrics.
-    #[cfg(feature = "http")]
     pub(crate) fn off(mut self) -> Self {
         self.is_on = false;
         self.unlimited()

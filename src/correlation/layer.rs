@@ -8,7 +8,6 @@ use super::{Carry, CorrelationId};
 use crate::ConfigError;
 use crate::inner::Inner;
 use crate::name::Origin;
-#[cfg(feature = "http")]
 use crate::name::origin;
 
 const LAYER: &str = "correlation";
@@ -79,18 +78,15 @@ impl<D> CorrelationLayer<D> {
     }
 
     /// The same, whose span says which instance it is.
-    #[cfg(feature = "http")]
     pub(crate) fn named(mut self, name: &str) -> Result<Self, ConfigError> {
         self.origin = Some(origin(LAYER, name)?);
         Ok(self)
     }
 
-    #[cfg(feature = "http")]
     pub(crate) fn field_names(&self) -> Vec<&str> {
         self.fields.iter().collect()
     }
 
-    #[cfg(feature = "http")]
     pub(crate) const fn trusts(&self) -> bool {
         self.trusts
     }

@@ -3,9 +3,11 @@
 use super::code::Code;
 use super::pushback::Pushback;
 use crate::WithRejection;
+use crate::http::ErasedError;
 
 /// What an error comes from.
-pub(super) enum Cause {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cause {
     /// A code says it.
     Code(Code),
     /// A time limit that is not this crate's.
@@ -24,7 +26,10 @@ pub(super) enum Cause {
     Transport,
 }
 
-pub(super) fn cause<E: WithRejection + 'static>(error: &E) -> Cause {
+pub(crate) fn cause<E: WithRejection + 'static>(error: &E) -> Cause {
+    if let Some(erased) = ErasedError::find(error) {
+        return erased.cause();
+    }
     if let Some(rejection) = error.rejection() {
         return Cause::Code(Code::of_reason(rejection.reason()));
     }

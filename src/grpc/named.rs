@@ -26,7 +26,7 @@ named! {
     CircuitBreaker<S, T>,
     Correlation<S, D>,
     Deadline<S>,
-    LimitedService<S, C>,
+    LimitedService<S>,
     LoadShed<S, L>,
     Respond<S, M: Mapping, B>,
     Retry<S, P, R>,

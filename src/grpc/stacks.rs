@@ -2,7 +2,6 @@
 
 use tower_layer::Identity;
 
-use super::GrpcClassifier;
 use crate::http::HttpRequest;
 use crate::stack::{AttemptService, ClientBuilder, ClientService, Grpc, ServerBuilder};
 
@@ -50,14 +49,14 @@ pub fn server(name: impl Into<String>) -> ServerBuilder {
 ///
 /// See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its settings.
 pub fn client(name: impl Into<String>) -> ClientBuilder<Grpc> {
-    ClientBuilder::new(name.into(), GrpcClassifier::new())
+    ClientBuilder::new(name.into())
 }
 
-/// The stack that [`client`] builds. `C` is what it [judges](crate::stack#how-a-stack-judges) by, where that is not what it does by itself.
-pub type ClientStack<W = Identity, C = GrpcClassifier> = crate::stack::ClientStack<Grpc<C>, W>;
+/// The stack that [`client`] builds.
+pub type ClientStack<W = Identity> = crate::stack::ClientStack<Grpc, W>;
 
 /// A client in the stack that [`client`] builds: `Client<tonic::transport::Channel>`, say.
-pub type Client<S, C = GrpcClassifier> = ClientService<AttemptService<S, C>, Grpc<C>>;
+pub type Client<S> = ClientService<AttemptService<S, Grpc>, Grpc>;
 
 /// A request that can be one of gRPC: any `http::Request`.
 #[diagnostic::on_unimplemented(

@@ -2,6 +2,7 @@ use std::fmt;
 
 use http::StatusCode;
 
+use super::erased::ErasedError;
 use super::head::{HttpResponse, ResponseHead};
 use super::unprocessed::is_harmless_refusal;
 use crate::{Classify, Outcome, Verdict};
@@ -60,7 +61,7 @@ impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for HttpClassifier {
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
             Ok(response) => self.of_head(&ResponseHead::of(response)),
-            Err(error) => of_error(error).into(),
+            Err(error) => outcome_of_error(error).into(),
         }
     }
 }
@@ -106,8 +107,11 @@ fn failed(head: &ResponseHead<'_>) -> Verdict {
 
 /// What the caller did wrong says nothing of what was called, which may never have seen it.
 #[cold]
-fn of_error<E: 'static>(error: &E) -> Outcome {
+pub(super) fn outcome_of_error<E: 'static>(error: &E) -> Outcome {
     let any: &dyn std::any::Any = error;
+    if let Some(erased) = ErasedError::find(any) {
+        return erased.outcome();
+    }
     #[cfg(feature = "reqwest")]
     if crate::reqwest::is_callers_fault(any) {
         return Outcome::Ignored;
@@ -214,7 +218,7 @@ where
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
         match result {
             Ok(response) => self.of_head(&ResponseHead::of(response)),
-            Err(error) => of_error(error).into(),
+            Err(error) => outcome_of_error(error).into(),
         }
     }
 }

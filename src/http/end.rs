@@ -1,5 +1,7 @@
 //! What the end of a response says where its head did not decide.
 
+use std::any::Any;
+
 use http::{HeaderMap, StatusCode};
 
 use super::classify::{ClassifyHead, HttpClassifier};
@@ -70,6 +72,43 @@ pub trait ClassifyEnd {
     fn at_head(&self, _: &ResponseHead<'_>, _ended: bool) -> Option<Head<End>> {
         None
     }
+
+    /// Classifies an error, the grown one (see [`WithRejection`](crate::WithRejection)). `None`, the default, asks the classifier as a
+    /// [`Classify`](crate::Classify).
+    ///
+    /// For a classifier of your own in a [standard stack](crate::stack), which shows a `Classify` only an
+    /// [`ErasedError`](super::ErasedError): here it sees the error itself.
+    ///
+    /// ```
+    /// # #[cfg(feature = "reqwest")] {
+    /// use mainstay::http::{ClassifyEnd, HttpClassifier, HttpResponse};
+    /// use mainstay::{Classify, Error, Outcome, Verdict};
+    /// use std::any::Any;
+    ///
+    /// /// As usual, except that a body which cannot be decoded is the caller's business.
+    /// struct DecodingIsOurs;
+    ///
+    /// impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for DecodingIsOurs {
+    ///     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+    ///         HttpClassifier.classify(result)
+    ///     }
+    /// }
+    ///
+    /// impl ClassifyEnd for DecodingIsOurs {
+    ///     fn at_error(&self, error: &dyn Any) -> Option<Verdict> {
+    ///         match error.downcast_ref()? {
+    ///             Error::<reqwest::Error>::Inner(error) if error.is_decode() => {
+    ///                 Some(Outcome::Ignored.into())
+    ///             }
+    ///             _ => None,
+    ///         }
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn at_error(&self, _: &dyn Any) -> Option<Verdict> {
+        None
+    }
 }
 
 /// Whether the call is over with its head whatever follows: the connection is now somebody else's, or it is a stream of events, which
@@ -106,6 +145,10 @@ impl<F> ClassifyEnd for ClassifyHead<F> {}
 impl<C: ClassifyEnd> ClassifyEnd for std::sync::Arc<C> {
     fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
         (**self).at_head(head, ended)
+    }
+
+    fn at_error(&self, error: &dyn Any) -> Option<Verdict> {
+        (**self).at_error(error)
     }
 }
 

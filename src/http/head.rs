@@ -184,6 +184,18 @@ impl ContentType {
     }
 }
 
+impl HttpResponse for ResponseHead<'_> {
+    #[inline]
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    #[inline]
+    fn headers(&self) -> &HeaderMap {
+        self.headers
+    }
+}
+
 impl fmt::Debug for ResponseHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the headers: they may hold secrets, and this may end up in a log.

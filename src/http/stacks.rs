@@ -2,7 +2,6 @@
 
 use tower_layer::Identity;
 
-use super::HttpClassifier;
 use crate::stack::{
     AttemptService, ClientBuilder, ClientService, Http, LimitedService, ServerBuilder,
     ServerService,
@@ -48,14 +47,14 @@ pub fn server(name: impl Into<String>) -> ServerBuilder {
 /// is a POST, and once sent it is not retried. See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
 /// settings.
 pub fn client(name: impl Into<String>) -> ClientBuilder<Http> {
-    ClientBuilder::new(name.into(), HttpClassifier)
+    ClientBuilder::new(name.into())
 }
 
-/// The stack that [`client`] builds. `C` is what it [judges](crate::stack#how-a-stack-judges) by, where that is not what it does by itself.
-pub type ClientStack<W = Identity, C = HttpClassifier> = crate::stack::ClientStack<Http<C>, W>;
+/// The stack that [`client`] builds.
+pub type ClientStack<W = Identity> = crate::stack::ClientStack<Http, W>;
 
 /// A client in the stack that [`client`] builds.
-pub type Client<S, C = HttpClassifier> = ClientService<AttemptService<S, C>, Http<C>>;
+pub type Client<S> = ClientService<AttemptService<S>, Http>;
 
 /// A service in the stack that [`server`] builds.
-pub type Server<S, C = HttpClassifier> = ServerService<LimitedService<S, C>>;
+pub type Server<S> = ServerService<LimitedService<S>>;

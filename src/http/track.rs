@@ -34,9 +34,14 @@ impl<C> EndOfBody<C> {
     ) -> Head<End>
     where
         C: Classify<Res, Err> + ClassifyEnd,
+        Err: 'static,
     {
-        let Ok(response) = result else {
-            return Head::Final(self.0.classify(result));
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                let verdict = self.0.at_error(error);
+                return Head::Final(verdict.unwrap_or_else(|| self.0.classify(result)));
+            }
         };
         let (head, ended) = look(response);
         match self.0.at_head(&head, ended) {
@@ -71,6 +76,7 @@ impl<C, B, Err> Track<http::Response<B>, Err> for EndOfBody<C>
 where
     C: Classify<http::Response<B>, Err> + ClassifyEnd,
     B: Body,
+    Err: 'static,
 {
     type Pending = End;
     type Response = http::Response<GuardedBody<B>>;

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error as StdError;
 
+use super::erased::ErasedError;
 use crate::BoxError;
 
 /// Why a request was never processed (RFC 9113, 8.7).
@@ -59,6 +60,9 @@ impl Unprocessed {
 
 /// Whether the server refused a request that it has not seen, and a retry may make up for that: it is no evidence against the server.
 pub(crate) fn is_harmless_refusal<E: 'static>(error: &E) -> bool {
+    if let Some(erased) = ErasedError::find(error) {
+        return erased.is_harmless_refusal();
+    }
     Unprocessed::of(error) == Some(Unprocessed::Refused) && !crate::context::refusals_count()
 }
 

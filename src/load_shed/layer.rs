@@ -138,7 +138,6 @@ impl LoadShedLayer<OnReadiness> {
 
 impl<T> LoadShedLayer<Limited<T>> {
     /// The same type, which sheds nothing.
-    #[cfg(feature = "http")]
     pub(crate) fn off(tracker: T) -> Self {
         let settings = Settings {
             limit: Limit::fixed(u32::MAX),

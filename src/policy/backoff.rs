@@ -165,13 +165,11 @@ impl Backoff {
         })
     }
 
-    #[cfg(feature = "http")]
     pub(crate) const fn base(&self) -> Duration {
         self.base
     }
 
     /// The longest that the waits between so many attempts can come to.
-    #[cfg(feature = "http")]
     pub(crate) fn worst(&self, attempts: u32) -> Duration {
         let waits = 1..attempts;
         let (sum, _) = waits.fold((Duration::ZERO, None), |(sum, previous), attempt| {

@@ -1,6 +1,6 @@
 //! The standard stack around reqwest's client.
 
-use crate::http::{self, HttpClassifier};
+use crate::http;
 use crate::stack::{ClientBuilder, Http};
 
 /// The standard stack around reqwest's client: correlation, timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline.
@@ -32,4 +32,4 @@ pub fn client(name: impl Into<String>) -> ClientBuilder<Http> {
 }
 
 /// reqwest's client in the stack that [`client`] builds.
-pub type Client<C = HttpClassifier> = http::Client<::reqwest::Client, C>;
+pub type Client = http::Client<::reqwest::Client>;

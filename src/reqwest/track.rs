@@ -15,6 +15,7 @@ use crate::{Classify, Head, Settle, Track};
 impl<C, Err> Track<Response, Err> for EndOfBody<C>
 where
     C: Classify<Response, Err> + ClassifyEnd,
+    Err: 'static,
 {
     type Pending = End;
     type Response = Response;

@@ -105,7 +105,8 @@ pub use crate::policy::backoff::{Backoff, Jitter};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use future::ResponseFuture;
 #[cfg(feature = "http")]
-pub(crate) use layer::{LAYER, MOST_ATTEMPTS, Settings};
+pub(crate) use layer::LAYER;
+pub(crate) use layer::{MOST_ATTEMPTS, Settings};
 pub use layer::{RetryBuilder, RetryLayer};
 pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf, RetryPolicy};
 pub use receive::{AsItComes, Ended, Receive};

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::description::Warning;
+use super::description::{Description, Warning};
 use super::numbers::{
-    BACKOFF_SHARE, BodyNumbers, BulkheadNumbers, COARSE, LEAST, RetryNumbers, WAITS_SHARE, room,
-    round, wait,
+    BACKOFF_SHARE, BodyNumbers, BulkheadNumbers, COARSE, LEAST, Numbers, RetryNumbers, WAITS_SHARE,
+    room, round, wait,
 };
 use crate::policy::SHORTEST;
 use crate::policy::breaker::Config;
@@ -19,23 +19,43 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// All that the retries of a stack may keep, before somebody should know.
 const MUCH: u64 = 1 << 30;
 
-pub(super) struct Checks {
+/// Checks the numbers of a stack against each other. What is only unwise becomes a warning of its description.
+pub(super) fn check(numbers: &Numbers, description: &mut Description) -> Result<(), ConfigError> {
+    let Numbers {
+        total,
+        body,
+        attempt,
+        retry,
+        breaker,
+        load_shed,
+        bulkhead,
+    } = numbers;
+    let mut checks = Checks {
+        component: description.kind,
+        warnings: Vec::new(),
+    };
+    checks.timeout(*total, *body)?;
+    if let Some(bulkhead) = *bulkhead {
+        checks.queue(*total, retry.attempts, bulkhead)?;
+        if let Some(limit) = load_shed {
+            checks.load_shed(limit, bulkhead);
+        }
+    }
+    checks.attempts(*total, *attempt, *retry, *bulkhead)?;
+    if let Some(breaker) = breaker {
+        checks.breaker(*attempt, breaker, *bulkhead)?;
+    }
+    description.warnings = checks.warnings;
+    description.log();
+    Ok(())
+}
+
+struct Checks {
     component: &'static str,
     warnings: Vec<Warning>,
 }
 
 impl Checks {
-    pub(super) const fn new(component: &'static str) -> Self {
-        Self {
-            component,
-            warnings: Vec::new(),
-        }
-    }
-
-    pub(super) fn warnings(self) -> Vec<Warning> {
-        self.warnings
-    }
-
     fn refuse(
         &self,
         field: &'static str,
@@ -54,11 +74,7 @@ impl Checks {
     }
 
     /// A time limit against what it says of bodies.
-    pub(super) fn timeout(
-        &mut self,
-        total: Option<Duration>,
-        body: BodyNumbers,
-    ) -> Result<(), ConfigError> {
+    fn timeout(&mut self, total: Option<Duration>, body: BodyNumbers) -> Result<(), ConfigError> {
         if let (Some(total), Some(idle), true) = (total, body.idle, body.whole)
             && idle >= total
         {
@@ -84,7 +100,7 @@ impl Checks {
     }
 
     /// The queue of a bulkhead, in which each attempt may wait, against the time for the whole call.
-    pub(super) fn queue(
+    fn queue(
         &mut self,
         total: Option<Duration>,
         attempts: u32,
@@ -107,7 +123,7 @@ impl Checks {
     }
 
     /// The limit of a load shedder against that of the bulkhead within.
-    pub(super) fn load_shed(&mut self, limit: &Limit, bulkhead: BulkheadNumbers) {
+    fn load_shed(&mut self, limit: &Limit, bulkhead: BulkheadNumbers) {
         let Some((least, most)) = limit.range() else {
             return;
         };
@@ -125,7 +141,7 @@ impl Checks {
     }
 
     /// Attempts, their back-off and their own time against the time for the whole call.
-    pub(super) fn attempts(
+    fn attempts(
         &mut self,
         total: Option<Duration>,
         attempt: Option<Duration>,
@@ -232,7 +248,7 @@ impl Checks {
     }
 
     /// What a circuit breaker waits for against what an attempt may take.
-    pub(super) fn breaker(
+    fn breaker(
         &mut self,
         attempt: Option<Duration>,
         breaker: &Config,

@@ -6,25 +6,19 @@ use std::time::Duration;
 
 use tower_layer::{Identity, Stack};
 
-use super::checks::Checks;
-use super::client_stack::ClientStack;
+use super::classifier::{CustomClassifier, StackClassifier};
+use super::client_stack::{ClientParts, ClientStack};
 use super::description::Description;
-use super::judge::RefineJudging;
-use super::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers, backoff_for};
-use super::part::{Named, Part};
+use super::part::{Slot, Stack as Adopted};
+use super::parts::{
+    Bulkhead, CircuitBreaker, ClientTimeout, StackBreaker, StackBulkhead, StackRetry, StackTimeout,
+};
 use super::protocol::Protocol;
-use super::refine::{Refine, StackBreaker, StackBulkhead, StackRetry, StackTimeout};
-use super::tell;
+use super::refine::Refine;
 use crate::config::OfInstance as _;
 use crate::correlation::{Client, CorrelationLayer};
-use crate::http::{BodyLimits, DeadlineLayer, EndOfBody};
-use crate::policy::backoff::Backoff;
-use crate::policy::breaker::Config;
-use crate::timeout::{self, CallLimit, Fixed, LimitSource, TimeoutBuilder};
-use crate::{ConfigError, Mode, Observer, OnCancel, name};
-
-/// For all attempts of a call together, where nobody sets a limit.
-const TOTAL: Duration = Duration::from_secs(30);
+use crate::http::{DeadlineLayer, EndOfBody};
+use crate::{ConfigError, Observer, name};
 
 /// Builds a [`ClientStack`]: begin with [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or
 /// [`reqwest::client`](crate::reqwest::client).
@@ -47,52 +41,29 @@ const TOTAL: Duration = Duration::from_secs(30);
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ClientBuilder<P: Protocol, W = Identity> {
     name: String,
-    classifier: P::Classifier,
-    correlation: Part<CorrelationLayer<Client>>,
-    timeout: Part<StackTimeout>,
-    retry: Part<StackRetry<P>>,
+    classifier: Option<CustomClassifier>,
+    parts: ClientParts<P>,
     with: W,
-    circuit_breaker: Part<StackBreaker>,
-    bulkhead: Part<StackBulkhead>,
-    attempt: Option<Duration>,
-    deadline: Part<DeadlineLayer>,
     observer: Option<Arc<dyn Observer>>,
 }
 
 impl<P: Protocol> ClientBuilder<P> {
-    pub(crate) fn new(name: String, classifier: P::Classifier) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         Self {
             name,
-            classifier,
-            correlation: Part::Default,
-            timeout: Part::Default,
-            retry: Part::Default,
+            classifier: None,
+            parts: ClientParts::default(),
             with: Identity::new(),
-            circuit_breaker: Part::Default,
-            bulkhead: Part::Default,
-            attempt: None,
-            deadline: Part::Default,
             observer: None,
         }
     }
-}
-
-fn timeout() -> StackTimeout {
-    let mut timeout = crate::http::timeout();
-    timeout.policy.own = Some(TOTAL);
-    timeout.policy.source = LimitSource::Fallback;
-    timeout
-}
-
-fn breaker() -> StackBreaker {
-    StackBreaker::tracked_by(())
 }
 
 impl<P: Protocol, W> ClientBuilder<P, W> {
     /// Sets how the correlation ID is written. Default: to `x-correlation-id`, the most common name
     /// for it.
     pub fn correlation(mut self, correlation: CorrelationLayer<Client>) -> Self {
-        self.correlation = Part::Set(correlation);
+        self.parts.correlation = Slot::Set(correlation);
         self
     }
 
@@ -120,7 +91,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// see [`body_idle`](crate::timeout::TimeoutBuilder::body_idle). To change that, give this
     /// method what [`http::timeout()`](crate::http::timeout()) begins.
     pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
-        self.timeout.refine(limit, timeout());
+        self.parts.timeout.refine(limit, ClientTimeout::settings());
         self
     }
 
@@ -128,7 +99,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// reqwest's own time limit of a request hold, and bodies have no limit. By default it is in
     /// the stack, with 30 seconds.
     pub fn without_timeout(mut self) -> Self {
-        self.timeout = Part::Off;
+        self.parts.timeout = Slot::Off;
         self
     }
 
@@ -141,14 +112,14 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// is one retry for five calls, and ten a second in addition. These numbers are those of
     /// [`RetryLayer`](crate::RetryLayer).
     pub fn retry(mut self, retry: impl Refine<StackRetry<P>>) -> Self {
-        self.retry.refine(retry, P::retry());
+        self.parts.retry.refine(retry, P::retry());
         self
     }
 
     /// Leaves the retry out: one attempt for each call. By default it is in the stack, with 3
     /// attempts.
     pub fn without_retry(mut self) -> Self {
-        self.retry = Part::Off;
+        self.parts.retry = Slot::Off;
         self
     }
 
@@ -160,29 +131,11 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// around the stack. One that should see only the attempts that are sent goes around the
     /// service.
     pub fn with_attempt_layer<L>(self, layer: L) -> ClientBuilder<P, Stack<L, W>> {
-        self.of_type(|classifier, with| (classifier, Stack::new(layer, with)))
-    }
-
-    /// The same settings in a builder of another type.
-    fn of_type<Q, X>(
-        self,
-        by: impl FnOnce(P::Classifier, W) -> (Q::Classifier, X),
-    ) -> ClientBuilder<Q, X>
-    where
-        Q: Protocol<Policy = P::Policy, Receive = P::Receive>,
-    {
-        let (classifier, with) = by(self.classifier, self.with);
         ClientBuilder {
             name: self.name,
-            classifier,
-            correlation: self.correlation,
-            timeout: self.timeout,
-            retry: self.retry,
-            with,
-            circuit_breaker: self.circuit_breaker,
-            bulkhead: self.bulkhead,
-            attempt: self.attempt,
-            deadline: self.deadline,
+            classifier: self.classifier,
+            parts: self.parts,
+            with: Stack::new(layer, self.with),
             observer: self.observer,
         }
     }
@@ -194,24 +147,22 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// probe may take as long as any attempt. To look at the state, take
     /// [`ClientStack::circuit_breaker`] before the stack is put around a client.
     ///
-    /// A builder that does not judge as the stack does, by a closure or for another protocol, changes its type: see
-    /// [how a stack judges](super#how-a-stack-judges).
-    pub fn circuit_breaker<R>(
+    /// The builder also says [how the stack classifies](super#how-a-stack-classifies).
+    pub fn circuit_breaker(
         mut self,
-        circuit_breaker: R,
-    ) -> ClientBuilder<P::With<R::Classifier>, W>
-    where
-        R: RefineJudging<StackBreaker, P::Usual>,
-    {
-        let (circuit_breaker, classifier) = circuit_breaker.refine(breaker(), P::USUAL);
-        self.circuit_breaker = Part::Set(circuit_breaker);
-        self.of_type(|_, with| (classifier, with))
+        circuit_breaker: impl Refine<(StackBreaker, Option<CustomClassifier>)>,
+    ) -> Self {
+        let standard = (CircuitBreaker::settings(), None);
+        let (circuit_breaker, classifier) = circuit_breaker.refine(standard);
+        self.parts.circuit_breaker = Slot::Set(circuit_breaker);
+        self.classifier = classifier;
+        self
     }
 
     /// Leaves the circuit breaker out: calls to a failing upstream go on. By default it is in the
     /// stack.
     pub fn without_circuit_breaker(mut self) -> Self {
-        self.circuit_breaker = Part::Off;
+        self.parts.circuit_breaker = Slot::Off;
         self
     }
 
@@ -223,14 +174,14 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// all of this process's memory and connections. A good number is the usual calls in flight,
     /// and half as many again for bursts.
     pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
-        self.bulkhead.refine(bulkhead, super::bulkhead());
+        self.parts.bulkhead.refine(bulkhead, Bulkhead::settings());
         self
     }
 
     /// Leaves the bulkhead out. By default it is in the stack and has no limit: it counts the
     /// attempts in flight, for snapshots and metrics.
     pub fn without_bulkhead(mut self) -> Self {
-        self.bulkhead = Part::Off;
+        self.parts.bulkhead = Slot::Off;
         self
     }
 
@@ -246,14 +197,14 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// It covers what the limit for the whole call covers: an attempt of HTTP up to the head of its response, one of gRPC to its last
     /// trailer. In gRPC another attempt follows only if the retry's codes include `DEADLINE_EXCEEDED`.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.attempt = Some(limit);
+        self.parts.attempt_timeout = Slot::Set(limit);
         self
     }
 
     /// Lets an attempt take as long as the whole call: the default, and the way back from
     /// [`attempt_timeout`](Self::attempt_timeout).
     pub fn without_attempt_timeout(mut self) -> Self {
-        self.attempt = None;
+        self.parts.attempt_timeout = Slot::Off;
         self
     }
 
@@ -263,21 +214,21 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     ///
     /// A default limit that nobody set is not propagated.
     pub fn deadline(mut self, deadline: DeadlineLayer) -> Self {
-        self.deadline = Part::Set(deadline);
+        self.parts.deadline = Slot::Set(deadline);
         self
     }
 
     /// Leaves the deadline layer out: nothing is propagated to the next service. By default it is
     /// in the stack.
     pub fn without_deadline(mut self) -> Self {
-        self.deadline = Part::Off;
+        self.parts.deadline = Slot::Off;
         self
     }
 
     /// Leaves the layer for correlation IDs out. By default it is in the stack. For a client whose
     /// requests carry an ID already.
     pub fn without_correlation(mut self) -> Self {
-        self.correlation = Part::Off;
+        self.parts.correlation = Slot::Off;
         self
     }
 
@@ -302,134 +253,21 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
 
     fn built(self) -> Result<ClientStack<P, W>, ConfigError> {
         name::check(P::NAME, &self.name)?;
-        let named = Named::new(&self.name, self.observer);
-        let mut told = Description::new(P::NAME, &self.name);
-        let tracker = EndOfBody(self.classifier);
-
-        let correlation = self.correlation.or_default(CorrelationLayer::client);
-        told.push("correlation", correlation.as_ref().map(tell::correlation));
-
-        let timeout = self.timeout.or_default(timeout);
-        told.push("timeout", timeout.as_ref().map(tell::timeout));
-        let total = timeout.as_ref().and_then(|timeout| timeout.policy.own);
-        let body = BodyNumbers::of(timeout.as_ref());
-        let mut timeout = timeout.unwrap_or_else(super::no_timeout);
-        named.give(&mut timeout.name, &mut timeout.observer);
-        // What the headers of an own request ask for is nobody else's to say.
-        timeout.policy.floor = Duration::ZERO;
-        timeout.cover.client = true;
-        let timeout = timeout.build()?;
-
-        let mut retry = self.retry.or_default(P::retry);
-        let mut follows = false;
-        if let (Some(retry), Some(total)) = (&mut retry, total)
-            && retry.settings.backoff == Backoff::default()
-        {
-            retry.settings.backoff = backoff_for(total, retry.settings.attempts);
-            follows = true;
-        }
-        let settings = retry.as_ref().map(|retry| &retry.settings);
-        told.push("retry", settings.map(tell::retry));
-        let retries = RetryNumbers::of(settings, follows);
-        let mut retry = retry.unwrap_or_else(|| P::retry().attempts(1).without_budget());
-        named.give(&mut retry.name, &mut retry.observer);
-        let retry = retry.build()?;
-
-        // Told in their order, which is not the one in which their numbers follow from each other.
-        let bulkhead = self.bulkhead.or_default(super::bulkhead);
-        let told_bulkhead = bulkhead.as_ref().map(tell::bulkhead);
-        let places = bulkhead.as_ref().and_then(BulkheadNumbers::of);
-        let mut bulkhead = bulkhead.unwrap_or_else(super::no_bulkhead);
-        named.give(&mut bulkhead.name, &mut bulkhead.observer);
-        let bulkhead = bulkhead.retracked(|()| tracker.clone()).build()?;
-
-        let limit = self.attempt;
-        let mut attempt = attempt_timeout(limit);
-        named.give(&mut attempt.name, &mut attempt.observer);
-        if let Some(limit) = limit {
-            timeout::check(ATTEMPT_TIMEOUT, "timeout", limit)?;
-        }
-        let attempt = attempt.finish(|limit| limit)?;
-
-        let mut breaker = self.circuit_breaker.or_default(breaker);
-        if let Some(breaker) = &mut breaker {
-            if let (None, Some(limit)) = (breaker.config.on_cancel, limit) {
-                // Whoever cuts an attempt short: it fails after the time that somebody gave it.
-                breaker.config.on_cancel = Some(OnCancel::FailureAfter(limit));
-            }
-            let usual = Config::default().probe_life;
-            if breaker.config.probe_life == usual {
-                let longest = limit.or(total).unwrap_or_default();
-                let slow = breaker.config.slow_calls.map(|(threshold, _)| threshold);
-                breaker.config.probe_life = usual.max(longest).max(slow.unwrap_or_default());
-            }
-        }
-        let judged = breaker.as_ref().map(|breaker| breaker.config);
-        told.push(
-            "circuit_breaker",
-            judged.as_ref().map(tell::circuit_breaker),
-        );
-        let mut breaker = breaker.unwrap_or_else(|| self::breaker().mode(Mode::Off));
-        named.give(&mut breaker.name, &mut breaker.observer);
-        let circuit_breaker = breaker.retracked(|()| tracker).build()?;
-
-        told.push("bulkhead", told_bulkhead);
-        told.push(ATTEMPT_TIMEOUT, limit.map(tell::attempt_timeout));
-        let deadline = self.deadline.or_default(DeadlineLayer::new);
-        let told_deadline = |deadline: &DeadlineLayer| {
-            vec![(
-                "header",
-                P::DEADLINE.unwrap_or(deadline.header_name()).to_owned(),
-            )]
+        let classifier = StackClassifier::new(P::CLASSIFIER, self.classifier);
+        let stack = Adopted {
+            name: &self.name,
+            observer: self.observer,
+            tracker: EndOfBody(classifier),
         };
-        told.push("deadline", deadline.as_ref().map(told_deadline));
-
-        let mut checks = Checks::new(P::NAME);
-        checks.timeout(total, body)?;
-        if let Some(places) = places {
-            checks.queue(total, retries.attempts, places)?;
-        }
-        checks.attempts(total, limit, retries, places)?;
-        if let Some(judged) = &judged {
-            checks.breaker(limit, judged, places)?;
-        }
-        told.warnings = checks.warnings();
-        told.log();
-
+        let mut description = Description::new(P::NAME, &self.name);
+        let layers = self.parts.build(&stack, &mut description)?;
         Ok(ClientStack {
-            correlation: correlation
-                .unwrap_or_else(|| CorrelationLayer::client().off())
-                .named(&self.name)?,
-            timeout,
-            retry,
+            layers,
             with: self.with,
-            circuit_breaker,
-            bulkhead,
-            attempt,
-            deadline: deadline.unwrap_or_else(DeadlineLayer::off),
-            description: Arc::new(told),
+            description: Arc::new(description),
         })
     }
 }
-
-/// The time limit of an attempt, or one that ends nothing.
-fn attempt_timeout(limit: Option<Duration>) -> TimeoutBuilder<Fixed, BodyLimits> {
-    // In gRPC the limit covers an attempt to its last trailer, as its server is told. Idle bodies are the business of the time limit for
-    // the whole call.
-    let mut cover = BodyLimits::DEFAULT;
-    cover.idle = None;
-    cover.client = true;
-    cover.off = limit.is_none();
-    let policy = Fixed(CallLimit::set(limit.unwrap_or(Duration::MAX)));
-    let builder = TimeoutBuilder::of(policy, cover).called(ATTEMPT_TIMEOUT);
-    match limit {
-        Some(_) => builder,
-        None => builder.off(),
-    }
-}
-
-/// What the time limit of an attempt calls itself.
-const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
 
 impl<P: Protocol, W> fmt::Debug for ClientBuilder<P, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ use std::fmt;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    kind: &'static str,
+    pub(super) kind: &'static str,
     name: String,
     layers: Vec<DescribedLayer>,
     pub(super) warnings: Vec<Warning>,
@@ -35,7 +35,8 @@ pub struct Warning {
 }
 
 impl Description {
-    /// What kind of stack it is: `http server`, `grpc server`, `http client`, `grpc client`.
+    /// The kind of the stack: `http server`, `grpc server`, `http client`, `grpc client`, and `server` or `client` for any other
+    /// request type.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.kind
@@ -51,12 +52,6 @@ impl Description {
     #[must_use]
     pub fn layers(&self) -> &[DescribedLayer] {
         &self.layers
-    }
-
-    pub(super) fn has(&self, layer: &str) -> bool {
-        self.layers
-            .iter()
-            .any(|of| of.layer() == layer && of.is_on())
     }
 
     /// What is unwise in its settings. They were logged when the stack was built (feature `tracing`).

@@ -33,8 +33,7 @@
 //! A stack with nothing set can be deployed. Each method of [`ServerBuilder`] and [`ClientBuilder`]
 //! says first what the default is and why. A method takes the one number that matters most, or a
 //! builder of the layer (see [`Refine`]). A `without_` method leaves a layer out. The type of the
-//! stack depends only on [how the stack judges](#how-a-stack-judges) and on the layers of your own
-//! in it.
+//! stack depends only on the layers of your own in it.
 //!
 //! # The order
 //!
@@ -93,49 +92,35 @@
 //! State belongs to the stack that was built. So build one stack for each upstream, and one for all that a server may do at the same time, and clone
 //! it where it is needed. A stack that is built for each request, or for each connection, remembers nothing.
 //!
-//! # How a stack judges
+//! # How a stack classifies
 //!
-//! All layers of a stack judge a response in the same way, and follow it to the end of its body: a stack of HTTP by
-//! [`HttpClassifier`](crate::http::HttpClassifier), a client of gRPC by [`GrpcClassifier`](crate::grpc::GrpcClassifier). Another judgement is given to the layer that
-//! depends on it, the load shedder of a server or the circuit breaker of a client, and holds for what the bulkhead tells of its calls, too.
-//!
-//! [`http::Client<S>`](crate::http::Client), [`http::ClientStack`](crate::http::ClientStack), [`ServerStack`] and so on are the names of those that judge as
-//! they do by themselves. A builder that judges in another way changes the type: its classifier is the last parameter of each of these names. To keep such a
-//! stack in a struct, judge by a function or by a type of your own:
+//! All layers of a stack classify a response in the same way, and follow it to the end of its body: an HTTP stack by
+//! [`HttpClassifier`](crate::http::HttpClassifier), a gRPC client by [`GrpcClassifier`](crate::grpc::GrpcClassifier). Give another classifier to the layer that
+//! depends on it, the load shedder of a server or the circuit breaker of a client. It then holds for the bulkhead, too. The type of the stack stays the same:
 //!
 //! ```
-//! use mainstay::http::{self, ClassifyHead, ResponseHead};
-//! use mainstay::{ConfigError, Outcome};
-//! use std::sync::Arc;
-//!
-//! /// This service has all that it is asked for.
-//! fn missing_is_broken(head: &ResponseHead<'_>) -> Outcome {
-//!     match head.status().as_u16() {
-//!         404 | 500.. => Outcome::Failure,
-//!         _ => Outcome::Success,
-//!     }
-//! }
-//!
-//! type ByHead = Arc<ClassifyHead<fn(&ResponseHead<'_>) -> Outcome>>;
+//! use mainstay::{ConfigError, Outcome, http};
 //!
 //! struct Catalog<S> {
-//!     client: http::Client<S, ByHead>,
+//!     client: http::Client<S>,
 //! }
 //!
 //! impl<S: Clone> Catalog<S> {
 //!     fn new(client: S) -> Result<Self, ConfigError> {
-//!         let judge: fn(&ResponseHead<'_>) -> Outcome = missing_is_broken;
-//!         let stack = http::client("catalog")
-//!             .circuit_breaker(http::circuit_breaker().classify_head(judge))
-//!             .build()?;
+//!         // This service has everything it is asked for.
+//!         let missing_fails = http::circuit_breaker().classify_head(|head| match head.status().as_u16() {
+//!             404 | 500.. => Outcome::Failure,
+//!             _ => Outcome::Success,
+//!         });
+//!         let stack = http::client("catalog").circuit_breaker(missing_fails).build()?;
 //!         Ok(Self { client: tower::Layer::layer(&stack, client) })
 //!     }
 //! }
 //! ```
 //!
 //! A type of your own is a [`Classify`](crate::Classify) of every [`HttpResponse`](crate::http::HttpResponse), because the layers see different ones, and a
-//! [`ClassifyEnd`](crate::http::ClassifyEnd): `http::circuit_breaker().tracker(EndOfBody::new(Mine))` makes it `http::Client<S, Mine>`. A closure has no
-//! name, so a stack that judges by one can be kept where the type may be `impl Service<..>` or a parameter.
+//! [`ClassifyEnd`](crate::http::ClassifyEnd): `http::circuit_breaker().tracker(EndOfBody::new(Mine))`. The stack keeps it without its type, so a `Classify` sees an
+//! error as an [`ErasedError`](crate::http::ErasedError); [`at_error`](crate::http::ClassifyEnd::at_error) sees the error itself.
 //!
 //! # What does not go together
 //!
@@ -181,97 +166,49 @@
 //! once what comes meanwhile. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
 //! any layer that changes it.
 
+#![cfg_attr(
+    not(feature = "http"),
+    allow(rustdoc::broken_intra_doc_links, reason = "most of it is about HTTP")
+)]
+
+mod any;
 mod checks;
+#[cfg(feature = "http")]
+mod classifier;
+#[cfg(feature = "http")]
 mod client;
+#[cfg(feature = "http")]
 mod client_stack;
 mod description;
-mod judge;
+mod list;
 mod numbers;
 mod part;
+mod parts;
+#[cfg(feature = "http")]
 mod protocol;
 mod refine;
+#[cfg(feature = "http")]
 mod server;
+#[cfg(feature = "http")]
 mod server_stack;
+#[cfg(feature = "http")]
 mod service;
 mod snapshot;
-mod tell;
 
-pub use client::ClientBuilder;
-pub use client_stack::ClientStack;
+pub use any::{
+    AnyClient, AnyClientBuilder, AnyClientSnapshot, AnyClientStack, AnyLimit, AnyServer,
+    AnyServerBuilder, AnyServerSnapshot, AnyServerStack, Carried, CarriedDeadline,
+    CarriedDeadlineLayer, IntoRetry, NoContext, NoRetry, Propagate, client, server,
+};
 pub use description::{DescribedLayer, Description, Warning};
-pub use judge::{Judgement, RefineJudging};
-pub use protocol::{Grpc, Http, Protocol};
 pub use refine::Refine;
-pub use server::ServerBuilder;
-pub use server_stack::ServerStack;
-pub use service::{AttemptService, ClientService, LimitedService, ServerService};
-pub use snapshot::{ClientSnapshot, ServerSnapshot};
-
-use self::numbers::{BodyNumbers, BulkheadNumbers, RetryNumbers};
-use self::refine::{StackBulkhead, StackTimeout};
-use crate::bulkhead::BulkheadBuilder;
-use crate::http::BodyLimits;
-use crate::retry::Settings;
-use crate::snapshot::limited;
-
-/// The bulkhead of a stack: it counts calls in flight and has no limit, because no fixed number fits every healthy program.
-fn bulkhead() -> StackBulkhead {
-    BulkheadBuilder::tracked_by(()).unlimited().maybe_queued()
-}
-
-/// A bulkhead that was left out.
-fn no_bulkhead() -> StackBulkhead {
-    BulkheadBuilder::tracked_by(()).off().maybe_queued()
-}
-
-/// One without a limit of its own, which leaves bodies alone.
-fn no_timeout() -> StackTimeout {
-    let mut timeout = crate::http::timeout().ignore_inbound();
-    timeout.policy.own = None;
-    timeout.cover.off = true;
-    timeout
-}
-
-impl BodyNumbers {
-    fn of(timeout: Option<&StackTimeout>) -> Self {
-        let cover = timeout.map(|timeout| timeout.cover);
-        Self {
-            whole: cover.is_some_and(|cover| cover.whole),
-            idle: cover
-                .and_then(|cover| cover.idle)
-                .filter(|idle| Some(*idle) != BodyLimits::DEFAULT.idle),
-        }
-    }
-}
-
-impl BulkheadNumbers {
-    /// `None` where there is no limit, so that nothing follows from it.
-    fn of(bulkhead: &StackBulkhead) -> Option<Self> {
-        limited(bulkhead.limit).map(|limit| Self {
-            limit,
-            queue: bulkhead.queue,
-            max_wait: bulkhead.mode.max_wait,
-        })
-    }
-}
-
-impl RetryNumbers {
-    fn of(settings: Option<&Settings>, follows: bool) -> Self {
-        match settings {
-            Some(settings) => Self {
-                attempts: settings.attempts,
-                backoff: settings.backoff,
-                follows,
-                has_budget: settings.budget.is_some(),
-                replay_limit: settings.replay_limit,
-            },
-            None => Self {
-                attempts: 1,
-                backoff: crate::Backoff::default(),
-                follows,
-                has_budget: true,
-                replay_limit: 0,
-            },
-        }
-    }
-}
+#[cfg(feature = "http")]
+pub use {
+    classifier::{StackClassifier, StackTracker},
+    client::ClientBuilder,
+    client_stack::{ClientSnapshot, ClientStack},
+    protocol::{Grpc, Http, Protocol},
+    server::ServerBuilder,
+    server_stack::{ServerSnapshot, ServerStack},
+    service::{AttemptService, ClientService, LimitedService, ServerService},
+};

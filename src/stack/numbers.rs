@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::Limit;
 use crate::policy::backoff::Backoff;
-use crate::retry::MOST_ATTEMPTS;
+use crate::policy::breaker::Config;
+use crate::retry::{MOST_ATTEMPTS, Settings};
 
 /// A timer's grain is 1 ms: what is a few times that is mostly rounding.
 pub(super) const COARSE: Duration = Duration::from_millis(5);
@@ -14,8 +16,23 @@ pub(super) const WAITS_SHARE: u32 = 4;
 /// The least that any time can be.
 pub(super) const LEAST: Duration = Duration::from_nanos(1);
 
-/// What ends bodies.
-#[derive(Debug, Clone, Copy)]
+/// The numbers of all layers of a stack.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Numbers {
+    /// The time for the whole call.
+    pub(super) total: Option<Duration>,
+    pub(super) body: BodyNumbers,
+    /// The time for each attempt.
+    pub(super) attempt: Option<Duration>,
+    pub(super) retry: RetryNumbers,
+    pub(super) breaker: Option<Config>,
+    pub(super) load_shed: Option<Limit>,
+    /// `None` where there is no limit, so that nothing follows from it.
+    pub(super) bulkhead: Option<BulkheadNumbers>,
+}
+
+/// The limits on bodies.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct BodyNumbers {
     pub(super) whole: bool,
     /// Only where it was set.
@@ -49,7 +66,30 @@ pub(super) struct RetryNumbers {
     pub(super) replay_limit: usize,
 }
 
+/// No retry.
+impl Default for RetryNumbers {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            backoff: Backoff::default(),
+            follows: false,
+            has_budget: true,
+            replay_limit: 0,
+        }
+    }
+}
+
 impl RetryNumbers {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            attempts: settings.attempts,
+            backoff: settings.backoff,
+            follows: false,
+            has_budget: settings.budget.is_some(),
+            replay_limit: settings.replay_limit,
+        }
+    }
+
     /// The same with so many attempts.
     pub(super) fn with(self, attempts: u32, total: Duration) -> Self {
         let backoff = if self.follows {

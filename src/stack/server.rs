@@ -5,20 +5,17 @@ use std::sync::Arc;
 
 use tower_layer::{Identity, Stack};
 
-use super::checks::Checks;
+use super::classifier::{CustomClassifier, StackClassifier};
 use super::description::Description;
-use super::judge::RefineJudging;
-use super::numbers::{BodyNumbers, BulkheadNumbers};
-use super::part::{Named, Part};
-use super::refine::{Refine, StackBulkhead, StackLoadShed, StackTimeout};
-use super::server_stack::ServerStack;
-use super::tell;
+use super::part::{Slot, Stack as Adopted};
+use super::parts::{Bulkhead, LoadShed, StackBulkhead, StackLoadShed, StackTimeout};
+use super::refine::Refine;
+use super::server_stack::{ServerParts, ServerStack};
 use crate::config::OfInstance as _;
 use crate::correlation::{CorrelationLayer, Server};
 use crate::http::{EndOfBody, HttpClassifier};
-use crate::load_shed::LoadShedLayer;
 use crate::respond::RespondLayer;
-use crate::{ConfigError, Limit, Observer, name};
+use crate::{ConfigError, Observer, name};
 
 /// Builds a [`ServerStack`]: begin with [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server).
 ///
@@ -38,17 +35,13 @@ use crate::{ConfigError, Limit, Observer, name};
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct ServerBuilder<W = Identity, C = HttpClassifier> {
+pub struct ServerBuilder<W = Identity> {
     kind: &'static str,
     name: String,
-    classifier: C,
-    correlation: Part<CorrelationLayer<Server>>,
-    respond: RespondLayer,
+    classifier: Option<CustomClassifier>,
+    parts: ServerParts,
     with: W,
-    timeout: Part<StackTimeout>,
     trusts_deadlines: bool,
-    load_shed: Part<StackLoadShed>,
-    bulkhead: Part<StackBulkhead>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -57,24 +50,16 @@ impl ServerBuilder {
         Self {
             kind,
             name,
-            classifier: HttpClassifier,
-            correlation: Part::Default,
-            respond: RespondLayer::new(),
+            classifier: None,
+            parts: ServerParts::default(),
             with: Identity::new(),
-            timeout: Part::Default,
             trusts_deadlines: true,
-            load_shed: Part::Default,
-            bulkhead: Part::Default,
             observer: None,
         }
     }
 }
 
-fn load_shed(limit: Limit) -> StackLoadShed {
-    StackLoadShed::tracked_by(()).limit(limit)
-}
-
-impl<W, C: Clone> ServerBuilder<W, C> {
+impl<W> ServerBuilder<W> {
     /// Sets how the correlation ID is read and made. Default: the caller's, from `x-correlation-id`
     /// or `x-request-id`, and a new one where the caller sends none that is valid, so that one ID
     /// follows a request through all services.
@@ -82,14 +67,14 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// At the edge of a system, where callers are strangers, give it
     /// `CorrelationLayer::server().ignore_inbound()`.
     pub fn correlation(mut self, correlation: CorrelationLayer<Server>) -> Self {
-        self.correlation = Part::Set(correlation);
+        self.parts.correlation = Slot::Set(correlation);
         self
     }
 
     /// Leaves the layer for correlation IDs out. By default it is in the stack. For a stack inside
     /// of another one, which reads the ID already.
     pub fn without_correlation(mut self) -> Self {
-        self.correlation = Part::Off;
+        self.parts.correlation = Slot::Off;
         self
     }
 
@@ -97,7 +82,7 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// `UNAVAILABLE` or `DEADLINE_EXCEEDED`, without the names of layers, which are not the
     /// business of strangers.
     pub fn respond(mut self, respond: RespondLayer) -> Self {
-        self.respond = respond;
+        self.parts.respond = Slot::Set(respond);
         self
     }
 
@@ -117,24 +102,14 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     ///   (`tower::util`) before it.
     /// - A layer that takes only services that cannot fail, such as `axum::middleware::from_fn`. Add [`RespondLayer::new()`](RespondLayer::new) after it, which answers what is
     ///   rejected further inside.
-    pub fn with_request_layer<L>(self, layer: L) -> ServerBuilder<Stack<L, W>, C> {
-        self.of_type(|classifier, with| (classifier, Stack::new(layer, with)))
-    }
-
-    /// The same settings in a builder of another type.
-    fn of_type<X, D>(self, by: impl FnOnce(C, W) -> (D, X)) -> ServerBuilder<X, D> {
-        let (classifier, with) = by(self.classifier, self.with);
+    pub fn with_request_layer<L>(self, layer: L) -> ServerBuilder<Stack<L, W>> {
         ServerBuilder {
             kind: self.kind,
             name: self.name,
-            classifier,
-            correlation: self.correlation,
-            respond: self.respond,
-            with,
-            timeout: self.timeout,
+            classifier: self.classifier,
+            parts: self.parts,
+            with: Stack::new(layer, self.with),
             trusts_deadlines: self.trusts_deadlines,
-            load_shed: self.load_shed,
-            bulkhead: self.bulkhead,
             observer: self.observer,
         }
     }
@@ -156,14 +131,14 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// method what [`http::timeout()`](crate::http::timeout()) begins, with
     /// [`body_idle`](crate::timeout::TimeoutBuilder::body_idle).
     pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
-        self.timeout.refine(limit, crate::http::timeout());
+        self.parts.timeout.refine(limit, crate::http::timeout());
         self
     }
 
     /// Leaves the time limit out: none for requests, none for bodies, and callers' deadlines are
     /// not read. By default it is in the stack, with 30 seconds.
     pub fn without_timeout(mut self) -> Self {
-        self.timeout = Part::Off;
+        self.parts.timeout = Slot::Off;
         self
     }
 
@@ -180,25 +155,24 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     }
 
     /// Sets how many requests may be in flight before others are shed. Default
-    /// [`Limit::scheduler_lag`]: no limit while the process keeps pace, and one that adapts once
+    /// [`Limit::scheduler_lag`](crate::Limit::scheduler_lag): no limit while the process keeps pace, and one that adapts once
     /// ready tasks wait for a worker thread, because only that tells overload from a slow route.
     ///
-    /// A builder that does not judge as [`http::load_shed()`](crate::http::load_shed) does changes the type of the stack: see
-    /// [how a stack judges](super#how-a-stack-judges).
-    pub fn load_shed<R>(mut self, limit: R) -> ServerBuilder<W, R::Classifier>
-    where
-        R: RefineJudging<StackLoadShed, HttpClassifier>,
-    {
-        let (load_shed, classifier) =
-            limit.refine(load_shed(Limit::scheduler_lag()), HttpClassifier);
-        self.load_shed = Part::Set(load_shed);
-        self.of_type(|_, with| (classifier, with))
+    /// A builder also says [how the stack classifies](super#how-a-stack-classifies).
+    pub fn load_shed(
+        mut self,
+        limit: impl Refine<(StackLoadShed, Option<CustomClassifier>)>,
+    ) -> Self {
+        let (load_shed, classifier) = limit.refine((LoadShed::settings(), None));
+        self.parts.load_shed = Slot::Set(load_shed);
+        self.classifier = classifier;
+        self
     }
 
     /// Leaves the load shedder out: nothing is shed. By default it is in the stack, with
-    /// [`Limit::scheduler_lag`].
+    /// [`Limit::scheduler_lag`](crate::Limit::scheduler_lag).
     pub fn without_load_shed(mut self) -> Self {
-        self.load_shed = Part::Off;
+        self.parts.load_shed = Slot::Off;
         self
     }
 
@@ -210,14 +184,14 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// which are counted to their head. Overload is the task of the [load
     /// shedder](Self::load_shed).
     pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
-        self.bulkhead.refine(bulkhead, super::bulkhead());
+        self.parts.bulkhead.refine(bulkhead, Bulkhead::settings());
         self
     }
 
     /// Leaves the bulkhead out. By default it is in the stack and has no limit: it counts the calls
     /// in flight, for snapshots and metrics.
     pub fn without_bulkhead(mut self) -> Self {
-        self.bulkhead = Part::Off;
+        self.parts.bulkhead = Slot::Off;
         self
     }
 
@@ -235,79 +209,35 @@ impl<W, C: Clone> ServerBuilder<W, C> {
     /// When a layer refuses a value, or two settings contradict each other: the error names both,
     /// and a value that would fit. A setting that is only unwise becomes a
     /// [warning](Description::warnings).
-    pub fn build(self) -> Result<ServerStack<W, C>, ConfigError> {
+    pub fn build(self) -> Result<ServerStack<W>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(Some(&name))
     }
 
-    fn built(self) -> Result<ServerStack<W, C>, ConfigError> {
+    fn built(mut self) -> Result<ServerStack<W>, ConfigError> {
         name::check(self.kind, &self.name)?;
-        let named = Named::new(&self.name, self.observer);
-        let mut told = Description::new(self.kind, &self.name);
-        let tracker = EndOfBody(self.classifier);
-
-        let correlation = self.correlation.or_default(CorrelationLayer::server);
-        told.push("correlation", correlation.as_ref().map(tell::correlation));
-        told.push("respond", Some(tell::respond(&self.respond)));
-
-        let mut timeout = self.timeout.or_default(crate::http::timeout);
-        if let Some(timeout) = &mut timeout {
-            timeout.policy.trusts &= self.trusts_deadlines;
+        if !self.trusts_deadlines {
+            self.parts.timeout.change(crate::http::timeout, |timeout| {
+                timeout.policy.trusts = false;
+            });
         }
-        told.push("timeout", timeout.as_ref().map(tell::timeout));
-        let total = timeout.as_ref().and_then(|timeout| timeout.policy.own);
-        let body = BodyNumbers::of(timeout.as_ref());
-        let mut timeout = timeout.unwrap_or_else(|| super::no_timeout().off());
-        named.give(&mut timeout.name, &mut timeout.observer);
-        let timeout = timeout.build()?;
-
-        let bulkhead = self.bulkhead.or_default(super::bulkhead);
-        let told_bulkhead = bulkhead.as_ref().map(tell::bulkhead);
-        let places = bulkhead.as_ref().and_then(BulkheadNumbers::of);
-        let mut bulkhead = bulkhead.unwrap_or_else(super::no_bulkhead);
-        named.give(&mut bulkhead.name, &mut bulkhead.observer);
-        let bulkhead = bulkhead.retracked(|()| tracker.clone()).build()?;
-
-        let load_shed = self
-            .load_shed
-            .or_default(|| load_shed(Limit::scheduler_lag()));
-        told.push("load_shed", load_shed.as_ref().map(tell::load_shed));
-        told.push("bulkhead", told_bulkhead);
-        let limit = load_shed.as_ref().map(|load_shed| load_shed.limit);
-        let load_shed = match load_shed {
-            Some(mut load_shed) => {
-                named.give(&mut load_shed.name, &mut load_shed.observer);
-                load_shed.retracked(|()| tracker).build()?
-            }
-            None => LoadShedLayer::off(tracker),
+        let classifier = StackClassifier::new(HttpClassifier, self.classifier);
+        let stack = Adopted {
+            name: &self.name,
+            observer: self.observer,
+            tracker: EndOfBody(classifier),
         };
-
-        let mut checks = Checks::new(self.kind);
-        checks.timeout(total, body)?;
-        if let Some(places) = places {
-            checks.queue(total, 1, places)?;
-        }
-        if let (Some(limit), Some(places)) = (&limit, places) {
-            checks.load_shed(limit, places);
-        }
-        told.warnings = checks.warnings();
-        told.log();
-
+        let mut description = Description::new(self.kind, &self.name);
+        let layers = self.parts.build(&stack, &mut description)?;
         Ok(ServerStack {
-            correlation: correlation
-                .unwrap_or_else(|| CorrelationLayer::server().off())
-                .named(&self.name)?,
-            respond: self.respond,
+            layers,
             with: self.with,
-            timeout,
-            load_shed,
-            bulkhead,
-            description: Arc::new(told),
+            description: Arc::new(description),
         })
     }
 }
 
-impl<W, C> fmt::Debug for ServerBuilder<W, C> {
+impl<W> fmt::Debug for ServerBuilder<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder")
             .field("kind", &self.kind)

@@ -5,64 +5,78 @@ use std::sync::Arc;
 
 use tower_layer::{Identity, Layer};
 
+use super::classifier::StackClassifier;
 use super::description::Description;
+use super::list::list;
+use super::parts::{self, ServerCorrelation, ServerTimeout};
 use super::service::{LimitedService, ServerService};
-use super::snapshot::ServerSnapshot;
-use crate::bulkhead::{BulkheadLayer, Queued};
-use crate::correlation::{CorrelationLayer, Server};
+use crate::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+use crate::correlation::Correlation;
 use crate::http::{BodyLimits, EndOfBody, HttpClassifier, HttpLimit};
-use crate::load_shed::{Limited, LoadShedLayer};
-use crate::respond::RespondLayer;
-use crate::timeout::TimeoutLayer;
+use crate::load_shed::{self, Limited, LoadShed, LoadShedLayer};
+use crate::respond::Respond;
+use crate::timeout::{self, Timeout};
+
+/// How the layers of a server's stack classify, and follow calls.
+pub(super) type Tracker = EndOfBody<StackClassifier<HttpClassifier>>;
+
+list! {
+    /// The snapshots of the layers of a server's stack, of those that are in it: see [`snapshot`](crate::snapshot).
+    #[derive(Eq)]
+    snapshot ServerSnapshot;
+    settings ServerParts, layers ServerLayers, tracker Tracker;
+    parameters [] [];
+    outer Requests[] of Sized {
+        correlation: ServerCorrelation, Correlation<_>;
+        respond: parts::Respond, Respond<_>;
+    }
+    // Layers of the user's own go here.
+    inner Limits[] {
+        timeout: ServerTimeout, Timeout<_, HttpLimit, BodyLimits>, timeout::Snapshot, "The time limit.";
+        load_shed: parts::LoadShed, LoadShed<_, Limited<Tracker>>, load_shed::Snapshot, "The load shedder.";
+        bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker>, bulkhead::Snapshot, "The bulkhead.";
+    }
+}
 
 /// The layers of a server, in their order: correlation, respond, timeout, load shed, bulkhead.
 ///
 /// Made by [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server), it is a [`Layer`] for axum's `Router::layer`, tonic's `Server::layer` and
-/// any other server, and nothing but [`Infallible`](std::convert::Infallible) leaves it. It serves HTTP and gRPC on one port: each
+/// any other server. Its only error is [`Infallible`](std::convert::Infallible). It serves HTTP and gRPC on one port: each
 /// caller is answered in its own protocol. Clones share one limit and one bulkhead, and so do all services that they make: for
-/// every route and connection, and also for several routers if you want it so. `W` are the [request layers](super::ServerBuilder::with_request_layer), `C` is what
-/// it [judges](super#how-a-stack-judges) by.
+/// every route and connection, and also for several routers if you want it so. `W` are the
+/// [request layers](super::ServerBuilder::with_request_layer).
 #[derive(Clone)]
-pub struct ServerStack<W = Identity, C = HttpClassifier> {
-    pub(super) correlation: CorrelationLayer<Server>,
-    pub(super) respond: RespondLayer,
+pub struct ServerStack<W = Identity> {
+    pub(super) layers: ServerLayers,
     pub(super) with: W,
-    pub(super) timeout: TimeoutLayer<HttpLimit, BodyLimits>,
-    pub(super) load_shed: LoadShedLayer<Limited<EndOfBody<C>>>,
-    pub(super) bulkhead: BulkheadLayer<Queued, EndOfBody<C>>,
     pub(super) description: Arc<Description>,
 }
 
-impl<W, C: Clone> ServerStack<W, C> {
+impl<W> ServerStack<W> {
     /// Puts the stack around a service: the same as [`layer`](Layer::layer), without having to import the trait.
     pub fn wrap<S>(&self, service: S) -> ServerService<W::Service>
     where
-        W: Layer<LimitedService<S, C>>,
+        W: Layer<LimitedService<S>>,
     {
         self.layer(service)
     }
 
     /// The load shedder: how many requests are in flight and may be.
     #[must_use]
-    pub fn load_shed(&self) -> &LoadShedLayer<Limited<EndOfBody<C>>> {
-        &self.load_shed
+    pub fn load_shed(&self) -> &LoadShedLayer<Limited<EndOfBody<StackClassifier<HttpClassifier>>>> {
+        &self.layers.load_shed.layer
     }
 
     /// The bulkhead: how many requests are in flight and may be, how many wait.
     #[must_use]
-    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, EndOfBody<C>> {
-        &self.bulkhead
+    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, EndOfBody<StackClassifier<HttpClassifier>>> {
+        &self.layers.bulkhead.layer
     }
 
-    /// What its layers look like now.
+    /// The snapshots of its layers.
     #[must_use]
     pub fn snapshot(&self) -> ServerSnapshot {
-        let on = |layer| self.description.has(layer);
-        ServerSnapshot {
-            timeout: on("timeout").then(|| self.timeout.snapshot()),
-            load_shed: on("load_shed").then(|| self.load_shed.snapshot()),
-            bulkhead: on("bulkhead").then(|| self.bulkhead.snapshot()),
-        }
+        self.layers.snapshot()
     }
 
     /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.
@@ -72,27 +86,25 @@ impl<W, C: Clone> ServerStack<W, C> {
     }
 }
 
-impl<S, W, C> Layer<S> for ServerStack<W, C>
+impl<S, W> Layer<S> for ServerStack<W>
 where
-    C: Clone,
-    W: Layer<LimitedService<S, C>>,
+    W: Layer<LimitedService<S>>,
 {
     type Service = ServerService<W::Service>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let inner = self.load_shed.layer(self.bulkhead.layer(inner));
-        let inner = self.with.layer(LimitedService(self.timeout.layer(inner)));
-        ServerService(self.correlation.layer(self.respond.layer(inner)))
+        let limited = LimitedService(self.layers.inner(inner));
+        ServerService(self.layers.outer(self.with.layer(limited)))
     }
 }
 
-impl<W, C> fmt::Display for ServerStack<W, C> {
+impl<W> fmt::Display for ServerStack<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.description.fmt(f)
     }
 }
 
-impl<W, C> fmt::Debug for ServerStack<W, C> {
+impl<W> fmt::Debug for ServerStack<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ServerStack")
             .field(&self.description)

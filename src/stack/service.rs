@@ -5,49 +5,28 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::client_stack::{Attempts, Calls};
 use super::protocol::{Http, Protocol};
-use crate::bulkhead::{Bulkhead, Queued};
-use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerHandle};
-use crate::correlation::{Client, Correlation};
-use crate::http::{BodyLimits, Deadline, EndOfBody, HttpClassifier, HttpLimit};
-use crate::load_shed::{Limited, LoadShed};
-use crate::respond::Respond;
-use crate::retry::Retry;
-use crate::timeout::{Fixed, Timeout};
+use super::server_stack::{Limits, Requests};
+use crate::circuit_breaker::CircuitBreakerHandle;
 use crate::{Carry, WithRejection};
 
-/// A service behind the outer layers of a [`ServerStack`](super::ServerStack): correlation and respond.
+/// A service inside the outer layers of a [`ServerStack`](super::ServerStack): correlation and respond.
 #[derive(Clone)]
-pub struct ServerService<T>(pub(super) Correlation<Respond<T>>);
+pub struct ServerService<T>(pub(super) Requests<T>);
 
-/// A service behind the inner layers of a [`ServerStack`](super::ServerStack): timeout, load shed and bulkhead.
+/// A service inside the inner layers of a [`ServerStack`](super::ServerStack): timeout, load shed and bulkhead.
 #[derive(Clone)]
-pub struct LimitedService<S, C = HttpClassifier>(pub(super) Limits<S, C>);
+pub struct LimitedService<S>(pub(super) Limits<S>);
 
-type Limits<S, C> = Timeout<
-    LoadShed<Bulkhead<S, Queued, EndOfBody<C>>, Limited<EndOfBody<C>>>,
-    HttpLimit,
-    BodyLimits,
->;
-
-/// A service behind the outer layers of a [`ClientStack`](super::ClientStack): correlation, timeout and retry.
+/// A service inside the outer layers of a [`ClientStack`](super::ClientStack): correlation, timeout and retry.
 #[derive(Clone)]
 pub struct ClientService<T, P: Protocol = Http>(pub(super) Calls<T, P>);
 
-type Calls<T, P> = Correlation<
-    Timeout<Retry<T, <P as Protocol>::Policy, <P as Protocol>::Receive>, HttpLimit, BodyLimits>,
-    Client,
->;
-
-/// A service behind the inner layers of a [`ClientStack`](super::ClientStack), which see each attempt: circuit breaker, bulkhead,
+/// A service inside the inner layers of a [`ClientStack`](super::ClientStack), which see each attempt: circuit breaker, bulkhead,
 /// attempt timeout and deadline.
 #[derive(Clone)]
-pub struct AttemptService<S, C = HttpClassifier>(pub(super) Attempts<S, C>);
-
-type Attempts<S, C> = CircuitBreaker<
-    Bulkhead<Timeout<Deadline<S>, Fixed, BodyLimits>, Queued, EndOfBody<C>>,
-    EndOfBody<C>,
->;
+pub struct AttemptService<S, P: Protocol = Http>(pub(super) Attempts<S, P>);
 
 macro_rules! services {
     ($($name:ident<$inner:ident $(, $param:ident $(: $of:ident)?)?> is $stack:ty where $($bound:ty: $trait:ident $(<$arg:ty>)?),*;)*) => {$(
@@ -79,7 +58,7 @@ macro_rules! services {
     )*};
 }
 
-impl<S, C, P: Protocol> ClientService<AttemptService<S, C>, P> {
+impl<S, P: Protocol> ClientService<AttemptService<S, P>, P> {
     /// The circuit, to look at and to steer: the same as that of the [stack](super::ClientStack::circuit_breaker).
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
@@ -89,8 +68,8 @@ impl<S, C, P: Protocol> ClientService<AttemptService<S, C>, P> {
 
 // What a user can do something about comes first, so that it is what the compiler speaks of.
 services! {
-    ServerService<T> is Correlation<Respond<T>> where T: Service<Req>;
-    LimitedService<S, C> is Limits<S, C> where S: Service<Req>, S::Error: WithRejection;
+    ServerService<T> is Requests<T> where T: Service<Req>;
+    LimitedService<S> is Limits<S> where S: Service<Req>, S::Error: WithRejection;
     ClientService<T, P: Protocol> is Calls<T, P> where T: Service<Req>, Req: Carry;
-    AttemptService<S, C> is Attempts<S, C> where S: Service<Req>, S::Error: WithRejection;
+    AttemptService<S, P: Protocol> is Attempts<S, P> where S: Service<Req>, S::Error: WithRejection;
 }

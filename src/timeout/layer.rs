@@ -58,7 +58,6 @@ pub(crate) enum LimitSource {
     /// Nobody did: it is not propagated to the next service.
     Default,
     /// Nobody did, and it holds only where nothing else says how long a call may take.
-    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "of client stacks"))]
     Fallback,
 }
 
@@ -254,14 +253,12 @@ impl<P, B> TimeoutBuilder<P, B> {
     }
 
     /// The same for a layer that goes by another name.
-    #[cfg(feature = "http")]
     pub(crate) const fn called(mut self, layer: &'static str) -> Self {
         self.layer = layer;
         self
     }
 
     /// The same type, which ends nothing: not even at the context's deadline, which is another's.
-    #[cfg(feature = "http")]
     pub(crate) fn off(mut self) -> Self {
         self.ends = false;
         self

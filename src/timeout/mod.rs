@@ -69,5 +69,4 @@ pub use upload::{Progress, Upload};
 
 #[cfg(feature = "http")]
 pub(crate) use future::Until;
-#[cfg(feature = "http")]
 pub(crate) use layer::{DEFAULT, LAYER, LimitSource, check};

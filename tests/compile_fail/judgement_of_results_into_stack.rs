@@ -1,7 +1,7 @@
-//~ a standard stack cannot judge responses by a `AtResponse<Arc<ClassifyFn<
-//~ it takes `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Clone`
-//~ a standard stack cannot judge responses by a `AtResponse<HttpClassifier>`
-//~ nor one for how a bulkhead judges
+//~ a standard stack cannot classify responses by a `AtResponse<Arc<ClassifyFn<
+//~ it takes `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Send`, `Sync` and `'static`
+//~ a standard stack cannot classify responses by a `AtResponse<HttpClassifier>`
+//~ nor does its bulkhead classify
 
 use mainstay::http::EndOfBody;
 use mainstay::{CircuitBreakerLayer, Error, Outcome};

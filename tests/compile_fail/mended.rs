@@ -288,7 +288,7 @@ impl ClassifyEnd for Ours {}
 
 fn judgements(
     client: reqwest::Client,
-) -> Result<mainstay::reqwest::Client<Ours>, mainstay::ConfigError> {
+) -> Result<mainstay::reqwest::Client, mainstay::ConfigError> {
     let by_head = mainstay::http::load_shed().classify_head(|_| Outcome::Success);
     let _ = mainstay::http::server("site").load_shed(by_head).build()?;
     let ours = mainstay::http::circuit_breaker().tracker(EndOfBody::new(Ours));

@@ -1,4 +1,4 @@
-//~ a stack has no type parameter for a retry policy of your own, nor one for how a bulkhead judges: for these, put the layers together by hand
+//~ a stack of HTTP or gRPC has no type parameter for a retry policy of your own, nor does its bulkhead classify: for these, put the layers together by hand
 
 use mainstay::{Decision, RetryLayer};
 

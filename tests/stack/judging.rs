@@ -1,10 +1,11 @@
-//! How a stack judges responses, and that its type says so only where that is not what it does by itself.
+//! How a stack classifies responses. Its type is the same whatever it classifies by.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use mainstay::http::{
-    ClassifyEnd, ClassifyHead, EndOfBody, HttpClassifier, HttpResponse, ResponseHead, ServerStack,
+    ClassifyEnd, EndOfBody, HttpClassifier, HttpResponse, ResponseHead, ServerStack,
 };
 use mainstay::{
     BulkheadLayer, CircuitBreakerLayer, Classify, CorrelationLayer, Event, EventKind, Limit,
@@ -16,8 +17,8 @@ use tower::{Service as _, ServiceBuilder};
 use crate::upstream::{Act, Upstream, call, get, infallible, rpc, secs};
 
 #[test]
-fn the_short_names_are_those_of_what_judges_as_its_protocol_does() {
-    let stacks: [http::ClientStack; 6] = [
+fn a_stack_has_one_name_whatever_it_classifies_by() {
+    let stacks: [http::ClientStack; 8] = [
         http::client("a").build().unwrap(),
         http::client("a").retry(2).bulkhead(3).build().unwrap(),
         http::client("a")
@@ -36,11 +37,19 @@ fn the_short_names_are_those_of_what_judges_as_its_protocol_does() {
             .bulkhead(BulkheadLayer::builder())
             .build()
             .unwrap(),
+        http::client("a")
+            .circuit_breaker(http::circuit_breaker().classify_head(|_| Outcome::Success))
+            .build()
+            .unwrap(),
+        http::client("a")
+            .circuit_breaker(grpc::circuit_breaker())
+            .build()
+            .unwrap(),
     ];
     let [stack, ..] = stacks;
     let _: http::Client<Upstream> = stack.wrap(Upstream::always(Act::Hang));
 
-    let stacks: [grpc::ClientStack; 3] = [
+    let stacks: [grpc::ClientStack; 4] = [
         grpc::client("a").build().unwrap(),
         grpc::client("a")
             .circuit_breaker(grpc::circuit_breaker().failures([grpc::Code::NotFound]))
@@ -51,11 +60,15 @@ fn the_short_names_are_those_of_what_judges_as_its_protocol_does() {
             .bulkhead(http::bulkhead())
             .build()
             .unwrap(),
+        grpc::client("a")
+            .circuit_breaker(http::circuit_breaker())
+            .build()
+            .unwrap(),
     ];
     let [stack, ..] = stacks;
     let _: grpc::Client<Upstream> = stack.wrap(Upstream::always(Act::Hang));
 
-    let stacks: [ServerStack; 4] = [
+    let stacks: [ServerStack; 6] = [
         http::server("a").build().unwrap(),
         grpc::server("a")
             .load_shed(Limit::fixed(3))
@@ -70,13 +83,21 @@ fn the_short_names_are_those_of_what_judges_as_its_protocol_does() {
             .bulkhead(grpc::bulkhead())
             .build()
             .unwrap(),
+        http::server("a")
+            .load_shed(grpc::load_shed())
+            .build()
+            .unwrap(),
+        http::server("a")
+            .load_shed(http::load_shed().classify_head(|_| Outcome::Success))
+            .build()
+            .unwrap(),
     ];
     let [stack, ..] = stacks;
     let _: http::Server<Router> = stack.wrap(Router::new());
 }
 
 #[test]
-fn a_stack_is_no_larger_than_its_layers_put_together_by_hand() {
+fn a_stack_is_hardly_larger_than_its_layers_put_together_by_hand() {
     let layers = ServiceBuilder::new()
         .layer(CorrelationLayer::server())
         .layer(RespondLayer::new())
@@ -85,9 +106,11 @@ fn a_stack_is_no_larger_than_its_layers_put_together_by_hand() {
         .layer(http::bulkhead().queue(3, secs(1)).build().unwrap());
     let mut by_hand = layers.service(Router::new());
     let mut stack = http::server("a").build().unwrap().wrap(Router::new());
-    assert_eq!(size_of_val(&stack), size_of_val(&by_hand));
+    // A word for each of two layers: the place of a classifier of the user's own.
+    let words = 2 * size_of::<usize>();
+    assert!(size_of_val(&stack) <= size_of_val(&by_hand) + words);
     let (stack, by_hand) = (stack.call(get()), by_hand.call(get()));
-    assert_eq!(size_of_val(&stack), size_of_val(&by_hand));
+    assert!(size_of_val(&stack) <= size_of_val(&by_hand) + words);
     // What the layers of an attempt carry along does not grow either: nothing for HTTP, a word for each of two layers of gRPC.
     assert_eq!(size_of::<EndOfBody<HttpClassifier>>(), 0);
     let (http, grpc) = (size_of::<http::Client<()>>(), size_of::<grpc::Client<()>>());
@@ -116,18 +139,16 @@ fn by_head(head: &ResponseHead<'_>) -> Outcome {
     }
 }
 
-type ByHead = Arc<ClassifyHead<fn(&ResponseHead<'_>) -> Outcome>>;
-
 /// Each by its name, as a program keeps it.
 #[derive(Clone, Debug)]
 struct Kept {
-    own: http::ClientStack<Identity, Teapots>,
-    by_head: http::ClientStack<Identity, ByHead>,
-    users: grpc::ClientStack<Identity, HttpClassifier>,
-    client: http::Client<Upstream, ByHead>,
-    reqwest: mainstay::reqwest::Client<Teapots>,
-    server: ServerStack<Identity, Teapots>,
-    served: http::Server<Router, Teapots>,
+    own: http::ClientStack,
+    by_head: http::ClientStack,
+    users: grpc::ClientStack,
+    client: http::Client<Upstream>,
+    reqwest: mainstay::reqwest::Client,
+    server: ServerStack,
+    served: http::Server<Router>,
 }
 
 fn kept() -> Kept {
@@ -135,8 +156,7 @@ fn kept() -> Kept {
     let client = |name: &str| http::client(name).without_retry();
     let teapots = two().tracker(EndOfBody::new(Teapots));
     let own = client("own").circuit_breaker(teapots).build().unwrap();
-    let judge: fn(&ResponseHead<'_>) -> Outcome = by_head;
-    let by_head = client("by_head").circuit_breaker(two().classify_head(judge));
+    let by_head = client("by_head").circuit_breaker(two().classify_head(by_head));
     let by_head = by_head.build().unwrap();
     let users = grpc::client("users").circuit_breaker(two());
     let teapots = http::load_shed().tracker(EndOfBody::new(Teapots));
@@ -235,4 +255,91 @@ async fn all_layers_of_a_stack_judge_alike_whatever_the_order_of_its_methods() {
     assert_eq!(told_of!(stack, Act::Status(500)), failure);
     let stack = server().load_shed(teapots()).without_load_shed();
     assert_eq!(told_of!(stack, Act::Status(418)), ["bulkhead failure"]);
+}
+
+/// A connection that was reset fails nothing, and the rest is as usual.
+struct ResetIsFine;
+
+impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for ResetIsFine {
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        HttpClassifier.classify(result)
+    }
+}
+
+impl ClassifyEnd for ResetIsFine {
+    fn at_error(&self, error: &dyn Any) -> Option<Verdict> {
+        match error.downcast_ref()? {
+            mainstay::Error::<std::io::Error>::Inner(error)
+                if error.kind() == std::io::ErrorKind::ConnectionReset =>
+            {
+                Some(Outcome::Ignored.into())
+            }
+            _ => None,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_classifier_of_ones_own_sees_the_error_and_can_ask_the_standard_one() {
+    let opened_by = async |act: Act| {
+        let breaker = http::circuit_breaker().consecutive_failures(2);
+        let stack = http::client("a")
+            .without_retry()
+            .timeout(secs(1))
+            .circuit_breaker(breaker.tracker(EndOfBody::new(ResetIsFine)))
+            .build()
+            .unwrap();
+        let service = stack.wrap(Upstream::always(act));
+        for _ in 0..3 {
+            drop(call(&service, get()).await);
+        }
+        stack.circuit_breaker().state()
+    };
+    assert_eq!(opened_by(Act::Fail).await, State::Closed);
+    assert_eq!(opened_by(Act::Status(500)).await, State::Open);
+    assert_eq!(opened_by(Act::Status(200)).await, State::Closed);
+}
+
+/// What is asked of a gRPC classifier further in is what it would say of the error itself.
+#[tokio::test(start_paused = true)]
+async fn an_error_without_its_type_is_classified_as_itself() {
+    struct Asks;
+
+    impl<Res, Err> Classify<Res, Err> for Asks
+    where
+        Res: HttpResponse,
+        Err: mainstay::WithRejection + 'static,
+    {
+        fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+            grpc::GrpcClassifier::new().classify(result)
+        }
+    }
+
+    impl ClassifyEnd for Asks {}
+
+    let events = Arc::new(Mutex::new(Vec::new()));
+    for own in [false, true] {
+        let seen = Arc::clone(&events);
+        let mut breaker = http::circuit_breaker();
+        breaker = breaker.observer(move |event: &Event| {
+            if let EventKind::Settled { outcome, .. } = event.kind() {
+                seen.lock().unwrap().push(*outcome);
+            }
+        });
+        let stack = grpc::client("a").without_retry();
+        let stack = match own {
+            true => stack.circuit_breaker(breaker.tracker(EndOfBody::new(Asks))),
+            false => {
+                let usual = EndOfBody::new(grpc::GrpcClassifier::new());
+                stack.circuit_breaker(breaker.tracker(usual))
+            }
+        };
+        let stack = stack.attempt_timeout(secs(1)).build().unwrap();
+        for act in [Act::Fail, Act::Hang] {
+            drop(call(&stack.wrap(Upstream::always(act)), rpc()).await);
+        }
+    }
+    let events = events.lock().unwrap();
+    let (usual, own) = events.split_at(events.len() / 2);
+    assert_eq!((usual, usual.len()), (own, 2));
 }

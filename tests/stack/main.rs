@@ -1,8 +1,10 @@
 //! The standard stacks, as their users have them: on real sockets, stored in structs, shared.
 #![cfg(feature = "full")]
 
+mod any;
 mod clashes;
 mod clients;
+mod deadline;
 mod extremes;
 mod fits;
 mod foreign;

@@ -1,11 +1,15 @@
 use std::fmt;
+use std::sync::Arc;
 
 use http::HeaderName;
 use tower_layer::Layer;
 
 use super::service::Deadline;
 use super::wire::{GRPC_TIMEOUT, TIMEOUT_MS};
-use crate::ConfigError;
+use crate::name::origin;
+use crate::name::unnamed::DEADLINE;
+use crate::tells::Teller;
+use crate::{ConfigError, Observer};
 
 const LAYER: &str = "deadline";
 
@@ -67,6 +71,9 @@ const LAYER: &str = "deadline";
 pub struct DeadlineLayer {
     /// None: switched off.
     header: Option<HeaderName>,
+    name: Option<String>,
+    observer: Option<Arc<dyn Observer>>,
+    teller: Teller,
 }
 
 impl DeadlineLayer {
@@ -75,6 +82,7 @@ impl DeadlineLayer {
     pub fn new() -> Self {
         Self {
             header: Some(TIMEOUT_MS.clone()),
+            ..Self::off()
         }
     }
 
@@ -90,7 +98,49 @@ impl DeadlineLayer {
 
     /// Switched off: calls pass untouched, and only the error grows. For a stack whose type is to be the same with it and without.
     pub(crate) const fn off() -> Self {
-        Self { header: None }
+        Self {
+            header: None,
+            name: None,
+            observer: None,
+            teller: Teller::new(&DEADLINE),
+        }
+    }
+
+    /// Names the instance, in rejections and events. Default `default`; in a standard stack, the
+    /// name of the stack.
+    ///
+    /// # Errors
+    ///
+    /// When the name is refused.
+    pub fn named(mut self, name: &str) -> Result<Self, ConfigError> {
+        self.name = Some(name.to_owned());
+        self.with_teller()
+    }
+
+    /// Sets the observer of its decisions.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        let observer: Arc<dyn Observer> = Arc::new(observer);
+        self.observer = Some(Arc::clone(&observer));
+        self.teller = Teller::new(self.teller.origin()).told(Some(observer));
+        self
+    }
+
+    /// Takes the name and the observer of a stack, where it has none of its own.
+    pub(crate) fn adopt(
+        mut self,
+        name: &str,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Result<Self, ConfigError> {
+        self.name.get_or_insert_with(|| name.to_owned());
+        self.observer = self.observer.or(observer);
+        self.with_teller()
+    }
+
+    fn with_teller(mut self) -> Result<Self, ConfigError> {
+        let name = self.name.as_deref().unwrap_or(DEADLINE.name());
+        self.teller = Teller::new(origin(LAYER, name)?).told(self.observer.clone());
+        Ok(self)
     }
 
     /// What it writes for what is not gRPC; empty where it is switched off.
@@ -121,7 +171,7 @@ impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Deadline::new(inner, self.header.clone())
+        Deadline::new(inner, self.header.clone(), self.teller.clone())
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,24 +9,25 @@ use super::wire::{Form, GRPC_TIMEOUT};
 use crate::guarded::{Guarded, Uncounted};
 use crate::http::{ContentType, HttpRequest, header};
 use crate::inner::{Inner, InnerFuture};
-use crate::name::unnamed::DEADLINE;
 use crate::runtime::Moment;
 use crate::tells::Teller;
 use crate::{Grown, Reason, WithRejection, context};
 
 /// A service behind a [`DeadlineLayer`](super::DeadlineLayer).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Deadline<S> {
     inner: Inner<S>,
     /// None: switched off.
     header: Option<HeaderName>,
+    teller: Teller,
 }
 
 impl<S> Deadline<S> {
-    pub(super) fn new(inner: S, header: Option<HeaderName>) -> Self {
+    pub(super) fn new(inner: S, header: Option<HeaderName>, teller: Teller) -> Self {
         Self {
             inner: Inner::new(inner),
             header,
+            teller,
         }
     }
 
@@ -62,7 +64,7 @@ where
                 let now = Moment::now();
                 if deadline.local() <= now {
                     self.inner.take_ready();
-                    let rejection = Teller::new(&DEADLINE).reject(Reason::DeadlinePassed);
+                    let rejection = self.teller.reject(Reason::DeadlinePassed);
                     return Guarded::rejected(rejection);
                 }
                 if deadline.told() != Moment::NEVER {
@@ -71,6 +73,15 @@ where
             }
         }
         Guarded::admitted(self.inner.call(request), Uncounted)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Deadline<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadline")
+            .field("inner", &self.inner)
+            .field("header", &self.header)
+            .finish_non_exhaustive()
     }
 }
 

@@ -171,7 +171,6 @@ impl Limit {
 
 impl Limit {
     /// The least and the most that it can be; `None` where it follows from nothing that is set.
-    #[cfg(feature = "http")]
     pub(crate) const fn range(&self) -> Option<(u32, u32)> {
         match &self.0 {
             Kind::Fixed(limit) => Some((*limit, *limit)),

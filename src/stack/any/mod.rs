@@ -1,0 +1,13 @@
+//! Standard stacks for any request type: [`client`] and [`server`].
+
+mod client;
+mod deadline;
+mod parts;
+mod propagate;
+mod server;
+
+pub use client::{AnyClient, AnyClientBuilder, AnyClientSnapshot, AnyClientStack, client};
+pub use deadline::{CarriedDeadline, CarriedDeadlineLayer};
+pub use parts::{AnyLimit, IntoRetry, NoRetry};
+pub use propagate::{Carried, NoContext, Propagate};
+pub use server::{AnyServer, AnyServerBuilder, AnyServerSnapshot, AnyServerStack, server};

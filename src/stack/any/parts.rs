@@ -1,0 +1,322 @@
+//! The parts of these stacks that those of HTTP and gRPC do not have: a time limit and a retry of any request.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::deadline::{FIELD, asked};
+use super::propagate::{Carried, NoContext, Propagate};
+use crate::retry::{AsItComes, RetryBuilder, RetryErrors, RetryLayer, RetryPolicy};
+use crate::stack::numbers::{Numbers, RetryNumbers};
+use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::parts::{TOTAL, describe_retry, follow, shown};
+use crate::stack::refine::Refine;
+use crate::timeout::{
+    CallLimit, DEFAULT, Fixed, HeadOnly, LAYER, LimitSource, PerRequest, TimeoutBuilder,
+    TimeoutLayer, check,
+};
+use crate::{Carry, ConfigError, Decision, RetryRefused};
+
+/// The time limit of a stack for any request type: the stack's own, and with [`Carried`] also that of the request.
+pub struct AnyLimit<K> {
+    /// `None`: no limit of its own.
+    own: Option<CallLimit>,
+    /// Whether the deadlines of callers are believed.
+    trusts: bool,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> AnyLimit<K> {
+    const fn new(own: Option<CallLimit>) -> Self {
+        Self {
+            own,
+            trusts: true,
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<Req> PerRequest<Req> for AnyLimit<NoContext> {
+    #[inline]
+    fn limit(&self, _: &Req) -> Option<CallLimit> {
+        self.own
+    }
+}
+
+impl<Req: Carry> PerRequest<Req> for AnyLimit<Carried> {
+    #[inline]
+    fn limit(&self, _: &Req) -> Option<CallLimit> {
+        self.own
+    }
+
+    #[inline]
+    fn asked(&self, request: &Req) -> Option<Duration> {
+        self.trusts.then(|| asked(request)).flatten()
+    }
+}
+
+impl<K> Clone for AnyLimit<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for AnyLimit<K> {}
+
+impl<K> fmt::Debug for AnyLimit<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyLimit")
+            .field("own", &self.own)
+            .field("trusts", &self.trusts)
+            .finish()
+    }
+}
+
+/// The settings of the time limit.
+pub(super) type AnyTimeout<K> = TimeoutBuilder<AnyLimit<K>>;
+
+/// The same settings for another kind of context.
+pub(super) fn with_context<K, L>(timeout: AnyTimeout<K>) -> AnyTimeout<L> {
+    let AnyLimit { own, trusts, .. } = timeout.policy;
+    let kind = PhantomData;
+    timeout.by(AnyLimit { own, trusts, kind })
+}
+
+/// Does not believe the deadlines of callers.
+pub(super) fn ignore_inbound<K>(timeout: &mut AnyTimeout<K>) {
+    timeout.policy.trusts = false;
+}
+
+impl<K> Refine<AnyTimeout<K>> for Duration {
+    fn refine(self, mut standard: AnyTimeout<K>) -> AnyTimeout<K> {
+        standard.policy.own = Some(CallLimit::set(self));
+        standard
+    }
+}
+
+impl<K> Refine<AnyTimeout<K>> for TimeoutBuilder<Fixed> {
+    fn refine(self, _: AnyTimeout<K>) -> AnyTimeout<K> {
+        let own = self.policy.0;
+        self.by(AnyLimit::new(Some(own)))
+    }
+}
+
+/// The time limit of a client's calls.
+pub(super) struct ClientTimeout;
+
+impl ClientTimeout {
+    pub(super) fn settings() -> AnyTimeout<NoContext> {
+        // It holds only where nothing else says how long a call may take.
+        let own = CallLimit {
+            length: TOTAL,
+            source: LimitSource::Fallback,
+        };
+        TimeoutBuilder::of(AnyLimit::new(Some(own)), HeadOnly)
+    }
+}
+
+impl<T> Part<T> for ClientTimeout {
+    const NAME: &'static str = LAYER;
+    type Settings = AnyTimeout<NoContext>;
+    type Layer = TimeoutLayer<AnyLimit<NoContext>>;
+
+    fn standard() -> Option<Self::Settings> {
+        Some(Self::settings())
+    }
+
+    fn numbers(settings: &Self::Settings, numbers: &mut Numbers) {
+        numbers.total = settings.policy.own.map(|own| own.length);
+    }
+
+    fn describe(settings: &Self::Settings) -> Vec<Setting> {
+        describe(settings)
+    }
+
+    fn build(
+        settings: Option<Self::Settings>,
+        stack: &Stack<'_, T>,
+    ) -> Result<Self::Layer, ConfigError> {
+        // The deadline of the context holds without it, too.
+        let none = || TimeoutBuilder::of(AnyLimit::new(None), HeadOnly);
+        build(settings.unwrap_or_else(none), stack)
+    }
+}
+
+/// The time limit of a server's requests.
+pub(super) struct ServerTimeout<K>(PhantomData<K>);
+
+impl<K> ServerTimeout<K> {
+    pub(super) fn settings() -> AnyTimeout<K> {
+        let own = CallLimit {
+            length: DEFAULT,
+            source: LimitSource::Default,
+        };
+        TimeoutBuilder::of(AnyLimit::new(Some(own)), HeadOnly)
+    }
+}
+
+impl<K: Propagate, T> Part<T> for ServerTimeout<K> {
+    const NAME: &'static str = LAYER;
+    type Settings = AnyTimeout<K>;
+    type Layer = TimeoutLayer<AnyLimit<K>>;
+
+    fn standard() -> Option<Self::Settings> {
+        Some(Self::settings())
+    }
+
+    fn numbers(settings: &Self::Settings, numbers: &mut Numbers) {
+        numbers.total = settings.policy.own.map(|own| own.length);
+    }
+
+    fn describe(settings: &Self::Settings) -> Vec<Setting> {
+        let mut described = describe(settings);
+        match (K::CARRIES, settings.policy.trusts) {
+            (true, true) => described.push(("field", FIELD.to_owned())),
+            (true, false) => described.push(("ignore_inbound", "true".to_owned())),
+            (false, _) => {}
+        }
+        described
+    }
+
+    fn build(
+        settings: Option<Self::Settings>,
+        stack: &Stack<'_, T>,
+    ) -> Result<Self::Layer, ConfigError> {
+        let off = || TimeoutBuilder::of(AnyLimit::new(None), HeadOnly).off();
+        build(settings.unwrap_or_else(off), stack)
+    }
+}
+
+fn describe<K>(settings: &AnyTimeout<K>) -> Vec<Setting> {
+    let own = settings.policy.own.iter();
+    own.map(|own| ("timeout", shown(own.length))).collect()
+}
+
+fn build<K, T>(
+    mut timeout: AnyTimeout<K>,
+    stack: &Stack<'_, T>,
+) -> Result<TimeoutLayer<AnyLimit<K>>, ConfigError> {
+    stack.adopt(&mut timeout.name, &mut timeout.observer);
+    if let Some(own) = timeout.policy.own {
+        check(LAYER, "timeout", own.length)?;
+    }
+    timeout.finish(|policy| policy)
+}
+
+/// Retries nothing, and needs no copy of a request: the policy of a client's stack without a retry.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoRetry;
+
+impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for NoRetry {
+    type Kept = Infallible;
+
+    #[inline]
+    fn keep(&self, _: &mut Req, _: usize) -> Option<Infallible> {
+        None
+    }
+
+    fn decide(&self, kept: &Infallible, _: Result<&Res, &Err>, _: u32) -> Decision {
+        match *kept {}
+    }
+
+    fn again(&self, kept: &mut Infallible, _: u32) -> Result<Req, RetryRefused> {
+        match *kept {}
+    }
+}
+
+/// A retry for [`AnyClientBuilder::retry`](super::AnyClientBuilder::retry): a number of attempts, or a builder with a policy.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no retry of a standard stack",
+    note = "it takes the number of attempts as `u32`, for requests that are `Clone` and that may all be repeated, or `mainstay::RetryLayer::builder()` with a policy, before `build()`"
+)]
+pub trait IntoRetry {
+    /// Decides what is retried.
+    type Policy;
+
+    #[doc(hidden)]
+    fn into_retry(self) -> RetryBuilder<Self::Policy>;
+}
+
+impl IntoRetry for u32 {
+    type Policy = RetryErrors;
+
+    fn into_retry(self) -> RetryBuilder {
+        RetryLayer::builder().attempts(self)
+    }
+}
+
+impl<R> IntoRetry for RetryBuilder<R> {
+    type Policy = R;
+
+    fn into_retry(self) -> Self {
+        self
+    }
+}
+
+/// The retry of a client's stack for any request type, by the policy `R`.
+pub(super) struct Retry<R>(PhantomData<R>);
+
+/// A retry, and whether it is in the stack: only the user can make the policy of one that is left out.
+pub(super) struct MaybeRetry<R> {
+    pub(super) retry: RetryBuilder<R>,
+    pub(super) is_on: bool,
+}
+
+impl<R, T> Part<T> for Retry<R> {
+    const NAME: &'static str = "retry";
+    type Settings = MaybeRetry<R>;
+    type Layer = RetryLayer<R, AsItComes>;
+
+    fn standard() -> Option<Self::Settings> {
+        None
+    }
+
+    fn is_on(settings: &Self::Settings) -> bool {
+        settings.is_on
+    }
+
+    fn numbers(settings: &Self::Settings, numbers: &mut Numbers) {
+        if settings.is_on {
+            numbers.retry = RetryNumbers::of(&settings.retry.settings);
+        }
+    }
+
+    fn follow(settings: &mut Self::Settings, numbers: &mut Numbers) {
+        if settings.is_on {
+            follow(&mut settings.retry.settings, numbers);
+        }
+    }
+
+    fn describe(settings: &Self::Settings) -> Vec<Setting> {
+        describe_retry(&settings.retry.settings)
+    }
+
+    fn build(
+        settings: Option<Self::Settings>,
+        stack: &Stack<'_, T>,
+    ) -> Result<Self::Layer, ConfigError> {
+        let Some(MaybeRetry { mut retry, .. }) = settings else {
+            // The builders of these stacks begin with one and only replace it.
+            return Err(ConfigError::new("retry", "policy", "none", "must be set"));
+        };
+        stack.adopt(&mut retry.name, &mut retry.observer);
+        retry.build()
+    }
+}
+
+impl<R> MaybeRetry<R> {
+    pub(super) const fn on(retry: RetryBuilder<R>) -> Self {
+        Self { retry, is_on: true }
+    }
+}
+
+impl MaybeRetry<NoRetry> {
+    pub(super) fn off() -> Self {
+        let retry = RetryLayer::builder().policy(NoRetry);
+        Self {
+            retry: retry.attempts(1).without_budget(),
+            is_on: false,
+        }
+    }
+}

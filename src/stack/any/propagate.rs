@@ -1,0 +1,50 @@
+//! Whether a stack propagates the context in its requests.
+
+use tower_layer::Identity;
+
+use super::deadline::CarriedDeadlineLayer;
+use crate::correlation::{Client, Consumer, CorrelationLayer};
+
+/// Whether a stack for any request type propagates the [`Context`](crate::Context) in its requests:
+/// [`Carried`] or [`NoContext`].
+pub trait Propagate: sealed::Sealed {
+    /// The layer that gives a client's requests their correlation ID.
+    #[doc(hidden)]
+    type Client: Clone;
+    /// The layer that gives a client's requests their deadline.
+    #[doc(hidden)]
+    type Deadline: Clone;
+    /// The layer that reads the correlation ID of a server's requests.
+    #[doc(hidden)]
+    type Server: Clone;
+    #[doc(hidden)]
+    const CARRIES: bool;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::NoContext {}
+    impl Sealed for super::Carried {}
+}
+
+/// Requests of any type, in which nothing is propagated.
+#[derive(Debug, Clone, Copy)]
+pub struct NoContext;
+
+/// Requests that implement [`Carry`](crate::Carry), in which the context is propagated.
+#[derive(Debug, Clone, Copy)]
+pub struct Carried;
+
+impl Propagate for NoContext {
+    type Client = Identity;
+    type Deadline = Identity;
+    type Server = Identity;
+    const CARRIES: bool = false;
+}
+
+impl Propagate for Carried {
+    type Client = CorrelationLayer<Client>;
+    type Deadline = CarriedDeadlineLayer;
+    type Server = CorrelationLayer<Consumer>;
+    const CARRIES: bool = true;
+}

@@ -1,0 +1,151 @@
+//! The classifier of an HTTP or gRPC stack. One of the user's own is kept without its type.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::http::{ClassifyEnd, End, EndOfBody, ErasedError, HttpResponse, ResponseHead};
+use crate::{AtResponse, Classify, Head, Verdict, WithRejection};
+
+/// The classifier of a standard stack over HTTP or gRPC: that of its protocol, `C`, unless you
+/// [set another one](super#how-a-stack-classifies).
+///
+/// A clone of your own classifier is a reference count. Nothing is allocated for a call.
+#[derive(Clone)]
+pub struct StackClassifier<C> {
+    standard: C,
+    custom: Option<CustomClassifier>,
+}
+
+/// A classifier of the user's own, one word in size.
+#[derive(Clone)]
+pub struct CustomClassifier(Arc<Box<dyn DynClassifier>>);
+
+impl CustomClassifier {
+    fn new<C>(classifier: C) -> Self
+    where
+        C: ClassifyEnd + for<'a> Classify<ResponseHead<'a>, ErasedError> + Send + Sync + 'static,
+    {
+        Self(Arc::new(Box::new(classifier)))
+    }
+
+    fn get(&self) -> &dyn DynClassifier {
+        &**self.0
+    }
+}
+
+/// [`Classify`] and [`ClassifyEnd`] of all responses and errors.
+trait DynClassifier: Any + Send + Sync {
+    fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>>;
+    fn at_error(&self, error: &dyn Any) -> Option<Verdict>;
+    fn classify(&self, result: Result<&ResponseHead<'_>, &ErasedError>) -> Verdict;
+}
+
+impl<C> DynClassifier for C
+where
+    C: ClassifyEnd + for<'a> Classify<ResponseHead<'a>, ErasedError> + Send + Sync + 'static,
+{
+    fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
+        ClassifyEnd::at_head(self, head, ended)
+    }
+
+    fn at_error(&self, error: &dyn Any) -> Option<Verdict> {
+        ClassifyEnd::at_error(self, error)
+    }
+
+    fn classify(&self, result: Result<&ResponseHead<'_>, &ErasedError>) -> Verdict {
+        Classify::classify(self, result)
+    }
+}
+
+impl<C: Clone + 'static> StackClassifier<C> {
+    /// The user's own classifier, if any; else the standard one.
+    pub(super) fn new(standard: C, custom: Option<CustomClassifier>) -> Self {
+        let own: Option<&dyn Any> = custom.as_ref().map(|custom| custom.get() as _);
+        match own.and_then(|own| own.downcast_ref::<C>()) {
+            // One of the protocol's own type, with other settings maybe, needs no dynamic dispatch.
+            Some(own) => Self {
+                standard: own.clone(),
+                custom: None,
+            },
+            None => Self { standard, custom },
+        }
+    }
+}
+
+impl<C, Res, Err> Classify<Res, Err> for StackClassifier<C>
+where
+    C: Classify<Res, Err>,
+    Res: HttpResponse,
+    Err: WithRejection,
+{
+    #[inline]
+    fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
+        let Some(custom) = &self.custom else {
+            return self.standard.classify(result);
+        };
+        match result {
+            Ok(response) => custom.get().classify(Ok(&ResponseHead::of(response))),
+            Err(error) => custom.get().classify(Err(&ErasedError::of(error))),
+        }
+    }
+}
+
+impl<C: ClassifyEnd> ClassifyEnd for StackClassifier<C> {
+    #[inline]
+    fn at_head(&self, head: &ResponseHead<'_>, ended: bool) -> Option<Head<End>> {
+        match &self.custom {
+            None => self.standard.at_head(head, ended),
+            Some(custom) => custom.get().at_head(head, ended),
+        }
+    }
+
+    fn at_error(&self, error: &dyn Any) -> Option<Verdict> {
+        match &self.custom {
+            None => self.standard.at_error(error),
+            Some(custom) => custom.get().at_error(error),
+        }
+    }
+}
+
+impl<C> fmt::Debug for StackClassifier<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.custom {
+            None => "StackClassifier(standard)",
+            Some(_) => "StackClassifier(custom)",
+        })
+    }
+}
+
+impl fmt::Debug for CustomClassifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CustomClassifier(..)")
+    }
+}
+
+/// How the builder of a load shedder or a circuit breaker classifies, given to a standard stack.
+#[diagnostic::on_unimplemented(
+    message = "a standard stack cannot classify responses by a `{Self}`",
+    note = "it takes `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Send`, `Sync` and `'static`; for any other, put the layers together by hand"
+)]
+pub trait StackTracker {
+    /// The classifier, if it says one.
+    #[doc(hidden)]
+    fn classifier(self) -> Option<CustomClassifier>;
+}
+
+/// No classifier was set.
+impl StackTracker for AtResponse {
+    fn classifier(self) -> Option<CustomClassifier> {
+        None
+    }
+}
+
+impl<C> StackTracker for EndOfBody<C>
+where
+    C: ClassifyEnd + for<'a> Classify<ResponseHead<'a>, ErasedError> + Send + Sync + 'static,
+{
+    fn classifier(self) -> Option<CustomClassifier> {
+        Some(CustomClassifier::new(self.0))
+    }
+}

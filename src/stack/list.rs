@@ -1,0 +1,179 @@
+//! A standard stack as an ordered list of its layers.
+//!
+//! `list!` makes of one list everything that must be said of each layer: the settings that a
+//! builder collects, their checks and descriptions, the layers that are built, the services that
+//! they make, and the snapshot. A line of it is the name of the layer, its [`Part`](super::part::Part),
+//! the service that it makes of an inner one, and, if it has a snapshot, its type and the doc of its
+//! field.
+
+/// The service around an inner one, outermost layer first.
+macro_rules! wrapped {
+    ($inner:ty;) => { $inner };
+    ($inner:ty; [$service:ident $($argument:ty,)*] $($rest:tt)*) => {
+        $service<$crate::stack::list::wrapped!($inner; $($rest)*), $($argument),*>
+    };
+}
+
+/// The same by the layers themselves.
+macro_rules! wrap {
+    ($layers:expr, $inner:expr;) => { $inner };
+    ($layers:expr, $inner:expr; $layer:ident $($rest:ident)*) => {
+        ::tower_layer::Layer::layer(
+            &$layers.$layer.layer,
+            $crate::stack::list::wrap!($layers, $inner; $($rest)*),
+        )
+    };
+}
+
+macro_rules! list {
+    (
+        $(#[$doc:meta])*
+        snapshot $Snapshot:ident;
+        settings $Settings:ident, layers $Layers:ident, tracker $Tracker:ty;
+        parameters [$($parameters:tt)*] [$($arguments:tt)*];
+        outer $Outer:ident[$($of_outer:ident),*] of $bound:path {$(
+            $outer:ident: $Out:ty, $OutService:ident<_ $(, $out:ty)*>
+                $(, $OutSnapshot:ty, $outdoc:literal)?;
+        )*}
+        inner $Inner:ident[$($of_inner:ident),*] {$(
+            $inner:ident: $In:ty, $InService:ident<_ $(, $in:ty)*>
+                $(, $InSnapshot:ty, $indoc:literal)?;
+        )*}
+    ) => {
+        /// A service inside the outer layers.
+        pub(super) type $Outer<S, $($of_outer),*> =
+            $crate::stack::list::wrapped!(S; $([$OutService $($out,)*])*);
+        /// A service inside the inner layers.
+        pub(super) type $Inner<S, $($of_inner),*> =
+            $crate::stack::list::wrapped!(S; $([$InService $($in,)*])*);
+
+        /// The settings of each layer.
+        pub(super) struct $Settings<$($parameters)*> {
+            $(pub(super) $outer: $crate::stack::part::Slot<
+                <$Out as $crate::stack::part::Part<$Tracker>>::Settings>,)*
+            $(pub(super) $inner: $crate::stack::part::Slot<
+                <$In as $crate::stack::part::Part<$Tracker>>::Settings>,)*
+        }
+
+        impl<$($parameters)*> Default for $Settings<$($arguments)*> {
+            fn default() -> Self {
+                Self {
+                    $($outer: Default::default(),)*
+                    $($inner: Default::default(),)*
+                }
+            }
+        }
+
+        impl<$($parameters)*> $Settings<$($arguments)*> {
+            /// Builds the layers, checks their numbers, and describes them.
+            pub(super) fn build(
+                self,
+                stack: &$crate::stack::part::Stack<'_, $Tracker>,
+                description: &mut $crate::stack::description::Description,
+            ) -> Result<$Layers<$($arguments)*>, $crate::ConfigError> {
+                use $crate::stack::part::{Built, Part};
+                let mut numbers = $crate::stack::numbers::Numbers::default();
+                $(let mut $outer = self.$outer.or(<$Out as Part<$Tracker>>::standard());)*
+                $(let mut $inner = self.$inner.or(<$In as Part<$Tracker>>::standard());)*
+                $(if let Some(settings) = &$outer {
+                    <$Out as Part<$Tracker>>::numbers(settings, &mut numbers);
+                })*
+                $(if let Some(settings) = &$inner {
+                    <$In as Part<$Tracker>>::numbers(settings, &mut numbers);
+                })*
+                $(if let Some(settings) = &mut $outer {
+                    <$Out as Part<$Tracker>>::follow(settings, &mut numbers);
+                })*
+                $(if let Some(settings) = &mut $inner {
+                    <$In as Part<$Tracker>>::follow(settings, &mut numbers);
+                })*
+                let layers = $Layers {
+                    $($outer: {
+                        let on = $outer.as_ref().filter(|on| <$Out as Part<$Tracker>>::is_on(on));
+                        let settings = on.map(<$Out as Part<$Tracker>>::describe);
+                        let is_on = settings.is_some();
+                        description.push(<$Out as Part<$Tracker>>::NAME, settings);
+                        Built { layer: <$Out as Part<$Tracker>>::build($outer, stack)?, is_on }
+                    },)*
+                    $($inner: {
+                        let on = $inner.as_ref().filter(|on| <$In as Part<$Tracker>>::is_on(on));
+                        let settings = on.map(<$In as Part<$Tracker>>::describe);
+                        let is_on = settings.is_some();
+                        description.push(<$In as Part<$Tracker>>::NAME, settings);
+                        Built { layer: <$In as Part<$Tracker>>::build($inner, stack)?, is_on }
+                    },)*
+                };
+                $crate::stack::checks::check(&numbers, description)?;
+                Ok(layers)
+            }
+        }
+
+        /// The layers.
+        pub(super) struct $Layers<$($parameters)*> {
+            $(pub(super) $outer: $crate::stack::part::Built<
+                <$Out as $crate::stack::part::Part<$Tracker>>::Layer>,)*
+            $(pub(super) $inner: $crate::stack::part::Built<
+                <$In as $crate::stack::part::Part<$Tracker>>::Layer>,)*
+        }
+
+        impl<$($parameters)*> $Layers<$($arguments)*> {
+            /// Puts the outer layers around a service.
+            pub(super) fn outer<S: $bound>(&self, inner: S) -> $Outer<S, $($of_outer),*> {
+                $crate::stack::list::wrap!(self, inner; $($outer)*)
+            }
+
+            /// Puts the inner layers around a service.
+            pub(super) fn inner<S>(&self, inner: S) -> $Inner<S, $($of_inner),*> {
+                $crate::stack::list::wrap!(self, inner; $($inner)*)
+            }
+
+            pub(super) fn snapshot(&self) -> $Snapshot {
+                $Snapshot {
+                    $($($outer: self.$outer.is_on.then(|| -> $OutSnapshot {
+                        $crate::stack::snapshot::Snapshots::snapshot(&self.$outer.layer)
+                    }),)?)*
+                    $($($inner: self.$inner.is_on.then(|| -> $InSnapshot {
+                        $crate::stack::snapshot::Snapshots::snapshot(&self.$inner.layer)
+                    }),)?)*
+                }
+            }
+        }
+
+        impl<$($parameters)*> Clone for $Layers<$($arguments)*> {
+            fn clone(&self) -> Self {
+                Self {
+                    $($outer: self.$outer.clone(),)*
+                    $($inner: self.$inner.clone(),)*
+                }
+            }
+        }
+
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+        #[non_exhaustive]
+        pub struct $Snapshot {
+            $($(#[doc = $outdoc] pub $outer: Option<$OutSnapshot>,)?)*
+            $($(#[doc = $indoc] pub $inner: Option<$InSnapshot>,)?)*
+        }
+
+        /// One line for each layer, outermost first.
+        impl std::fmt::Display for $Snapshot {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let layers: &[Option<&dyn std::fmt::Display>] = &[
+                    $($({
+                        let layer: &Option<$OutSnapshot> = &self.$outer;
+                        layer.as_ref().map(|layer| layer as _)
+                    },)?)*
+                    $($({
+                        let layer: &Option<$InSnapshot> = &self.$inner;
+                        layer.as_ref().map(|layer| layer as _)
+                    },)?)*
+                ];
+                $crate::stack::snapshot::lines(f, layers)
+            }
+        }
+    };
+}
+
+pub(super) use {list, wrap, wrapped};

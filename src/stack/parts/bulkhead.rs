@@ -1,0 +1,92 @@
+use crate::bulkhead::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
+#[cfg(feature = "http")]
+use crate::grpc::GrpcClassifier;
+#[cfg(feature = "http")]
+use crate::http::{EndOfBody, HttpClassifier};
+use crate::snapshot::{ShownLimit, limited};
+use crate::stack::numbers::{BulkheadNumbers, Numbers};
+use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::refine::Refine;
+use crate::{AtResponse, ConfigError};
+
+/// The settings of a stack's bulkhead. They say nothing of responses: a stack classifies in one way, whatever the layer.
+pub(in crate::stack) type StackBulkhead = BulkheadBuilder<Queued, ()>;
+
+/// The bulkhead of a stack. It has no limit and counts calls in flight, because no fixed number fits every healthy program.
+pub(in crate::stack) struct Bulkhead;
+
+impl Bulkhead {
+    pub(in crate::stack) fn settings() -> StackBulkhead {
+        BulkheadBuilder::tracked_by(()).unlimited().maybe_queued()
+    }
+}
+
+impl<T: Clone> Part<T> for Bulkhead {
+    const NAME: &'static str = "bulkhead";
+    type Settings = StackBulkhead;
+    type Layer = BulkheadLayer<Queued, T>;
+
+    fn standard() -> Option<StackBulkhead> {
+        Some(Self::settings())
+    }
+
+    fn numbers(settings: &StackBulkhead, numbers: &mut Numbers) {
+        numbers.bulkhead = limited(settings.limit).map(|limit| BulkheadNumbers {
+            limit,
+            queue: settings.queue,
+            max_wait: settings.mode.max_wait,
+        });
+    }
+
+    fn describe(settings: &StackBulkhead) -> Vec<Setting> {
+        let queue = match settings.mode.max_wait {
+            Some(wait) => format!("{} for {wait:?}", settings.queue),
+            None => "none".to_owned(),
+        };
+        let limit = ShownLimit(limited(settings.limit)).to_string();
+        vec![("limit", limit), ("queue", queue)]
+    }
+
+    fn build(
+        settings: Option<StackBulkhead>,
+        stack: &Stack<'_, T>,
+    ) -> Result<Self::Layer, ConfigError> {
+        let off = || BulkheadBuilder::tracked_by(()).off().maybe_queued();
+        let mut bulkhead = settings.unwrap_or_else(off);
+        stack.adopt(&mut bulkhead.name, &mut bulkhead.observer);
+        bulkhead.retracked(|()| stack.tracker.clone()).build()
+    }
+}
+
+impl Refine<StackBulkhead> for u32 {
+    fn refine(self, standard: StackBulkhead) -> StackBulkhead {
+        standard.limit(self)
+    }
+}
+
+macro_rules! bulkheads {
+    ($($(#[$if:meta])? $tracker:ty;)*) => {$(
+        $(#[$if])?
+        impl Refine<StackBulkhead> for BulkheadBuilder<Rejecting, $tracker> {
+            fn refine(self, _: StackBulkhead) -> StackBulkhead {
+                self.maybe_queued().retracked(drop)
+            }
+        }
+
+        $(#[$if])?
+        impl Refine<StackBulkhead> for BulkheadBuilder<Queued, $tracker> {
+            fn refine(self, _: StackBulkhead) -> StackBulkhead {
+                self.retracked(drop)
+            }
+        }
+    )*};
+}
+
+// Those that the builders begin with, and no others: the stack classifies in their place.
+bulkheads! {
+    AtResponse;
+    #[cfg(feature = "http")]
+    EndOfBody<HttpClassifier>;
+    #[cfg(feature = "http")]
+    EndOfBody<GrpcClassifier>;
+}

@@ -1,0 +1,83 @@
+use crate::load_shed::{Limited, LoadShedBuilder, LoadShedLayer};
+#[cfg(feature = "http")]
+use crate::stack::classifier::{CustomClassifier, StackTracker};
+use crate::stack::numbers::Numbers;
+use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::refine::Refine;
+use crate::{AtResponse, ConfigError, Limit};
+
+/// The settings of a stack's load shedder.
+pub(in crate::stack) type StackLoadShed = LoadShedBuilder<()>;
+
+/// The load shedder of a server's stack.
+pub(in crate::stack) struct LoadShed;
+
+impl LoadShed {
+    pub(in crate::stack) fn settings() -> StackLoadShed {
+        StackLoadShed::tracked_by(()).limit(Limit::scheduler_lag())
+    }
+}
+
+impl<T: Clone> Part<T> for LoadShed {
+    const NAME: &'static str = "load_shed";
+    type Settings = StackLoadShed;
+    type Layer = LoadShedLayer<Limited<T>>;
+
+    fn standard() -> Option<StackLoadShed> {
+        Some(Self::settings())
+    }
+
+    fn numbers(settings: &StackLoadShed, numbers: &mut Numbers) {
+        numbers.load_shed = Some(settings.limit);
+    }
+
+    fn describe(settings: &StackLoadShed) -> Vec<Setting> {
+        vec![("limit", settings.limit.to_string())]
+    }
+
+    fn build(
+        settings: Option<StackLoadShed>,
+        stack: &Stack<'_, T>,
+    ) -> Result<Self::Layer, ConfigError> {
+        let Some(mut load_shed) = settings else {
+            return Ok(LoadShedLayer::off(stack.tracker.clone()));
+        };
+        stack.adopt(&mut load_shed.name, &mut load_shed.observer);
+        load_shed.retracked(|()| stack.tracker.clone()).build()
+    }
+}
+
+impl Refine<StackLoadShed> for Limit {
+    fn refine(self, standard: StackLoadShed) -> StackLoadShed {
+        standard.limit(self)
+    }
+}
+
+impl Refine<StackLoadShed> for LoadShedBuilder<AtResponse> {
+    fn refine(self, _: StackLoadShed) -> StackLoadShed {
+        self.retracked(drop)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Refine<(StackLoadShed, Option<CustomClassifier>)> for Limit {
+    fn refine(
+        self,
+        (standard, _): (StackLoadShed, Option<CustomClassifier>),
+    ) -> (StackLoadShed, Option<CustomClassifier>) {
+        (standard.limit(self), None)
+    }
+}
+
+/// A builder also says how the stack classifies.
+#[cfg(feature = "http")]
+impl<T: StackTracker> Refine<(StackLoadShed, Option<CustomClassifier>)> for LoadShedBuilder<T> {
+    fn refine(
+        self,
+        _: (StackLoadShed, Option<CustomClassifier>),
+    ) -> (StackLoadShed, Option<CustomClassifier>) {
+        let mut classifier = None;
+        let settings = self.retracked(|tracker| classifier = tracker.classifier());
+        (settings, classifier)
+    }
+}

@@ -1,0 +1,33 @@
+//! The layers that a standard stack can have, one file each: its settings, their words and numbers, and how it is built.
+
+mod bulkhead;
+mod circuit_breaker;
+mod correlation;
+#[cfg(feature = "http")]
+mod deadline;
+mod load_shed;
+#[cfg(feature = "http")]
+mod respond;
+mod retry;
+mod timeout;
+
+pub(super) use bulkhead::{Bulkhead, StackBulkhead};
+pub(super) use circuit_breaker::CircuitBreaker;
+pub(super) use correlation::describe as describe_correlation;
+pub(super) use load_shed::{LoadShed, StackLoadShed};
+pub(super) use retry::{describe as describe_retry, follow};
+pub(super) use timeout::{AttemptTimeout, TOTAL};
+#[cfg(feature = "http")]
+pub(super) use {
+    circuit_breaker::StackBreaker,
+    correlation::{ClientCorrelation, ServerCorrelation},
+    deadline::Deadline,
+    respond::Respond,
+    retry::{Retry, StackRetry},
+    timeout::{ClientTimeout, ServerTimeout, StackTimeout},
+};
+
+/// A value as a setting shows it.
+pub(super) fn shown(value: impl std::fmt::Debug) -> String {
+    format!("{value:?}")
+}

@@ -1,0 +1,30 @@
+use crate::ConfigError;
+use crate::respond::RespondLayer;
+use crate::stack::part::{Part, Setting, Stack};
+
+/// The layer of a server's stack that answers rejections.
+pub(in crate::stack) struct Respond;
+
+impl<T> Part<T> for Respond {
+    const NAME: &'static str = "respond";
+    type Settings = RespondLayer;
+    type Layer = RespondLayer;
+
+    fn standard() -> Option<RespondLayer> {
+        Some(RespondLayer::new())
+    }
+
+    fn describe(settings: &RespondLayer) -> Vec<Setting> {
+        vec![
+            ("full_as", settings.look.full.as_u16().to_string()),
+            ("show_names", settings.look.names.to_string()),
+        ]
+    }
+
+    fn build(
+        settings: Option<RespondLayer>,
+        _: &Stack<'_, T>,
+    ) -> Result<RespondLayer, ConfigError> {
+        Ok(settings.unwrap_or_default())
+    }
+}

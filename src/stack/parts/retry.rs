@@ -1,0 +1,123 @@
+#[cfg(feature = "http")]
+use std::marker::PhantomData;
+
+#[cfg(feature = "http")]
+use crate::ConfigError;
+#[cfg(feature = "http")]
+use crate::grpc::{EarlyTrailers, GrpcRetry};
+#[cfg(feature = "http")]
+use crate::http::HttpRetry;
+use crate::policy::backoff::Backoff;
+use crate::retry::Settings;
+#[cfg(feature = "http")]
+use crate::retry::{RetryBuilder, RetryLayer};
+#[cfg(feature = "http")]
+use crate::stack::numbers::RetryNumbers;
+use crate::stack::numbers::{Numbers, backoff_for};
+use crate::stack::part::Setting;
+#[cfg(feature = "http")]
+use crate::stack::part::{Part, Stack};
+#[cfg(feature = "http")]
+use crate::stack::protocol::{Grpc, Http, Protocol};
+#[cfg(feature = "http")]
+use crate::stack::refine::Refine;
+
+/// The settings of the retry of an HTTP or gRPC stack.
+#[cfg(feature = "http")]
+pub(in crate::stack) type StackRetry<P> =
+    RetryBuilder<<P as Protocol>::Policy, <P as Protocol>::Receive>;
+
+/// The retry of a client's stack over HTTP or gRPC.
+#[cfg(feature = "http")]
+pub(in crate::stack) struct Retry<P>(PhantomData<P>);
+
+#[cfg(feature = "http")]
+impl<P: Protocol, T> Part<T> for Retry<P> {
+    const NAME: &'static str = "retry";
+    type Settings = StackRetry<P>;
+    type Layer = RetryLayer<P::Policy, P::Receive>;
+
+    fn standard() -> Option<Self::Settings> {
+        Some(P::retry())
+    }
+
+    fn numbers(settings: &Self::Settings, numbers: &mut Numbers) {
+        numbers.retry = RetryNumbers::of(&settings.settings);
+    }
+
+    fn follow(settings: &mut Self::Settings, numbers: &mut Numbers) {
+        follow(&mut settings.settings, numbers);
+    }
+
+    fn describe(settings: &Self::Settings) -> Vec<Setting> {
+        describe(&settings.settings)
+    }
+
+    fn build(
+        settings: Option<Self::Settings>,
+        stack: &Stack<'_, T>,
+    ) -> Result<Self::Layer, ConfigError> {
+        let mut retry = settings.unwrap_or_else(|| P::retry().attempts(1).without_budget());
+        stack.adopt(&mut retry.name, &mut retry.observer);
+        retry.build()
+    }
+}
+
+/// The back-off of a call with a short limit is shorter.
+pub(in crate::stack) fn follow(settings: &mut Settings, numbers: &mut Numbers) {
+    if let Some(total) = numbers.total
+        && settings.backoff == Backoff::default()
+    {
+        settings.backoff = backoff_for(total, settings.attempts);
+        numbers.retry.backoff = settings.backoff;
+        numbers.retry.follows = true;
+    }
+}
+
+pub(in crate::stack) fn describe(settings: &Settings) -> Vec<Setting> {
+    let budget = settings.budget.as_ref();
+    vec![
+        ("attempts", settings.attempts.to_string()),
+        ("backoff", settings.backoff.to_string()),
+        (
+            "budget",
+            budget.map_or_else(|| "none".to_owned(), ToString::to_string),
+        ),
+        ("replay_limit", settings.replay_limit.to_string()),
+    ]
+}
+
+#[cfg(feature = "http")]
+impl Refine<Self> for StackRetry<Http> {
+    fn refine(self, _: Self) -> Self {
+        self
+    }
+}
+
+#[cfg(feature = "http")]
+impl Refine<Self> for StackRetry<Grpc> {
+    fn refine(self, _: Self) -> Self {
+        self
+    }
+}
+
+#[cfg(feature = "http")]
+impl<P, R> Refine<RetryBuilder<P, R>> for u32 {
+    fn refine(self, standard: RetryBuilder<P, R>) -> RetryBuilder<P, R> {
+        standard.attempts(self)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Refine<StackRetry<Http>> for HttpRetry {
+    fn refine(self, standard: StackRetry<Http>) -> StackRetry<Http> {
+        standard.policy(self)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Refine<StackRetry<Grpc>> for GrpcRetry {
+    fn refine(self, standard: RetryBuilder<Self, EarlyTrailers>) -> StackRetry<Grpc> {
+        standard.policy(self)
+    }
+}
