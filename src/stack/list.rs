@@ -5,6 +5,10 @@
 //! they make, and the snapshot. A line of it is the name of the layer, its [`Part`](super::part::Part),
 //! the service that it makes of an inner one, and, if it has a snapshot, its type and the doc of its
 //! field.
+//!
+//! To add a layer to the standard stacks: write its part in [`parts`](super::parts), put its line
+//! into the lists that are to have it (`client_stack`, `server_stack`, `any/client`, `any/server`),
+//! and give their builders its method.
 
 /// The service around an inner one, outermost layer first.
 macro_rules! wrapped {

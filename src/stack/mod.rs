@@ -23,6 +23,8 @@
 //! | tonic's channel | [`grpc::client`](crate::grpc::client) | `UsersClient::new(stack.wrap(channel))` |
 //! | reqwest's client | `reqwest::client` | `stack.wrap(client)`, then `builder.send_through(&wrapped)` |
 //! | hyper-util's client, any other HTTP client | [`http::client`](crate::http::client) | `stack.wrap(client)` |
+//! | any other client: of a database, a cache, a protocol of your own | [`mainstay::client`](crate::client) | `stack.wrap(client)` |
+//! | any other server: of frames, messages, jobs | [`mainstay::server`](crate::server) | `stack.wrap(service)` |
 //!
 //! The service that a server stack makes is called with any body and answers with a body of its own type, around a service with a body of any type. `axum::serve` takes a
 //! whole router in a stack only with axum's body: add `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))` outside. So does
@@ -33,7 +35,9 @@
 //! A stack with nothing set can be deployed. Each method of [`ServerBuilder`] and [`ClientBuilder`]
 //! says first what the default is and why. A method takes the one number that matters most, or a
 //! builder of the layer (see [`Refine`]). A `without_` method leaves a layer out. The type of the
-//! stack depends only on the layers of your own in it.
+//! stack depends only on the layers of your own in it. The last two stacks of the table know neither
+//! the requests nor the responses, so their types also depend on the retry policy and the classifier
+//! that you give them.
 //!
 //! # The order
 //!
