@@ -1,4 +1,4 @@
-//! Resilience for any tower stack: circuit breaker, retry with back-off, bulkhead, timeout, load shedding and
+//! Resilience for any tower stack: circuit breaker, retry with back-off, bulkhead, timeout, rate limit, load shedding and
 //! correlation IDs, as composable layers.
 //!
 //! ```
@@ -33,6 +33,7 @@
 //! | [`RetryLayer`] | retries with back-off, within a budget and a deadline |
 //! | [`BulkheadLayer`] | limits the calls in flight, with a bounded queue if you want one |
 //! | [`TimeoutLayer`] | limits the time of a call, and sets its deadline |
+//! | [`RateLimitLayer`] | limits the rate of calls |
 //! | [`LoadShedLayer`] | rejects calls early when the server is overloaded |
 //! | [`CorrelationLayer`] | one ID for everything that one request causes |
 #![cfg_attr(
@@ -112,7 +113,7 @@
 //!
 //! # Features
 //!
-//! None is on by default; the six layers are always there. `http`, `http2`, `axum`, `hyper`, `metrics`, `reqwest`, `serde`, `tonic` and `tracing` each bring in
+//! None is on by default; the layers above are always there. `http`, `http2`, `axum`, `hyper`, `metrics`, `reqwest`, `serde`, `tonic` and `tracing` each bring in
 //! what they are named after; `full` is all of them.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -159,6 +160,7 @@ mod hyper;
 pub mod load_shed;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+pub mod rate_limit;
 #[cfg(all(any(doc, doctest), feature = "full"))]
 pub mod recipes;
 #[cfg(feature = "reqwest")]
@@ -186,6 +188,7 @@ pub use observe::{Event, EventKind, Events, Observer, RetryCause, RetryRefused};
 pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
 pub use permit::Held;
 pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
+pub use rate_limit::RateLimitLayer;
 pub use rejection::{Reason, Rejection, TimeLimit};
 #[cfg(feature = "http")]
 pub use respond::RespondLayer;

@@ -84,6 +84,7 @@ mod on {
                 "circuit_breaker" => $event!(target: "mainstay::circuit_breaker", $($line)*),
                 "deadline" => $event!(target: "mainstay::deadline", $($line)*),
                 "load_shed" => $event!(target: "mainstay::load_shed", $($line)*),
+                "rate_limit" => $event!(target: "mainstay::rate_limit", $($line)*),
                 "retry" => $event!(target: "mainstay::retry", $($line)*),
                 "timeout" => $event!(target: "mainstay::timeout", $($line)*),
                 _ => $event!(target: "mainstay", $($line)*),

@@ -70,6 +70,7 @@ pub(crate) mod unnamed {
         4 RETRY "retry";
         5 TIMEOUT "timeout";
         6 DEADLINE "deadline";
+        7 RATE_LIMIT "rate_limit";
     }
 }
 

@@ -26,10 +26,12 @@ pub enum Reason {
     TimedOut,
     /// The deadline had passed before the call was started.
     DeadlinePassed,
+    /// A rate limit has no permit for the call.
+    RateLimited,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::CircuitOpen,
         Self::Full,
         Self::QueueTimeout,
@@ -37,6 +39,7 @@ impl Reason {
         Self::NotReady,
         Self::TimedOut,
         Self::DeadlinePassed,
+        Self::RateLimited,
     ];
 
     /// The reason as one word for labels and logs: `circuit_open`, `full`, ...
@@ -50,6 +53,7 @@ impl Reason {
             Self::NotReady => "not_ready",
             Self::TimedOut => "timed_out",
             Self::DeadlinePassed => "deadline_passed",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -63,6 +67,7 @@ impl Reason {
             Self::NotReady => "the service is not ready",
             Self::TimedOut => "the call timed out",
             Self::DeadlinePassed => "the deadline had already passed",
+            Self::RateLimited => "the rate limit is exceeded",
         }
     }
 }
@@ -251,7 +256,8 @@ impl Rejection {
     }
 
     /// After how long a new try may be worth while, where that is known: a circuit breaker knows how long it stays open
-    /// ([`Reason::CircuitOpen`]; `None` while it sends probes and while it is forced open).
+    /// ([`Reason::CircuitOpen`]; `None` while it sends probes and while it is forced open), and a rate limit when there is a permit
+    /// ([`Reason::RateLimited`]).
     ///
     /// Other layers return `None`. When the next permit will be free depends on the calls that hold one, and a constant would send all rejected
     /// callers back at the same moment; a back-off with jitter spreads them. After a time-out there is nothing to wait for.
@@ -381,6 +387,7 @@ mod tests {
             Reason::NotReady,
             Reason::TimedOut,
             Reason::DeadlinePassed,
+            Reason::RateLimited,
         ] {
             let rejection = Rejection::new("my_layer", reason.as_str(), reason);
             assert_eq!(rejection.reason(), reason);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use mainstay::{
-    BulkheadLayer, CircuitBreakerLayer, Context, Limit, LoadShedLayer, Recovery, RetryBudget,
-    RetryLayer, TimeoutLayer,
+    BulkheadLayer, CircuitBreakerLayer, Context, Limit, LoadShedLayer, RateLimitLayer, Recovery,
+    RetryBudget, RetryLayer, TimeoutLayer,
 };
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -512,6 +512,11 @@ async fn everything() {
         .build()
         .unwrap();
     let _ = shed.layer(fail()).oneshot(1).await;
+    let limit = RateLimitLayer::builder().name("all").burst(1);
+    let mut limited = limit.build().unwrap().layer(fail());
+    for _ in 0..2 {
+        let _ = limited.ready().await.unwrap().call(1).await;
+    }
     let retry = RetryLayer::builder().name("all").build().unwrap();
     let _ = retry.layer(fail()).oneshot(1).await;
     let context = Context::current().with_timeout(Duration::from_secs(1));

@@ -110,6 +110,7 @@ impl Code {
             | Reason::QueueTimeout
             | Reason::Shed => Self::Unavailable,
             Reason::TimedOut | Reason::DeadlinePassed => Self::DeadlineExceeded,
+            Reason::RateLimited => Self::ResourceExhausted,
         }
     }
 

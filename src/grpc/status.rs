@@ -90,7 +90,8 @@ pub(crate) fn status_of(reason: Reason) -> &'static Status {
         Shed,
         NotReady,
         TimedOut,
-        DeadlinePassed
+        DeadlinePassed,
+        RateLimited
     )
 }
 
@@ -178,9 +179,9 @@ fn unavailable(message: String, source: Arc<dyn StdError + Send + Sync>) -> Stat
 mod tests {
     use super::*;
     use std::time::Duration;
-    use tonic::Code::{DeadlineExceeded, Unavailable};
+    use tonic::Code::{DeadlineExceeded, ResourceExhausted, Unavailable};
 
-    const REASONS: [(Reason, tonic::Code); 7] = [
+    const REASONS: [(Reason, tonic::Code); 8] = [
         (Reason::CircuitOpen, Unavailable),
         (Reason::NotReady, Unavailable),
         (Reason::Full, Unavailable),
@@ -188,6 +189,7 @@ mod tests {
         (Reason::Shed, Unavailable),
         (Reason::TimedOut, DeadlineExceeded),
         (Reason::DeadlinePassed, DeadlineExceeded),
+        (Reason::RateLimited, ResourceExhausted),
     ];
 
     #[test]

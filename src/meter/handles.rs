@@ -127,7 +127,8 @@ impl Handles {
         let breaks = layer == "circuit_breaker";
         let holds = layer == "bulkhead";
         let sheds = layer == "load_shed";
-        let judges = breaks || holds || sheds;
+        let paces = layer == "rate_limit";
+        let judges = breaks || holds || sheds || paces;
         let retries = layer == "retry";
         let limits = layer == "timeout" || layer == "attempt_timeout";
         let gives = |reason: Reason| match reason {
@@ -136,6 +137,7 @@ impl Handles {
             Reason::Shed => sheds,
             Reason::NotReady => judges || retries,
             Reason::TimedOut => limits,
+            Reason::RateLimited => paces,
             Reason::DeadlinePassed => limits || holds || layer == "deadline",
         };
         Self {

@@ -12,13 +12,6 @@ pub(crate) mod budget;
 pub(crate) mod correlation;
 pub(crate) mod evidence;
 pub(crate) mod limit;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the layer that uses it comes with the next change"
-    )
-)]
 pub(crate) mod rate_limit;
 pub(crate) mod retry;
 #[cfg_attr(

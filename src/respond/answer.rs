@@ -16,18 +16,32 @@ use crate::{Reason, Rejection};
 
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 static GRPC_PUSHBACK: HeaderName = HeaderName::from_static(PUSHBACK);
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What a rejection looks like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
     pub(crate) full: StatusCode,
     pub(crate) names: bool,
+    pub(crate) quota: Option<Quota>,
+}
+
+/// The rate of a rate limit, for `RateLimit-Policy`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota {
+    /// The instance.
+    pub(crate) name: &'static str,
+    pub(crate) permits: u64,
+    /// The window, in seconds.
+    pub(crate) window: u64,
 }
 
 impl Look {
     pub(super) const DEFAULT: Self = Self {
         full: StatusCode::SERVICE_UNAVAILABLE,
         names: false,
+        quota: None,
     };
 }
 
@@ -131,9 +145,37 @@ fn http<ResB, B: MakeBody<ResB>>(
         headers.insert(CONTENT_TYPE, problem);
     }
     if let Some(after) = rejection.retry_after() {
-        headers.insert(RETRY_AFTER, seconds(after).into());
+        let seconds = seconds(after);
+        headers.insert(RETRY_AFTER, seconds.into());
+        if rejection.reason() == Reason::RateLimited {
+            write_rate_limit(headers, rejection, look, seconds);
+        }
     }
     response
+}
+
+/// The fields of draft-ietf-httpapi-ratelimit-headers: nothing is left of the quota for so many
+/// seconds. A name needs no escape, as in problem details.
+fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: Look, seconds: u64) {
+    let name = if look.names {
+        rejection.name()
+    } else {
+        "default"
+    };
+    let mut write = |field: &HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(field.clone(), value);
+        }
+    };
+    write(&RATE_LIMIT, format!(r#""{name}";r=0;t={seconds}"#));
+    let quota = look.quota.filter(|quota| quota.name == rejection.name());
+    if let Some(Quota {
+        permits, window, ..
+    }) = quota
+    {
+        let policy = format!(r#""{name}";q={permits};w={window}"#);
+        write(&RATE_LIMIT_POLICY, policy);
+    }
 }
 
 fn status(reason: Reason, look: Look) -> StatusCode {
@@ -141,6 +183,7 @@ fn status(reason: Reason, look: Look) -> StatusCode {
         Reason::Full | Reason::QueueTimeout => look.full,
         Reason::CircuitOpen | Reason::Shed | Reason::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         Reason::TimedOut | Reason::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
+        Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 

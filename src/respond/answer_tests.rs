@@ -5,6 +5,7 @@ use std::time::Duration;
 const LOOK: Look = Look {
     full: StatusCode::SERVICE_UNAVAILABLE,
     names: false,
+    quota: None,
 };
 
 fn rejection(reason: Reason) -> Rejection {
@@ -21,6 +22,7 @@ fn every_reason_has_a_status_and_valid_problem_details() {
         (Reason::Shed, 503, "14"),
         (Reason::TimedOut, 504, "4"),
         (Reason::DeadlinePassed, 504, "4"),
+        (Reason::RateLimited, 429, "8"),
     ] {
         let response: Response<String> = answer(rejection(reason), Dialect::Http, LOOK, &KnownBody);
         assert_eq!(response.status(), status);
@@ -51,6 +53,7 @@ fn full_may_be_a_429_and_names_may_be_shown() {
     let look = Look {
         full: StatusCode::TOO_MANY_REQUESTS,
         names: true,
+        quota: None,
     };
     for reason in [Reason::Full, Reason::QueueTimeout] {
         let response: Response<String> = answer(rejection(reason), Dialect::Http, look, &KnownBody);
@@ -142,4 +145,49 @@ fn an_error_is_never_an_ok_to_who_speaks_grpc() {
         assert_eq!(told.headers()["grpc-status"], code, "{status}");
         assert_eq!(told.body(), "");
     }
+}
+
+#[test]
+fn a_rate_limit_says_when_there_is_more_and_its_rate_if_it_is_to_be_told() {
+    let quota = Quota {
+        name: "search",
+        permits: 100,
+        window: 60,
+    };
+    let rejection = |name| {
+        let rejection = Rejection::new("rate_limit", name, Reason::RateLimited);
+        rejection.with_retry_after(Duration::from_millis(600))
+    };
+    let fields = |name, look| {
+        let response: Response<String> = answer(rejection(name), Dialect::Http, look, &KnownBody);
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "1");
+        let field = |name| {
+            let field = response.headers().get(name);
+            field.map(|field| field.to_str().unwrap().to_owned())
+        };
+        (field("ratelimit").unwrap(), field("ratelimit-policy"))
+    };
+    let look = Look {
+        quota: Some(quota),
+        ..LOOK
+    };
+    let told = r#""default";r=0;t=1"#.to_owned();
+    assert_eq!(fields("search", LOOK), (told.clone(), None));
+    assert_eq!(fields("orders", look), (told.clone(), None));
+    let policy = r#""default";q=100;w=60"#.to_owned();
+    assert_eq!(fields("search", look), (told, Some(policy)));
+    let named = Look {
+        names: true,
+        ..look
+    };
+    let (told, policy) = fields("search", named);
+    assert_eq!(told, r#""search";r=0;t=1"#);
+    assert_eq!(policy.unwrap(), r#""search";q=100;w=60"#);
+
+    let dialect = Dialect::Grpc("application/grpc");
+    let response: Response<String> = answer(rejection("search"), dialect, look, &KnownBody);
+    assert_eq!(response.headers()["grpc-status"], "8");
+    assert_eq!(response.headers()["grpc-retry-pushback-ms"], "600");
+    assert!(!response.headers().contains_key("ratelimit"));
 }

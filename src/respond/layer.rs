@@ -5,11 +5,11 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tower_layer::Layer;
 
-use super::answer::Look;
+use super::answer::{Look, Quota};
 use super::body::{BodyWith, EmptyBody, KnownBody};
 use super::errors::{MapErrorWith, Mapping, RejectionsOnly};
 use super::service::Respond;
-use crate::ConfigError;
+use crate::{ConfigError, RateLimitLayer};
 
 /// Turns rejections into responses: see the [module](crate::respond).
 #[derive(Clone)]
@@ -61,6 +61,50 @@ impl<M, B> RespondLayer<M, B> {
     #[must_use]
     pub fn show_names(mut self) -> Self {
         self.look.names = true;
+        self
+    }
+
+    /// Adds the rate of this layer to the answers to its rejections, as `RateLimit-Policy`
+    /// (draft-ietf-httpapi-ratelimit-headers). Default: callers only see when to come back.
+    ///
+    /// The window is rounded up to whole seconds: 10 permits for 100 ms are `q=100;w=1`. Of two rate
+    /// limits, that of the last call is advertised. The policy is called `default`, or by the name of
+    /// the instance with [`show_names`](Self::show_names).
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use mainstay::{RateLimitLayer, RespondLayer};
+    /// use std::convert::Infallible;
+    /// use std::time::Duration;
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::ConfigError> {
+    /// let limit = RateLimitLayer::builder().per(30, Duration::from_secs(60)).burst(1).build()?;
+    /// let mut service = ServiceBuilder::new()
+    ///     .layer(RespondLayer::new().rate_limit_policy(&limit))
+    ///     .layer(limit)
+    ///     .service(service_fn(|_: Request<()>| async {
+    ///         Ok::<_, Infallible>(Response::new(String::from("hello")))
+    ///     }));
+    ///
+    /// let response = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
+    /// assert_eq!(response.status(), 200);
+    /// let response = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
+    /// assert_eq!(response.status(), 429);
+    /// assert_eq!(response.headers()["retry-after"], "2");
+    /// assert_eq!(response.headers()["ratelimit"], r#""default";r=0;t=2"#);
+    /// assert_eq!(response.headers()["ratelimit-policy"], r#""default";q=30;w=60"#);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn rate_limit_policy<T>(mut self, layer: &RateLimitLayer<T>) -> Self {
+        let (permits, window) = layer.in_whole_seconds();
+        self.look.quota = Some(Quota {
+            name: layer.name(),
+            permits,
+            window,
+        });
         self
     }
 

@@ -33,11 +33,13 @@
 //! | `Full`, `QueueTimeout` | 503, or 429: see [`full_as`](RespondLayer::full_as) | `UNAVAILABLE`, or `RESOURCE_EXHAUSTED` where HTTP says 429 |
 //! | `Shed` | 503 | `UNAVAILABLE` |
 //! | `TimedOut`, `DeadlinePassed` | 504 | `DEADLINE_EXCEEDED` |
+//! | `RateLimited` | 429 | `RESOURCE_EXHAUSTED` |
 //!
 //! HTTP requests get a body of `application/problem+json`. Requests whose `content-type` is that of gRPC or gRPC-Web get an HTTP 200 of trailers only.
 //!
-//! An open circuit knows when it will admit a call again: its answer carries the time that is left, as `Retry-After` in whole seconds rounded up, or as
-//! `grpc-retry-pushback-ms`. Other rejections carry neither, because nobody knows when a permit will be free: see
+//! An open circuit and a rate limit know when they will admit a call again: the answer carries the time that is left, as `Retry-After` in whole seconds
+//! rounded up, or as `grpc-retry-pushback-ms`. For a rate limit there is also a `RateLimit` field, and `RateLimit-Policy` with
+//! [`rate_limit_policy`](RespondLayer::rate_limit_policy). Other rejections carry neither, because nobody knows when a permit will be free: see
 //! [`Rejection::retry_after`](crate::Rejection::retry_after). Which layer rejected, and
 //! which instance of it, is not told, because it says more of the inside of a system than strangers should know: see
 //! [`show_names`](RespondLayer::show_names). The [`Rejection`](crate::Rejection) itself is in the response's extensions, for whatever logs or counts further out.

@@ -12,7 +12,8 @@
 use std::time::Duration;
 
 use mainstay::{
-    BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Limit, LoadShedLayer, TimeoutLayer,
+    BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Limit, LoadShedLayer, RateLimitLayer,
+    TimeoutLayer,
 };
 
 mod composition;
@@ -113,6 +114,7 @@ contract! {
         .sheds();
     load_shed_scheduler_lag (once): Subject::new(LoadShedLayer::new(Limit::scheduler_lag())).sheds();
     load_shed_on_readiness (once): Subject::new(LoadShedLayer::on_readiness()).sheds();
+    rate_limit (once): Subject::new(RateLimitLayer::per_second(1_000_000).unwrap()).rejects_unready();
     correlation_server (once): Subject::new(CorrelationLayer::server());
     correlation_consumer (once): Subject::new(CorrelationLayer::consumer());
     correlation_client (once): Subject::new(CorrelationLayer::client());

@@ -72,6 +72,7 @@ impl Rate {
         interval.max(1)
     }
 
+    #[cfg(any(feature = "http", test))]
     /// The permits of a window of whole seconds: the shortest that is no shorter than the period.
     /// Fractions of a permit are left out.
     pub(crate) fn in_whole_seconds(&self) -> (u64, u64) {
@@ -93,6 +94,7 @@ impl fmt::Display for Rate {
     }
 }
 
+#[cfg(any(feature = "http", test))]
 const SECOND: u128 = 1_000_000_000;
 
 fn saturated(number: u64) -> u32 {

@@ -1,0 +1,60 @@
+use std::fmt;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::limiter::Limiter;
+use crate::admission::{Admission, Admitted};
+use crate::track::Track;
+use crate::{AtResponse, Grown, WithRejection};
+
+/// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
+#[derive(Clone)]
+pub struct RateLimit<S, T = AtResponse> {
+    pub(super) admission: Admission<S, Limiter, T>,
+}
+
+impl<S, T> RateLimit<S, T> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        self.admission.inner.get_ref()
+    }
+
+    /// The inner service, without the rate limit.
+    pub fn into_inner(self) -> S {
+        self.admission.inner.into_inner()
+    }
+}
+
+impl<S, Req, T> Service<Req> for RateLimit<S, T>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+    T: Track<S::Response, Grown<S::Error>> + Clone,
+{
+    type Response = T::Response;
+    type Error = Grown<S::Error>;
+    type Future = ResponseFuture<S::Future, T>;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.admission.poll_ready(cx).map(Ok)
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn call(&mut self, request: Req) -> Self::Future {
+        self.admission.call(request)
+    }
+}
+
+/// The future of a call through a rate limit.
+pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Limiter, T>;
+
+impl<S: fmt::Debug, T> fmt::Debug for RateLimit<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit")
+            .field("inner", &self.admission.inner)
+            .field("rate", &format_args!("{}", self.admission.state.rate))
+            .finish()
+    }
+}
