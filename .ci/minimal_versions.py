@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-TEST = "spans"
+TEST = "tests/observe/spans.rs"
 # What the test needs besides the library's own dependencies.
 DEV = {"hyper", "hyper-util", "tokio", "tonic", "tower", "tracing-subscriber"}
 
@@ -40,7 +40,7 @@ def manifest():
         if line.startswith("edition"):
             line += "\nautoexamples = false\nautobenches = false\nautotests = false"
         kept.append(line)
-    kept.append(f'[[test]]\nname = "{TEST}"\npath = "tests/{TEST}.rs"\n')
+    kept.append('[[test]]\nname = "spans"\npath = "tests/spans.rs"\n')
     return "\n".join(kept)
 
 
@@ -51,7 +51,7 @@ def main():
         shutil.rmtree(package / folder, ignore_errors=True)
     shutil.copytree(ROOT / "src", package / "src")
     (package / "tests").mkdir()
-    shutil.copy(ROOT / "tests" / f"{TEST}.rs", package / "tests")
+    shutil.copy(ROOT / TEST, package / "tests/spans.rs")
     shutil.copy(ROOT / "README.md", package)
     (package / "Cargo.toml").write_text(manifest())
     (package / "Cargo.lock").unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 //! Recipes: standard stacks in whole programs.
 //!
-//! Each recipe is compiled. The behaviour that a recipe promises has a test in `tests/recipes`.
+//! Each recipe is compiled. The behaviour that a recipe promises has a test in `tests/stack/recipes`.
 //!
 //! - [Different limits for each route, and one bulkhead for all](#different-limits-for-each-route-and-one-bulkhead-for-all)
 //! - [Uploads, event streams, WebSockets](#uploads-event-streams-websockets)

@@ -1,10 +1,12 @@
-//! The standard stacks, as their users have them: on real sockets, stored in structs, shared.
+//! The standard stacks, as their users have them: on real sockets, stored in structs, shared; what counts as evidence in them, the README's
+//! snippets and the recipes.
 #![cfg(feature = "full")]
 
 mod any;
 mod clashes;
 mod clients;
 mod deadline;
+mod evidence;
 mod extremes;
 mod fits;
 mod foreign;
@@ -14,11 +16,14 @@ mod healthy;
 mod judging;
 mod long_responses;
 mod order;
+mod readme;
+mod recipes;
 mod refine;
 mod refine_names;
 mod reqwests;
 mod served;
 mod servers;
+mod shapes;
 mod sharing;
 mod upstream;
 mod without;
@@ -26,7 +31,10 @@ mod without_servers;
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../support/mod.rs"]
+mod support;
 
+/// Made from `examples/proto/users.proto`.
 #[allow(unreachable_pub, reason = "generated")]
 mod users {
     include!("../../examples/proto/users.rs");

@@ -1,0 +1,17 @@
+//! The layers over gRPC: servers, clients and their retries.
+
+mod hints;
+mod proto;
+mod retries;
+mod tonic;
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// Made from `examples/proto/users.proto`.
+#[allow(unreachable_pub, reason = "generated")]
+mod users {
+    include!("../../examples/proto/users.rs");
+}

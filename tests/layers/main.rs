@@ -1,0 +1,14 @@
+//! How each layer behaves by itself, without a protocol.
+
+mod builders;
+mod bulkhead;
+mod circuit_breaker;
+mod correlation;
+mod lag;
+mod lifetimes;
+mod load_shed;
+mod retry;
+mod timeout;
+
+#[path = "../support/mod.rs"]
+mod support;

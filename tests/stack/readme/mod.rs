@@ -1,0 +1,8 @@
+//! The README's snippets, compiled and run.
+#![cfg(feature = "full")]
+
+mod axum_server;
+mod gateway;
+mod reqwest_client;
+mod snippets;
+mod tonic;
