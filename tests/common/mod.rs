@@ -3,8 +3,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,4 +87,12 @@ pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> Vec<u8> {
         response
     })
     .await
+}
+
+/// Keeps a second subscriber of `tracing` alive. While a process has only one, the first thread that reaches a log line decides whether anybody
+/// wants it, even if the subscriber is another thread's.
+pub(crate) fn keep_second_subscriber() {
+    static SECOND: LazyLock<tracing::Dispatch> =
+        LazyLock::new(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+    LazyLock::force(&SECOND);
 }

@@ -3,6 +3,7 @@
 mod builders;
 mod bulkhead;
 mod circuit_breaker;
+mod clock;
 mod correlation;
 mod lag;
 mod lifetimes;

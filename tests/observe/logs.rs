@@ -22,6 +22,8 @@ use tracing::subscriber::DefaultGuard;
 use tracing::{Level, Metadata, Subscriber, info};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::common::keep_second_subscriber;
+
 /// Lines as they are logged.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -61,6 +63,7 @@ fn logged(level: Level) -> (Lines, DefaultGuard) {
 
 /// The same, and the target of each line if asked for.
 fn logged_by(level: Level, target: bool) -> (Lines, DefaultGuard) {
+    keep_second_subscriber();
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
@@ -444,6 +447,7 @@ async fn a_span_is_made_only_for_those_who_want_it() {
     for (level, spans) in [(Level::INFO, 3), (Level::WARN, 0)] {
         let made = Arc::new(AtomicUsize::new(0));
         let subscriber = Spans(Arc::clone(&made), level);
+        keep_second_subscriber();
         let _logged = tracing::subscriber::set_default(subscriber);
         chatty(3, "wanted").call(()).await;
         assert_eq!(made.load(Ordering::Relaxed), spans, "{level}");

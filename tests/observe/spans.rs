@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -16,9 +16,9 @@ use hyper_util::service::TowerToHyperService;
 use mainstay::{grpc, http};
 use tonic::transport::Endpoint;
 use tower::{ServiceExt as _, service_fn};
-use tracing::Subscriber;
 use tracing::span::{Attributes, Id};
-use tracing::subscriber::DefaultGuard;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::{Dispatch, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
@@ -53,6 +53,9 @@ impl<S: Subscriber> Layer<S> for Spans {
 
 /// It wants all spans there are, as one does that looks for a fault.
 fn traced() -> (Spans, DefaultGuard) {
+    // As `common::keep_second_subscriber` does; this file has to stand alone, too.
+    static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
+    LazyLock::force(&SECOND);
     let spans = Spans::default();
     let subscriber = tracing_subscriber::registry().with(spans.clone());
     (spans, tracing::subscriber::set_default(subscriber))

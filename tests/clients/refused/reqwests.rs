@@ -8,6 +8,7 @@ use mainstay::reqwest::SendThrough as _;
 use tracing::Level;
 
 use super::server::{Refuses, serve};
+use crate::common::keep_second_subscriber;
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -32,6 +33,7 @@ async fn three_attempts_are_three_requests_without_reqwests_own_retries() {
         .with_max_level(Level::DEBUG)
         .with_writer(move || writer.clone())
         .finish();
+    keep_second_subscriber();
     let _logged = tracing::subscriber::set_default(subscriber);
     let stack = mainstay::reqwest::client("shop").retry(3).build().unwrap();
     let (address, seen) = serve(Refuses::All, Duration::ZERO).await;

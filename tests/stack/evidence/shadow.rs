@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::{Layer, ServiceExt as _};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::common::keep_second_subscriber;
 use crate::support::{Act, Probe, recorder, secs, send, start};
 
 #[derive(Clone, Default)]
@@ -67,6 +68,7 @@ async fn it_says_so_in_events_metrics_log_and_snapshot() {
         .without_time()
         .with_target(false)
         .with_writer(lines.clone());
+    keep_second_subscriber();
     let _logging = tracing::subscriber::set_default(subscriber.finish());
 
     let (observer, told) = recorder();

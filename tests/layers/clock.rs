@@ -1,12 +1,10 @@
 //! When the time of a call begins, and what becomes of it when the clock goes back.
 
-mod support;
-
 use std::convert::Infallible;
 use std::future::Future;
 
+use crate::support::{Act, Probe, secs, send};
 use mainstay::{CircuitBreakerLayer, Limit, LoadShedLayer, RetryLayer, State, TimeoutLayer};
-use support::{Act, Probe, secs, send};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{advance, sleep};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
