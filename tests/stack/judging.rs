@@ -343,3 +343,34 @@ async fn an_error_without_its_type_is_classified_as_itself() {
     let (usual, own) = events.split_at(events.len() / 2);
     assert_eq!((usual, usual.len()), (own, 2));
 }
+
+/// A clone of it for each call is a reference count.
+#[tokio::test(start_paused = true)]
+async fn a_classifier_of_ones_own_allocates_nothing_for_a_call() {
+    let upstream = || {
+        tower::service_fn(|_: crate::upstream::Req| {
+            std::future::ready(Ok::<_, std::io::Error>(::http::Response::new(
+                axum::body::Body::empty(),
+            )))
+        })
+    };
+    let client = || http::client("a").without_correlation().without_retry();
+    let teapots = http::circuit_breaker().tracker(EndOfBody::new(Teapots));
+    let closure = http::circuit_breaker().classify_head(by_head);
+    let counts = [
+        client().build().unwrap(),
+        client().circuit_breaker(teapots).build().unwrap(),
+        client().circuit_breaker(closure).build().unwrap(),
+    ]
+    .map(|stack| {
+        let mut service = tower::Layer::layer(&stack, upstream());
+        let mut once = || {
+            let ready = futures::FutureExt::now_or_never(tower::ServiceExt::ready(&mut service));
+            let mut call = Box::pin(ready.unwrap().unwrap().call(get()));
+            assert!(futures::FutureExt::now_or_never(&mut call).unwrap().is_ok());
+        };
+        once();
+        allocation_counter::measure(once).count_total
+    });
+    assert_eq!(counts, [counts[0]; 3]);
+}

@@ -71,9 +71,10 @@ const LAYER: &str = "deadline";
 pub struct DeadlineLayer {
     /// None: switched off.
     header: Option<HeaderName>,
-    name: Option<String>,
-    observer: Option<Arc<dyn Observer>>,
     teller: Teller,
+    /// Whether it has a name and an observer of its own.
+    is_named: bool,
+    is_observed: bool,
 }
 
 impl DeadlineLayer {
@@ -100,9 +101,9 @@ impl DeadlineLayer {
     pub(crate) const fn off() -> Self {
         Self {
             header: None,
-            name: None,
-            observer: None,
             teller: Teller::new(&DEADLINE),
+            is_named: false,
+            is_observed: false,
         }
     }
 
@@ -113,16 +114,16 @@ impl DeadlineLayer {
     ///
     /// When the name is refused.
     pub fn named(mut self, name: &str) -> Result<Self, ConfigError> {
-        self.name = Some(name.to_owned());
-        self.with_teller()
+        self.teller = self.teller.renamed(origin(LAYER, name)?);
+        self.is_named = true;
+        Ok(self)
     }
 
     /// Sets the observer of its decisions.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        let observer: Arc<dyn Observer> = Arc::new(observer);
-        self.observer = Some(Arc::clone(&observer));
-        self.teller = Teller::new(self.teller.origin()).told(Some(observer));
+        self.teller = self.teller.told(Some(Arc::new(observer)));
+        self.is_observed = true;
         self
     }
 
@@ -132,15 +133,13 @@ impl DeadlineLayer {
         name: &str,
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, ConfigError> {
-        self.name.get_or_insert_with(|| name.to_owned());
-        self.observer = self.observer.or(observer);
-        self.with_teller()
-    }
-
-    fn with_teller(mut self) -> Result<Self, ConfigError> {
-        let name = self.name.as_deref().unwrap_or(DEADLINE.name());
-        self.teller = Teller::new(origin(LAYER, name)?).told(self.observer.clone());
-        Ok(self)
+        if !self.is_observed {
+            self.teller = self.teller.told(observer);
+        }
+        if self.is_named {
+            return Ok(self);
+        }
+        self.named(name)
     }
 
     /// What it writes for what is not gRPC; empty where it is switched off.

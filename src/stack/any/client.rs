@@ -1,49 +1,26 @@
-//! The stack of a client for any request type.
+//! Builds the stack of a client for any request type.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower_layer::{Identity, Layer};
+use tower_layer::Identity;
 
+use super::client_stack::{AnyClientStack, Parts};
 use super::deadline::{CarriedDeadlineLayer, FIELD, LAYER as DEADLINE};
-use super::parts::{self, AnyLimit, AnyTimeout, ClientTimeout, IntoRetry, MaybeRetry, NoRetry};
+use super::parts::{AnyTimeout, ClientTimeout, IntoRetry, MaybeRetry, NoRetry};
 use super::propagate::{Carried, NoContext, Propagate};
-use crate::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
-use crate::circuit_breaker::{self, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerHandle};
+use crate::circuit_breaker::CircuitBreakerBuilder;
 use crate::config::OfInstance as _;
 use crate::correlation::{Client, CorrelationLayer};
-use crate::retry::{self, AsItComes, Retry, RetryBudget};
 use crate::stack::description::Description;
-use crate::stack::list::list;
 use crate::stack::part::{Slot, Stack};
-use crate::stack::parts::{
-    AttemptTimeout, Bulkhead as BulkheadPart, CircuitBreaker as CircuitBreakerPart, StackBulkhead,
-    describe_correlation,
-};
+use crate::stack::parts::{Bulkhead, StackBulkhead, describe_correlation};
 use crate::stack::refine::Refine;
-use crate::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::{AtResponse, ClassifyFn, ConfigError, ErrorsFail, Observer, Verdict, name};
 
-/// What the stack says it is.
+/// The kind of the stack in its description.
 const KIND: &str = "client";
-
-list! {
-    /// The snapshots of the layers of a client's stack for any request type, of those that are in it: see
-    /// [`snapshot`](crate::snapshot).
-    snapshot AnyClientSnapshot;
-    settings Parts, layers Layers, tracker AtResponse<C>;
-    parameters [R, C: Clone] [R, C];
-    outer Calls[R] of Clone {
-        timeout: ClientTimeout, Timeout<_, AnyLimit<NoContext>>, timeout::Snapshot, "The time limit of whole calls.";
-        retry: parts::Retry<R>, Retry<_, R, AsItComes>, retry::Snapshot, "The retries.";
-    }
-    inner Attempts[C] {
-        circuit_breaker: CircuitBreakerPart, CircuitBreaker<_, AtResponse<C>>, circuit_breaker::Snapshot, "The circuit breaker.";
-        bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
-        attempt_timeout: AttemptTimeout<HeadOnly>, Timeout<_, Fixed>, timeout::Snapshot, "The time limit of each attempt.";
-    }
-}
 
 /// The standard stack of a client for any request type: timeout, retry, circuit breaker, bulkhead, attempt timeout.
 ///
@@ -95,17 +72,15 @@ list! {
 /// What it rejects, what dropping a call does and what it costs are those of its layers. The error grows as in each of them: see
 /// [`WithRejection`](crate::WithRejection).
 pub fn client(name: impl Into<String>) -> AnyClientBuilder {
+    let parts = Parts {
+        retry: Slot::Set(MaybeRetry::off()),
+        ..Parts::default()
+    };
     AnyClientBuilder {
         name: name.into(),
         classifier: ErrorsFail,
         correlation: None,
-        parts: Parts {
-            timeout: Slot::Standard,
-            retry: Slot::Set(MaybeRetry::off()),
-            circuit_breaker: Slot::Standard,
-            bulkhead: Slot::Standard,
-            attempt_timeout: Slot::Standard,
-        },
+        parts,
         context: NoContext,
         observer: None,
     }
@@ -207,9 +182,7 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
     /// It takes a number, or a [`BulkheadLayer::builder()`](crate::BulkheadLayer::builder) with a queue or without. A limit of
     /// your own keeps a hanging upstream from taking all of this process's memory and connections.
     pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
-        self.parts
-            .bulkhead
-            .refine(bulkhead, BulkheadPart::settings());
+        self.parts.bulkhead.refine(bulkhead, Bulkhead::settings());
         self
     }
 
@@ -348,113 +321,5 @@ impl<R, C: Clone, K> fmt::Debug for AnyClientBuilder<R, C, K> {
         f.debug_struct("AnyClientBuilder")
             .field("name", &self.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// The layers of a client for any request type, in their order: correlation (if it [propagates](AnyClientBuilder::propagate) the
-/// context), timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline (likewise).
-///
-/// Made by [`mainstay::client`](crate::client). Clones share one circuit, one budget and one bulkhead, and so do all services that
-/// they make: build one stack for each upstream, however many connections there are. `R` is the policy of the retry, `C` the
-/// classifier, `K` whether the context is propagated.
-pub struct AnyClientStack<R = NoRetry, C: Clone = ErrorsFail, K: Propagate = NoContext> {
-    correlation: K::Client,
-    layers: Layers<R, C>,
-    deadline: K::Deadline,
-    description: Arc<Description>,
-}
-
-/// A client in the stack that [`mainstay::client`](crate::client) builds.
-///
-/// ```
-/// use mainstay::stack::AnyClient;
-/// use tower::util::BoxCloneService;
-///
-/// struct Cache {
-///     client: AnyClient<BoxCloneService<String, String, std::io::Error>>,
-/// }
-/// ```
-pub type AnyClient<S, R = NoRetry, C = ErrorsFail, K = NoContext> =
-    <AnyClientStack<R, C, K> as Layer<S>>::Service;
-
-impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
-    /// Puts the stack around a client, which is `Clone`. The same as [`layer`](Layer::layer), without having to import the trait.
-    pub fn wrap<S>(&self, client: S) -> AnyClient<S, R, C, K>
-    where
-        Self: Layer<S>,
-    {
-        self.layer(client)
-    }
-
-    /// The circuit, to look at and to steer. That of a stack without a circuit breaker stays closed.
-    #[must_use]
-    pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
-        self.layers.circuit_breaker.layer.handle()
-    }
-
-    /// The bulkhead: how many attempts are in flight and may be, how many wait.
-    #[must_use]
-    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, AtResponse<C>> {
-        &self.layers.bulkhead.layer
-    }
-
-    /// The budget of retries, if there is one.
-    #[must_use]
-    pub fn retry_budget(&self) -> Option<&RetryBudget> {
-        self.layers.retry.layer.budget()
-    }
-
-    /// The snapshots of its layers.
-    #[must_use]
-    pub fn snapshot(&self) -> AnyClientSnapshot {
-        self.layers.snapshot()
-    }
-
-    /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.
-    #[must_use]
-    pub fn describe(&self) -> &Description {
-        &self.description
-    }
-}
-
-impl<S, R, C, K> Layer<S> for AnyClientStack<R, C, K>
-where
-    C: Clone,
-    K: Propagate,
-    K::Deadline: Layer<S>,
-    <K::Deadline as Layer<S>>::Service: Clone,
-    K::Client: Layer<Calls<Attempts<<K::Deadline as Layer<S>>::Service, C>, R>>,
-{
-    type Service =
-        <K::Client as Layer<Calls<Attempts<<K::Deadline as Layer<S>>::Service, C>, R>>>::Service;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        let attempts = self.layers.inner(self.deadline.layer(inner));
-        self.correlation.layer(self.layers.outer(attempts))
-    }
-}
-
-impl<R, C: Clone, K: Propagate> Clone for AnyClientStack<R, C, K> {
-    fn clone(&self) -> Self {
-        Self {
-            correlation: self.correlation.clone(),
-            layers: self.layers.clone(),
-            deadline: self.deadline.clone(),
-            description: Arc::clone(&self.description),
-        }
-    }
-}
-
-impl<R, C: Clone, K: Propagate> fmt::Display for AnyClientStack<R, C, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.description.fmt(f)
-    }
-}
-
-impl<R, C: Clone, K: Propagate> fmt::Debug for AnyClientStack<R, C, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AnyClientStack")
-            .field(&self.description)
-            .finish()
     }
 }

@@ -22,7 +22,7 @@ use crate::stack::refine::Refine;
 use crate::timeout::{self, Timeout};
 use crate::{AtResponse, ClassifyFn, ConfigError, ErrorsFail, Observer, Verdict, name};
 
-/// What the stack says it is.
+/// The kind of the stack in its description.
 const KIND: &str = "server";
 
 list! {

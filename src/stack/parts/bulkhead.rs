@@ -1,4 +1,4 @@
-use crate::bulkhead::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
+use crate::bulkhead::{self, BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
 #[cfg(feature = "http")]
 use crate::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
@@ -7,6 +7,7 @@ use crate::snapshot::{ShownLimit, limited};
 use crate::stack::numbers::{BulkheadNumbers, Numbers};
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
+use crate::stack::snapshot::Snapshots;
 use crate::{AtResponse, ConfigError};
 
 /// The settings of a stack's bulkhead. They say nothing of responses: a stack classifies in one way, whatever the layer.
@@ -55,6 +56,14 @@ impl<T: Clone> Part<T> for Bulkhead {
         let mut bulkhead = settings.unwrap_or_else(off);
         stack.adopt(&mut bulkhead.name, &mut bulkhead.observer);
         bulkhead.retracked(|()| stack.tracker.clone()).build()
+    }
+}
+
+impl<M, T> Snapshots for BulkheadLayer<M, T> {
+    type Snapshot = bulkhead::Snapshot;
+
+    fn snapshot(&self) -> Self::Snapshot {
+        self.snapshot()
     }
 }
 

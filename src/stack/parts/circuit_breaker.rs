@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::shown;
-use crate::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerLayer};
+use crate::circuit_breaker::{self, CircuitBreakerBuilder, CircuitBreakerLayer};
 use crate::policy::breaker::{Config, Mode, Recovery};
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
@@ -9,6 +9,7 @@ use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
+use crate::stack::snapshot::Snapshots;
 use crate::{ConfigError, OnCancel};
 
 /// The settings of a stack's circuit breaker.
@@ -58,6 +59,14 @@ impl<T: Clone> Part<T> for CircuitBreaker {
         let mut breaker = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
         stack.adopt(&mut breaker.name, &mut breaker.observer);
         breaker.retracked(|()| stack.tracker.clone()).build()
+    }
+}
+
+impl<T> Snapshots for CircuitBreakerLayer<T> {
+    type Snapshot = circuit_breaker::Snapshot;
+
+    fn snapshot(&self) -> Self::Snapshot {
+        self.handle().snapshot()
     }
 }
 

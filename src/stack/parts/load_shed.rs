@@ -1,9 +1,10 @@
-use crate::load_shed::{Limited, LoadShedBuilder, LoadShedLayer};
+use crate::load_shed::{self, Limited, LoadShedBuilder, LoadShedLayer};
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
+use crate::stack::snapshot::Snapshots;
 use crate::{AtResponse, ConfigError, Limit};
 
 /// The settings of a stack's load shedder.
@@ -44,6 +45,14 @@ impl<T: Clone> Part<T> for LoadShed {
         };
         stack.adopt(&mut load_shed.name, &mut load_shed.observer);
         load_shed.retracked(|()| stack.tracker.clone()).build()
+    }
+}
+
+impl<T> Snapshots for LoadShedLayer<Limited<T>> {
+    type Snapshot = load_shed::Snapshot;
+
+    fn snapshot(&self) -> Self::Snapshot {
+        self.snapshot()
     }
 }
 

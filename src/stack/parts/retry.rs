@@ -8,9 +8,10 @@ use crate::grpc::{EarlyTrailers, GrpcRetry};
 #[cfg(feature = "http")]
 use crate::http::HttpRetry;
 use crate::policy::backoff::Backoff;
-use crate::retry::Settings;
 #[cfg(feature = "http")]
-use crate::retry::{RetryBuilder, RetryLayer};
+use crate::retry::RetryBuilder;
+use crate::retry::Settings;
+use crate::retry::{self, RetryLayer};
 #[cfg(feature = "http")]
 use crate::stack::numbers::RetryNumbers;
 use crate::stack::numbers::{Numbers, backoff_for};
@@ -21,6 +22,7 @@ use crate::stack::part::{Part, Stack};
 use crate::stack::protocol::{Grpc, Http, Protocol};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
+use crate::stack::snapshot::Snapshots;
 
 /// The settings of the retry of an HTTP or gRPC stack.
 #[cfg(feature = "http")]
@@ -60,6 +62,14 @@ impl<P: Protocol, T> Part<T> for Retry<P> {
         let mut retry = settings.unwrap_or_else(|| P::retry().attempts(1).without_budget());
         stack.adopt(&mut retry.name, &mut retry.observer);
         retry.build()
+    }
+}
+
+impl<P, R> Snapshots for RetryLayer<P, R> {
+    type Snapshot = retry::Snapshot;
+
+    fn snapshot(&self) -> Self::Snapshot {
+        self.snapshot()
     }
 }
 

@@ -11,9 +11,10 @@ use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
+use crate::stack::snapshot::Snapshots;
 #[cfg(feature = "http")]
 use crate::timeout::LimitSource;
-use crate::timeout::{CallLimit, Fixed, HeadOnly, TimeoutBuilder, TimeoutLayer, check};
+use crate::timeout::{self, CallLimit, Fixed, HeadOnly, TimeoutBuilder, TimeoutLayer, check};
 
 /// For all attempts of a client's call together, where nobody sets a limit.
 pub(in crate::stack) const TOTAL: Duration = Duration::from_secs(30);
@@ -226,5 +227,13 @@ impl Refine<StackTimeout> for TimeoutBuilder<Fixed> {
 impl Refine<StackTimeout> for Duration {
     fn refine(self, standard: StackTimeout) -> StackTimeout {
         standard.timeout(self)
+    }
+}
+
+impl<P, B> Snapshots for TimeoutLayer<P, B> {
+    type Snapshot = timeout::Snapshot;
+
+    fn snapshot(&self) -> Self::Snapshot {
+        self.snapshot()
     }
 }

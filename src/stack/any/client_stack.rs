@@ -1,0 +1,144 @@
+//! The stack of a client for any request type.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::parts::{self, AnyLimit, ClientTimeout, NoRetry};
+use super::propagate::{NoContext, Propagate};
+use crate::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+use crate::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
+use crate::retry::{self, AsItComes, Retry, RetryBudget};
+use crate::stack::description::Description;
+use crate::stack::list::list;
+use crate::stack::parts::{
+    AttemptTimeout, Bulkhead as BulkheadPart, CircuitBreaker as CircuitBreakerPart,
+};
+use crate::timeout::{self, Fixed, HeadOnly, Timeout};
+use crate::{AtResponse, ErrorsFail};
+
+list! {
+    /// The snapshots of the layers of a client's stack for any request type, of those that are in it: see
+    /// [`snapshot`](crate::snapshot).
+    snapshot AnyClientSnapshot;
+    settings Parts, layers Layers, tracker AtResponse<C>;
+    parameters [R, C: Clone] [R, C];
+    outer Calls[R] of Clone {
+        timeout: ClientTimeout, Timeout<_, AnyLimit<NoContext>>, timeout::Snapshot, "The time limit of whole calls.";
+        retry: parts::Retry<R>, Retry<_, R, AsItComes>, retry::Snapshot, "The retries.";
+    }
+    inner Attempts[C] {
+        circuit_breaker: CircuitBreakerPart, CircuitBreaker<_, AtResponse<C>>, circuit_breaker::Snapshot, "The circuit breaker.";
+        bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
+        attempt_timeout: AttemptTimeout<HeadOnly>, Timeout<_, Fixed>, timeout::Snapshot, "The time limit of each attempt.";
+    }
+}
+
+/// The layers of a client for any request type, in their order: correlation (if it [propagates](super::AnyClientBuilder::propagate) the
+/// context), timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline (likewise).
+///
+/// Made by [`mainstay::client`](crate::client). Clones share one circuit, one budget and one bulkhead, and so do all services that
+/// they make: build one stack for each upstream, however many connections there are. `R` is the policy of the retry, `C` the
+/// classifier, `K` whether the context is propagated.
+pub struct AnyClientStack<R = NoRetry, C: Clone = ErrorsFail, K: Propagate = NoContext> {
+    pub(super) correlation: K::Client,
+    pub(super) layers: Layers<R, C>,
+    pub(super) deadline: K::Deadline,
+    pub(super) description: Arc<Description>,
+}
+
+/// A client in the stack that [`mainstay::client`](crate::client) builds.
+///
+/// ```
+/// use mainstay::stack::AnyClient;
+/// use tower::util::BoxCloneService;
+///
+/// struct Cache {
+///     client: AnyClient<BoxCloneService<String, String, std::io::Error>>,
+/// }
+/// ```
+pub type AnyClient<S, R = NoRetry, C = ErrorsFail, K = NoContext> =
+    <AnyClientStack<R, C, K> as Layer<S>>::Service;
+
+impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
+    /// Puts the stack around a client, which is `Clone`. The same as [`layer`](Layer::layer), without having to import the trait.
+    pub fn wrap<S>(&self, client: S) -> AnyClient<S, R, C, K>
+    where
+        Self: Layer<S>,
+    {
+        self.layer(client)
+    }
+
+    /// The circuit, to look at and to steer. That of a stack without a circuit breaker stays closed.
+    #[must_use]
+    pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
+        self.layers.circuit_breaker.layer.handle()
+    }
+
+    /// The bulkhead: how many attempts are in flight and may be, how many wait.
+    #[must_use]
+    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, AtResponse<C>> {
+        &self.layers.bulkhead.layer
+    }
+
+    /// The budget of retries, if there is one.
+    #[must_use]
+    pub fn retry_budget(&self) -> Option<&RetryBudget> {
+        self.layers.retry.layer.budget()
+    }
+
+    /// The snapshots of its layers.
+    #[must_use]
+    pub fn snapshot(&self) -> AnyClientSnapshot {
+        self.layers.snapshot()
+    }
+
+    /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.
+    #[must_use]
+    pub fn describe(&self) -> &Description {
+        &self.description
+    }
+}
+
+impl<S, R, C, K> Layer<S> for AnyClientStack<R, C, K>
+where
+    C: Clone,
+    K: Propagate,
+    K::Deadline: Layer<S>,
+    <K::Deadline as Layer<S>>::Service: Clone,
+    K::Client: Layer<Calls<Attempts<<K::Deadline as Layer<S>>::Service, C>, R>>,
+{
+    type Service =
+        <K::Client as Layer<Calls<Attempts<<K::Deadline as Layer<S>>::Service, C>, R>>>::Service;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let attempts = self.layers.inner(self.deadline.layer(inner));
+        self.correlation.layer(self.layers.outer(attempts))
+    }
+}
+
+impl<R, C: Clone, K: Propagate> Clone for AnyClientStack<R, C, K> {
+    fn clone(&self) -> Self {
+        Self {
+            correlation: self.correlation.clone(),
+            layers: self.layers.clone(),
+            deadline: self.deadline.clone(),
+            description: Arc::clone(&self.description),
+        }
+    }
+}
+
+impl<R, C: Clone, K: Propagate> fmt::Display for AnyClientStack<R, C, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.description.fmt(f)
+    }
+}
+
+impl<R, C: Clone, K: Propagate> fmt::Debug for AnyClientStack<R, C, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AnyClientStack")
+            .field(&self.description)
+            .finish()
+    }
+}
