@@ -1,11 +1,11 @@
 //! Those who hear of what a layer decides: its observer, its subscribers, its metrics.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
+use crate::isolate::isolate;
 use crate::meter::{self, Handles, Meter};
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
@@ -126,12 +126,11 @@ impl Listeners {
         let subscribers = self.lock().clone();
         let event = Event::new(self.origin, kind);
         if let Some(observer) = &self.observer {
-            // An observer is a guest: whatever it does, the call goes on.
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(&event)));
+            isolate(|| observer.observe(&event));
         }
         if let Some(subscribers) = subscribers {
-            // Fails only when nobody is subscribed any more.
-            if subscribers.send(event).is_err() {
+            // It wakes the subscribers' tasks. It fails only when nobody is subscribed any more.
+            if isolate(|| subscribers.send(event).is_err()) == Some(true) {
                 self.look_who_listens();
             }
         }

@@ -345,12 +345,31 @@ impl<A: Admit> Drop for Kept<A> {
 /// Releases the permit, and settles the call if nobody has.
 #[cfg_attr(not(debug_assertions), inline(always))]
 fn end<A: Admit>(state: &A, ticket: &Ticket, progress: Progress) {
+    let release = Release {
+        state,
+        ticket,
+        progress,
+    };
     if !progress.is_plain() {
         end_slowly(state, ticket, progress);
     }
-    state.release(ticket);
-    if progress.is_streaming() {
-        state.stream_ended();
+    drop(release);
+}
+
+/// Releases the permit, also where a panic passes by.
+struct Release<'a, A: Admit> {
+    state: &'a A,
+    ticket: &'a Ticket,
+    progress: Progress,
+}
+
+impl<A: Admit> Drop for Release<'_, A> {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn drop(&mut self) {
+        self.state.release(self.ticket);
+        if self.progress.is_streaming() {
+            self.state.stream_ended();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::isolate::isolate;
 use crate::listeners::Listeners;
 use crate::log;
 use crate::meter::{self, Handles, Meter};
@@ -37,7 +38,8 @@ pub trait Tells {
         Self: Sized,
     {
         if log::is_on() {
-            log::event(self.listeners().origin(), &kind);
+            // The subscriber of `tracing` is user code.
+            isolate(|| log::event(self.listeners().origin(), &kind));
         }
         self.tell(kind);
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::mem::size_of_val;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +11,7 @@ use metrics::Recorder;
 
 use super::handles::{Handles, describe};
 use super::table;
+use crate::isolate::isolate;
 use crate::name::Origin;
 
 /// The metrics of an instance: the number of its handles, and 0 where nobody records anything.
@@ -33,12 +33,6 @@ impl Metered {
 /// The facade's own, which is there until another one is installed: the only one that is of no size.
 fn records_nothing(recorder: &dyn Recorder) -> bool {
     size_of_val(recorder) == 0
-}
-
-/// A recorder is a guest, as an observer is: whatever it does, the call goes on, and gives back what it holds.
-#[inline]
-fn guest<R>(run: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(run)).ok()
 }
 
 fn address(recorder: &dyn Recorder) -> usize {
@@ -149,7 +143,7 @@ impl Meter {
                 None => made.add(origin, handles, is_global),
             })
         };
-        guest(|| metrics::with_recorder(find)).unwrap_or(Self::NOBODY)
+        isolate(|| metrics::with_recorder(find)).unwrap_or(Self::NOBODY)
     }
 
     /// Tells its handles something, if anybody records it.
@@ -158,7 +152,7 @@ impl Meter {
         if self.is_on()
             && let Some(handles) = table::get(self.0 as usize)
         {
-            guest(|| tell(handles));
+            isolate(|| tell(handles));
         }
     }
 }
@@ -196,10 +190,10 @@ fn find_and_tell(origin: &'static Origin, tell: impl FnOnce(&Handles)) {
         describe(recorder);
         Some(Some(Handles::new(origin, recorder)))
     };
-    match guest(|| metrics::with_recorder(find)).flatten() {
+    match isolate(|| metrics::with_recorder(find)).flatten() {
         None => origin.metered().0.store(NOBODY, Ordering::Relaxed),
         Some(Some(own)) => {
-            guest(|| tell(&own));
+            isolate(|| tell(&own));
         }
         Some(None) => {
             let meter = Meter::of(origin);

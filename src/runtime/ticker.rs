@@ -11,7 +11,6 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
@@ -21,6 +20,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
 use super::{Moment, Timer};
+use crate::isolate::isolate;
 
 const PERIOD: Duration = Duration::from_millis(10);
 /// Timers count in whole milliseconds and round up.
@@ -169,7 +169,7 @@ impl Running {
         loop {
             let due = Moment::now().after(PERIOD);
             // There is no other way to ask whether a runtime has a time driver.
-            let Ok(timer) = catch_unwind(AssertUnwindSafe(|| Timer::at(due))) else {
+            let Some(timer) = isolate(|| Timer::at(due)) else {
                 // It stays in the list, so that nobody tries again.
                 self.ticker.is_idle.store(true, Ordering::Relaxed);
                 drop(std::mem::take(&mut *self.ticker.lock()));

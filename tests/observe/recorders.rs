@@ -170,10 +170,24 @@ const ALL: [How; 5] = [
     How::Hangs,
 ];
 
+/// The payload of a panic that panics whenever it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(Self);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_recorder_that_panics_harms_no_call() {
-    for even_when_asked in [true, false] {
+    for (even_when_asked, with_a_bomb) in
+        [(true, true), (true, false), (false, true), (false, false)]
+    {
         let recorder = Odd::new(move |_, value| {
+            if with_a_bomb && (even_when_asked || value.is_some()) {
+                std::panic::panic_any(Bomb);
+            }
             assert!(value.is_none() && !even_when_asked, "a bad recorder");
         });
         let _recording = metrics::set_default_local_recorder(&recorder);
