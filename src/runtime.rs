@@ -9,6 +9,7 @@
 
 mod ticker;
 
+#[cfg(test)]
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -166,55 +167,6 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
         .as_secs()
         .saturating_mul(1_000_000_000)
         .saturating_add(u64::from(duration.subsec_nanos()))
-}
-
-thread_local! {
-    /// Never outside of a descent.
-    static ENTRY: Cell<Moment> = const { Cell::new(Moment::NEVER) };
-}
-
-/// One reading of the clock, shared by all layers of a stack while a call descends through them.
-///
-/// The nested `call`s of a stack follow each other within a fraction of a microsecond, and a reading of the
-/// clock costs more than most layers do, so the outermost layer that needs the time reads it and those
-/// inside use the same. Only the way in is shared: work that is done between two layers on the way out
-/// would otherwise vanish from a measured latency.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    now: Moment,
-}
-
-impl Entry {
-    /// The time at which the current descent began. Keep it alive across the inner `call`.
-    #[inline]
-    pub(crate) fn new() -> Self {
-        let outer = ENTRY.get();
-        if outer != Moment::NEVER {
-            return Self { now: outer };
-        }
-        let now = Moment::now();
-        ENTRY.set(now);
-        Self { now }
-    }
-
-    #[inline]
-    pub(crate) fn now(&self) -> Moment {
-        self.now
-    }
-
-    /// The time at which the current descent began, if anyone further out asked for it.
-    #[inline]
-    pub(crate) fn peek() -> Option<Moment> {
-        Some(ENTRY.get()).filter(|now| *now != Moment::NEVER)
-    }
-}
-
-impl Drop for Entry {
-    #[inline]
-    fn drop(&mut self) {
-        // Whoever ends it: an inner call has returned, and from there on it is the way out.
-        ENTRY.set(Moment::NEVER);
-    }
 }
 
 /// A random number in `[0, 1)`.

@@ -10,7 +10,7 @@ use crate::runtime::{Moment, nanos};
 pub(crate) struct Time(u64);
 
 const KNOWN: u64 = 0b11 << 62;
-const AT_ONCE: u64 = 0b01 << 62;
+const BEGUN: u64 = 0b01 << 62;
 const SINCE: u64 = 0b10 << 62;
 const TOOK: u64 = 0b11 << 62;
 
@@ -18,16 +18,10 @@ impl Time {
     /// Nothing.
     pub(crate) const UNKNOWN: Self = Self(0);
 
-    /// It began then, and did not have to wait: it is still then, as far as windows go.
+    /// It began then, and has not had to wait.
     #[inline]
-    pub(crate) const fn at_once(moment: Moment) -> Self {
-        Self(moment.to_bits() & !KNOWN | AT_ONCE)
-    }
-
-    /// It began then.
-    #[inline]
-    pub(crate) const fn since(moment: Moment) -> Self {
-        Self(moment.to_bits() & !KNOWN | SINCE)
+    pub(crate) const fn begun(moment: Moment) -> Self {
+        Self(moment.to_bits() & !KNOWN | BEGUN)
     }
 
     /// It took so long, until its head was there.
@@ -39,7 +33,7 @@ impl Time {
     #[inline]
     pub(crate) const fn waiting(self) -> Self {
         match self.0 & KNOWN {
-            AT_ONCE => Self(self.0 & !KNOWN | SINCE),
+            BEGUN => Self(self.0 & !KNOWN | SINCE),
             _ => self,
         }
     }
@@ -57,7 +51,7 @@ impl Time {
     /// head was there.
     pub(crate) const fn if_it_waited(self) -> Self {
         match self.0 & KNOWN {
-            AT_ONCE | TOOK => Self::UNKNOWN,
+            BEGUN | TOOK => Self::UNKNOWN,
             _ => self,
         }
     }
@@ -79,7 +73,7 @@ impl Time {
         self.0 & SINCE != 0
     }
 
-    /// How long the call ran, and the time now.
+    /// How long the call has run, and the time now.
     pub(crate) fn ran_until_now(self) -> (Duration, Moment) {
         let (time, now) = (Moment::from_bits(self.0 & !KNOWN), Moment::now());
         match self.0 & KNOWN {
@@ -96,14 +90,6 @@ impl Time {
             0 => Duration::ZERO,
             TOOK => time.since_beginning(),
             _ => time.elapsed(),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn now(self) -> Moment {
-        match self.0 & KNOWN {
-            AT_ONCE => Moment::from_bits(self.0 & !KNOWN),
-            _ => Moment::now(),
         }
     }
 }

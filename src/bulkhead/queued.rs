@@ -16,7 +16,7 @@ use crate::guarded::Guarded;
 use crate::inner::{Inner, Ready};
 use crate::meter::{Handles, Meter};
 use crate::permit::{Admit, Ticket};
-use crate::runtime::{Entry, Moment, Timer};
+use crate::runtime::{Moment, Timer};
 use crate::shared::Held;
 use crate::tells::Tells;
 use crate::track::Track;
@@ -91,7 +91,7 @@ impl<S, T> Bulkhead<S, Queued, T> {
         } else {
             self.admission.inner.get_ref().clone()
         };
-        let now = Entry::new().now();
+        let now = Moment::now();
         let deadline = context::deadline().local();
         let wait = Wait {
             waiting: Some(Waiting {

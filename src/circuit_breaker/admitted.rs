@@ -8,7 +8,7 @@ use crate::meter::Handles;
 use crate::observe::EventKind;
 use crate::permit::{Admit, Refusal, Ticket};
 use crate::policy::breaker::{self, Decision};
-use crate::runtime::{Entry, Moment};
+use crate::runtime::Moment;
 use crate::tells::{Tells, show_newest};
 use crate::time::Time;
 use crate::track::CANCELLED;
@@ -57,11 +57,10 @@ impl Admit for Circuit {
             Some(ticket) => ticket,
             None => self.ask_and_tell()?,
         };
-        let time = if self.times() {
-            Time::at_once(Entry::new().now())
+        let time = if self.measures() {
+            Time::begun(Moment::now())
         } else {
-            // Where nobody asks for the time, it is taken for nothing if somebody further out has read the clock.
-            Entry::peek().map_or(Time::UNKNOWN, Time::at_once)
+            Time::UNKNOWN
         };
         Ok(Ticket::of(ticket, time))
     }
@@ -78,9 +77,6 @@ impl Admit for Circuit {
     #[inline]
     fn wait(&self, ticket: &mut Ticket) {
         ticket.time = ticket.time.waiting();
-        if !ticket.time.is_known() && self.measures() {
-            ticket.time = Time::since(Moment::now());
-        }
     }
 
     fn head(&self, ticket: &mut Ticket) {
@@ -117,16 +113,21 @@ impl Circuit {
         }
     }
 
-    /// `counts_as` is the time that the circuit hears of; told is the true one.
+    /// `counts_as` is the time that the circuit hears of, where that is not the true one.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Option<Time>) {
         let (mut time, mut now) = (ticket.time, None);
+        let mut true_time = time;
         if time.has_waited() {
             let (ran, moment) = time.ran_until_now();
             (time, now) = (Time::took(ran), Some(moment));
+            true_time = time;
             self.latencies.record(moment, ran, 1);
+        } else if self.times() {
+            let (ran, moment) = time.ran_until_now();
+            (true_time, now) = (Time::took(ran), Some(moment));
         }
-        let counts_as = counts_as.unwrap_or(time);
+        let counts_as = counts_as.unwrap_or(true_time);
         self.record(ticket.of_breaker(), verdict, counts_as, now);
         Tells::tell(self, || EventKind::Settled {
             outcome: verdict.outcome(),

@@ -20,7 +20,7 @@ use crate::policy::breaker::{
     Breaker, Config, Decision, Front, Mode, State, Ticket, Transition, View,
 };
 use crate::policy::evidence::FLOOR;
-use crate::runtime::{Moment, nanos, random};
+use crate::runtime::{Moment, Timeline, nanos, random};
 use crate::snapshot::{Latencies, Outcomes, Rejected, Tally};
 use crate::striped::Striped;
 use crate::tells::Tells;
@@ -46,8 +46,12 @@ const NEVER_SLOW: u64 = u64::MAX;
 pub struct Circuit {
     /// The epoch and the flags.
     gate: AtomicU64,
+    /// When the current bucket ends, by the clock, and how many nanoseconds a bucket lasts.
     bucket_ends: AtomicU64,
+    bucket: u64,
+    /// Until when it is open, by the clock, and what the clock said when this was stored.
     open_until: AtomicU64,
+    published: AtomicU64,
     /// Calls longer than so many nanoseconds are slow.
     slow: u64,
     /// It is not switched off.
@@ -63,6 +67,7 @@ pub struct Circuit {
 
 struct Machine {
     breaker: Breaker,
+    timeline: Timeline,
     /// How many of the counted successes the breaker knows of, or never will.
     credited: u64,
     /// Whether successes may have been counted since.
@@ -80,17 +85,21 @@ pub(crate) struct Settings {
 
 impl Circuit {
     pub(super) fn new(settings: Settings) -> Self {
-        let (config, now) = (settings.config, now());
+        let (config, read) = (settings.config, Moment::now());
+        let now = read.since_beginning();
         let slow = config
             .slow_calls
             .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
         let is_on = config.mode != Mode::Off;
+        let bucket = nanos(config.window.bucket());
         let breaker = Breaker::new(config, now);
         let front = breaker.front();
         let circuit = Self {
             gate: AtomicU64::new(0),
             bucket_ends: AtomicU64::new(0),
+            bucket,
             open_until: AtomicU64::new(0),
+            published: AtomicU64::new(0),
             slow,
             measures: is_on,
             listeners: Listeners::measured(settings.origin, settings.observer, is_on),
@@ -104,9 +113,10 @@ impl Circuit {
                 history: History::new(now),
                 state: watch::Sender::new(breaker.state()),
                 breaker,
+                timeline: Timeline::new(read),
             }),
         };
-        circuit.publish(&front);
+        circuit.publish(&front, &Timeline::new(read), now);
         circuit
     }
 
@@ -139,8 +149,12 @@ impl Circuit {
         match self.open_until.load(Ordering::Relaxed) {
             u64::MAX => None,
             until => {
-                let left = until.saturating_sub(Moment::now().to_bits());
-                Some(Duration::from_nanos(left))
+                let now = Moment::now().to_bits();
+                if now < self.published.load(Ordering::Relaxed) {
+                    // The clock went back. The machine knows what that means.
+                    return Some(Duration::ZERO);
+                }
+                Some(Duration::from_nanos(until.saturating_sub(now)))
             }
         }
     }
@@ -191,9 +205,12 @@ impl Circuit {
             && verdict.outcome() == Outcome::Success;
         if counts {
             let fast = !time.took_at_least(FLOOR) && !self.is_slow(time);
-            let exact = gate & IN_BUCKETS == 0
-                || now.unwrap_or_else(|| time.now()).to_bits()
-                    < self.bucket_ends.load(Ordering::Relaxed);
+            let exact = gate & IN_BUCKETS == 0 || {
+                let now = now.unwrap_or_else(Moment::now).to_bits();
+                let left = self.bucket_ends.load(Ordering::Relaxed).wrapping_sub(now);
+                // It has not ended, and has begun: where the clock went back it has not.
+                left.wrapping_sub(1) < self.bucket
+            };
             if fast && exact {
                 self.successes.bump();
                 return;
@@ -236,11 +253,12 @@ impl Circuit {
 
     /// The breaker as it is, how long it has been in its state, and its newest changes.
     pub(super) fn look(&self) -> (View, Duration, Vec<Change>) {
-        let now = now();
+        let read = Moment::now();
         let mut machine = self.lock();
+        let now = machine.timeline.at(read);
         self.credit(&mut machine);
         let view = machine.breaker.snapshot(now);
-        self.publish(&machine.breaker.front());
+        self.publish(&machine.breaker.front(), &machine.timeline, now);
         let (since, changes) = machine.history.tell(now);
         (view, since, changes)
     }
@@ -264,8 +282,9 @@ impl Circuit {
     /// Does something with the machine when it is up to date, says what may be done without it from then on, and tells of
     /// a change of state when the lock is free again.
     fn with<R>(&self, act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>)) -> R {
-        let now = now();
+        let read = Moment::now();
         let mut machine = self.lock();
+        let now = machine.timeline.at(read);
         self.credit(&mut machine);
         let (result, transition) = act(&mut machine.breaker, now);
         let front = machine.breaker.front();
@@ -277,7 +296,7 @@ impl Circuit {
             machine.history.add(now, transition);
         }
         machine.counts = front.counts_free;
-        self.publish(&front);
+        self.publish(&front, &machine.timeline, now);
         drop(machine);
         if let Some(transition) = transition {
             self.announce(transition);
@@ -297,7 +316,7 @@ impl Circuit {
         }
     }
 
-    fn publish(&self, front: &Front) {
+    fn publish(&self, front: &Front, timeline: &Timeline, now: Duration) {
         let may = match (front.mode, front.state) {
             (Mode::Off, _) | (_, State::Closed | State::ForcedClosed) => ADMITS,
             (Mode::Enforce, State::Open | State::ForcedOpen) => REJECTS,
@@ -312,11 +331,14 @@ impl Circuit {
         let open_until = if front.state == State::ForcedOpen {
             u64::MAX
         } else {
-            nanos(front.open_until).min(u64::MAX - 1)
+            let until = timeline.moment(front.open_until).to_bits();
+            until.min(u64::MAX - 1)
         };
         self.open_until.store(open_until, Ordering::Relaxed);
-        self.bucket_ends
-            .store(nanos(front.bucket_ends), Ordering::Relaxed);
+        let published = timeline.moment(now).to_bits();
+        self.published.store(published, Ordering::Relaxed);
+        let bucket_ends = timeline.moment(front.bucket_ends).to_bits();
+        self.bucket_ends.store(bucket_ends, Ordering::Relaxed);
         let gate = front.epoch << FLAGS | may | counts | in_buckets;
         if self.gate.load(Ordering::Relaxed) != gate {
             self.gate.store(gate, Ordering::Release);
@@ -337,10 +359,6 @@ impl Circuit {
     fn lock(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn now() -> Duration {
-    Moment::now().since_beginning()
 }
 
 #[cfg(test)]

@@ -62,15 +62,16 @@
 //! longer than the slow-call threshold, or, without one, for at least a second and longer than every call that succeeded within the
 //! last minute; and is ignored otherwise: see [`OnCancel`]. So no caller can open the circuit by hanging up or by short deadlines, and
 //! a service that hangs is found although every caller gives up first. A call that one of the program's own time limits ended in full
-//! is a failure, whether the [`TimeoutLayer`](crate::TimeoutLayer) is further in or further out. The time of a call begins when it
-//! first waits.
+//! is a failure, whether the [`TimeoutLayer`](crate::TimeoutLayer) is further in or further out. The time of a call begins
+//! when it is made, not when it is first polled.
 //!
 //! # Cost
 //!
-//! A closed circuit's success takes no lock: it bumps a counter that belongs to the thread. With a window of time (the default) the
-//! clock is read once a call, with a slow-call rule twice, with a window of calls not at all; a call that is ready at once behind a
-//! layer that has read the clock needs no reading of its own. Failures take a short lock. Rejections read
-//! the clock. Nothing is allocated; a classifier of your own costs a reference count a call. No cost grows with the window.
+//! A closed circuit's success takes no lock: it bumps a counter that belongs to the thread. The clock
+//! is read when a call is made, and once more when it ends, unless the call did not have to wait, the
+//! window counts calls, and no rule is about slow calls. Failures take a short lock. Rejections read
+//! the clock. Nothing is allocated; a classifier of your own costs a reference count a call. No cost
+//! grows with the window.
 
 mod admitted;
 mod builder;

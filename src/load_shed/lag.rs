@@ -61,7 +61,8 @@ impl Watches for Load {
                 admitted: self.admissions(moving, word),
                 shed: self.listeners.rejected.of(Reason::Shed),
             };
-            moving.limit.tick(lag.now.since_beginning(), &tick)
+            let now = moving.timeline.at(lag.now);
+            moving.limit.tick(now, &tick)
         });
         if let Some(changed) = changed {
             self.tell_change(changed);

@@ -10,7 +10,7 @@ use crate::listeners::Listeners;
 use crate::policy::breaker::OnCancel;
 use crate::policy::evidence::Evidence;
 use crate::policy::limit::{Adaptive, Limit};
-use crate::runtime::Moment;
+use crate::runtime::{Moment, Timeline};
 use crate::snapshot::{Latencies, MOST_CALLS, Outcomes, Tally};
 
 /// One call in flight, in the lowest 24 bits of the word.
@@ -59,6 +59,7 @@ pub struct Load {
 }
 
 pub(super) struct Moving {
+    pub(super) timeline: Timeline,
     pub(super) limit: Adaptive,
     evidence: Evidence,
     /// The number of the newest admission, and when it was, as the sampling was last thought over.
@@ -70,8 +71,10 @@ pub(super) struct Moving {
 
 impl Moving {
     fn new(limit: &Limit, on_cancel: OnCancel) -> Self {
-        let since = Moment::now().since_beginning();
+        let now = Moment::now();
+        let since = now.since_beginning();
         Self {
+            timeline: Timeline::new(now),
             limit: Adaptive::new(limit, since),
             evidence: Evidence::new(on_cancel, None, since),
             counted: 0,
@@ -155,8 +158,14 @@ impl Load {
     }
 
     /// The evidence of the calls of this load shedder.
-    pub(super) fn evidence<R>(&self, with: impl FnOnce(&mut Evidence) -> R) -> R {
-        with(&mut self.lock().evidence)
+    pub(super) fn evidence<R>(
+        &self,
+        now: Moment,
+        with: impl FnOnce(&mut Evidence, Duration) -> R,
+    ) -> R {
+        let mut moving = self.lock();
+        let now = moving.timeline.at(now);
+        with(&mut moving.evidence, now)
     }
 
     #[inline]
@@ -246,10 +255,11 @@ impl Load {
     }
 
     /// Thinks over how many calls to skip, where nothing else is asked of a sample.
-    pub(crate) fn think_over_sampling(&self, now: Duration) {
+    pub(crate) fn think_over_sampling(&self, now: Moment) {
         // No call waits for another one here: whoever has the lock thinks it over.
         if let Ok(mut moving) = self.moving.try_lock() {
             let word = self.word.load(Ordering::Relaxed);
+            let now = moving.timeline.at(now);
             self.adapt_sampling(&mut moving, now, number(word));
         }
     }
@@ -259,19 +269,19 @@ impl Load {
     pub(crate) fn sample(
         &self,
         sample: Sample,
-        now: Duration,
+        now: Moment,
         latency: Duration,
     ) -> Option<(u32, u32)> {
         let weight = sample.weight();
-        self.adjust(now, |limit, in_flight| {
+        self.adjust(now, |limit, now, in_flight| {
             limit.sample(now, latency, in_flight, weight)
         })
     }
 
     /// Takes note of a call that was dropped for overload.
     #[cold]
-    pub(crate) fn dropped(&self, now: Duration) -> Option<(u32, u32)> {
-        self.adjust(now, |limit, in_flight| limit.dropped(now, in_flight))
+    pub(crate) fn dropped(&self, now: Moment) -> Option<(u32, u32)> {
+        self.adjust(now, |limit, now, in_flight| limit.dropped(now, in_flight))
     }
 
     /// A call is shed. A limit by latency whose samples have stopped grows now and then.
@@ -280,24 +290,29 @@ impl Load {
         if !self.moves() {
             return;
         }
-        let now = Moment::now().since_beginning();
-        if let Some(changed) = self.change(|moving, _| moving.limit.shed(now)) {
+        let now = Moment::now();
+        let shed = |moving: &mut Moving, _| {
+            let now = moving.timeline.at(now);
+            moving.limit.shed(now)
+        };
+        if let Some(changed) = self.change(shed) {
             self.tell_change(changed);
         }
     }
 
     fn adjust(
         &self,
-        now: Duration,
-        take: impl FnOnce(&mut Adaptive, u32) -> bool,
+        now: Moment,
+        take: impl FnOnce(&mut Adaptive, Duration, u32) -> bool,
     ) -> Option<(u32, u32)> {
         let mut moving = self.lock();
+        let now = moving.timeline.at(now);
         let word = self.word.load(Ordering::Relaxed);
         if !self.moves() {
             return None;
         }
         let from = moving.limit.limit();
-        let changed = take(&mut moving.limit, self.working(word));
+        let changed = take(&mut moving.limit, now, self.working(word));
         let to = moving.limit.limit();
         self.adapt_sampling(&mut moving, now, number(word));
         if changed {

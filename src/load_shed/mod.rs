@@ -68,7 +68,8 @@
 //! # Cost
 //!
 //! One compare-and-swap for a call that comes, one subtraction for one that goes, and for one call
-//! in many two readings of the clock and a short lock. A response that streams under an adaptive
+//! in many two readings of the clock and a short lock. With a limit by latency, an observer, a
+//! subscriber or metrics every call reads the clock when it is made. A response that streams under an adaptive
 //! limit costs two more. Under [`Limit::scheduler_lag`](crate::Limit::scheduler_lag) one task per
 //! runtime wakes every 10 ms; while there is a limit, a call is polled once more. With
 //! [`on_readiness`](crate::LoadShedLayer::on_readiness) there is only the inner service's

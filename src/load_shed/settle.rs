@@ -8,7 +8,7 @@ use crate::meter::Handles;
 use crate::observe::EventKind;
 use crate::permit::{Admit, Refusal, Ticket};
 use crate::policy::evidence::FLOOR;
-use crate::runtime::{Entry, Moment};
+use crate::runtime::Moment;
 use crate::snapshot::limited;
 use crate::tells::{Tells, show_newest};
 use crate::time::Time;
@@ -37,11 +37,12 @@ impl Admit for Load {
     #[inline]
     fn admit(&self) -> Result<Ticket, Refusal> {
         let sample = self.try_admit().ok_or(Reason::Shed)?;
-        // Known for samples from the start, for the others from when they first had to wait: that is all that
-        // a cancellation and a snapshot need.
-        let time = if sample.is_wanted() {
+        if sample.is_wanted() {
             self.watch_lag();
-            Time::at_once(Entry::new().now())
+        }
+        // Not for a call whose time nobody wants.
+        let time = if sample.is_wanted() || self.moves() || self.listeners.any() {
+            Time::begun(Moment::now())
         } else {
             Time::UNKNOWN
         };
@@ -72,9 +73,6 @@ impl Admit for Load {
     #[inline]
     fn wait(&self, ticket: &mut Ticket) {
         ticket.time = ticket.time.waiting();
-        if !ticket.time.is_known() && (self.moves() || self.listeners.any()) {
-            ticket.time = Time::since(Moment::now());
-        }
     }
 
     fn head(&self, ticket: &mut Ticket) {
@@ -132,11 +130,10 @@ impl Load {
     #[cold]
     fn report(&self, sample: Sample, time: Time, verdict: Verdict, counts_as: Time) {
         let outcome = verdict.outcome();
-        let (ran, moment) = time.ran_until_now();
-        let now = moment.since_beginning();
+        let (ran, now) = time.ran_until_now();
         let latency = counts_as.is_known().then_some(ran);
         if sample.is_wanted() && time.has_waited() {
-            self.latencies.record(moment, ran, sample.weight());
+            self.latencies.record(now, ran, sample.weight());
         }
         if !self.moves() {
             if sample.is_wanted() {
@@ -145,10 +142,10 @@ impl Load {
             return;
         }
         let is_failure = match (outcome, latency) {
-            (Outcome::Cancelled, Some(ran)) => self.evidence(|evidence| {
+            (Outcome::Cancelled, Some(ran)) => self.evidence(now, |evidence, now| {
                 evidence.is_failure(now, context::answerable(ran), context::own_limit())
             }),
-            (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(|evidence| {
+            (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(now, |evidence, now| {
                 evidence.succeeded(now, context::answerable(ran));
                 false
             }),

@@ -8,7 +8,7 @@ use crate::meter::Handles;
 use crate::observe::EventKind;
 use crate::permit::{Admit, Refusal, Ticket};
 use crate::policy::rate_limit::{Rate, RateLimit};
-use crate::runtime::{Entry, Moment};
+use crate::runtime::Moment;
 use crate::snapshot::{Outcomes, Tally};
 use crate::striped::Striped;
 use crate::tells::Tells;
@@ -41,9 +41,18 @@ impl Limiter {
         }
     }
 
+    /// The clock's time. A limit that is ahead of it follows it back.
+    #[inline]
+    fn now(&self) -> u64 {
+        let tat = self.limit.tat();
+        let now = Moment::now().to_bits();
+        self.limit.catch_up(tat, now);
+        now
+    }
+
     /// The calls that would be admitted now.
     pub(super) fn available(&self) -> u32 {
-        self.limit.available(Moment::now().to_bits()).0
+        self.limit.available(self.now()).0
     }
 
     /// The ends of the calls that were admitted.
@@ -53,7 +62,7 @@ impl Limiter {
 
     /// The time until a call is admitted; zero when one is.
     fn wait(&self) -> Duration {
-        self.limit.wait(Moment::now().to_bits(), 0)
+        self.limit.wait(self.now(), 0)
     }
 }
 
@@ -83,7 +92,7 @@ impl Admit for Limiter {
 
     #[inline]
     fn admit(&self) -> Result<Ticket, Refusal> {
-        match self.limit.try_acquire(Entry::new().now().to_bits()) {
+        match self.limit.try_acquire(self.now()) {
             Ok(()) => Ok(Ticket::NONE),
             Err(wait) => {
                 self.refuses.store(true, Ordering::Relaxed);

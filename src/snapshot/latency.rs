@@ -120,7 +120,8 @@ impl Latencies {
         let Some(piece) = minute.pieces.get(number as usize % PIECES) else {
             return;
         };
-        if piece.number.load(Ordering::Acquire) < number {
+        // Also where it is of a later time: the clock went back, by a minute or more.
+        if piece.number.load(Ordering::Acquire) != number {
             minute.turn(piece, number);
         }
         let micros = (nanos(latency) / 1_000).clamp(SHORTEST, LONGEST);
@@ -171,7 +172,7 @@ impl Minute {
     #[cold]
     fn turn(&self, piece: &Piece, number: u64) {
         let _turning = self.turning.lock().unwrap_or_else(PoisonError::into_inner);
-        if piece.number.load(Ordering::Relaxed) < number {
+        if piece.number.load(Ordering::Relaxed) != number {
             for count in &piece.counts {
                 count.store(0, Ordering::Relaxed);
             }
@@ -244,6 +245,21 @@ mod tests {
         assert_eq!(latencies.last_minute(at(1_260)), None);
         // By the clock of another runtime, which is behind.
         assert_eq!(latencies.last_minute(at(1_190)), None);
+    }
+
+    #[test]
+    fn what_is_recorded_after_the_clock_went_back_counts() {
+        let latencies = Latencies::new();
+        let begun = 20 * 60;
+        for second in begun + 3_600..begun + 3_660 {
+            latencies.record(at(second), Duration::from_millis(1), 1);
+        }
+        for second in begun..begun + 60 {
+            latencies.record(at(second), Duration::from_millis(7), 1);
+        }
+        let latency = latencies.last_minute(at(begun + 59)).unwrap();
+        assert_eq!(latency.calls, 60);
+        assert!(latency.p50 > Duration::from_millis(6), "{latency}");
     }
 
     #[test]

@@ -149,6 +149,12 @@ impl Gcra {
         }
     }
 
+    /// The latest theoretical arrival time that there can be now: no permit is left.
+    const fn latest(&self, now: u64) -> u64 {
+        now.saturating_add(self.tolerance)
+            .saturating_add(self.interval)
+    }
+
     /// The time until a call is admitted that has `ahead` others before it, if nothing else comes.
     pub(crate) fn wait(&self, tat: u64, now: u64, ahead: u32) -> Duration {
         let theirs = self.interval.saturating_mul(u64::from(ahead));
@@ -212,6 +218,25 @@ impl RateLimit {
                 Ok(_) => return Ok(()),
                 Err(current) => tat = current,
             }
+        }
+    }
+
+    /// The theoretical arrival time.
+    #[inline]
+    pub(crate) fn tat(&self) -> u64 {
+        self.tat.load(Ordering::Relaxed)
+    }
+
+    /// `tat` was loaded before the clock was read. If it is later than any can be by then, the clock went
+    /// back, as it does from one test with a paused clock to the next. The limit goes on without a permit.
+    #[inline]
+    pub(crate) fn catch_up(&self, tat: u64, now: u64) {
+        let latest = self.gcra.latest(now);
+        if tat > latest {
+            // If it fails, another caller has moved it.
+            let _ = self
+                .tat
+                .compare_exchange(tat, latest, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 

@@ -77,6 +77,17 @@ impl Window {
         self
     }
 
+    /// How long a bucket lasts; for ever where there is none.
+    pub(crate) fn bucket(&self) -> Duration {
+        match self.extent {
+            Extent::Count(_) => Duration::MAX,
+            Extent::Time(span) => {
+                let buckets = self.buckets.unwrap_or(DEFAULT_BUCKETS).max(1);
+                Duration::from_nanos((super::nanos(span) / u64::from(buckets)).max(1))
+            }
+        }
+    }
+
     /// The most calls that the window can hold at once, if there is such a number.
     pub(crate) const fn capacity(&self) -> Option<u32> {
         match self.extent {
