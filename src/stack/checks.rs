@@ -1,7 +1,7 @@
-//! Whether the numbers of a stack go together.
+//! Checks that the numbers of a stack go together.
 //!
-//! Each layer checks its own. Here is what only shows when they stand in one stack: an error where a setting could never have an effect
-//! or nothing would work, a warning where it works but hardly as it was meant.
+//! Each layer checks its own numbers. The checks here compare those of several layers: an error where a setting could never have an
+//! effect or nothing would work, a warning where the stack works, but most likely not as it was meant.
 
 use std::time::Duration;
 

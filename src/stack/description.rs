@@ -1,8 +1,8 @@
-//! What a standard stack says of itself.
+//! The description of a standard stack.
 
 use std::fmt;
 
-/// A standard stack, told layer by layer: see [`ServerStack::describe`](super::ServerStack::describe).
+/// A standard stack and its settings, layer by layer: see [`ServerStack::describe`](super::ServerStack::describe).
 ///
 /// Its `Display` is for a log line at start-up:
 ///

@@ -165,10 +165,10 @@
 //!
 //! # What it rejects, what dropping a call does, what it costs
 //!
-//! That of its layers: nothing is added. No time limit counts while a service is not ready yet: whoever calls `ready` waits for it, as without a
-//! stack. An open circuit and a full bulkhead do not ask it, a retry waits for a second at most, and around a server the load shedder answers at
-//! once what comes meanwhile. Around a server a body changes its type; what puts it into a box again is the server itself, which does so for
-//! any layer that changes it.
+//! A stack adds nothing to its layers. Time limits do not run while the inner service is not ready: a caller of `ready` waits for it, as
+//! without a stack. An open circuit and a full bulkhead reject without asking the inner service. A retry waits for its readiness for at most a
+//! second, and the load shedder of a server rejects at once while it is not ready. The body of a server's response changes its type; axum and
+//! tonic put such a body into a box.
 
 #![cfg_attr(
     not(feature = "http"),

@@ -1,4 +1,4 @@
-//! The numbers of a stack that must go together, and what follows from them: pure arithmetic.
+//! The numbers of a stack that must go together, and the numbers that follow from them. Pure arithmetic.
 
 use std::time::Duration;
 
@@ -105,8 +105,8 @@ impl RetryNumbers {
     }
 }
 
-/// The back-off of a stack that was given none: the usual one, but never so long that it eats up a short call's time, or that of one that is
-/// attempted often.
+/// The back-off of a stack for which nobody set one: the usual one, but shorter in a short call and in one with many attempts, so that
+/// all waits together take at most a quarter of the time.
 pub(super) fn backoff_for(total: Duration, attempts: u32) -> Backoff {
     // More are refused, but not yet.
     let attempts = attempts.min(MOST_ATTEMPTS);
