@@ -34,10 +34,10 @@
 //! | `mainstay_slow_calls_total` | counter | circuit breaker | | those of them that were slow, failed or not; 0 for ever where the circuit has no threshold for slow calls |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed`, `rate_limited` | calls that were not let through, or ended by the layer |
 //! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that a circuit in [shadow mode](crate::circuit_breaker::Mode::Shadow) would have rejected; 0 in every other mode |
-//! | `mainstay_given_up_total` | counter | bulkhead, retry | | calls that their callers gave up while they waited in the queue; retries that their callers gave up during the back-off |
+//! | `mainstay_given_up_total` | counter | bulkhead, rate limit, retry | | calls that their callers gave up while they waited in the queue; retries that their callers gave up during the back-off |
 //! | `mainstay_limit` | gauge | bulkhead, load shed | | calls that may be in flight; infinite while there is no limit; none of a load shedder by readiness |
-//! | `mainstay_queue_depth` | gauge | bulkhead | | calls that wait for a permit |
-//! | `mainstay_queue_wait_seconds` | histogram | bulkhead | | how long those have waited that waited |
+//! | `mainstay_queue_depth` | gauge | bulkhead, rate limit | | calls that wait for a permit |
+//! | `mainstay_queue_wait_seconds` | histogram | bulkhead, rate limit | | how long those have waited that waited |
 //! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the state that it is in, 0 for all others |
 //! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
 //! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out`, `not_sent`, `refused` | attempts after the first |

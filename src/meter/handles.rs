@@ -138,7 +138,7 @@ impl Handles {
             Reason::NotReady => judges || retries,
             Reason::TimedOut => limits,
             Reason::RateLimited => paces,
-            Reason::DeadlinePassed => limits || holds || layer == "deadline",
+            Reason::DeadlinePassed => limits || holds || paces || layer == "deadline",
         };
         Self {
             origin,
@@ -157,7 +157,7 @@ impl Handles {
                 names::WOULD_REJECT,
                 Some(("reason", Reason::CircuitOpen.as_str())),
             ),
-            given_up: make.counter(holds || retries, names::GIVEN_UP, None),
+            given_up: make.counter(holds || retries || paces, names::GIVEN_UP, None),
             limit: OnceLock::new(),
             states: STATES.map(|state| {
                 make.gauge(
@@ -184,8 +184,8 @@ impl Handles {
                 )
             }),
             balance: OnceLock::new(),
-            queued: make.gauge(holds, names::QUEUE_DEPTH, None),
-            queue_wait: make.histogram(holds, names::QUEUE_WAIT),
+            queued: make.gauge(holds || paces, names::QUEUE_DEPTH, None),
+            queue_wait: make.histogram(holds || paces, names::QUEUE_WAIT),
             deadline: make.histogram(limits, names::DEADLINE_REMAINING),
         }
     }

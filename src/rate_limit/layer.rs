@@ -22,12 +22,23 @@ pub(crate) const LAYER: &str = "rate_limit";
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A rate limit that rejects a call for which there is no permit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rejecting;
+
+/// A rate limit in which calls wait in line for a permit.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    pub(super) max_wait: Duration,
+}
+
 /// Limits the rate of calls: see the [module](crate::rate_limit).
 ///
 /// Clones share the limit, and so do all services that they make.
 #[derive(Clone)]
-pub struct RateLimitLayer<T = AtResponse> {
+pub struct RateLimitLayer<M = Rejecting, T = AtResponse> {
     limiter: Shared<Limiter>,
+    mode: M,
     tracker: T,
 }
 
@@ -54,11 +65,17 @@ impl RateLimitLayer {
     }
 }
 
-impl<T> RateLimitLayer<T> {
+impl<M, T> RateLimitLayer<M, T> {
     /// The number of calls that would be admitted now.
     #[must_use]
     pub fn available(&self) -> u32 {
         self.limiter.available()
+    }
+
+    /// The number of calls that wait in line.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.limiter.line.len()
     }
 
     /// The name of the instance.
@@ -86,8 +103,8 @@ impl<T> RateLimitLayer<T> {
     }
 }
 
-impl<S, T: Clone> Layer<S> for RateLimitLayer<T> {
-    type Service = RateLimit<S, T>;
+impl<S, M: Clone, T: Clone> Layer<S> for RateLimitLayer<M, T> {
+    type Service = RateLimit<S, M, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
         RateLimit {
@@ -96,16 +113,19 @@ impl<S, T: Clone> Layer<S> for RateLimitLayer<T> {
                 state: self.limiter.clone(),
                 tracker: self.tracker.clone(),
             },
+            mode: self.mode.clone(),
         }
     }
 }
 
-impl<T> fmt::Debug for RateLimitLayer<T> {
+impl<M: fmt::Debug, T> fmt::Debug for RateLimitLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitLayer")
             .field("name", &self.limiter.listeners.origin().name())
             .field("rate", &format_args!("{}", self.limiter.rate))
             .field("available", &self.available())
+            .field("waiting", &self.waiting())
+            .field("mode", &self.mode)
             .finish()
     }
 }
@@ -124,23 +144,27 @@ impl<T> fmt::Debug for RateLimitLayer<T> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct RateLimitBuilder<T = AtResponse> {
+pub struct RateLimitBuilder<M = Rejecting, T = AtResponse> {
     name: Option<String>,
     rate: Rate,
+    mode: M,
     tracker: T,
     observer: Option<Arc<dyn Observer>>,
 }
 
-impl<T> RateLimitBuilder<T> {
+impl<T> RateLimitBuilder<Rejecting, T> {
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
             rate: Rate::new(100, SECOND),
+            mode: Rejecting,
             tracker,
             observer: None,
         }
     }
+}
 
+impl<M, T> RateLimitBuilder<M, T> {
     /// The name of this instance, in rejections and events. Default: `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -165,6 +189,26 @@ impl<T> RateLimitBuilder<T> {
         self
     }
 
+    /// Lets calls wait in line for a permit, each for at most `max_wait`, the wait for the inner service
+    /// to become ready included. Default: a call for which there is no permit is rejected.
+    ///
+    /// A call whose permit would not come within `max_wait`, or not before the request's deadline, is
+    /// rejected at once, so the line is never longer than `max_wait` allows. A waiting call is called
+    /// on a clone of the inner service, so the inner service must be `Clone`. Longer than nothing, at
+    /// most one hour.
+    ///
+    /// Timers are exact to a millisecond. At more than 1000 calls a second the line moves in steps of
+    /// a millisecond, so let the burst be the permits of two milliseconds or more.
+    pub fn max_wait(self, max_wait: Duration) -> RateLimitBuilder<Waiting, T> {
+        RateLimitBuilder {
+            name: self.name,
+            rate: self.rate,
+            mode: Waiting { max_wait },
+            tracker: self.tracker,
+            observer: self.observer,
+        }
+    }
+
     /// Sends events to this observer.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
@@ -173,37 +217,62 @@ impl<T> RateLimitBuilder<T> {
 
     /// Follows calls by a [`Track`](crate::Track) of your own, which classifies responses. Default:
     /// [`AtResponse`]. The outcome of a call changes nothing but the counts in snapshots and metrics.
-    pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<T2> {
+    pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<M, T2> {
         RateLimitBuilder {
             name: self.name,
             rate: self.rate,
+            mode: self.mode,
             tracker,
             observer: self.observer,
         }
     }
 
-    /// The layer.
-    ///
-    /// # Errors
-    ///
-    /// When a value is out of its range; the error names the setting, the value and the rule.
-    pub fn build(self) -> Result<RateLimitLayer<T>, ConfigError> {
-        let name = self.name.clone();
-        self.built().of_instance(name.as_deref())
-    }
-
-    fn built(self) -> Result<RateLimitLayer<T>, ConfigError> {
+    fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
         let origin = origin(LAYER, self.name.as_deref().unwrap_or(RATE_LIMIT.name()))?;
         self.rate.check()?;
         let listeners = Listeners::new(origin, self.observer);
         Ok(RateLimitLayer {
             limiter: Shared::new(Limiter::new(self.rate, listeners)),
+            mode: self.mode,
             tracker: self.tracker,
         })
     }
 }
 
-impl<T> fmt::Debug for RateLimitBuilder<T> {
+impl<T> RateLimitBuilder<Rejecting, T> {
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range; the error names the setting, the value and the rule.
+    pub fn build(self) -> Result<RateLimitLayer<Rejecting, T>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(name.as_deref())
+    }
+}
+
+impl<T> RateLimitBuilder<Waiting, T> {
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range; the error names the setting, the value and the rule.
+    pub fn build(self) -> Result<RateLimitLayer<Waiting, T>, ConfigError> {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let name = self.name.clone();
+        let max_wait = self.mode.max_wait;
+        let layer = if max_wait.is_zero() || max_wait > LONGEST {
+            let rule = "must be longer than nothing and at most one hour";
+            let shown = format_args!("{max_wait:?}").to_string();
+            Err(ConfigError::new(LAYER, "max_wait", shown, rule))
+        } else {
+            self.built()
+        };
+        layer.of_instance(name.as_deref())
+    }
+}
+
+impl<M, T> fmt::Debug for RateLimitBuilder<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitBuilder")
             .field("name", &self.name)

@@ -1,8 +1,10 @@
 //! The state of a rate limit.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
+use super::line::{Line, Number};
 use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::observe::EventKind;
@@ -24,6 +26,9 @@ pub struct Limiter {
     /// A call was refused, and none has been seen to have a permit since. Only then does `poll_ready`
     /// need to read the clock.
     refuses: AtomicBool,
+    /// Empty where calls do not wait.
+    pub(super) line: Line,
+    given_up: AtomicU64,
     pub(super) listeners: Listeners,
     successes: Striped,
     tally: Tally,
@@ -35,6 +40,8 @@ impl Limiter {
             rate,
             limit: RateLimit::new(&rate),
             refuses: AtomicBool::new(false),
+            line: Line::default(),
+            given_up: AtomicU64::new(0),
             listeners,
             successes: Striped::new(),
             tally: Tally::new(),
@@ -43,16 +50,16 @@ impl Limiter {
 
     /// The clock's time. A limit that is ahead of it follows it back.
     #[inline]
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> Moment {
         let tat = self.limit.tat();
-        let now = Moment::now().to_bits();
-        self.limit.catch_up(tat, now);
+        let now = Moment::now();
+        self.limit.catch_up(tat, now.to_bits());
         now
     }
 
     /// The calls that would be admitted now.
     pub(super) fn available(&self) -> u32 {
-        self.limit.available(self.now()).0
+        self.limit.available(self.now().to_bits()).0
     }
 
     /// The ends of the calls that were admitted.
@@ -60,9 +67,49 @@ impl Limiter {
         self.tally.with_plain(self.successes.sum())
     }
 
-    /// The time until a call is admitted; zero when one is.
+    /// The calls that were given up while they waited.
+    pub(super) fn given_up(&self) -> u64 {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The time until a call is admitted that comes now; zero when it is at once.
     fn wait(&self) -> Duration {
-        self.limit.wait(self.now(), 0)
+        self.limit.wait(self.now().to_bits(), self.line.len())
+    }
+
+    /// Takes a permit, or says how long there is none.
+    pub(super) fn take(&self, now: Moment) -> Result<(), Duration> {
+        self.limit.try_acquire(now.to_bits())
+    }
+
+    /// A call joins the line, if its permit comes until then.
+    pub(super) fn join(&self, now: Moment, until: Moment, waker: Waker) -> Result<Number, Refusal> {
+        self.line.join(waker, |ahead| {
+            let wait = self.limit.wait(now.to_bits(), ahead);
+            if wait.is_zero() || now.after(wait) <= until {
+                return Ok(());
+            }
+            Err(Refusal {
+                reason: Reason::RateLimited,
+                retry_after: Some(wait),
+            })
+        })
+    }
+
+    /// The refusal of a call that comes now.
+    pub(super) fn refusal(&self) -> Refusal {
+        Refusal {
+            reason: Reason::RateLimited,
+            retry_after: self.retry_after(),
+        }
+    }
+
+    /// A call was given up while it waited.
+    #[cold]
+    pub(super) fn gave_up(&self, waited: Duration) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+        self.listeners.look_again();
+        self.tell(|| EventKind::GivenUp { waited });
     }
 }
 
@@ -92,7 +139,11 @@ impl Admit for Limiter {
 
     #[inline]
     fn admit(&self) -> Result<Ticket, Refusal> {
-        match self.limit.try_acquire(self.now()) {
+        // No newcomer overtakes the calls that wait.
+        if self.line.len() > 0 {
+            return Err(self.refusal());
+        }
+        match self.take(self.now()) {
             Ok(()) => Ok(Ticket::NONE),
             Err(wait) => {
                 self.refuses.store(true, Ordering::Relaxed);

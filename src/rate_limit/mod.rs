@@ -44,6 +44,13 @@
 //! `Retry-After`, or `RESOURCE_EXHAUSTED` and `grpc-retry-pushback-ms`. While calls are rejected,
 //! `poll_ready` does not wait for the inner service.
 //!
+//! With [`max_wait`](RateLimitBuilder::max_wait) a call waits in line instead, if its permit comes
+//! soon enough; else it is rejected at once, also with `RateLimited` and the exact time. The line is
+//! first come, first served. A call that has its permit, and whose inner service is not ready within
+//! `max_wait`, is rejected as [`Reason::NotReady`](crate::Reason::NotReady). Where the request's
+//! deadline passes meanwhile, the reason is
+//! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed).
+//!
 //! # What a clone shares
 //!
 //! Everything. The limit belongs to the layer value: every service it makes and every clone of the
@@ -52,17 +59,23 @@
 //! # Cancellation
 //!
 //! A permit is for the start of a call. It is used up also where the call is dropped before its end.
+//! A waiting call that is dropped leaves the line and uses up nothing; those behind it are admitted
+//! earlier. It counts as given up: in the [snapshot](Snapshot), as the event
+//! [`GivenUp`](crate::EventKind::GivenUp), and in the metric `mainstay_given_up_total`.
 //!
 //! # Cost
 //!
 //! One reading of the clock (shared with the other layers of a stack) and one compare-and-swap;
-//! nothing is allocated.
+//! nothing is allocated. Only calls that wait touch a lock, and each of them is in a box.
 
 mod layer;
 mod limiter;
+mod line;
 mod service;
 mod snapshot;
+mod waiting;
 
-pub use layer::{RateLimitBuilder, RateLimitLayer};
+pub use layer::{RateLimitBuilder, RateLimitLayer, Rejecting, Waiting};
 pub use service::{RateLimit, ResponseFuture};
 pub use snapshot::Snapshot;
+pub use waiting::WaitingFuture;

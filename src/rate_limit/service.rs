@@ -3,6 +3,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::layer::Rejecting;
 use super::limiter::Limiter;
 use crate::admission::{Admission, Admitted};
 use crate::track::Track;
@@ -10,11 +11,12 @@ use crate::{AtResponse, Grown, WithRejection};
 
 /// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
 #[derive(Clone)]
-pub struct RateLimit<S, T = AtResponse> {
+pub struct RateLimit<S, M = Rejecting, T = AtResponse> {
     pub(super) admission: Admission<S, Limiter, T>,
+    pub(super) mode: M,
 }
 
-impl<S, T> RateLimit<S, T> {
+impl<S, M, T> RateLimit<S, M, T> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         self.admission.inner.get_ref()
@@ -26,7 +28,7 @@ impl<S, T> RateLimit<S, T> {
     }
 }
 
-impl<S, Req, T> Service<Req> for RateLimit<S, T>
+impl<S, Req, T> Service<Req> for RateLimit<S, Rejecting, T>
 where
     S: Service<Req>,
     S::Error: WithRejection,
@@ -47,14 +49,15 @@ where
     }
 }
 
-/// The future of a call through a rate limit.
+/// The future of a call through a rate limit that rejects.
 pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Limiter, T>;
 
-impl<S: fmt::Debug, T> fmt::Debug for RateLimit<S, T> {
+impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for RateLimit<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit")
             .field("inner", &self.admission.inner)
             .field("rate", &format_args!("{}", self.admission.state.rate))
+            .field("mode", &self.mode)
             .finish()
     }
 }

@@ -29,10 +29,14 @@ pub struct Snapshot {
     pub burst: u32,
     /// Permits that may be used now.
     pub available: u32,
+    /// Calls that wait in line.
+    pub waiting: u32,
     /// The outcomes of admitted calls that are over.
     pub outcomes: Outcomes,
     /// Calls that were rejected.
     pub rejections: Rejections,
+    /// Calls that their callers gave up while they waited in line.
+    pub given_up: u64,
 }
 
 impl Snapshot {
@@ -45,8 +49,10 @@ impl Snapshot {
             per: limiter.rate.per,
             burst: limiter.rate.burst(),
             available: limiter.available(),
+            waiting: limiter.line.len(),
             outcomes: limiter.outcomes(),
             rejections: limiter.listeners.rejected.counts(),
+            given_up: limiter.given_up(),
         }
     }
 }
@@ -60,13 +66,19 @@ impl fmt::Display for Snapshot {
             per,
             burst,
             available,
+            waiting,
             outcomes,
             rejections,
+            given_up,
         } = self;
         write!(
             f,
-            "{layer} {name}: {permits} per {per:?}, {available} of {burst} available; \
-             {outcomes}; {rejections}"
-        )
+            "{layer} {name}: {permits} per {per:?}, {available} of {burst} available, \
+             {waiting} waiting; {outcomes}; {rejections}"
+        )?;
+        match given_up {
+            0 => Ok(()),
+            calls => write!(f, ", {calls} given up"),
+        }
     }
 }

@@ -98,7 +98,7 @@ impl<M, B> RespondLayer<M, B> {
     /// # }
     /// ```
     #[must_use]
-    pub fn rate_limit_policy<T>(mut self, layer: &RateLimitLayer<T>) -> Self {
+    pub fn rate_limit_policy<Mode, T>(mut self, layer: &RateLimitLayer<Mode, T>) -> Self {
         let (permits, window) = layer.in_whole_seconds();
         self.look.quota = Some(Quota {
             name: layer.name(),

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use mainstay::bulkhead::Queued;
 use mainstay::correlation::Server;
+use mainstay::rate_limit::Waiting;
 use mainstay::{
     Backoff, BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Jitter, Limit, LoadShedLayer,
-    OnCancel, RetryLayer, State, TimeoutLayer,
+    OnCancel, RateLimitLayer, RetryLayer, State, TimeoutLayer,
 };
 use tokio::time::advance;
 use tower::layer::util::Stack;
@@ -22,6 +23,12 @@ pub(crate) fn queued() -> BulkheadLayer<Queued> {
         .queue(8, Duration::from_secs(10))
         .build()
         .unwrap()
+}
+
+/// It waits for nothing: there is always a permit.
+pub(crate) fn rate_limited() -> RateLimitLayer<Waiting> {
+    let builder = RateLimitLayer::builder().per(1_000_000, Duration::from_secs(1));
+    builder.max_wait(Duration::from_secs(10)).build().unwrap()
 }
 
 /// It measures and adapts like any other, and has nowhere to go.

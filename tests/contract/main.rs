@@ -115,6 +115,7 @@ contract! {
     load_shed_scheduler_lag (once): Subject::new(LoadShedLayer::new(Limit::scheduler_lag())).sheds();
     load_shed_on_readiness (once): Subject::new(LoadShedLayer::on_readiness()).sheds();
     rate_limit (once): Subject::new(RateLimitLayer::per_second(1_000_000).unwrap()).rejects_unready();
+    rate_limit_waiting (later): Subject::new(layers::rate_limited());
     correlation_server (once): Subject::new(CorrelationLayer::server());
     correlation_consumer (once): Subject::new(CorrelationLayer::consumer());
     correlation_client (once): Subject::new(CorrelationLayer::client());

@@ -8,6 +8,7 @@ mod correlation;
 mod lag;
 mod lifetimes;
 mod load_shed;
+mod rate_limit;
 mod retry;
 mod timeout;
 

@@ -1,13 +1,15 @@
 //! The behaviour of a rate limit. Each test is named after what it ensures.
 
-mod support;
-
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mainstay::{Error, EventKind, Outcome, RateLimitLayer, Reason};
-use support::{Act, Broken, Probe, ms, reason, recorder, rejected, secs, send, send_caught};
-use tokio::time::{Instant, advance};
-use tower::{Layer, Service, ServiceExt};
+use crate::support::{
+    Act, Broken, Probe, ms, reason, recorder, rejected, secs, send, send_caught, start,
+};
+use mainstay::rate_limit::Waiting;
+use mainstay::{Context, Error, EventKind, Outcome, RateLimitLayer, Reason};
+use tokio::time::{Instant, advance, timeout};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 fn limit(permits: u32, per: Duration, burst: u32) -> RateLimitLayer {
     let builder = RateLimitLayer::builder().per(permits, per).burst(burst);
@@ -159,6 +161,192 @@ async fn a_permit_is_used_up_however_the_call_ends() {
     assert_eq!(layer.available(), 1);
 }
 
+// --- The line
+
+fn waiting(permits: u32, burst: u32, max_wait: Duration) -> RateLimitLayer<Waiting> {
+    let builder = RateLimitLayer::builder().per(permits, secs(1)).burst(burst);
+    builder.max_wait(max_wait).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_calls_are_admitted_one_for_each_interval_in_their_order() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&order);
+    let began = Instant::now();
+    let inner = service_fn(move |number: u32| {
+        seen.lock().unwrap().push((number, began.elapsed()));
+        async { Ok::<_, Broken>(()) }
+    });
+    let layer = waiting(10, 2, secs(10));
+    let service = layer.layer(inner);
+    let mut calls = Vec::new();
+    for number in 0..20 {
+        calls.push(start(&service, number).await);
+    }
+    assert_eq!((layer.waiting(), layer.available()), (18, 0));
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    let at = |number: u32| ms(100) * number.saturating_sub(1);
+    let expected: Vec<_> = (0..20).map(|number| (number, at(number))).collect();
+    assert_eq!(*order.lock().unwrap(), expected);
+    assert_eq!(layer.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_permit_comes_too_late_is_rejected_at_once_with_the_exact_time() {
+    let layer = waiting(10, 1, ms(250));
+    let mut service = layer.layer(Probe::new());
+    let calls = [
+        start(&service, Act::Ok).await,
+        start(&service, Act::Ok).await,
+        start(&service, Act::Ok).await,
+    ];
+    assert_eq!(layer.waiting(), 2);
+    let began = Instant::now();
+    let rejection = rejected(send(&mut service, Act::Ok).await);
+    assert_eq!(rejection.reason(), Reason::RateLimited);
+    assert_eq!(rejection.retry_after(), Some(ms(300)));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for call in calls {
+        assert!(call.await.unwrap().is_ok());
+    }
+    assert_eq!(began.elapsed(), ms(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_does_not_end_before_the_deadline_is_not_begun() {
+    let layer = waiting(10, 1, secs(10));
+    let mut service = layer.layer(Probe::new());
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    for (left, expected) in [
+        (Duration::ZERO, Some(Reason::DeadlinePassed)),
+        (ms(99), Some(Reason::RateLimited)),
+        (ms(101), None),
+    ] {
+        let began = Instant::now();
+        let mut service = service.clone();
+        let call = async move { send(&mut service, Act::Ok).await };
+        let result = Context::current().with_timeout(left).scope(call).await;
+        match expected {
+            Some(expected) => {
+                assert_eq!(reason(result), expected);
+                assert_eq!(began.elapsed(), Duration::ZERO);
+            }
+            None => assert_eq!((result.is_ok(), began.elapsed()), (true, ms(100))),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_that_goes_away_leaves_its_turn_to_those_behind_it() {
+    let layer = waiting(10, 1, secs(10));
+    let mut service = layer.layer(Probe::new());
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        calls.push(start(&service, Act::Ok).await);
+    }
+    let began = Instant::now();
+    // The first of the line, and one in its middle.
+    for gone in [calls.remove(0), calls.remove(1)] {
+        gone.abort();
+        assert!(gone.await.unwrap_err().is_cancelled());
+    }
+    assert_eq!(layer.waiting(), 2);
+    for (call, expected) in calls.into_iter().zip([ms(100), ms(200)]) {
+        assert!(call.await.unwrap().is_ok());
+        assert_eq!(began.elapsed(), expected);
+    }
+    let snapshot = layer.snapshot();
+    assert_eq!((snapshot.given_up, snapshot.waiting), (2, 0));
+    assert_eq!(snapshot.outcomes.success, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_leave_the_line_use_up_no_permit() {
+    let layer = waiting(10, 1, secs(10));
+    let service = layer.layer(Probe::new());
+    let calls = (0..100_u32).map(|number| {
+        let mut service = service.clone();
+        async move {
+            tokio::time::sleep(ms(50) * number).await;
+            timeout(ms(300), send(&mut service, Act::Ok)).await.is_ok()
+        }
+    });
+    let admitted = futures::future::join_all(calls).await;
+    let admitted = admitted.iter().filter(|admitted| **admitted).count();
+    // There are calls for five seconds, and ten permits a second.
+    assert!((48..=54).contains(&admitted), "{admitted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_does_not_overtake_a_waiting_call() {
+    let layer = waiting(10, 1, secs(10));
+    let mut service = layer.layer(Probe::new());
+    // One that was made ready when there was a permit, and one that is made ready later.
+    let mut early = service.clone();
+    early.ready().await.unwrap();
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    let call = service.ready().await.unwrap().call(Act::Ok);
+    let mut first = tokio_test::task::spawn(call);
+    assert!(first.poll().is_pending());
+    advance(ms(100)).await;
+    assert!(first.is_woken());
+    // There is a permit, but the call that waits for it has not run yet.
+    let mut newcomer = tokio_test::task::spawn(early.call(Act::Ok));
+    assert!(newcomer.poll().is_pending());
+    let call = service.ready().await.unwrap().call(Act::Ok);
+    let mut last = tokio_test::task::spawn(call);
+    assert!(last.poll().is_pending());
+    assert!(first.poll().is_ready());
+    assert!(newcomer.is_woken());
+    assert!(newcomer.poll().is_pending());
+    advance(ms(100)).await;
+    assert!(newcomer.is_woken() && !last.is_woken());
+    assert!(newcomer.poll().is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_call_is_woken_for_its_turn_only() {
+    let layer = waiting(10, 1, secs(100));
+    let mut service = layer.layer(Probe::new());
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    let mut calls = Vec::new();
+    for _ in 0..5 {
+        let call = service.ready().await.unwrap().call(Act::Ok);
+        let mut call = tokio_test::task::spawn(call);
+        assert!(call.poll().is_pending());
+        calls.push(call);
+    }
+    while !calls.is_empty() {
+        assert!(calls.iter().all(|call| !call.is_woken()));
+        advance(ms(100)).await;
+        assert!(calls[0].is_woken());
+        assert!(calls[1..].iter().all(|call| !call.is_woken()));
+        assert!(calls.remove(0).poll().is_ready());
+        if let Some(next) = calls.first_mut() {
+            assert!(next.is_woken(), "it is the first now, and sets its timer");
+            assert!(next.poll().is_pending());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_wait_includes_an_inner_service_that_is_not_ready() {
+    let layer = waiting(10, 1, ms(250));
+    let probe = Probe::new();
+    let mut service = layer.layer(probe.clone());
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    let began = Instant::now();
+    let call = start(&service, Act::Ok).await;
+    probe.set_ready(false);
+    assert_eq!(reason(call.await.unwrap()), Reason::NotReady);
+    assert_eq!((began.elapsed(), probe.calls()), (ms(250), 1));
+    let snapshot = layer.snapshot();
+    assert_eq!((snapshot.rejections.total(), snapshot.given_up), (1, 0));
+}
+
 // --- What is seen of it
 
 #[tokio::test(start_paused = true)]
@@ -191,8 +379,8 @@ async fn every_call_is_counted_once() {
     assert_eq!(snapshot.rejections.total(), 3);
     assert_eq!(
         snapshot.to_string(),
-        "rate_limit search: 60 per 60s, 0 of 4 available; 1 ok, 2 failed, 0 ignored, \
-         1 cancelled; 3 rejected (rate_limited 3)"
+        "rate_limit search: 60 per 60s, 0 of 4 available, 0 waiting; 1 ok, 2 failed, \
+         0 ignored, 1 cancelled; 3 rejected (rate_limited 3)"
     );
     let events = events.lock().unwrap();
     let settled = |outcome: Outcome| {
@@ -232,15 +420,17 @@ fn settings_that_are_refused_are_named() {
         "permits"
     );
     assert!(RateLimitLayer::per_second(1_000_000).is_ok());
+    for max_wait in [Duration::ZERO, secs(3_601), Duration::MAX] {
+        let error = builder().max_wait(max_wait).build().unwrap_err();
+        assert_eq!(error.field(), "max_wait");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn errors_stay_flat_and_what_is_not_send_or_clone_passes() {
     let layer = limit(10, secs(1), 10);
     let inner =
-        tower::service_fn(
-            |request: std::rc::Rc<u32>| async move { Ok::<_, Error<Broken>>(request) },
-        );
+        service_fn(|request: std::rc::Rc<u32>| async move { Ok::<_, Error<Broken>>(request) });
     let mut service = layer.layer(layer.layer(inner));
     let answer: Result<_, Error<Broken>> = send(&mut service, std::rc::Rc::new(7)).await;
     assert_eq!(*answer.unwrap(), 7);
