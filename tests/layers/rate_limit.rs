@@ -1,6 +1,9 @@
 //! The behaviour of a rate limit. Each test is named after what it ensures.
 
+use std::future::{Future as _, ready};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task;
 use std::time::Duration;
 
 use crate::support::{
@@ -435,4 +438,29 @@ async fn errors_stay_flat_and_what_is_not_send_or_clone_passes() {
     let answer: Result<_, Error<Broken>> = send(&mut service, std::rc::Rc::new(7)).await;
     assert_eq!(*answer.unwrap(), 7);
     assert_eq!(layer.available(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_admitted_call_allocates_nothing() {
+    fn measure<S: Service<(), Error = Error<Broken>>>(mut service: S) {
+        let mut cx = task::Context::from_waker(task::Waker::noop());
+        let mut call = || {
+            assert!(service.poll_ready(&mut cx).is_ready());
+            let call = pin!(service.call(()));
+            assert!(call.poll(&mut cx).is_ready());
+        };
+        // The second call of a service makes what all its further calls share.
+        for _ in 0..3 {
+            call();
+        }
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..10 {
+                call();
+            }
+        });
+        assert_eq!(counted.count_total, 0);
+    }
+    let inner = service_fn(|()| ready(Ok::<_, Broken>(())));
+    measure(limit(100, secs(1), 100).layer(inner));
+    measure(waiting(100, 100, secs(1)).layer(inner));
 }
