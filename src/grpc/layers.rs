@@ -8,6 +8,7 @@ use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
 use crate::http::EndOfBody;
 use crate::load_shed::LoadShedBuilder;
+use crate::rate_limit::{self, RateLimitBuilder};
 use crate::retry::RetryBuilder;
 
 const TRACKER: EndOfBody<GrpcClassifier> = EndOfBody::new(GrpcClassifier::new());
@@ -43,6 +44,16 @@ pub fn load_shed() -> LoadShedBuilder<EndOfBody<GrpcClassifier>> {
 /// ```
 pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<GrpcClassifier>> {
     BulkheadBuilder::tracked_by(TRACKER)
+}
+
+/// A rate limit that knows gRPC: it records the outcome of each call from its trailers.
+///
+/// ```
+/// let layer = mainstay::grpc::rate_limit().name("users").burst(20).build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+pub fn rate_limit() -> RateLimitBuilder<rate_limit::Rejecting, EndOfBody<GrpcClassifier>> {
+    RateLimitBuilder::tracked_by(TRACKER)
 }
 
 /// Retries that know gRPC: see [`GrpcRetry`]. The body of a response becomes [`Peeked`](super::Peeked).

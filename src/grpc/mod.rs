@@ -91,7 +91,7 @@ pub use classify::GrpcClassifier;
 pub use code::Code;
 pub(crate) use code::GRPC_STATUS;
 pub(crate) use errors::{Cause, cause};
-pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
+pub use layers::{bulkhead, circuit_breaker, load_shed, rate_limit, retry};
 pub use peek::{EarlyTrailers, GrpcResponse, Peeked};
 pub use retry::GrpcRetry;
 pub use stacks::{Client, ClientStack, GrpcRequest, client, server};

@@ -1,4 +1,4 @@
-//! Where layers for HTTP begin. All of them follow a response to the end of its body.
+//! Where layers for HTTP begin. All but the rate limit follow a response to the end of its body.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use crate::AtResponse;
 use crate::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::circuit_breaker::CircuitBreakerBuilder;
 use crate::load_shed::LoadShedBuilder;
+use crate::rate_limit::{self, RateLimitBuilder};
 use crate::retry::{AsItComes, RetryBuilder};
 
 const TRACKER: EndOfBody<HttpClassifier> = EndOfBody::new(HttpClassifier);
@@ -50,6 +51,31 @@ pub fn load_shed() -> LoadShedBuilder<EndOfBody<HttpClassifier>> {
 /// ```
 pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<HttpClassifier>> {
     BulkheadBuilder::tracked_by(TRACKER)
+}
+
+/// A rate limit that knows HTTP: it counts a 5xx as a failure. It follows a response to its head
+/// only, because a permit is for the start of a call.
+///
+/// ```
+/// use http::{Request, Response, StatusCode};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::BoxError> {
+/// let layer = mainstay::http::rate_limit().name("search").burst(20).build()?;
+/// let service = layer.layer(service_fn(|_: Request<()>| async {
+///     let mut response = Response::new(());
+///     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+///     Ok::<_, std::io::Error>(response)
+/// }));
+///
+/// service.oneshot(Request::new(())).await?;
+/// assert_eq!(layer.snapshot().outcomes.failure, 1);
+/// assert_eq!(layer.available(), 19);
+/// # Ok(())
+/// # }
+/// ```
+pub fn rate_limit() -> RateLimitBuilder<rate_limit::Rejecting, AtResponse<HttpClassifier>> {
+    RateLimitBuilder::tracked_by(AtResponse(HttpClassifier))
 }
 
 /// Retries that know HTTP: see [`HttpRetry`].

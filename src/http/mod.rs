@@ -31,7 +31,7 @@
 //!
 //! # What is here
 //!
-//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`], [`timeout()`]. Begin with these under HTTP rather than
+//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`rate_limit`], [`retry`], [`timeout()`]. Begin with these under HTTP rather than
 //!   with the builders of the layers themselves: those know neither a status nor where a response ends.
 //! - What they are made of: [`HttpClassifier`], [`classify`] for a closure, [`EndOfBody`], [`HttpRetry`].
 //! - [`DeadlineLayer`], which tells the next service how long it has.
@@ -100,7 +100,7 @@ pub use end::{ClassifyEnd, End};
 pub use erased::ErasedError;
 pub(crate) use head::ContentType;
 pub use head::{HttpRequest, HttpResponse, ResponseHead};
-pub use layers::{bulkhead, circuit_breaker, load_shed, retry};
+pub use layers::{bulkhead, circuit_breaker, load_shed, rate_limit, retry};
 pub use replay::{KeptRequest, ReplayBody, ReplayRequest};
 pub use retry::HttpRetry;
 pub use scoped_body::InContextBody;
