@@ -1,6 +1,6 @@
 """Checks what is in dashboards/, against a real Prometheus that scrapes the gateway example while its upstreams are broken.
 
-    python3 .ci/dashboards.py target/debug/examples/gateway
+    python3 .ci/dashboards.py target/debug/gateway
 
 Every query of the dashboard, every recording rule and every alert has to find data, and every metric of the schema a place on the dashboard.
 Needs `prometheus` and `promtool`. Everything listens on 127.0.0.1 only, and is stopped again.

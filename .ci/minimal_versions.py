@@ -31,13 +31,16 @@ def manifest():
             # The library's own targets are found by cargo.
             if section in ("example", "bench"):
                 continue
-        if section in ("example", "bench") or (section == "workspace" and line.startswith("members")):
+        if section in ("example", "bench") or line.startswith("autobenches"):
+            continue
+        # The package is a workspace by itself; what it takes over from `workspace.package` and `workspace.lints` stays.
+        if section == "workspace" and not line.startswith("["):
             continue
         if section == "dev-dependencies":
             name = re.match(r"([\w-]+) *=", line)
             if name and name[1] not in DEV:
                 continue
-        if line.startswith("edition"):
+        if section == "package" and line.startswith("edition"):
             line += "\nautoexamples = false\nautobenches = false\nautotests = false"
         kept.append(line)
     kept.append('[[test]]\nname = "spans"\npath = "tests/spans.rs"\n')

@@ -1,11 +1,11 @@
 //! What the whole stack costs on a real server: calls a second, processor time and allocations a call, with the layers and without.
 //!
 //! ```sh
-//! cargo bench --bench http
-//! cargo bench --bench http -- --json
+//! cargo bench -p bench-http
+//! cargo bench -p bench-http -- --json
 //! ```
 //!
-//! Run by `cargo test`, it makes a few calls of each case only, to see that they do what they should.
+//! Run by `cargo test --benches`, it makes a few calls of each case only, to see that they do what they should.
 
 mod allocs;
 mod by_hand;
@@ -94,7 +94,7 @@ fn run(args: &Args) -> Result<(), BoxError> {
     }
     if smoke {
         eprintln!(
-            "{} pairs do what they should. A smoke run has no figures: cargo bench --bench http",
+            "{} pairs do what they should. A smoke run has no figures: cargo bench -p bench-http",
             report.pairs.len()
         );
     }

@@ -1,13 +1,13 @@
 //! What the layers cost: nanoseconds and allocations a call, next to what others offer for the same purpose.
 //!
 //! ```sh
-//! cargo bench --bench overhead
-//! cargo bench --bench overhead -- --json
+//! cargo bench -p bench-overhead
+//! cargo bench -p bench-overhead -- --json
 //! ```
 //!
 //! What the features `metrics` and `tracing` cost where nothing is installed is measured with two more programs, which are built first (see `elsewhere`).
 //!
-//! Run by `cargo test`, it makes a few calls of each case only, to see that they do what they should.
+//! Run by `cargo test --benches`, it makes a few calls of each case only, to see that they do what they should.
 
 mod cases;
 #[path = "../common/mod.rs"]
@@ -79,7 +79,7 @@ fn main() {
     }
     if smoke {
         eprintln!(
-            "{} cases do what they should. A smoke run has no figures: cargo bench --bench overhead",
+            "{} cases do what they should. A smoke run has no figures: cargo bench -p bench-overhead",
             report.cases.len()
         );
     }

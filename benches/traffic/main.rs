@@ -2,11 +2,11 @@
 //! its processor can do.
 //!
 //! ```sh
-//! cargo bench --bench traffic
-//! cargo bench --bench traffic -- --json
+//! cargo bench -p bench-traffic
+//! cargo bench -p bench-traffic -- --json
 //! ```
 //!
-//! The mix runs for forty seconds, with stacks and without side by side. In overload, what counts is what a server gives from the fourth second on. Run by `cargo test` it lasts a second, to see that everything starts.
+//! The mix runs for forty seconds, with stacks and without side by side. In overload, what counts is what a server gives from the fourth second on. Run by `cargo test --benches`, it lasts a second, to see that everything starts.
 
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "what this benchmark shares with the others")]
@@ -84,7 +84,7 @@ fn run(args: &Args) -> Result<(), BoxError> {
         report.print();
     }
     if !args.bench {
-        eprintln!("A smoke run has no figures: cargo bench --bench traffic");
+        eprintln!("A smoke run has no figures: cargo bench -p bench-traffic");
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The layers over gRPC: servers, clients and their retries.
 
 mod hints;
-mod proto;
 mod retries;
 mod tonic;
 

@@ -3,6 +3,7 @@
 #
 #   bash tests/interop/run.sh
 #
+# It builds the package `interop-peer`, unless INTEROP_PEER is the path of the program.
 # One line for each case, and a summary. Ends with 0 if all is well, 1 if a case failed, 2 if a tool is missing.
 # Everything listens on 127.0.0.1 only, and everything that is started is stopped again. What it leaves is in target/interop.
 set -euo pipefail
@@ -41,8 +42,11 @@ fi
 
 # --- what is built -------------------------------------------------------------------------------------------------
 
-cargo build --locked --quiet --example interop_peer
-peer="$target/debug/examples/interop_peer"
+peer="${INTEROP_PEER:-}"
+if [ -z "$peer" ]; then
+    cargo build --locked --quiet -p interop-peer
+    peer="$target/debug/interop-peer"
+fi
 mkdir -p "$work/python"
 "$python" -m grpc_tools.protoc -I "$here" --python_out="$work/python" --grpc_python_out="$work/python" echo.proto
 export PYTHONPATH="$here:$work/python" PYTHONDONTWRITEBYTECODE=1

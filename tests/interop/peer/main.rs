@@ -66,11 +66,11 @@ async fn main() -> ExitCode {
     match tokio::time::timeout(LONGEST, run(role)).await {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            eprintln!("interop_peer: {error}");
+            eprintln!("interop-peer: {error}");
             ExitCode::FAILURE
         }
         Err(_) => {
-            eprintln!("interop_peer: told nothing for {LONGEST:?}");
+            eprintln!("interop-peer: told nothing for {LONGEST:?}");
             ExitCode::FAILURE
         }
     }

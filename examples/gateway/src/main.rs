@@ -1,7 +1,7 @@
 //! A gateway to break things behind.
 //!
 //! ```text
-//! cargo run --release --example gateway
+//! cargo run --release -p gateway
 //! ```
 //!
 //! An axum gateway calls two services, one by HTTP and one by gRPC; every server and every client has its standard stack. All of it is in one process, on
@@ -24,7 +24,7 @@ mod fault;
 mod gateway;
 mod load;
 // That of the outage example: a server that can be killed and started again on the same port.
-#[path = "../outage/server.rs"]
+#[path = "../../outage/src/server.rs"]
 mod server;
 mod snapshot;
 mod story;
@@ -33,7 +33,7 @@ mod upstream;
 
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
 mod proto {
-    include!("../proto/pricing.rs");
+    include!("../../proto/pricing.rs");
 }
 
 use std::io;

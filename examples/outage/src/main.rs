@@ -1,7 +1,7 @@
 //! The same outage twice: without mainstay, and with it.
 //!
 //! ```text
-//! cargo run --release --example outage
+//! cargo run --release -p outage
 //! ```
 //!
 //! A gateway has two routes, each with an upstream of its own. The upstream of `/catalog` is
