@@ -120,12 +120,12 @@ impl Circuit {
         let mut true_time = time;
         if time.has_waited() {
             let (ran, moment) = time.ran_until_now();
-            (time, now) = (Time::took(ran), Some(moment));
+            (time, now) = (time.took(ran), Some(moment));
             true_time = time;
             self.latencies.record(moment, ran, 1);
         } else if self.times() {
             let (ran, moment) = time.ran_until_now();
-            (true_time, now) = (Time::took(ran), Some(moment));
+            (true_time, now) = (time.took(ran), Some(moment));
         }
         let counts_as = counts_as.unwrap_or(true_time);
         self.record(ticket.of_breaker(), verdict, counts_as, now);
