@@ -118,7 +118,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
-mod admission;
 #[cfg(feature = "axum")]
 mod axum;
 mod chain;
@@ -128,6 +127,7 @@ mod error;
 mod guarded;
 mod inner;
 mod isolate;
+mod kind;
 mod listeners;
 mod log;
 mod meter;
@@ -136,6 +136,7 @@ mod observe;
 mod outcome;
 mod permit;
 mod policy;
+mod reason;
 mod rejection;
 mod replay;
 mod runtime;
@@ -148,6 +149,7 @@ mod time;
 mod track;
 mod unsent;
 
+pub mod admission;
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod correlation;
@@ -189,7 +191,8 @@ pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
 pub use permit::Held;
 pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
 pub use rate_limit::RateLimitLayer;
-pub use rejection::{Reason, Rejection, TimeLimit};
+pub use reason::Reason;
+pub use rejection::{Rejection, TimeLimit};
 #[cfg(feature = "http")]
 pub use respond::RespondLayer;
 pub use retry::{Backoff, Decision, Jitter, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};

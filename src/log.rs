@@ -24,6 +24,7 @@ mod on {
     use tracing::{Level, debug, info, level_enabled, warn};
 
     use super::{EventKind, Origin, Rejection, Sums};
+    use crate::kind::Id;
     use crate::runtime::Moment;
     use crate::snapshot::ShownLimit;
     use crate::{Reason, State, TimeLimit, Transition};
@@ -79,15 +80,15 @@ mod on {
     macro_rules! of_layer {
         ($event:ident, $layer:expr, $($line:tt)*) => {
             match $layer {
-                "attempt_timeout" => $event!(target: "mainstay::attempt_timeout", $($line)*),
-                "bulkhead" => $event!(target: "mainstay::bulkhead", $($line)*),
-                "circuit_breaker" => $event!(target: "mainstay::circuit_breaker", $($line)*),
-                "deadline" => $event!(target: "mainstay::deadline", $($line)*),
-                "load_shed" => $event!(target: "mainstay::load_shed", $($line)*),
-                "rate_limit" => $event!(target: "mainstay::rate_limit", $($line)*),
-                "retry" => $event!(target: "mainstay::retry", $($line)*),
-                "timeout" => $event!(target: "mainstay::timeout", $($line)*),
-                _ => $event!(target: "mainstay", $($line)*),
+                Id::AttemptTimeout => $event!(target: "mainstay::attempt_timeout", $($line)*),
+                Id::Bulkhead => $event!(target: "mainstay::bulkhead", $($line)*),
+                Id::CircuitBreaker => $event!(target: "mainstay::circuit_breaker", $($line)*),
+                Id::Deadline => $event!(target: "mainstay::deadline", $($line)*),
+                Id::LoadShed => $event!(target: "mainstay::load_shed", $($line)*),
+                Id::RateLimit => $event!(target: "mainstay::rate_limit", $($line)*),
+                Id::Retry => $event!(target: "mainstay::retry", $($line)*),
+                Id::Timeout => $event!(target: "mainstay::timeout", $($line)*),
+                Id::Other => $event!(target: "mainstay", $($line)*),
             }
         };
     }
@@ -110,7 +111,7 @@ mod on {
             };
             of_layer!(
                 info,
-                origin.layer(),
+                origin.kind().id,
                 layer = origin.layer(),
                 name = origin.name(),
                 reason = reason.as_str(),
@@ -130,7 +131,7 @@ mod on {
         {
             of_layer!(
                 info,
-                origin.layer(),
+                origin.kind().id,
                 layer = origin.layer(),
                 name = origin.name(),
                 reason = rejection.reason().as_str(),

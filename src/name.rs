@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 
 use crate::ConfigError;
+use crate::kind::{self, Kind};
 use crate::log::Sums;
 use crate::meter::Metered;
 use crate::snapshot::Rejected;
@@ -18,11 +19,17 @@ use crate::snapshot::Rejected;
 const LONGEST: usize = 64;
 
 /// What an instance is called when it was not given a name.
-const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 
 /// A layer instance: its kind (`circuit_breaker`) and its name (`payments`).
 #[derive(Debug)]
 pub(crate) struct Origin {
+    #[cfg_attr(
+        not(any(feature = "metrics", feature = "tracing")),
+        allow(dead_code, reason = "only metrics and log lines ask for it")
+    )]
+    kind: &'static Kind,
+    /// The kind's name, or that of a user's own layer.
     layer: &'static str,
     name: &'static str,
     number: Number,
@@ -48,9 +55,10 @@ pub(crate) mod unnamed {
     use super::{DEFAULT, Metered, Number, Origin, Rejected, Sums};
 
     macro_rules! unnamed {
-        ($($number:literal $origin:ident $layer:literal;)*) => {
+        ($($number:literal $origin:ident $kind:path;)*) => {
             $(pub(crate) static $origin: Origin = Origin {
-                layer: $layer,
+                kind: &$kind,
+                layer: $kind.layer,
                 name: DEFAULT,
                 number: Number($number),
                 metered: Metered::new(),
@@ -63,18 +71,23 @@ pub(crate) mod unnamed {
     }
 
     unnamed! {
-        0 UNKNOWN "unknown";
-        1 BULKHEAD "bulkhead";
-        2 CIRCUIT_BREAKER "circuit_breaker";
-        3 LOAD_SHED "load_shed";
-        4 RETRY "retry";
-        5 TIMEOUT "timeout";
-        6 DEADLINE "deadline";
-        7 RATE_LIMIT "rate_limit";
+        0 UNKNOWN crate::kind::UNKNOWN;
+        1 BULKHEAD crate::bulkhead::KIND;
+        2 CIRCUIT_BREAKER crate::circuit_breaker::KIND;
+        3 LOAD_SHED crate::load_shed::KIND;
+        4 RETRY crate::retry::KIND;
+        5 TIMEOUT crate::timeout::KIND;
+        6 DEADLINE crate::kind::DEADLINE;
+        7 RATE_LIMIT crate::rate_limit::KIND;
     }
 }
 
 impl Origin {
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
+    pub(crate) const fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
     pub(crate) const fn layer(&self) -> &'static str {
         self.layer
     }
@@ -138,14 +151,44 @@ impl fmt::Display for Origin {
 }
 
 /// The interned origin of a named instance, or why the name is refused.
-pub(crate) fn origin(layer: &'static str, name: &str) -> Result<&'static Origin, ConfigError> {
-    check(layer, name)?;
-    Ok(intern(layer, name))
+pub(crate) fn origin(kind: &'static Kind, name: &str) -> Result<&'static Origin, ConfigError> {
+    check(kind.layer, name)?;
+    Ok(intern(kind, kind.layer, name))
+}
+
+/// The same for a layer of a user's own.
+pub(crate) fn origin_of_users(
+    kind: &'static Kind,
+    layer: &'static str,
+    name: &str,
+) -> Result<&'static Origin, ConfigError> {
+    let plain = !layer.is_empty()
+        && layer.len() <= LONGEST
+        && layer
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let rule = if !plain {
+        "must be 1 to 64 of a-z, 0-9 and _"
+    } else if kind::ALL.iter().any(|of| of.layer == layer) {
+        "must not be the name of a layer of this crate"
+    } else {
+        check(layer, name)?;
+        return Ok(intern(kind, layer, name));
+    };
+    let shown = layer.chars().take(LONGEST).collect::<String>();
+    Err(ConfigError::new(
+        "admission",
+        "layer",
+        format_args!("{shown:?}"),
+        rule,
+    ))
 }
 
 /// The interned origin for a name that may be anything: what a name may not contain is replaced.
 pub(crate) fn origin_lossy(layer: &str, name: &str) -> &'static Origin {
-    intern(&clean(layer), &clean(name))
+    let (layer, name) = (clean(layer), clean(name));
+    let known = kind::ALL.iter().find(|kind| kind.layer == layer);
+    intern(known.unwrap_or(&&kind::UNKNOWN), &layer, &name)
 }
 
 fn clean(text: &str) -> String {
@@ -205,18 +248,20 @@ static INTERNED: RwLock<Option<Interned>> = RwLock::new(None);
 
 #[derive(Default)]
 struct Interned {
-    by_text: HashMap<(&'static str, &'static str), &'static Origin>,
+    by_text: HashMap<(&'static str, &'static str, &'static str), &'static Origin>,
     by_number: Vec<&'static Origin>,
 }
 
-fn intern(layer: &str, name: &str) -> &'static Origin {
-    let known = |origin: &&&Origin| (origin.layer, origin.name) == (layer, name);
+fn intern(kind: &'static Kind, layer: &str, name: &str) -> &'static Origin {
+    let known = |origin: &&&Origin| {
+        (origin.kind.layer, origin.layer, origin.name) == (kind.layer, layer, name)
+    };
     if let Some(origin) = unnamed::ALL.iter().find(known) {
         return origin;
     }
     let mut interned = INTERNED.write().unwrap_or_else(PoisonError::into_inner);
     let interned = interned.get_or_insert_default();
-    if let Some(origin) = interned.by_text.get(&(layer, name)) {
+    if let Some(origin) = interned.by_text.get(&(kind.layer, layer, name)) {
         return origin;
     }
     let number = unnamed::ALL.len() + interned.by_number.len();
@@ -226,6 +271,7 @@ fn intern(layer: &str, name: &str) -> &'static Origin {
     };
     let leak = |text: &str| -> &'static str { Box::leak(text.into()) };
     let origin: &'static Origin = Box::leak(Box::new(Origin {
+        kind,
         layer: leak(layer),
         name: leak(name),
         number: Number(number),
@@ -233,7 +279,8 @@ fn intern(layer: &str, name: &str) -> &'static Origin {
         sums: Sums::new(),
         rejected: Rejected::new(),
     }));
-    interned.by_text.insert((origin.layer, origin.name), origin);
+    let key = (kind.layer, origin.layer, origin.name);
+    interned.by_text.insert(key, origin);
     interned.by_number.push(origin);
     origin
 }
@@ -244,9 +291,9 @@ mod tests {
 
     #[test]
     fn the_same_name_is_interned_once() {
-        let a = origin("bulkhead", "payments").unwrap();
-        let b = origin("bulkhead", "payments").unwrap();
-        let c = origin("timeout", "payments").unwrap();
+        let a = origin(&crate::bulkhead::KIND, "payments").unwrap();
+        let b = origin(&crate::bulkhead::KIND, "payments").unwrap();
+        let c = origin(&crate::timeout::KIND, "payments").unwrap();
         assert!(std::ptr::eq(a, b));
         assert!(!std::ptr::eq(a, c));
         assert_eq!((c.layer(), c.name()), ("timeout", "payments"));
@@ -260,7 +307,7 @@ mod tests {
             ("a\"b", "ASCII"),
             (&"x".repeat(10_000), "64 bytes"),
         ] {
-            let error = origin("bulkhead", name).unwrap_err();
+            let error = origin(&crate::bulkhead::KIND, name).unwrap_err();
             assert_eq!(error.field(), "name");
             assert!(error.rule().contains(rule), "{error}");
             assert!(error.to_string().len() < 200 && !error.to_string().contains('\n'));

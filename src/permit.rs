@@ -13,25 +13,40 @@ use crate::time::Time;
 use crate::track::{CANCELLED, FAILED, Settle};
 use crate::{Outcome, Reason, Verdict};
 
-/// Why a call is refused.
+/// Why a call is refused, and when it may come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
 pub struct Refusal {
     pub(crate) reason: Reason,
     pub(crate) retry_after: Option<Duration>,
 }
 
-impl From<Reason> for Refusal {
-    #[inline]
-    fn from(reason: Reason) -> Self {
+impl Refusal {
+    /// For this reason; when the call may come again is not known.
+    pub const fn new(reason: Reason) -> Self {
         Self {
             reason,
             retry_after: None,
         }
     }
+
+    /// The call may come again after this time, which its caller is told as `Retry-After` or `grpc-retry-pushback-ms`.
+    pub const fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
 }
 
-/// What an instance remembers of a call that it admitted: two numbers of its own, and the time.
+impl From<Reason> for Refusal {
+    #[inline]
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
+}
+
+/// What an instance remembers of a call that it admitted.
 #[derive(Debug, Clone, Copy)]
+#[must_use]
 pub struct Ticket {
     pub(crate) number: u64,
     pub(crate) serial: u64,
@@ -44,6 +59,29 @@ impl Ticket {
         serial: 0,
         time: Time::UNKNOWN,
     };
+
+    /// A ticket with the number 0.
+    pub const fn new() -> Self {
+        Self::NONE
+    }
+
+    /// The same with a number that means something to the policy.
+    pub const fn with_number(mut self, number: u64) -> Self {
+        self.number = number;
+        self
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Default for Ticket {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The state of a layer that admits and rejects calls.

@@ -5,78 +5,9 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use crate::Reason;
 use crate::chain::find;
 use crate::name::{Number, Origin, origin_lossy};
-
-/// Why a policy rejected a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The circuit is open: what is behind it has been failing.
-    CircuitOpen,
-    /// A bulkhead has all its calls in flight (and its queue, if it has one, is full).
-    Full,
-    /// The call waited for a permit of a bulkhead for as long as it may.
-    QueueTimeout,
-    /// A load shedder has reached its limit of calls in flight.
-    Shed,
-    /// The inner service was not ready to take the call.
-    NotReady,
-    /// The call was started and took longer than it may.
-    TimedOut,
-    /// The deadline had passed before the call was started.
-    DeadlinePassed,
-    /// A rate limit has no permit for the call.
-    RateLimited,
-}
-
-impl Reason {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::CircuitOpen,
-        Self::Full,
-        Self::QueueTimeout,
-        Self::Shed,
-        Self::NotReady,
-        Self::TimedOut,
-        Self::DeadlinePassed,
-        Self::RateLimited,
-    ];
-
-    /// The reason as one word for labels and logs: `circuit_open`, `full`, ...
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CircuitOpen => "circuit_open",
-            Self::Full => "full",
-            Self::QueueTimeout => "queue_timeout",
-            Self::Shed => "shed",
-            Self::NotReady => "not_ready",
-            Self::TimedOut => "timed_out",
-            Self::DeadlinePassed => "deadline_passed",
-            Self::RateLimited => "rate_limited",
-        }
-    }
-
-    /// The reason in words that may be shown to a caller.
-    pub(crate) const fn describe(self) -> &'static str {
-        match self {
-            Self::CircuitOpen => "the circuit is open",
-            Self::Full => "the bulkhead is full",
-            Self::QueueTimeout => "the wait for a permit was too long",
-            Self::Shed => "load is being shed",
-            Self::NotReady => "the service is not ready",
-            Self::TimedOut => "the call timed out",
-            Self::DeadlinePassed => "the deadline had already passed",
-            Self::RateLimited => "the rate limit is exceeded",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A call that a policy rejected: by which layer, by which instance of it, and why. A rejection by
 /// an open circuit also says when to retry.
@@ -309,7 +240,7 @@ impl Rejection {
     /// rejection of somebody else's call, of a client that the service uses inside, the service itself was called.
     #[must_use]
     pub const fn not_sent(&self) -> bool {
-        !matches!(self.reason(), Reason::TimedOut)
+        self.reason().not_sent()
     }
 
     /// Finds the rejection behind any error, by walking its [`source`](StdError::source) chain.

@@ -7,17 +7,30 @@ use tower_layer::Layer;
 use super::places::{MOST_WAITERS, Places};
 use super::service::Bulkhead;
 use super::snapshot::Snapshot;
-use crate::admission::Admission;
+use crate::admission::Gate;
 use crate::config::OfInstance as _;
 use crate::inner::Inner;
+use crate::kind::{Id, Kind, Series};
 use crate::name::unnamed::BULKHEAD;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};
 use crate::shared::Shared;
 use crate::snapshot::{MOST_CALLS, limited};
-use crate::{AtResponse, ConfigError};
+use crate::{AtResponse, ConfigError, Reason};
 
-pub(crate) const LAYER: &str = "bulkhead";
+pub(crate) static KIND: Kind = Kind {
+    id: Id::Bulkhead,
+    layer: "bulkhead",
+    reasons: &[
+        Reason::Full,
+        Reason::QueueTimeout,
+        Reason::NotReady,
+        Reason::DeadlinePassed,
+    ],
+    series: &[Series::Calls, Series::GivenUp, Series::Queue],
+};
+
+pub(crate) const LAYER: &str = KIND.layer;
 
 /// What a bulkhead is made of.
 pub(crate) struct Settings {
@@ -119,7 +132,7 @@ impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
 
     fn layer(&self, inner: S) -> Self::Service {
         Bulkhead {
-            admission: Admission {
+            gate: Gate {
                 inner: Inner::new(inner),
                 state: self.places.clone(),
                 tracker: self.tracker.clone(),
@@ -269,7 +282,7 @@ impl<M, T> BulkheadBuilder<M, T> {
     }
 
     fn finish(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(BULKHEAD.name()))?;
+        let origin = origin(&KIND, self.name.as_deref().unwrap_or(BULKHEAD.name()))?;
         if !(1..=MOST_CALLS).contains(&self.limit) {
             let rule = "must be from 1 to 16777215";
             return Err(ConfigError::new(LAYER, "limit", self.limit, rule));

@@ -36,24 +36,23 @@ where
     /// While the bulkhead is full, it is ready to let a call wait (or to reject it) without asking the inner service.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.admission.state.is_full() {
-            self.admission.inner.will_reject(Reason::Full);
+        if self.gate.state.is_full() {
+            self.gate.inner.will_reject(Reason::Full);
             Found::Unasked.note();
             return Poll::Ready(Ok(()));
         }
-        self.admission.inner.poll_ready(cx).map(Ok)
+        self.gate.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        let admission = &mut self.admission;
-        let (was_ready, reason) = match admission.inner.take_ready() {
-            Ready::Yes => match admission.state.admit() {
+        let gate = &mut self.gate;
+        let (was_ready, reason) = match gate.inner.take_ready() {
+            Ready::Yes => match gate.state.admit() {
                 Ok(ticket) => {
                     // Before the call, so that it is released should the call panic.
-                    let permit =
-                        Permit::new(admission.state.hold(), ticket, || admission.tracker.clone());
-                    let call = Guarded::admitted(admission.inner.call(request), permit);
+                    let permit = Permit::new(gate.state.hold(), ticket, || gate.tracker.clone());
+                    let call = Guarded::admitted(gate.inner.call(request), permit);
                     return QueuedFuture {
                         phase: Phase::Calling { call },
                     };
@@ -81,15 +80,15 @@ impl<S, T> Bulkhead<S, Queued, T> {
         T: Clone,
     {
         let Some(max_wait) = self.mode.max_wait else {
-            let call = admission::reject(&*self.admission.state, reason.into());
+            let call = admission::reject(&*self.gate.state, reason.into());
             return Phase::Calling { call };
         };
         // Ready or not, the service that is called in the end is a clone that is made ready then: one that
         // waited here could keep something reserved that others need.
         let service = if was_ready {
-            self.admission.inner.reset()
+            self.gate.inner.reset()
         } else {
-            self.admission.inner.get_ref().clone()
+            self.gate.inner.get_ref().clone()
         };
         let now = Moment::now();
         let deadline = context::deadline().local();
@@ -97,9 +96,9 @@ impl<S, T> Bulkhead<S, Queued, T> {
             waiting: Some(Waiting {
                 request,
                 service: Inner::new(service),
-                tracker: self.admission.tracker.clone(),
+                tracker: self.gate.tracker.clone(),
                 turn: Turn {
-                    places: self.admission.state.hold(),
+                    places: self.gate.state.hold(),
                     stage: Stage::New,
                     is_counted: false,
                     since: now,

@@ -5,7 +5,7 @@ use tower_service::Service;
 
 use super::layer::Rejecting;
 use super::places::Places;
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admitted, Gate};
 use crate::guarded::Output;
 use crate::track::Track;
 use crate::{AtResponse, Grown, WithRejection};
@@ -13,19 +13,19 @@ use crate::{AtResponse, Grown, WithRejection};
 /// A service behind a [`BulkheadLayer`](crate::BulkheadLayer).
 #[derive(Clone)]
 pub struct Bulkhead<S, M = Rejecting, T = AtResponse> {
-    pub(super) admission: Admission<S, Places, T>,
+    pub(super) gate: Gate<S, Places, T>,
     pub(super) mode: M,
 }
 
 impl<S, M, T> Bulkhead<S, M, T> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        self.admission.inner.get_ref()
+        self.gate.inner.get_ref()
     }
 
     /// The inner service, without the bulkhead.
     pub fn into_inner(self) -> S {
-        self.admission.inner.into_inner()
+        self.gate.inner.into_inner()
     }
 }
 
@@ -41,12 +41,12 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.admission.poll_ready(cx).map(Ok)
+        self.gate.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.admission.call(request)
+        self.gate.call(request)
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) type Permit<T> = crate::permit::Permit<Places, T>;
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bulkhead")
-            .field("inner", &self.admission.inner)
+            .field("inner", &self.gate.inner)
             .field("mode", &self.mode)
             .finish_non_exhaustive()
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::circuit::Settings;
-use super::layer::{CircuitBreakerLayer, LAYER};
+use super::layer::{CircuitBreakerLayer, KIND};
 use crate::config::OfInstance as _;
 use crate::name::origin;
 use crate::name::unnamed::CIRCUIT_BREAKER;
@@ -216,7 +216,7 @@ impl<T> CircuitBreakerBuilder<T> {
 
     fn built(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
         let origin = origin(
-            LAYER,
+            &KIND,
             self.name.as_deref().unwrap_or(CIRCUIT_BREAKER.name()),
         )?;
         self.config.check()?;

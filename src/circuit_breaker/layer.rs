@@ -6,14 +6,20 @@ use super::builder::CircuitBreakerBuilder;
 use super::circuit::{Circuit, Settings};
 use super::handle::CircuitBreakerHandle;
 use super::service::CircuitBreaker;
-use crate::AtResponse;
-use crate::admission::Admission;
+use crate::admission::Gate;
 use crate::inner::Inner;
+use crate::kind::{Id, Kind, Series};
 use crate::name::unnamed::CIRCUIT_BREAKER;
 use crate::policy::breaker::{Config, State};
 use crate::shared::Shared;
+use crate::{AtResponse, Reason};
 
-pub(crate) const LAYER: &str = "circuit_breaker";
+pub(crate) static KIND: Kind = Kind {
+    id: Id::CircuitBreaker,
+    layer: "circuit_breaker",
+    reasons: &[Reason::CircuitOpen, Reason::NotReady],
+    series: &[Series::Calls, Series::Duration, Series::Circuit],
+};
 
 /// Stops calls to what is broken: see the [module](crate::circuit_breaker).
 ///
@@ -75,7 +81,7 @@ impl<S, T: Clone> Layer<S> for CircuitBreakerLayer<T> {
 
     fn layer(&self, inner: S) -> Self::Service {
         CircuitBreaker {
-            admission: Admission {
+            gate: Gate {
                 inner: Inner::new(inner),
                 state: self.circuit.clone(),
                 tracker: self.tracker.clone(),

@@ -89,5 +89,6 @@ pub use builder::CircuitBreakerBuilder;
 pub use handle::{CircuitBreakerHandle, StateWatch};
 pub use history::Change;
 pub use layer::CircuitBreakerLayer;
+pub(crate) use layer::KIND;
 pub use service::{CircuitBreaker, ResponseFuture};
 pub use snapshot::Snapshot;

@@ -5,31 +5,31 @@ use tower_service::Service;
 
 use super::circuit::Circuit;
 use super::handle::CircuitBreakerHandle;
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admitted, Gate};
 use crate::track::Track;
 use crate::{AtResponse, Grown, WithRejection};
 
 /// A service behind a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 #[derive(Clone)]
 pub struct CircuitBreaker<S, T = AtResponse> {
-    pub(super) admission: Admission<S, Circuit, T>,
+    pub(super) gate: Gate<S, Circuit, T>,
 }
 
 impl<S, T> CircuitBreaker<S, T> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        self.admission.inner.get_ref()
+        self.gate.inner.get_ref()
     }
 
     /// A handle to look at the circuit and to steer it.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(self.admission.state.clone())
+        CircuitBreakerHandle::new(self.gate.state.clone())
     }
 
     /// The inner service, without the circuit breaker.
     pub fn into_inner(self) -> S {
-        self.admission.inner.into_inner()
+        self.gate.inner.into_inner()
     }
 }
 
@@ -45,12 +45,12 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.admission.poll_ready(cx).map(Ok)
+        self.gate.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.admission.call(request)
+        self.gate.call(request)
     }
 }
 
@@ -60,8 +60,8 @@ pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Circuit, T>;
 impl<S: fmt::Debug, T> fmt::Debug for CircuitBreaker<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
-            .field("inner", &self.admission.inner)
-            .field("circuit", self.admission.state.listeners.origin())
+            .field("inner", &self.gate.inner)
+            .field("circuit", self.gate.state.listeners.origin())
             .finish()
     }
 }

@@ -7,10 +7,18 @@ use super::service::Correlation;
 use super::{Carry, CorrelationId};
 use crate::ConfigError;
 use crate::inner::Inner;
+use crate::kind::{Id, Kind};
 use crate::name::Origin;
 use crate::name::origin;
 
-const LAYER: &str = "correlation";
+pub(crate) static KIND: Kind = Kind {
+    id: Id::Other,
+    layer: "correlation",
+    reasons: &[],
+    series: &[],
+};
+
+const LAYER: &str = KIND.layer;
 
 /// Where the identifier is looked for, in this order; it is written to the first.
 const DEFAULT_FIELDS: &[&str] = &["x-correlation-id", "x-request-id"];
@@ -79,7 +87,7 @@ impl<D> CorrelationLayer<D> {
 
     /// The same, whose span says which instance it is.
     pub(crate) fn named(mut self, name: &str) -> Result<Self, ConfigError> {
-        self.origin = Some(origin(LAYER, name)?);
+        self.origin = Some(origin(&KIND, name)?);
         Ok(self)
     }
 

@@ -104,6 +104,7 @@ mod reply;
 mod service;
 
 pub use crate::policy::correlation::{CorrelationId, InvalidCorrelationId};
+pub(crate) use layer::KIND;
 pub use layer::{Client, Consumer, CorrelationLayer, Server};
 pub use reply::{Reply, WholeReply};
 pub use service::{Correlation, EchoFuture, InCorrelation, ResponseFuture};

@@ -101,16 +101,11 @@ impl Code {
 
     /// The code of a rejection.
     pub(crate) const fn of_reason(reason: Reason) -> Self {
-        match reason {
-            // Not RESOURCE_EXHAUSTED, which is the code of quotas and over-large messages: a client could not tell
-            // overload from what one of its own callers asked for too much.
-            Reason::CircuitOpen
-            | Reason::NotReady
-            | Reason::Full
-            | Reason::QueueTimeout
-            | Reason::Shed => Self::Unavailable,
-            Reason::TimedOut | Reason::DeadlinePassed => Self::DeadlineExceeded,
-            Reason::RateLimited => Self::ResourceExhausted,
+        match reason.code() {
+            4 => Self::DeadlineExceeded,
+            8 => Self::ResourceExhausted,
+            14 => Self::Unavailable,
+            _ => Self::Unknown,
         }
     }
 

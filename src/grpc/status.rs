@@ -73,26 +73,9 @@ impl WithRejection for tonic::transport::Error {
 
 /// A status of the reason's code, to be found in a rejection's chain of sources.
 pub(crate) fn status_of(reason: Reason) -> &'static Status {
-    macro_rules! statuses {
-        ($($reason:ident),*) => {
-            match reason {
-                $(Reason::$reason => {
-                    static STATUS: LazyLock<Status> = LazyLock::new(|| make(Reason::$reason));
-                    &STATUS
-                })*
-            }
-        };
-    }
-    statuses!(
-        CircuitOpen,
-        Full,
-        QueueTimeout,
-        Shed,
-        NotReady,
-        TimedOut,
-        DeadlinePassed,
-        RateLimited
-    )
+    static STATUSES: LazyLock<[Status; Reason::ALL.len()]> =
+        LazyLock::new(|| Reason::ALL.map(make));
+    &STATUSES[reason as usize]
 }
 
 fn make(reason: Reason) -> Status {
@@ -181,7 +164,7 @@ mod tests {
     use std::time::Duration;
     use tonic::Code::{DeadlineExceeded, ResourceExhausted, Unavailable};
 
-    const REASONS: [(Reason, tonic::Code); 8] = [
+    const REASONS: [(Reason, tonic::Code); Reason::ALL.len()] = [
         (Reason::CircuitOpen, Unavailable),
         (Reason::NotReady, Unavailable),
         (Reason::Full, Unavailable),
@@ -190,6 +173,7 @@ mod tests {
         (Reason::TimedOut, DeadlineExceeded),
         (Reason::DeadlinePassed, DeadlineExceeded),
         (Reason::RateLimited, ResourceExhausted),
+        (Reason::Refused, Unavailable),
     ];
 
     #[test]

@@ -8,6 +8,7 @@ use super::service::LoadShed;
 use super::snapshot::Snapshot;
 use crate::config::OfInstance as _;
 use crate::inner::Inner;
+use crate::kind::{Id, Kind, Series};
 use crate::name::unnamed::LOAD_SHED;
 use crate::name::{Origin, origin};
 use crate::observe::{Events, Observer};
@@ -16,9 +17,16 @@ use crate::policy::limit::Limit;
 use crate::shared::Shared;
 use crate::snapshot::limited;
 use crate::tells::Teller;
-use crate::{AtResponse, ClassifyFn, ConfigError, Verdict};
+use crate::{AtResponse, ClassifyFn, ConfigError, Reason, Verdict};
 
-pub(crate) const LAYER: &str = "load_shed";
+pub(crate) static KIND: Kind = Kind {
+    id: Id::LoadShed,
+    layer: "load_shed",
+    reasons: &[Reason::Shed, Reason::NotReady],
+    series: &[Series::Calls, Series::Duration],
+};
+
+pub(crate) const LAYER: &str = KIND.layer;
 
 /// What a load shedder with a limit is made of.
 pub(crate) struct Settings {
@@ -130,7 +138,7 @@ impl LoadShedLayer<OnReadiness> {
     pub fn named(self, name: &str) -> Result<Self, ConfigError> {
         Ok(Self {
             mode: OnReadiness {
-                teller: self.mode.teller.renamed(origin(LAYER, name)?),
+                teller: self.mode.teller.renamed(origin(&KIND, name)?),
             },
         })
     }
@@ -288,7 +296,7 @@ impl<T> LoadShedBuilder<T> {
     }
 
     fn built(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(LOAD_SHED.name()))?;
+        let origin = origin(&KIND, self.name.as_deref().unwrap_or(LOAD_SHED.name()))?;
         self.limit.check()?;
         self.on_cancel.check(LAYER)?;
         let settings = Settings {

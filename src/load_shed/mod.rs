@@ -84,6 +84,7 @@ mod settle;
 mod snapshot;
 
 pub use crate::guarded::Uncounted;
+pub(crate) use layer::KIND;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
 pub use service::{LoadShed, ResponseFuture};
 pub use snapshot::Snapshot;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
 
+use crate::kind::Series;
 use crate::metrics as names;
 use crate::name::Origin;
 use crate::{EventKind, Outcome, Reason, RetryCause, RetryRefused, State, Transition};
@@ -123,51 +124,39 @@ impl Handles {
     /// Those that there are of this kind of layer, each with the value that it has before anything happened.
     pub(super) fn new(origin: &'static Origin, recorder: &dyn Recorder) -> Self {
         let make = Maker { recorder, origin };
-        let layer = origin.layer();
-        let breaks = layer == "circuit_breaker";
-        let holds = layer == "bulkhead";
-        let sheds = layer == "load_shed";
-        let paces = layer == "rate_limit";
-        let judges = breaks || holds || sheds || paces;
-        let retries = layer == "retry";
-        let limits = layer == "timeout" || layer == "attempt_timeout";
-        let gives = |reason: Reason| match reason {
-            Reason::CircuitOpen => breaks,
-            Reason::Full | Reason::QueueTimeout => holds,
-            Reason::Shed => sheds,
-            Reason::NotReady => judges || retries,
-            Reason::TimedOut => limits,
-            Reason::RateLimited => paces,
-            Reason::DeadlinePassed => limits || holds || paces || layer == "deadline",
-        };
+        let kind = origin.kind();
+        let calls = kind.records(Series::Calls);
+        let circuit = kind.records(Series::Circuit);
+        let queue = kind.records(Series::Queue);
+        let retries = kind.records(Series::Retries);
         Self {
             origin,
             calls: OUTCOMES.map(|outcome| {
-                make.counter(judges, names::CALLS, Some(("outcome", outcome.as_str())))
+                make.counter(calls, names::CALLS, Some(("outcome", outcome.as_str())))
             }),
-            in_flight: make.gauge(judges, names::CALLS_IN_FLIGHT, None),
-            duration: make.histogram(breaks || sheds, names::CALL_DURATION),
-            slow: make.counter(breaks, names::SLOW_CALLS, None),
+            in_flight: make.gauge(calls, names::CALLS_IN_FLIGHT, None),
+            duration: make.histogram(kind.records(Series::Duration), names::CALL_DURATION),
+            slow: make.counter(circuit, names::SLOW_CALLS, None),
             rejections: Reason::ALL.map(|reason| {
-                let wanted = gives(reason);
+                let wanted = kind.rejects(reason);
                 make.counter(wanted, names::REJECTIONS, Some(("reason", reason.as_str())))
             }),
             would_reject: make.counter(
-                breaks,
+                circuit,
                 names::WOULD_REJECT,
                 Some(("reason", Reason::CircuitOpen.as_str())),
             ),
-            given_up: make.counter(holds || retries || paces, names::GIVEN_UP, None),
+            given_up: make.counter(kind.records(Series::GivenUp), names::GIVEN_UP, None),
             limit: OnceLock::new(),
             states: STATES.map(|state| {
                 make.gauge(
-                    breaks,
+                    circuit,
                     names::CIRCUIT_BREAKER_STATE,
                     Some(("state", state.as_str())),
                 )
             }),
             transitions: TRANSITIONS.map(|change| {
-                if breaks {
+                if circuit {
                     make.transition(change)
                 } else {
                     Counter::noop()
@@ -184,9 +173,9 @@ impl Handles {
                 )
             }),
             balance: OnceLock::new(),
-            queued: make.gauge(holds || paces, names::QUEUE_DEPTH, None),
-            queue_wait: make.histogram(holds || paces, names::QUEUE_WAIT),
-            deadline: make.histogram(limits, names::DEADLINE_REMAINING),
+            queued: make.gauge(queue, names::QUEUE_DEPTH, None),
+            queue_wait: make.histogram(queue, names::QUEUE_WAIT),
+            deadline: make.histogram(kind.records(Series::Deadline), names::DEADLINE_REMAINING),
         }
     }
 

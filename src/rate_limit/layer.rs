@@ -7,18 +7,30 @@ use tower_layer::Layer;
 use super::limiter::Limiter;
 use super::service::RateLimit;
 use super::snapshot::Snapshot;
-use crate::admission::Admission;
+use crate::admission::Gate;
 use crate::config::OfInstance as _;
 use crate::inner::Inner;
+use crate::kind::{Id, Kind, Series};
 use crate::listeners::Listeners;
 use crate::name::origin;
 use crate::name::unnamed::RATE_LIMIT;
 use crate::observe::{Events, Observer};
 use crate::policy::rate_limit::Rate;
 use crate::shared::Shared;
-use crate::{AtResponse, ConfigError};
+use crate::{AtResponse, ConfigError, Reason};
 
-pub(crate) const LAYER: &str = "rate_limit";
+pub(crate) static KIND: Kind = Kind {
+    id: Id::RateLimit,
+    layer: "rate_limit",
+    reasons: &[
+        Reason::RateLimited,
+        Reason::NotReady,
+        Reason::DeadlinePassed,
+    ],
+    series: &[Series::Calls, Series::GivenUp, Series::Queue],
+};
+
+pub(crate) const LAYER: &str = KIND.layer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -108,7 +120,7 @@ impl<S, M: Clone, T: Clone> Layer<S> for RateLimitLayer<M, T> {
 
     fn layer(&self, inner: S) -> Self::Service {
         RateLimit {
-            admission: Admission {
+            gate: Gate {
                 inner: Inner::new(inner),
                 state: self.limiter.clone(),
                 tracker: self.tracker.clone(),
@@ -228,7 +240,7 @@ impl<M, T> RateLimitBuilder<M, T> {
     }
 
     fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(RATE_LIMIT.name()))?;
+        let origin = origin(&KIND, self.name.as_deref().unwrap_or(RATE_LIMIT.name()))?;
         self.rate.check()?;
         let listeners = Listeners::new(origin, self.observer);
         Ok(RateLimitLayer {

@@ -75,6 +75,7 @@ mod service;
 mod snapshot;
 mod waiting;
 
+pub(crate) use layer::KIND;
 pub use layer::{RateLimitBuilder, RateLimitLayer, Rejecting, Waiting};
 pub use service::{RateLimit, ResponseFuture};
 pub use snapshot::Snapshot;

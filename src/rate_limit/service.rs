@@ -5,26 +5,26 @@ use tower_service::Service;
 
 use super::layer::Rejecting;
 use super::limiter::Limiter;
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admitted, Gate};
 use crate::track::Track;
 use crate::{AtResponse, Grown, WithRejection};
 
 /// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
 #[derive(Clone)]
 pub struct RateLimit<S, M = Rejecting, T = AtResponse> {
-    pub(super) admission: Admission<S, Limiter, T>,
+    pub(super) gate: Gate<S, Limiter, T>,
     pub(super) mode: M,
 }
 
 impl<S, M, T> RateLimit<S, M, T> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
-        self.admission.inner.get_ref()
+        self.gate.inner.get_ref()
     }
 
     /// The inner service, without the rate limit.
     pub fn into_inner(self) -> S {
-        self.admission.inner.into_inner()
+        self.gate.inner.into_inner()
     }
 }
 
@@ -40,12 +40,12 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.admission.poll_ready(cx).map(Ok)
+        self.gate.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.admission.call(request)
+        self.gate.call(request)
     }
 }
 
@@ -55,8 +55,8 @@ pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Limiter, T>;
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for RateLimit<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit")
-            .field("inner", &self.admission.inner)
-            .field("rate", &format_args!("{}", self.admission.state.rate))
+            .field("inner", &self.gate.inner)
+            .field("rate", &format_args!("{}", self.gate.state.rate))
             .field("mode", &self.mode)
             .finish()
     }

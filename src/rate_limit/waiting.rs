@@ -36,24 +36,23 @@ where
     /// While there is no permit, it is ready to let a call wait without asking the inner service.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if let Some(reason) = self.admission.state.refuses() {
-            self.admission.inner.will_reject(reason);
+        if let Some(reason) = self.gate.state.refuses() {
+            self.gate.inner.will_reject(reason);
             Found::Unasked.note();
             return Poll::Ready(Ok(()));
         }
-        self.admission.inner.poll_ready(cx).map(Ok)
+        self.gate.inner.poll_ready(cx).map(Ok)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        let admission = &mut self.admission;
-        let was_ready = match admission.inner.take_ready() {
-            Ready::Yes => match admission.state.admit() {
+        let gate = &mut self.gate;
+        let was_ready = match gate.inner.take_ready() {
+            Ready::Yes => match gate.state.admit() {
                 Ok(ticket) => {
                     // Before the call, so that it is counted should the call panic.
-                    let permit =
-                        Permit::new(admission.state.hold(), ticket, || admission.tracker.clone());
-                    let call = Guarded::admitted(admission.inner.call(request), permit);
+                    let permit = Permit::new(gate.state.hold(), ticket, || gate.tracker.clone());
+                    let call = Guarded::admitted(gate.inner.call(request), permit);
                     return WaitingFuture {
                         phase: Phase::Calling { call },
                     };
@@ -75,13 +74,13 @@ impl<S, T> RateLimit<S, Waiting, T> {
         S: Service<Req> + Clone,
         T: Clone,
     {
-        let admission = &mut self.admission;
+        let gate = &mut self.gate;
         // Ready or not, the service that is called in the end is a clone that is made ready then: one
         // that waited here could keep something reserved that others need.
         let service = if was_ready {
-            admission.inner.reset()
+            gate.inner.reset()
         } else {
-            admission.inner.get_ref().clone()
+            gate.inner.get_ref().clone()
         };
         let since = Moment::now();
         let deadline = context::deadline().local();
@@ -89,9 +88,9 @@ impl<S, T> RateLimit<S, Waiting, T> {
             parts: Some(Parts {
                 request,
                 service: Inner::new(service),
-                tracker: admission.tracker.clone(),
+                tracker: gate.tracker.clone(),
                 turn: Turn {
-                    limiter: admission.state.hold(),
+                    limiter: gate.state.hold(),
                     stage: Stage::New,
                     is_counted: false,
                     since,

@@ -181,9 +181,7 @@ fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: Look, 
 fn status(reason: Reason, look: Look) -> StatusCode {
     match reason {
         Reason::Full | Reason::QueueTimeout => look.full,
-        Reason::CircuitOpen | Reason::Shed | Reason::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-        Reason::TimedOut | Reason::DeadlinePassed => StatusCode::GATEWAY_TIMEOUT,
-        Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        reason => StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 

@@ -9,9 +9,9 @@ use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::receive::AsItComes;
 use super::service::{Kit, Retry};
 use super::snapshot::{Books, Snapshot};
-use crate::ConfigError;
 use crate::config::OfInstance as _;
 use crate::inner::Inner;
+use crate::kind::{Id, Kind, Series};
 use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::name::unnamed::RETRY;
@@ -21,8 +21,16 @@ use crate::policy::backoff::Backoff;
 use crate::shared::Shared;
 use crate::tells::Tells;
 use crate::unsent::Found;
+use crate::{ConfigError, Reason};
 
-pub(crate) const LAYER: &str = "retry";
+pub(crate) static KIND: Kind = Kind {
+    id: Id::Retry,
+    layer: "retry",
+    reasons: &[Reason::NotReady],
+    series: &[Series::GivenUp, Series::Retries],
+};
+
+pub(crate) const LAYER: &str = KIND.layer;
 
 /// With more it is no retry.
 pub(crate) const MOST_ATTEMPTS: u32 = 100;
@@ -307,7 +315,7 @@ impl<P, R> RetryBuilder<P, R> {
     fn built(self) -> Result<RetryLayer<P, R>, ConfigError> {
         const LONGEST: Duration = Duration::from_secs(3600);
         const MOST_KEPT: usize = 64 * 1024 * 1024;
-        let origin = origin(LAYER, self.name.as_deref().unwrap_or(RETRY.name()))?;
+        let origin = origin(&KIND, self.name.as_deref().unwrap_or(RETRY.name()))?;
         let settings = self.settings;
         if !(1..=MOST_ATTEMPTS).contains(&settings.attempts) {
             let rule = "must be from 1 (no retry) to 100";

@@ -8,17 +8,35 @@ use super::cover::HeadOnly;
 use super::service::Timeout;
 use super::snapshot::Snapshot;
 use super::upload::Upload;
-use crate::ConfigError;
 use crate::config::OfInstance as _;
 use crate::context::Deadline;
 use crate::inner::Inner;
+use crate::kind::{Id, Kind, Series};
 use crate::name::origin;
 use crate::name::unnamed::TIMEOUT;
 use crate::observe::Observer;
 use crate::runtime::Moment;
 use crate::tells::Teller;
+use crate::{ConfigError, Reason};
 
-pub(crate) const LAYER: &str = "timeout";
+const REASONS: &[Reason] = &[Reason::TimedOut, Reason::DeadlinePassed];
+
+pub(crate) static KIND: Kind = Kind {
+    id: Id::Timeout,
+    layer: "timeout",
+    reasons: REASONS,
+    series: &[Series::Deadline],
+};
+
+/// The limit of each attempt in a standard stack.
+pub(crate) static ATTEMPT_KIND: Kind = Kind {
+    id: Id::AttemptTimeout,
+    layer: "attempt_timeout",
+    reasons: REASONS,
+    series: &[Series::Deadline],
+};
+
+pub(crate) const LAYER: &str = KIND.layer;
 
 /// Long enough to break nobody, and short enough to end what hangs.
 pub(crate) const DEFAULT: Duration = Duration::from_secs(30);
@@ -231,7 +249,7 @@ impl<P: fmt::Debug, B: fmt::Debug> fmt::Debug for TimeoutLayer<P, B> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TimeoutBuilder<P = Fixed, B = HeadOnly> {
     /// What it calls itself: a stack can have more than one.
-    layer: &'static str,
+    kind: &'static Kind,
     pub(crate) name: Option<String>,
     pub(crate) policy: P,
     pub(crate) cover: B,
@@ -243,7 +261,7 @@ pub struct TimeoutBuilder<P = Fixed, B = HeadOnly> {
 impl<P, B> TimeoutBuilder<P, B> {
     pub(crate) const fn of(policy: P, cover: B) -> Self {
         Self {
-            layer: LAYER,
+            kind: &KIND,
             name: None,
             policy,
             cover,
@@ -252,9 +270,9 @@ impl<P, B> TimeoutBuilder<P, B> {
         }
     }
 
-    /// The same for a layer that goes by another name.
-    pub(crate) const fn called(mut self, layer: &'static str) -> Self {
-        self.layer = layer;
+    /// The same for the attempts of a call.
+    pub(crate) const fn of_attempts(mut self) -> Self {
+        self.kind = &ATTEMPT_KIND;
         self
     }
 
@@ -267,7 +285,7 @@ impl<P, B> TimeoutBuilder<P, B> {
     /// The same with another policy.
     pub(crate) fn by<Q>(self, policy: Q) -> TimeoutBuilder<Q, B> {
         TimeoutBuilder {
-            layer: self.layer,
+            kind: self.kind,
             name: self.name,
             policy,
             cover: self.cover,
@@ -293,7 +311,7 @@ impl<P, B> TimeoutBuilder<P, B> {
         self,
         policy: impl FnOnce(P) -> Q,
     ) -> Result<TimeoutLayer<Q, B>, ConfigError> {
-        let origin = origin(self.layer, self.name.as_deref().unwrap_or(TIMEOUT.name()))?;
+        let origin = origin(self.kind, self.name.as_deref().unwrap_or(TIMEOUT.name()))?;
         Ok(TimeoutLayer {
             policy: policy(self.policy),
             cover: self.cover,
@@ -349,7 +367,7 @@ impl TimeoutBuilder<Fixed> {
     }
 
     fn built(self) -> Result<TimeoutLayer, ConfigError> {
-        check(self.layer, "timeout", self.policy.0.length)?;
+        check(self.kind.layer, "timeout", self.policy.0.length)?;
         self.finish(|policy| policy)
     }
 }

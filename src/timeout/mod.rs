@@ -69,4 +69,5 @@ pub use upload::{Progress, Upload};
 
 #[cfg(feature = "http")]
 pub(crate) use future::Until;
+pub(crate) use layer::{ATTEMPT_KIND, KIND};
 pub(crate) use layer::{DEFAULT, LAYER, LimitSource, check};

@@ -195,7 +195,7 @@ impl<B: Attempts + Clone, T> Part<T> for AttemptTimeout<B> {
     fn build(limit: Option<Duration>, stack: &Stack<'_, T>) -> Result<Self::Layer, ConfigError> {
         let policy = Fixed(CallLimit::set(limit.unwrap_or(Duration::MAX)));
         let cover = B::attempts(limit.is_some());
-        let mut timeout = TimeoutBuilder::of(policy, cover).called(ATTEMPT_TIMEOUT);
+        let mut timeout = TimeoutBuilder::of(policy, cover).of_attempts();
         stack.adopt(&mut timeout.name, &mut timeout.observer);
         match limit {
             Some(limit) => check(ATTEMPT_TIMEOUT, "timeout", limit)?,

@@ -10,7 +10,7 @@ use crate::permit::{Admit, Permit, Refusal};
 use crate::shared::Shared;
 
 /// An inner service, and the instance that admits its calls.
-pub(crate) struct Admission<S, A, T> {
+pub(crate) struct Gate<S, A, T> {
     pub(crate) inner: Inner<S>,
     pub(crate) state: Shared<A>,
     pub(crate) tracker: T,
@@ -19,7 +19,7 @@ pub(crate) struct Admission<S, A, T> {
 /// The future of a call that was admitted or rejected.
 pub(crate) type Admitted<F, A, T> = Guarded<InnerFuture<F>, Permit<A, T>>;
 
-impl<S, A: Admit, T> Admission<S, A, T> {
+impl<S, A: Admit, T> Gate<S, A, T> {
     /// Ready to reject without asking the inner service.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<()>
@@ -82,7 +82,7 @@ pub(crate) fn reject<F, A: Admit, T>(state: &A, refusal: Refusal) -> Admitted<F,
     Guarded::rejected(state.reject(refusal.reason, refusal.retry_after))
 }
 
-impl<S: Clone, A, T: Clone> Clone for Admission<S, A, T> {
+impl<S: Clone, A, T: Clone> Clone for Gate<S, A, T> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
