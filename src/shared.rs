@@ -16,9 +16,17 @@ pub(crate) struct Shared<T> {
     calls: Calls,
 }
 
-/// On cache lines of its own: two lanes side by side would share one.
-#[repr(align(128))]
-pub(crate) struct Lane<T>(Arc<T>);
+/// Two lanes side by side must not share a cache line, nor two of them that processors fetch together. With the counts of its own [`Arc`] this is 128 bytes.
+pub(crate) struct Lane<T>(
+    Arc<T>,
+    #[expect(dead_code, reason = "keeps others away")] [u64; 13],
+);
+
+impl<T> Lane<T> {
+    fn of(state: Arc<T>) -> Arc<Self> {
+        Arc::new(Self(state, [0; 13]))
+    }
+}
 
 impl<T> Deref for Lane<T> {
     type Target = T;
@@ -39,7 +47,7 @@ enum Calls {
 impl<T> Shared<T> {
     pub(crate) fn new(state: T) -> Self {
         Self {
-            lane: Arc::new(Lane(Arc::new(state))),
+            lane: Lane::of(Arc::new(state)),
             calls: Calls::None,
         }
     }
@@ -47,7 +55,7 @@ impl<T> Shared<T> {
     /// Weak references to the state that is being made, for whatever must find it later without keeping it.
     pub(crate) fn new_cyclic(make: impl FnOnce(&Weak<T>) -> T) -> Self {
         Self {
-            lane: Arc::new(Lane(Arc::new_cyclic(make))),
+            lane: Lane::of(Arc::new_cyclic(make)),
             calls: Calls::None,
         }
     }
@@ -66,7 +74,7 @@ impl<T> Shared<T> {
         self.calls = match self.calls {
             Calls::None => Calls::One,
             Calls::One | Calls::OwnLane => {
-                self.lane = Arc::new(Lane(Arc::clone(&self.lane.0)));
+                self.lane = Lane::of(Arc::clone(&self.lane.0));
                 Calls::OwnLane
             }
         };

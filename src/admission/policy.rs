@@ -1,9 +1,9 @@
 //! What a user's policy is, and the instance around it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::isolate::isolate;
 use crate::kind::{Id, Kind, Series};
 use crate::listeners::Listeners;
 use crate::meter::Handles;
@@ -120,7 +120,7 @@ impl<P: Admission> Admit for Governed<P> {
 
     #[inline]
     fn settle(&self, ticket: &Ticket, verdict: Verdict) {
-        guest(|| self.policy.settle(ticket, verdict));
+        isolate(|| self.policy.settle(ticket, verdict));
         self.tell(|| EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
@@ -134,16 +134,7 @@ impl<P: Admission> Admit for Governed<P> {
 
     #[inline]
     fn release(&self, ticket: &Ticket) {
-        guest(|| self.policy.release(ticket));
+        isolate(|| self.policy.release(ticket));
         self.released.bump();
-    }
-}
-
-/// Runs in the drop of a call, where a panic could end the process.
-#[inline]
-fn guest(run: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-        // Its drop is somebody else's code, too.
-        std::mem::forget(payload);
     }
 }

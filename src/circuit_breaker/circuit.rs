@@ -21,7 +21,7 @@ use crate::policy::breaker::{
 };
 use crate::policy::evidence::FLOOR;
 use crate::runtime::{Moment, Timeline, nanos, random};
-use crate::snapshot::{Latencies, Outcomes, Rejected, Tally};
+use crate::snapshot::{Latencies, Outcomes, Tally};
 use crate::striped::Striped;
 use crate::tells::Tells;
 use crate::time::Time;
@@ -60,7 +60,7 @@ pub struct Circuit {
     /// Plain successes, of all epochs.
     successes: Striped,
     tally: Tally,
-    pub(super) would_reject: Rejected,
+    pub(super) would_reject: AtomicU64,
     pub(super) latencies: Latencies,
     machine: Mutex<Machine>,
 }
@@ -73,7 +73,8 @@ struct Machine {
     /// Whether successes may have been counted since.
     counts: bool,
     history: History,
-    state: watch::Sender<State>,
+    /// Who watches the state, if anybody ever did.
+    state: Option<watch::Sender<State>>,
 }
 
 /// What a circuit is made of.
@@ -105,13 +106,13 @@ impl Circuit {
             listeners: Listeners::measured(settings.origin, settings.observer, is_on),
             successes: Striped::new(),
             tally: Tally::new(),
-            would_reject: Rejected::new(),
+            would_reject: AtomicU64::new(0),
             latencies: Latencies::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
                 counts: front.counts_free,
                 history: History::new(now),
-                state: watch::Sender::new(breaker.state()),
+                state: None,
                 breaker,
                 timeline: Timeline::new(read),
             }),
@@ -276,7 +277,12 @@ impl Circuit {
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
-        self.lock().state.subscribe()
+        let mut machine = self.lock();
+        let state = machine.breaker.state();
+        let sender = machine
+            .state
+            .get_or_insert_with(|| watch::Sender::new(state));
+        sender.subscribe()
     }
 
     /// Does something with the machine when it is up to date, says what may be done without it from then on, and tells of
@@ -348,11 +354,13 @@ impl Circuit {
     #[cold]
     fn announce(&self, transition: Transition) {
         let sender = self.lock().state.clone();
-        sender.send_if_modified(|state| {
-            // What it is now: of two changes that are announced at once, the later one wins.
-            let current = self.lock().breaker.state();
-            std::mem::replace(state, current) != current
-        });
+        if let Some(sender) = sender {
+            sender.send_if_modified(|state| {
+                // What it is now: of two changes that are announced at once, the later one wins.
+                let current = self.lock().breaker.state();
+                std::mem::replace(state, current) != current
+            });
+        }
         self.tell_and_log(|| EventKind::Transition(transition.clone()));
     }
 

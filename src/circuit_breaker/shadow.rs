@@ -1,5 +1,7 @@
 //! Shadow mode: what a circuit would have rejected.
 
+use std::sync::atomic::Ordering;
+
 use super::circuit::Circuit;
 use crate::log;
 use crate::observe::EventKind;
@@ -16,7 +18,7 @@ impl Circuit {
         if let Some(left) = self.open_time_left() {
             rejection = rejection.with_retry_after(left);
         }
-        self.would_reject.add(reason);
+        self.would_reject.fetch_add(1, Ordering::Relaxed);
         log::would_reject(origin, &rejection);
         self.listeners().look_again();
         self.tell(|| EventKind::WouldReject(rejection.clone()));

@@ -1,6 +1,7 @@
 //! What a circuit breaker looks like at one moment.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::circuit::Circuit;
@@ -9,7 +10,7 @@ use crate::runtime::Moment;
 use crate::snapshot::{InWords, Latency, Outcomes, Rejections};
 #[cfg(feature = "serde")]
 use crate::snapshot::{as_str, optional_seconds, seconds};
-use crate::{Mode, State};
+use crate::{Mode, Reason, State};
 
 /// A circuit breaker at one moment: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +93,10 @@ impl Snapshot {
             probes_in_flight: view.probes_in_flight,
             outcomes: circuit.outcomes(),
             rejections: circuit.listeners.rejected.counts(),
-            would_reject: circuit.would_reject.counts(),
+            would_reject: Rejections::one(
+                Reason::CircuitOpen,
+                circuit.would_reject.load(Ordering::Relaxed),
+            ),
             latency: circuit.latencies.last_minute(Moment::now()),
             changes,
         }

@@ -11,6 +11,8 @@ pub(super) struct Buckets<T> {
     width: u64,
     /// The number of the current bucket, counted from the origin of time.
     current: u64,
+    buckets: u32,
+    /// Empty until something is put into it.
     ring: Box<[T]>,
 }
 
@@ -21,7 +23,8 @@ impl<T: Default> Buckets<T> {
         Self {
             width,
             current: nanos(now) / width,
-            ring: (0..buckets).map(|_| T::default()).collect(),
+            buckets,
+            ring: Box::default(),
         }
     }
 
@@ -48,7 +51,13 @@ impl<T: Default> Buckets<T> {
     /// A bucket by its number, unless it was dropped.
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
         let age = self.current.checked_sub(number)?;
-        (age < self.ring.len() as u64).then(|| slot(&mut self.ring, number))?
+        if age >= self.buckets.into() {
+            return None;
+        }
+        if self.ring.is_empty() {
+            self.ring = (0..self.buckets).map(|_| T::default()).collect();
+        }
+        slot(&mut self.ring, number)
     }
 
     /// How long a bucket lasts.

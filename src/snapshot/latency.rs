@@ -13,8 +13,8 @@ use super::{InWords, KEPT};
 use crate::runtime::{Moment, nanos};
 
 /// The last minute is so many pieces of so many seconds.
-const PIECES: usize = 5;
-const PIECE_SECONDS: u64 = 12;
+const PIECES: usize = 4;
+const PIECE_SECONDS: u64 = 15;
 const PIECE: u64 = PIECE_SECONDS * 1_000_000_000;
 
 /// Microseconds.
@@ -86,7 +86,7 @@ struct Minute {
 }
 
 struct Piece {
-    /// Which twelve seconds these are; 0 for none.
+    /// Which fifteen seconds these are; 0 for none.
     number: AtomicU64,
     counts: Box<[AtomicU32]>,
 }
@@ -100,7 +100,7 @@ impl Piece {
     }
 }
 
-/// The number of the twelve seconds in which a moment is.
+/// The number of the fifteen seconds in which a moment is.
 const fn piece(now: Moment) -> u64 {
     now.to_bits() / PIECE + 1
 }
@@ -168,7 +168,7 @@ impl Minute {
         })
     }
 
-    /// The piece was that of a minute ago: once in twelve seconds.
+    /// The piece was that of a minute ago: once in fifteen seconds.
     #[cold]
     fn turn(&self, piece: &Piece, number: u64) {
         let _turning = self.turning.lock().unwrap_or_else(PoisonError::into_inner);

@@ -37,10 +37,10 @@
 //!
 //! # Latency
 //!
-//! Circuit breakers and load shedders keep the latencies of the last minute (in five pieces of twelve seconds, of which the
+//! Circuit breakers and load shedders keep the latencies of the last minute (in four pieces of fifteen seconds, of which the
 //! oldest is dropped as a whole) in a histogram from a microsecond to a minute, as
 //! [HdrHistogram](https://hdrhistogram.github.io/HdrHistogram/) lays it out with one significant figure: a percentile is at most a
-//! sixteenth too high. It takes 8 kB for each instance, from the first call that had to wait. Calls
+//! sixteenth too high. It takes 6 kB for each instance, from the first call that had to wait. Calls
 //! whose response was there at once are not in it: no time is taken of them. To read the clock costs more than the rest, so a load shedder takes samples, as its limit does: of more than
 //! 640 calls a second one in so many, which stands for the others. Latency is that of the head of a response, as everywhere; a call that was given up is in it with the time
 //! after which it was.
@@ -143,6 +143,11 @@ pub struct Rejections(
 );
 
 impl Rejections {
+    pub(crate) fn one(reason: Reason, count: u64) -> Self {
+        let counts = [(reason, count)];
+        Self(counts.into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+
     /// How many for this reason.
     #[must_use]
     pub fn of(&self, reason: Reason) -> u64 {

@@ -1,13 +1,15 @@
 //! The layers whose making takes more than a line.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use mainstay::admission::{Admission, AdmissionLayer, Refusal, Ticket};
 use mainstay::bulkhead::Queued;
 use mainstay::correlation::Server;
 use mainstay::rate_limit::Waiting;
 use mainstay::{
     Backoff, BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Jitter, Limit, LoadShedLayer,
-    OnCancel, RateLimitLayer, RetryLayer, State, TimeoutLayer,
+    OnCancel, RateLimitLayer, Reason, RetryLayer, State, TimeoutLayer,
 };
 use tokio::time::advance;
 use tower::layer::util::Stack;
@@ -29,6 +31,35 @@ pub(crate) fn queued() -> BulkheadLayer<Queued> {
 pub(crate) fn rate_limited() -> RateLimitLayer<Waiting> {
     let builder = RateLimitLayer::builder().per(1_000_000, Duration::from_secs(1));
     builder.max_wait(Duration::from_secs(10)).build().unwrap()
+}
+
+/// A policy of a user's own.
+#[derive(Default)]
+pub(crate) struct TwoAtATime(AtomicU32);
+
+impl Admission for TwoAtATime {
+    fn refuses(&self) -> Option<Refusal> {
+        (self.0.load(Ordering::Relaxed) >= 2).then_some(Refusal::new(Reason::Refused))
+    }
+
+    fn admit(&self) -> Result<Ticket, Refusal> {
+        let more = |calls| (calls < 2).then_some(calls + 1);
+        let admitted = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        admitted.map_or(Err(Refusal::new(Reason::Refused)), |_| Ok(Ticket::new()))
+    }
+
+    fn release(&self, _: &Ticket) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn two_at_a_time() -> AdmissionLayer<TwoAtATime> {
+    let policy = TwoAtATime::default();
+    AdmissionLayer::builder("two_at_a_time", policy)
+        .build()
+        .unwrap()
 }
 
 /// It measures and adapts like any other, and has nowhere to go.

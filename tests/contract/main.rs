@@ -116,6 +116,9 @@ contract! {
     load_shed_on_readiness (once): Subject::new(LoadShedLayer::on_readiness()).sheds();
     rate_limit (once): Subject::new(RateLimitLayer::per_second(1_000_000).unwrap()).rejects_unready();
     rate_limit_waiting (later): Subject::new(layers::rate_limited());
+    admission (once): Subject::new(layers::two_at_a_time())
+        .holds(2, |layer| layer.snapshot().in_flight as u32)
+        .rejects_unready();
     correlation_server (once): Subject::new(CorrelationLayer::server());
     correlation_consumer (once): Subject::new(CorrelationLayer::consumer());
     correlation_client (once): Subject::new(CorrelationLayer::client());

@@ -59,7 +59,6 @@ enum Phase {
 #[derive(Debug, Clone)]
 pub(crate) struct Breaker {
     config: Config,
-    rules: Rules,
     evidence: Evidence,
     phase: Phase,
     epoch: u64,
@@ -78,7 +77,6 @@ pub(crate) struct Breaker {
 impl Breaker {
     pub(crate) fn new(config: Config, now: Duration) -> Self {
         Self {
-            rules: Rules::new(&config),
             evidence: config.evidence(now),
             phase: Phase::Closed,
             epoch: 0,
@@ -91,6 +89,11 @@ impl Breaker {
             opened: 0,
             config,
         }
+    }
+
+    /// Made of the settings when they are asked for: an instance is small.
+    fn rules(&self) -> Rules {
+        Rules::new(&self.config)
     }
 
     pub(crate) fn state(&self) -> State {
@@ -188,7 +191,7 @@ impl Breaker {
         if ticket.epoch != self.epoch || ticket.would_reject() {
             return None;
         }
-        let slow = self.rules.is_slow(elapsed);
+        let slow = self.rules().is_slow(elapsed);
         let counted = match outcome {
             Outcome::Success => Some(false),
             Outcome::Failure => Some(true),
@@ -207,7 +210,8 @@ impl Breaker {
         match (&mut self.phase, ticket.kind()) {
             (Phase::HalfOpen(probes), Kind::Probe(_)) => {
                 probes.report(failed, slow);
-                let verdict = probes.judge(&self.rules, u64::from(self.config.probes));
+                let verdict =
+                    probes.judge(&Rules::new(&self.config), u64::from(self.config.probes));
                 self.conclude(verdict, Cause::ProbesFailed, random)
             }
             (Phase::Closed | Phase::Recovering(_) | Phase::ForcedClosed, Kind::Counted) => {
@@ -234,7 +238,7 @@ impl Breaker {
             && ticket.epoch == self.epoch
             && let (Phase::HalfOpen(probes), Kind::Probe(serial)) = (&mut self.phase, ticket.kind())
         {
-            probes.answered(serial, self.rules.is_slow(elapsed));
+            probes.answered(serial, Rules::new(&self.config).is_slow(elapsed));
         }
         transition
     }
@@ -253,7 +257,7 @@ impl Breaker {
             0
         };
         let cause = self
-            .rules
+            .rules()
             .tripped(&self.window.counts(), self.consecutive_failures)?;
         match self.phase {
             // Closed -> Open: a rule tripped.
@@ -312,7 +316,7 @@ impl Breaker {
         let verdict = match &mut self.phase {
             Phase::HalfOpen(probes) => {
                 let (life, places) = (self.config.probe_life, u64::from(self.config.probes));
-                probes.expire(now, life, &self.rules, places)
+                probes.expire(now, life, &Rules::new(&self.config), places)
             }
             // Recovering -> Closed: the last step is over.
             Phase::Recovering(ramp) if ramp.is_over(now) => {

@@ -172,7 +172,7 @@ impl Breaker {
             counts_free: match self.phase {
                 _ if off => true,
                 Phase::Closed => !self
-                    .rules
+                    .rules()
                     .success_could_trip(&self.window.counts(), capacity),
                 Phase::ForcedClosed => true,
                 _ => false,

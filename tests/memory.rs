@@ -1,0 +1,102 @@
+//! What an instance costs in memory, and that it gives everything back.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, pending, ready};
+use mainstay::admission::{Admission, AdmissionLayer, Refusal, Ticket};
+use mainstay::{
+    BulkheadLayer, CircuitBreakerLayer, Limit, LoadShedLayer, RetryLayer, TimeoutLayer,
+};
+use tower::{Layer, Service, service_fn};
+
+const INSTANCES: usize = 10_000;
+/// Bytes of an instance that was never called, and of one that has waited.
+const MOST_IDLE: i64 = 1_024;
+const MOST_USED: i64 = 8 * 1_024;
+
+type Answer = BoxFuture<'static, Result<(), Infallible>>;
+
+/// The inner service: ready at once, or never.
+fn inner(waits: bool) -> Answer {
+    if waits {
+        pending().boxed()
+    } else {
+        ready(Ok(())).boxed()
+    }
+}
+
+struct All;
+
+impl Admission for All {
+    fn admit(&self) -> Result<Ticket, Refusal> {
+        Ok(Ticket::new())
+    }
+}
+
+/// Calls of a service that is called once, and of one that is called repeatedly: ready at once, and given up while they wait.
+fn use_it<L>(layer: &L)
+where
+    L: Layer<tower::util::ServiceFn<fn(bool) -> Answer>, Service: Service<bool> + Clone>,
+{
+    let service = layer.layer(service_fn(inner as fn(bool) -> Answer));
+    let mut repeatedly = service.clone();
+    for waits in [false, true, false] {
+        for service in [&mut service.clone(), &mut repeatedly] {
+            let ready = futures::future::poll_fn(|cx| service.poll_ready(cx));
+            assert!(ready.now_or_never().is_some_and(|ready| ready.is_ok()));
+            let answer = service.call(waits).now_or_never();
+            assert_eq!(answer.is_none(), waits);
+        }
+    }
+}
+
+macro_rules! owned {
+    ($($name:ident: $make:expr;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            // Its name, a slot of the thread and the like are made once.
+            let _first = $make;
+            use_it(&_first);
+            tokio::task::yield_now().await;
+
+            let mut one = None;
+            let idle = measure(|| one = Some(black_box($make))).bytes_current;
+            assert!(idle <= MOST_IDLE, "{idle} bytes for an instance that was never called");
+            let used = measure(|| use_it(one.as_ref().unwrap())).bytes_current + idle;
+            assert!(used <= MOST_USED, "{used} bytes for one that has waited");
+
+            let left = measure(|| {
+                for _ in 0..INSTANCES {
+                    let layer = black_box($make);
+                    use_it(&layer);
+                }
+            });
+            assert!(left.count_total >= INSTANCES as u64, "it was not optimized away");
+            assert_eq!(left.bytes_current, 0, "bytes that nobody owns");
+        }
+    )*};
+}
+
+owned! {
+    circuit_breaker: CircuitBreakerLayer::builder().name("one").build().unwrap();
+    circuit_breaker_with_a_threshold: CircuitBreakerLayer::builder()
+        .name("one")
+        .slow_calls(Duration::from_secs(1), 0.5)
+        .build()
+        .unwrap();
+    bulkhead: BulkheadLayer::new(8);
+    bulkhead_with_a_queue: BulkheadLayer::builder()
+        .limit(8)
+        .queue(8, Duration::from_secs(1))
+        .build()
+        .unwrap();
+    load_shed_fixed: LoadShedLayer::new(Limit::fixed(8));
+    load_shed_adaptive: LoadShedLayer::new(Limit::adaptive());
+    timeout: TimeoutLayer::new(Duration::from_secs(1));
+    retry: RetryLayer::new();
+    admission: AdmissionLayer::builder("all", All).build().unwrap();
+}
