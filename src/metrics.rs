@@ -24,7 +24,8 @@
 //! # The schema
 //!
 //! Every metric has the labels `layer` (`circuit_breaker`, `bulkhead`, `load_shed`, `rate_limit`, `retry`, `timeout`, `attempt_timeout`, `deadline`) and `name`, which is that of the
-//! instance. All other labels have a fixed set of values. A correlation ID is never one.
+//! instance. A layer [of your own](crate::admission) has its own `layer`, and the metrics of a bulkhead but for limit and queue.
+//! All other labels have a fixed set of values. A correlation ID is never one.
 //!
 //! | metric | kind | layers | more labels | |
 //! |---|---|---|---|---|
@@ -32,7 +33,7 @@
 //! | `mainstay_calls_in_flight` | gauge | the same | | calls that are not over |
 //! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | up to the head of the response, or until the call was given up; of calls that had to wait |
 //! | `mainstay_slow_calls_total` | counter | circuit breaker | | those of them that were slow, failed or not; 0 for ever where the circuit has no threshold for slow calls |
-//! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed`, `rate_limited` | calls that were not let through, or ended by the layer |
+//! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed`, `rate_limited`, `refused` | calls that were not let through, or ended by the layer; a layer has a series for each reason that it can give |
 //! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that a circuit in [shadow mode](crate::circuit_breaker::Mode::Shadow) would have rejected; 0 in every other mode |
 //! | `mainstay_given_up_total` | counter | bulkhead, rate limit, retry | | calls that their callers gave up while they waited in the queue; retries that their callers gave up during the back-off |
 //! | `mainstay_limit` | gauge | bulkhead, load shed | | calls that may be in flight; infinite while there is no limit; none of a load shedder by readiness |

@@ -34,7 +34,8 @@
 //!
 //! | the reason | the code |
 //! |---|---|
-//! | `CircuitOpen`, `NotReady`, `Full`, `QueueTimeout`, `Shed` | `UNAVAILABLE` |
+//! | `CircuitOpen`, `NotReady`, `Full`, `QueueTimeout`, `Shed`, `Refused` | `UNAVAILABLE` |
+//! | `RateLimited` | `RESOURCE_EXHAUSTED` |
 //! | `TimedOut`, `DeadlinePassed` | `DEADLINE_EXCEEDED` |
 //!
 //! A server with [`full_as(429)`](crate::RespondLayer::full_as) answers `Full` and `QueueTimeout`

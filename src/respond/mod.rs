@@ -34,6 +34,7 @@
 //! | `Shed` | 503 | `UNAVAILABLE` |
 //! | `TimedOut`, `DeadlinePassed` | 504 | `DEADLINE_EXCEEDED` |
 //! | `RateLimited` | 429 | `RESOURCE_EXHAUSTED` |
+//! | `Refused`, by a policy [of your own](crate::admission) | 503 | `UNAVAILABLE` |
 //!
 //! HTTP requests get a body of `application/problem+json`. Requests whose `content-type` is that of gRPC or gRPC-Web get an HTTP 200 of trailers only.
 //!

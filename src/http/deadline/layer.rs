@@ -114,7 +114,7 @@ impl DeadlineLayer {
     ///
     /// When the name is refused.
     pub fn named(mut self, name: &str) -> Result<Self, ConfigError> {
-        self.teller = self.teller.renamed(origin(LAYER, name)?);
+        self.teller = self.teller.renamed(origin(&crate::kind::DEADLINE, name)?);
         self.is_named = true;
         Ok(self)
     }

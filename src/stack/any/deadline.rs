@@ -35,7 +35,7 @@ impl CarriedDeadlineLayer {
         name: &str,
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, ConfigError> {
-        let teller = Teller::new(origin(LAYER, name)?).told(observer);
+        let teller = Teller::new(origin(&crate::kind::DEADLINE, name)?).told(observer);
         Ok(Self { teller })
     }
 }
