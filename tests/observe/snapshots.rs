@@ -88,7 +88,7 @@ async fn a_circuit_tells_what_happened_and_since_when() {
     // All that had to wait: 5 (given up), 20, 31 and 51 milliseconds.
     let latency = open.latency.unwrap();
     assert_eq!(latency.calls, 4);
-    let near = |is: Duration, should: u64| is >= ms(should) && is < ms(should).mul_f64(1.07);
+    let near = |is: Duration, should: u64| is >= ms(should) && is < ms(should).mul_f64(1.0625);
     assert!(near(latency.p50, 20), "{latency:?}");
     assert!(near(latency.max, 51), "{latency:?}");
     let [change] = &open.changes[..] else {
