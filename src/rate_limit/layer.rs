@@ -30,8 +30,6 @@ pub(crate) static KIND: Kind = Kind {
     series: &[Series::Calls, Series::GivenUp, Series::Queue],
 };
 
-pub(crate) const LAYER: &str = KIND.layer;
-
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A rate limit that rejects a call for which there is no permit.
