@@ -274,7 +274,7 @@ impl<T> RateLimitBuilder<Waiting, T> {
         let layer = if max_wait.is_zero() || max_wait > LONGEST {
             let rule = "must be longer than nothing and at most one hour";
             let shown = format_args!("{max_wait:?}").to_string();
-            Err(ConfigError::new(LAYER, "max_wait", shown, rule))
+            Err(ConfigError::new(KIND.layer, "max_wait", shown, rule))
         } else {
             self.built()
         };
