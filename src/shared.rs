@@ -16,15 +16,15 @@ pub(crate) struct Shared<T> {
     calls: Calls,
 }
 
-/// Two lanes side by side must not share a cache line, nor two of them that processors fetch together. With the counts of its own [`Arc`] this is 128 bytes.
+/// Two lanes side by side must not share a cache line, nor two of them that processors fetch together. With the counts of its own [`Arc`] and what an allocator adds it takes 128 bytes.
 pub(crate) struct Lane<T>(
     Arc<T>,
-    #[expect(dead_code, reason = "keeps others away")] [u64; 13],
+    #[expect(dead_code, reason = "keeps others away")] [u64; 12],
 );
 
 impl<T> Lane<T> {
     fn of(state: Arc<T>) -> Arc<Self> {
-        Arc::new(Self(state, [0; 13]))
+        Arc::new(Self(state, [0; 12]))
     }
 }
 
