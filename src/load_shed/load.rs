@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::admitted::Sample;
 use super::layer::Settings;
 use crate::listeners::Listeners;
 use crate::policy::breaker::OnCancel;
 use crate::policy::evidence::Evidence;
 use crate::policy::limit::{Adaptive, Limit};
+use crate::policy::sampling::{Sample, Sampler, Skip};
 use crate::runtime::{Moment, Timeline};
 use crate::snapshot::{Latencies, MOST_CALLS, Outcomes, Tally};
 
@@ -20,17 +20,6 @@ const ADMISSION: u64 = 1 << 24;
 
 /// The most that are counted before the count begins again.
 const ADMISSIONS: u64 = (1 << 40) - 1;
-
-/// How many samples there should be in a second: some 64 for each window of a limit, which lasts for a tenth of one where many calls come.
-/// That is enough for a steady average, and few enough to cost nothing.
-const SAMPLES: u32 = 640;
-/// So many calls, and so much time, say how many will come in a second: nobody pays for the first of those.
-const MANY: u32 = 1_024;
-const SOON: Duration = Duration::from_millis(5);
-/// Almost every call is skipped, for good.
-const NO_SAMPLE: u32 = u32::MAX;
-/// At most every so many calls are skipped between two samples.
-const SPARSEST: u32 = 256;
 
 #[allow(
     missing_debug_implementations,
@@ -63,8 +52,7 @@ pub(super) struct Moving {
     pub(super) limit: Adaptive,
     evidence: Evidence,
     /// The number of the newest admission, and when it was, as the sampling was last thought over.
-    counted: u64,
-    since: Duration,
+    sampler: Sampler,
     /// How often the count of admissions began again.
     begun_again: u64,
 }
@@ -77,8 +65,7 @@ impl Moving {
             timeline: Timeline::new(now),
             limit: Adaptive::new(limit, since),
             evidence: Evidence::new(on_cancel, None, since),
-            counted: 0,
-            since,
+            sampler: Sampler::new(since, 0),
             begun_again: 0,
         }
     }
@@ -90,7 +77,7 @@ impl Load {
         let limit = moving.limit.limit().min(MOST_CALLS);
         let (adapts, lags) = (settings.limit.is_adaptive(), settings.limit.is_by_lag());
         let is_on = adapts || limit < MOST_CALLS;
-        let skip = if is_on { 0 } else { NO_SAMPLE };
+        let skip = if is_on { Skip::ALL } else { Skip::NONE };
         Self {
             me,
             word: AtomicU64::new(0),
@@ -98,7 +85,7 @@ impl Load {
             limit: AtomicU32::new(limit),
             moves: adapts && !lags,
             lags,
-            skip: AtomicU32::new(skip),
+            skip: AtomicU32::new(skip.to_bits()),
             moving: Mutex::new(moving),
             listeners: Listeners::measured(settings.origin, settings.observer, is_on),
             tally: Tally::new(),
@@ -202,12 +189,7 @@ impl Load {
 
     #[inline]
     fn sampled(&self, word: u64) -> Sample {
-        let skip = self.skip.load(Ordering::Relaxed);
-        if number(word) & u64::from(skip) == 0 && skip != NO_SAMPLE {
-            Sample::of_two_to_the(skip.trailing_ones())
-        } else {
-            Sample::NONE
-        }
+        Skip::from_bits(self.skip.load(Ordering::Relaxed)).sample(number(word) as u32)
     }
 
     /// The count of admissions begins again: once in a million of millions of calls.
@@ -260,7 +242,7 @@ impl Load {
         if let Ok(mut moving) = self.moving.try_lock() {
             let word = self.word.load(Ordering::Relaxed);
             let now = moving.timeline.at(now);
-            self.adapt_sampling(&mut moving, now, number(word));
+            self.adapt_sampling(&mut moving, now, word);
         }
     }
 
@@ -314,7 +296,7 @@ impl Load {
         let from = moving.limit.limit();
         let changed = take(&mut moving.limit, now, self.working(word));
         let to = moving.limit.limit();
-        self.adapt_sampling(&mut moving, now, number(word));
+        self.adapt_sampling(&mut moving, now, word);
         if changed {
             self.limit.store(to.min(MOST_CALLS), Ordering::Relaxed);
         }
@@ -325,17 +307,10 @@ impl Load {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Once a second, or sooner where many come, chooses how many calls to skip from how many there were.
-    fn adapt_sampling(&self, moving: &mut Moving, now: Duration, number: u64) {
-        let elapsed = now.saturating_sub(moving.since);
-        let calls = number.wrapping_sub(moving.counted) & ADMISSIONS;
-        if elapsed >= Duration::from_secs(1) || (calls >= u64::from(MANY) && elapsed >= SOON) {
-            let a_second = u128::from(calls) * 1_000_000_000 / elapsed.as_nanos().max(1);
-            let every = (a_second / u128::from(SAMPLES)).clamp(1, SPARSEST.into());
-            // Rounded down to a power of two: rather a few samples too many.
-            self.skip.store((1 << every.ilog2()) - 1, Ordering::Relaxed);
-            moving.since = now;
-            moving.counted = number;
+    fn adapt_sampling(&self, moving: &mut Moving, now: Duration, word: u64) {
+        let calls = self.admissions(moving, word);
+        if let Some(skip) = moving.sampler.adapt(now, calls) {
+            self.skip.store(skip.to_bits(), Ordering::Relaxed);
         }
     }
 }

@@ -75,7 +75,6 @@
 //! [`on_readiness`](crate::LoadShedLayer::on_readiness) there is only the inner service's
 //! readiness. Nothing is allocated for a call.
 
-mod admitted;
 mod lag;
 mod layer;
 mod load;

@@ -1,6 +1,5 @@
 //! What a call in flight tells the limit when its outcome is known.
 
-use super::admitted::Sample;
 use super::load::Load;
 use crate::context;
 use crate::listeners::Listeners;
@@ -8,6 +7,7 @@ use crate::meter::Handles;
 use crate::observe::EventKind;
 use crate::permit::{Admit, Refusal, Ticket};
 use crate::policy::evidence::FLOOR;
+use crate::policy::sampling::Sample;
 use crate::runtime::Moment;
 use crate::snapshot::limited;
 use crate::tells::{Tells, show_newest};
@@ -37,17 +37,17 @@ impl Admit for Load {
     #[inline]
     fn admit(&self) -> Result<Ticket, Refusal> {
         let sample = self.try_admit().ok_or(Reason::Shed)?;
-        if sample.is_wanted() {
+        if sample.is_taken() {
             self.watch_lag();
         }
         // Not for a call whose time nobody wants.
-        let time = if sample.is_wanted() || self.moves() || self.listeners.any() {
+        let time = if sample.is_taken() || self.moves() || self.listeners.any() {
             Time::begun(Moment::now())
         } else {
             Time::UNKNOWN
         };
         Ok(Ticket {
-            number: sample.to_bits(),
+            number: sample.to_bits().into(),
             serial: 0,
             time,
         })
@@ -105,8 +105,8 @@ impl Load {
     /// `counts_as` is the time that the limit hears of; told is the true one.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Time) {
-        let (time, sample) = (ticket.time, Sample::from_bits(ticket.number));
-        let tells = sample.is_wanted()
+        let (time, sample) = (ticket.time, Sample::from_bits(ticket.number as u8));
+        let tells = sample.is_taken()
             || verdict.is_overload()
             || verdict.outcome() == Outcome::Cancelled
             || self.is_long(time);
@@ -132,11 +132,11 @@ impl Load {
         let outcome = verdict.outcome();
         let (ran, now) = time.ran_until_now();
         let latency = counts_as.is_known().then_some(ran);
-        if sample.is_wanted() && time.has_waited() {
+        if sample.is_taken() && time.has_waited() {
             self.latencies.record(now, ran, sample.weight());
         }
         if !self.moves() {
-            if sample.is_wanted() {
+            if sample.is_taken() {
                 self.think_over_sampling(now);
             }
             return;
@@ -153,7 +153,7 @@ impl Load {
         };
         let moved = match latency {
             _ if verdict.is_overload() || is_failure => self.dropped(now),
-            Some(latency) if sample.is_wanted() && outcome == Outcome::Success => {
+            Some(latency) if sample.is_taken() && outcome == Outcome::Success => {
                 self.sample(sample, now, latency)
             }
             _ => None,

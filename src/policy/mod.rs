@@ -14,13 +14,6 @@ pub(crate) mod evidence;
 pub(crate) mod limit;
 pub(crate) mod rate_limit;
 pub(crate) mod retry;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "load shedding begins to use it with its next change"
-    )
-)]
 pub(crate) mod sampling;
 pub(crate) mod throttle;
 pub(crate) mod window;

@@ -40,7 +40,7 @@ fn a_window_has_enough_samples_and_not_too_many() {
             for call in 0..calls_a_second {
                 now = now.after(Duration::from_secs(1) / calls_a_second);
                 let sample = load.try_admit().unwrap();
-                if sample.is_wanted() {
+                if sample.is_taken() {
                     load.sample(sample, now, Duration::from_millis(5));
                     samples.push(call * 10 / calls_a_second);
                 }
