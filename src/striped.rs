@@ -14,12 +14,16 @@ use std::sync::{Mutex, PoisonError};
 /// cells share one, and add.
 #[derive(Default)]
 pub(crate) struct Striped {
-    /// Whose word `first` is: its number and 1, or 0 for nobody's yet.
+    /// Whose word `first` is: its number and 1, or 0 for nobody's yet; [`NOBODY`] once there are cells, because whoever writes it would take the cache
+    /// line from all others, who read here.
     owner: AtomicUsize,
     first: AtomicU64,
     cells: OnceLock<Box<[Line]>>,
     shared: AtomicU64,
 }
+
+/// No thread has this number.
+const NOBODY: usize = usize::MAX - 2;
 
 /// Two cache lines: processors fetch them in pairs.
 #[repr(align(128))]
@@ -41,7 +45,7 @@ impl Striped {
     #[inline]
     pub(crate) fn bump(&self) {
         let thread = this_thread();
-        if self.owner.load(Ordering::Relaxed) == thread.wrapping_add(1) && thread < SHARES {
+        if self.owner.load(Ordering::Relaxed) == thread.wrapping_add(1) {
             bump_own(&self.first);
         } else {
             self.bump_cell(thread);
@@ -69,7 +73,9 @@ impl Striped {
             return bump_own(&self.first);
         }
         let new = || (0..cells()).map(|_| Line::default()).collect();
-        match self.cells.get_or_init(new).get(thread) {
+        let cells = self.cells.get_or_init(new);
+        self.owner.store(NOBODY, Ordering::Relaxed);
+        match cells.get(thread) {
             Some(Line(cell)) => bump_own(cell),
             None => {
                 self.shared.fetch_add(1, Ordering::Relaxed);
@@ -174,7 +180,9 @@ mod tests {
             scope.spawn(|| counter.bump());
         });
         assert!(counter.cells.get().is_some());
+        // From now on this thread has a cell, too: the first word would take the line from the others.
         counter.bump();
+        assert_eq!(counter.first.load(Ordering::Relaxed), 100);
         assert_eq!(counter.sum(), 102);
     }
 

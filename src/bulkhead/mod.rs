@@ -60,8 +60,8 @@
 //!
 //! # Cost
 //!
-//! One compare-and-swap to acquire a permit and one subtraction to release it; nothing is
-//! allocated. Only calls that wait touch a lock, and each of them takes one allocation.
+//! One compare-and-swap to acquire a permit, one subtraction to release it, and a reference count;
+//! nothing is allocated. Only calls that wait touch a lock, and each of them takes one allocation.
 
 mod layer;
 mod places;

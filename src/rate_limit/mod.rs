@@ -65,8 +65,7 @@
 //!
 //! # Cost
 //!
-//! One reading of the clock (shared with the other layers of a stack) and one compare-and-swap;
-//! nothing is allocated. Only calls that wait touch a lock, and each of them is in a box.
+//! One reading of the clock, one compare-and-swap and one reference count; nothing is allocated. Only calls that wait touch a lock, and each of them is in a box.
 
 mod layer;
 mod limiter;
