@@ -160,18 +160,26 @@ async fn the_target_is_the_crate_and_the_layer() {
     let _ = breaker.layer(hangs).oneshot(()).await;
     assert_eq!(targets(), ["mainstay::circuit_breaker"; 2]);
 
-    let _ = BulkheadLayer::new(0).layer(hangs).oneshot(()).await;
+    // Each has a name that no other test uses: what instances of one name log is summed up.
+    let bulkhead = BulkheadLayer::builder().name("targets").limit(1);
+    let bulkhead = bulkhead.build().unwrap();
+    let held = tokio::spawn(bulkhead.layer(hangs).oneshot(()));
+    tokio::task::yield_now().await;
+    let _ = bulkhead.layer(hangs).oneshot(()).await;
+    held.abort();
     assert_eq!(targets(), ["mainstay::bulkhead"]);
 
-    let shed = LoadShedLayer::new(Limit::fixed(1));
+    let shed = LoadShedLayer::builder().name("targets");
+    let shed = shed.limit(Limit::fixed(1)).build().unwrap();
     let held = tokio::spawn(shed.layer(hangs).oneshot(()));
     tokio::task::yield_now().await;
     let _ = shed.layer(hangs).oneshot(()).await;
     held.abort();
     assert_eq!(targets(), ["mainstay::load_shed"]);
 
-    let limit = Duration::from_millis(5);
-    let _ = TimeoutLayer::new(limit).layer(hangs).oneshot(()).await;
+    let timeout = TimeoutLayer::builder().name("targets");
+    let timeout = timeout.timeout(Duration::from_millis(5)).build().unwrap();
+    let _ = timeout.layer(hangs).oneshot(()).await;
     assert_eq!(targets(), ["mainstay::timeout"]);
 
     let retry = RetryLayer::builder().name("targets").attempts(2);
