@@ -1,4 +1,5 @@
-//! What there is to know of a kind of layer: one table a kind, read by metrics, log lines and rejections.
+//! What there is to know of a kind of layer: one table a kind, read by metrics, log lines and
+//! rejections.
 
 use crate::Reason;
 

@@ -22,7 +22,8 @@ pub enum Reason {
     DeadlinePassed,
     /// More calls came in a time than a rate limit or a quota allows.
     RateLimited,
-    /// A policy of the program's own refused the call: see [`Admission`](crate::admission::Admission).
+    /// A policy of the program's own refused the call: see
+    /// [`Admission`](crate::admission::Admission).
     Refused,
 }
 
@@ -51,8 +52,8 @@ struct Row {
 
 const UNAVAILABLE: u8 = 14;
 const DEADLINE_EXCEEDED: u8 = 4;
-/// The code of quotas and over-large messages. A full bulkhead and shed load do not have it: a client could not tell overload from what one of its own
-/// callers asked for too much.
+/// The code of quotas and over-large messages. A full bulkhead and shed load do not have it: a
+/// client could not tell overload from what one of its own callers asked for too much.
 const RESOURCE_EXHAUSTED: u8 = 8;
 
 macro_rules! table {

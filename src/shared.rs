@@ -1,11 +1,13 @@
 //! Owned state: how layers, services and calls share one instance.
 //!
-//! An [`Arc`] cloned into each call would do, but all threads would then write to one reference count, which costs more than
-//! any policy here. So a service that is called repeatedly gets a reference count of its own, a *lane*, and its calls count
-//! there: threads that each own a clone of a service share nothing but what the policy itself needs.
+//! An [`Arc`] cloned into each call would do, but all threads would then write to one reference
+//! count, which costs more than any policy here. So a service that is called repeatedly gets a
+//! reference count of its own, a *lane*, and its calls count there: threads that each own a clone
+//! of a service share nothing but what the policy itself needs.
 //!
-//! A service that is cloned for a single call (as servers do) makes no lane: only the second call of the same clone does, the
-//! one allocation here. The state is freed when the last layer, service, handle and call are gone.
+//! A service that is cloned for a single call (as servers do) makes no lane: only the second call
+//! of the same clone does, the one allocation here. The state is freed when the last layer,
+//! service, handle and call are gone.
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
@@ -16,7 +18,8 @@ pub(crate) struct Shared<T> {
     calls: Calls,
 }
 
-/// Two lanes side by side must not share a cache line, nor two of them that processors fetch together. With the counts of its own [`Arc`] and what an allocator adds it takes 128 bytes.
+/// Two lanes side by side must not share a cache line, nor two of them that processors fetch
+/// together. With the counts of its own [`Arc`] and what an allocator adds it takes 128 bytes.
 pub(crate) struct Lane<T>(
     Arc<T>,
     #[expect(dead_code, reason = "keeps others away")] [u64; 12],
@@ -52,7 +55,8 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Weak references to the state that is being made, for whatever must find it later without keeping it.
+    /// Weak references to the state that is being made, for whatever must find it later without
+    /// keeping it.
     pub(crate) fn new_cyclic(make: impl FnOnce(&Weak<T>) -> T) -> Self {
         Self {
             lane: Lane::of(Arc::new_cyclic(make)),

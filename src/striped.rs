@@ -9,13 +9,14 @@ use std::sync::{Mutex, PoisonError};
 
 /// A count that only goes up.
 ///
-/// As long as one thread bumps it, that is one word, which needs no atomic addition: that would cost ten times as much as a load and a store. From the
-/// second thread on each bumps a cell of its own, on a cache line of its own; whoever wants the total adds them up. Threads beyond the number of
-/// cells share one, and add.
+/// As long as one thread bumps it, that is one word, which needs no atomic addition: that would
+/// cost ten times as much as a load and a store. From the second thread on each bumps a cell of its
+/// own, on a cache line of its own; whoever wants the total adds them up. Threads beyond the number
+/// of cells share one, and add.
 #[derive(Default)]
 pub(crate) struct Striped {
-    /// Whose word `first` is: its number and 1, or 0 for nobody's yet; [`NOBODY`] once there are cells, because whoever writes it would take the cache
-    /// line from all others, who read here.
+    /// Whose word `first` is: its number and 1, or 0 for nobody's yet; [`NOBODY`] once there are
+    /// cells, because whoever writes it would take the cache line from all others, who read here.
     owner: AtomicUsize,
     first: AtomicU64,
     cells: OnceLock<Box<[Line]>>,
@@ -95,7 +96,8 @@ impl Striped {
     }
 }
 
-/// Four for each processor, so that a thread of a worker pool has one of its own; at most 64, which are 8 kB.
+/// Four for each processor, so that a thread of a worker pool has one of its own; at most 64, which
+/// are 8 kB.
 fn cells() -> usize {
     static CELLS: OnceLock<usize> = OnceLock::new();
     *CELLS.get_or_init(|| {
@@ -104,8 +106,8 @@ fn cells() -> usize {
     })
 }
 
-/// The number of the current thread: the lowest that no living thread has, so that the threads of a program that starts and
-/// ends many still have low ones.
+/// The number of the current thread: the lowest that no living thread has, so that the threads of a
+/// program that starts and ends many still have low ones.
 #[inline]
 fn this_thread() -> usize {
     NUMBER.with(|number| match number.get() {
@@ -123,8 +125,8 @@ const UNNUMBERED: usize = usize::MAX;
 const SHARES: usize = usize::MAX - 1;
 
 thread_local! {
-    // Apart from what gives the number back: this one has no destructor, so it can be reached for nothing, and to the very
-    // end of the thread.
+    // Apart from what gives the number back: this one has no destructor, so it can be reached for
+    // nothing, and to the very end of the thread.
     static NUMBER: Cell<usize> = const { Cell::new(UNNUMBERED) };
 }
 
@@ -180,7 +182,8 @@ mod tests {
             scope.spawn(|| counter.bump());
         });
         assert!(counter.cells.get().is_some());
-        // From now on this thread has a cell, too: the first word would take the line from the others.
+        // From now on this thread has a cell, too: the first word would take the line from the
+        // others.
         counter.bump();
         assert_eq!(counter.first.load(Ordering::Relaxed), 100);
         assert_eq!(counter.sum(), 102);

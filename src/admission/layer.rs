@@ -27,7 +27,8 @@ pub struct AdmissionLayer<P, T = AtResponse> {
 }
 
 impl<P: Admission> AdmissionLayer<P> {
-    /// A layer that is called `layer` in rejections, events and metrics: `a-z`, `0-9` and `_`, and not the name of a layer of this crate.
+    /// A layer that is called `layer` in rejections, events and metrics: `a-z`, `0-9` and `_`, and
+    /// not the name of a layer of this crate.
     pub fn builder(layer: &'static str, policy: P) -> AdmissionBuilder<P> {
         AdmissionBuilder::tracked_by(layer, policy, AtResponse::default())
     }
@@ -130,7 +131,8 @@ impl<P: Admission, T> AdmissionBuilder<P, T> {
         self.tracker(AtResponse(Arc::new(ClassifyFn(classify))))
     }
 
-    /// Follows calls with a [`Track`] of your own, which says when a call is over. Default: at the response.
+    /// Follows calls with a [`Track`] of your own, which says when a call is over. Default: at the
+    /// response.
     pub fn tracker<T2>(self, tracker: T2) -> AdmissionBuilder<P, T2> {
         AdmissionBuilder {
             layer: self.layer,

@@ -1,8 +1,10 @@
-//! A layer of your own that admits or rejects calls: a quota, a feature switch, a maintenance window.
+//! A layer of your own that admits or rejects calls: a quota, a feature switch, a maintenance
+//! window.
 //!
-//! Implement [`Admission`] for the policy, and put it into an [`AdmissionLayer`]. The layer brings what every layer of this crate has: rejections
-//! with reason, name and `Retry-After`, a permit that comes back however a call ends (an answer, the end of its body, a cancellation, a panic), events,
-//! a snapshot, log lines and metrics.
+//! Implement [`Admission`] for the policy, and put it into an [`AdmissionLayer`]. The layer brings
+//! what every layer of this crate has: rejections with reason, name and `Retry-After`, a permit
+//! that comes back however a call ends (an answer, a cancellation, a panic), events, a snapshot,
+//! log lines and metrics.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,14 +40,22 @@
 //! # }
 //! ```
 //!
+//! # When a call is over
+//!
+//! At its response. Under HTTP and gRPC the work goes on in the body: the
+//! [`tracker`](AdmissionBuilder::tracker) `mainstay::http::EndOfBody` follows a call to the end of
+//! its body.
+//!
 //! # What a clone shares
 //!
-//! The policy, and with it everything: the layer, its clones and all services that they make are one instance.
+//! The policy, and with it everything: the layer, its clones and all services that they make are
+//! one instance.
 //!
 //! # Cancellation and panics
 //!
-//! A call that is dropped, or panics, is settled and released like any other. A policy that panics in [`admit`](Admission::admit) fails the call, and
-//! holds nothing. A panic in [`settle`](Admission::settle) or [`release`](Admission::release) is caught and ignored.
+//! A call that is dropped, or panics, is settled and released like any other. A policy that panics
+//! in [`admit`](Admission::admit) fails the call, and holds nothing. A panic in
+//! [`settle`](Admission::settle) or [`release`](Admission::release) is caught and ignored.
 //!
 //! # Cost
 //!

@@ -25,12 +25,14 @@ pub(crate) static KIND: Kind = Kind {
 
 /// Decides on calls: see the [module](crate::admission).
 ///
-/// For each call that is [admitted](Self::admit) there is one [`settle`](Self::settle), and after it one
-/// [`release`](Self::release). All methods are called by many threads at once, and should neither block nor read a clock of
-/// their own: `tokio::time::Instant` is that of the whole crate, and can be paused in tests.
+/// For each call that is [admitted](Self::admit) there is one [`settle`](Self::settle), and after
+/// it one [`release`](Self::release). All methods are called by many threads at once, and should
+/// neither block nor read a clock of their own: `tokio::time::Instant` is that of the whole crate,
+/// and can be paused in tests.
 pub trait Admission: Send + Sync + 'static {
-    /// Why a call would be rejected now, if that is known. Asked by `poll_ready`: if there is a reason, the next call is rejected
-    /// without waiting for the inner service. Changes nothing. Default: not known.
+    /// Why a call would be rejected now, if that is known. Asked by `poll_ready`: if there is a
+    /// reason, the next call is rejected without waiting for the inner service. Changes nothing.
+    /// Default: not known.
     fn refuses(&self) -> Option<Refusal> {
         None
     }
