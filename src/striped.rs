@@ -19,8 +19,13 @@ pub(crate) struct Striped {
     /// cells, because whoever writes it would take the cache line from all others, who read here.
     owner: AtomicUsize,
     first: AtomicU64,
-    cells: OnceLock<Box<[Line]>>,
-    shared: AtomicU64,
+    cells: OnceLock<Box<Cells>>,
+}
+
+struct Cells {
+    own: Box<[Line]>,
+    /// For threads beyond their number, and for those that end.
+    shared: Line,
 }
 
 /// No thread has this number.
@@ -55,42 +60,57 @@ impl Striped {
 
     #[inline]
     fn bump_cell(&self, thread: usize) {
-        match self.cells.get().and_then(|cells| cells.get(thread)) {
-            Some(Line(cell)) => bump_own(cell),
-            None => self.bump_slowly(thread),
+        match self.cells.get() {
+            Some(cells) => cells.bump(thread),
+            None => self.bump_first(thread),
         }
     }
 
+    /// The first bump of all, or the first of a second thread.
     #[cold]
-    fn bump_slowly(&self, thread: usize) {
-        if thread >= SHARES {
-            self.shared.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let owns = self
-            .owner
-            .compare_exchange(0, thread + 1, Ordering::Relaxed, Ordering::Relaxed);
-        if owns.is_ok() {
-            return bump_own(&self.first);
-        }
-        let new = || (0..cells()).map(|_| Line::default()).collect();
-        let cells = self.cells.get_or_init(new);
-        self.owner.store(NOBODY, Ordering::Relaxed);
-        match cells.get(thread) {
-            Some(Line(cell)) => bump_own(cell),
-            None => {
-                self.shared.fetch_add(1, Ordering::Relaxed);
+    fn bump_first(&self, thread: usize) {
+        if thread < SHARES {
+            let owns =
+                self.owner
+                    .compare_exchange(0, thread + 1, Ordering::Relaxed, Ordering::Relaxed);
+            if owns.is_ok() {
+                return bump_own(&self.first);
             }
         }
+        let cells = self.cells.get_or_init(|| {
+            Box::new(Cells {
+                own: (0..cells()).map(|_| Line::default()).collect(),
+                shared: Line::default(),
+            })
+        });
+        self.owner.store(NOBODY, Ordering::Relaxed);
+        cells.bump(thread);
     }
 
     /// The total. What other threads add while it is read may or may not be in it.
     pub(crate) fn sum(&self) -> u64 {
-        let cells = self.cells.get().into_iter().flatten();
-        let cells = cells.map(|Line(cell)| cell);
-        cells
-            .chain([&self.first, &self.shared])
-            .fold(0, |sum, cell| {
+        let cells = self.cells.get().map(|cells| cells.sum());
+        let first = self.first.load(Ordering::Relaxed);
+        first.wrapping_add(cells.unwrap_or(0))
+    }
+}
+
+impl Cells {
+    #[inline]
+    fn bump(&self, thread: usize) {
+        match self.own.get(thread) {
+            Some(Line(cell)) => bump_own(cell),
+            None => {
+                self.shared.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn sum(&self) -> u64 {
+        self.own
+            .iter()
+            .chain([&self.shared])
+            .fold(0, |sum, Line(cell)| {
                 sum.wrapping_add(cell.load(Ordering::Relaxed))
             })
     }

@@ -129,7 +129,7 @@ impl Places {
         }
     }
 
-    /// The count of admissions begins again: once in half a billion of thousands of calls.
+    /// The count of admissions begins again: once in half a trillion calls.
     #[cold]
     fn take_anew(&self) -> bool {
         let mut queue = self.lock();

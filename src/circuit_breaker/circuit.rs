@@ -16,9 +16,7 @@ use crate::context;
 use crate::listeners::Listeners;
 use crate::name::Origin;
 use crate::observe::{EventKind, Observer};
-use crate::policy::breaker::{
-    Breaker, Config, Decision, Front, Mode, State, Ticket, Transition, View,
-};
+use crate::policy::breaker::{Breaker, Config, Decision, Mode, State, Ticket, Transition, View};
 use crate::policy::evidence::FLOOR;
 use crate::runtime::{Moment, Timeline, nanos, random};
 use crate::snapshot::{Latencies, Outcomes, Tally};
@@ -94,7 +92,6 @@ impl Circuit {
         let is_on = config.mode != Mode::Off;
         let bucket = nanos(config.window.bucket());
         let breaker = Breaker::new(config, now);
-        let front = breaker.front();
         let circuit = Self {
             gate: AtomicU64::new(0),
             bucket_ends: AtomicU64::new(0),
@@ -110,14 +107,14 @@ impl Circuit {
             latencies: Latencies::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
-                counts: front.counts_free,
+                counts: false,
                 history: History::new(now),
                 state: None,
                 breaker,
                 timeline: Timeline::new(read),
             }),
         };
-        circuit.publish(&front, &Timeline::new(read), now);
+        circuit.publish(&mut circuit.lock(), now);
         circuit
     }
 
@@ -259,7 +256,7 @@ impl Circuit {
         let now = machine.timeline.at(read);
         self.credit(&mut machine);
         let view = machine.breaker.snapshot(now);
-        self.publish(&machine.breaker.front(), &machine.timeline, now);
+        self.publish(&mut machine, now);
         let (since, changes) = machine.history.tell(now);
         (view, since, changes)
     }
@@ -301,8 +298,7 @@ impl Circuit {
             machine.credited = self.successes.sum();
             machine.history.add(now, transition);
         }
-        machine.counts = front.counts_free;
-        self.publish(&front, &machine.timeline, now);
+        self.publish(&mut machine, now);
         drop(machine);
         if let Some(transition) = transition {
             self.announce(transition);
@@ -322,7 +318,11 @@ impl Circuit {
         }
     }
 
-    fn publish(&self, front: &Front, timeline: &Timeline, now: Duration) {
+    /// Says what may be done without the lock, and remembers whether successes are counted from now on.
+    fn publish(&self, machine: &mut Machine, now: Duration) {
+        let front = machine.breaker.front();
+        machine.counts = front.counts_free;
+        let timeline = &machine.timeline;
         let may = match (front.mode, front.state) {
             (Mode::Off, _) | (_, State::Closed | State::ForcedClosed) => ADMITS,
             (Mode::Enforce, State::Open | State::ForcedOpen) => REJECTS,

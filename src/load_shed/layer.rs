@@ -130,7 +130,7 @@ impl LoadShedLayer<OnReadiness> {
         }
     }
 
-    /// The same with a name, in rejections. Comes before [`observer`](Self::observer).
+    /// The same with a name, in rejections.
     ///
     /// # Errors
     ///

@@ -192,7 +192,7 @@ impl Load {
         Skip::from_bits(self.skip.load(Ordering::Relaxed)).sample(number(word) as u32)
     }
 
-    /// The count of admissions begins again: once in a million of millions of calls.
+    /// The count of admissions begins again: once in a trillion calls.
     #[cold]
     fn admit_anew(&self) -> Option<Sample> {
         let mut moving = self.lock();

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub(crate) use self::{
     config::Config,
-    report::{Front, View},
+    report::View,
     ticket::{Decision, Ticket},
 };
 pub use self::{

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     model::{Model, change},
+    report::Front,
     *,
 };
 use crate::policy::window::Window;

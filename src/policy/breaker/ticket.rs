@@ -32,7 +32,7 @@ impl Ticket {
         Self { epoch, serial }
     }
 
-    /// The ticket of a call that [`Front`](super::Front) let through in the closed state.
+    /// The ticket of a call that [`Front`](super::report::Front) let through in the closed state.
     #[inline]
     pub(crate) const fn counted(epoch: u64) -> Self {
         Self::new(epoch, Kind::Counted)
