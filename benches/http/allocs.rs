@@ -14,7 +14,7 @@ use tower::layer::util::Identity;
 use tower::{Service, ServiceExt};
 
 use crate::callers::{check, grpc_request, read};
-use crate::servers::{router, wrapped_router};
+use crate::routers::{router, wrapped};
 use crate::stacks::grpc_server;
 use crate::users::{Directory, GET, UsersServer};
 
@@ -30,7 +30,7 @@ pub(crate) fn all() -> Result<Vec<(&'static str, f64)>, BoxError> {
         ("axum_bare", axum(router())?),
         // What `Router::layer` takes for any layer.
         ("axum_empty_layer", axum(router().layer(Identity::new()))?),
-        ("axum_wrapped", axum(wrapped_router()?)?),
+        ("axum_wrapped", axum(wrapped(router())?)?),
         ("tonic_bare", grpc(tonic.clone())?),
         ("tonic_wrapped", grpc(grpc_server()?.wrap(tonic))?),
     ])

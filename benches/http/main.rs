@@ -16,6 +16,7 @@ mod common;
 mod lane;
 mod measure;
 mod report;
+mod routers;
 mod servers;
 mod stacks;
 mod users;
