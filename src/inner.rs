@@ -16,6 +16,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::Reason;
+use crate::entry::Entry;
 use crate::unsent::{FailureNumber, Found};
 
 /// The inner service of a layer.
@@ -107,7 +108,7 @@ impl<S> Inner<S> {
 
     /// Calls the inner service, or resolves to the error of its readiness.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn call<Req>(&mut self, request: Req) -> InnerFuture<S::Future>
+    pub(crate) fn call<Req>(&mut self, request: Req, entry: &Entry) -> InnerFuture<S::Future>
     where
         S: Service<Req>,
         S::Error: 'static,
@@ -120,6 +121,7 @@ impl<S> Inner<S> {
                 failure: Some(failure),
             };
         }
+        let _handed = entry.hand_on(&self.service);
         InnerFuture::Called {
             inner: self.service.call(request),
         }

@@ -123,6 +123,7 @@ mod axum;
 mod chain;
 mod config;
 mod context;
+mod entry;
 mod error;
 mod guarded;
 mod inner;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::entry::Entry;
 use crate::guarded::Guard;
 use crate::meter::{Handles, Meter};
 use crate::outcome::of_deadline_exceeded;
@@ -99,7 +100,7 @@ pub trait Admit: Tells + Send + Sync + Sized + 'static {
     fn refuses(&self) -> Option<Reason>;
 
     /// Decides on a call.
-    fn admit(&self) -> Result<Ticket, Refusal>;
+    fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal>;
 
     /// The call is rejected for what was known, or was not ready, when it was asked whether it is ready: how long to wait, if this is known.
     fn retry_after(&self) -> Option<Duration> {

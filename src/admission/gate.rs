@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use crate::entry::Entry;
 use crate::guarded::Guarded;
 use crate::inner::{Inner, InnerFuture, Ready};
 use crate::permit::{Admit, Permit, Refusal};
@@ -35,13 +36,19 @@ impl<S, A: Admit, T> Gate<S, A, T> {
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn call<Req>(&mut self, request: Req) -> Admitted<S::Future, A, T>
+    pub(crate) fn call<Req>(&mut self, request: Req, entry: Entry) -> Admitted<S::Future, A, T>
     where
         S: Service<Req>,
         S::Error: 'static,
         T: Clone,
     {
-        call(&mut self.inner, &mut self.state, &self.tracker, request)
+        call(
+            &mut self.inner,
+            &mut self.state,
+            &self.tracker,
+            request,
+            entry,
+        )
     }
 }
 
@@ -52,6 +59,7 @@ pub(crate) fn call<S, A, T, Req>(
     state: &mut Shared<A>,
     tracker: &T,
     request: Req,
+    mut entry: Entry,
 ) -> Admitted<S::Future, A, T>
 where
     S: Service<Req>,
@@ -60,11 +68,11 @@ where
     T: Clone,
 {
     let refusal = match inner.take_ready() {
-        Ready::Yes => match state.admit() {
+        Ready::Yes => match state.admit(&mut entry) {
             Ok(ticket) => {
                 // Before the call, so that it is released should the call panic.
                 let permit = Permit::new(state.hold(), ticket, || tracker.clone());
-                return Guarded::admitted(inner.call(request), permit);
+                return Guarded::admitted(inner.call(request, &entry), permit);
             }
             Err(refusal) => refusal,
         },

@@ -11,6 +11,7 @@ use super::gate::{Admitted, Gate};
 use super::policy::{Admission, Governed, KIND};
 use super::snapshot::Snapshot;
 use crate::config::OfInstance as _;
+use crate::entry::Entry;
 use crate::inner::Inner;
 use crate::name::{DEFAULT, origin_of_users};
 use crate::observe::{Events, Observer};
@@ -206,7 +207,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.0.call(request)
+        let entry = Entry::of(self);
+        self.0.call(request, entry)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::entry::Entry;
 use crate::isolate::isolate;
 use crate::kind::{Id, Kind, Series};
 use crate::listeners::Listeners;
@@ -110,7 +111,7 @@ impl<P: Admission> Admit for Governed<P> {
     }
 
     #[inline]
-    fn admit(&self) -> Result<Ticket, Refusal> {
+    fn admit(&self, _: &mut Entry) -> Result<Ticket, Refusal> {
         let ticket = self.policy.admit()?;
         self.admitted.bump();
         Ok(ticket)

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::layer::Settings;
 use super::word::{ADMISSION, ADMISSIONS, CALL, WAITS, admissions, admit, in_flight};
+use crate::entry::Entry;
 use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::observe::EventKind;
@@ -321,7 +322,7 @@ impl Admit for Places {
     }
 
     #[inline]
-    fn admit(&self) -> Result<Ticket, Refusal> {
+    fn admit(&self, _: &mut Entry) -> Result<Ticket, Refusal> {
         if self.try_take() {
             Ok(Ticket::NONE)
         } else {

@@ -12,6 +12,7 @@ use super::layer::Queued;
 use super::places::{Number, Places, Taken};
 use super::service::{Bulkhead, Permit, Resolved, ResponseFuture};
 use crate::admission;
+use crate::entry::Entry;
 use crate::guarded::Guarded;
 use crate::inner::{Inner, Ready};
 use crate::meter::{Handles, Meter};
@@ -46,13 +47,14 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
+        let mut entry = Entry::of(self);
         let gate = &mut self.gate;
         let (was_ready, reason) = match gate.inner.take_ready() {
-            Ready::Yes => match gate.state.admit() {
+            Ready::Yes => match gate.state.admit(&mut entry) {
                 Ok(ticket) => {
                     // Before the call, so that it is released should the call panic.
                     let permit = Permit::new(gate.state.hold(), ticket, || gate.tracker.clone());
-                    let call = Guarded::admitted(gate.inner.call(request), permit);
+                    let call = Guarded::admitted(gate.inner.call(request, &entry), permit);
                     return QueuedFuture {
                         phase: Phase::Calling { call },
                     };
@@ -342,7 +344,7 @@ where
         let error = match ended {
             Ended::Admitted(found) => {
                 let permit = turn.into_permit(tracker);
-                let call = Guarded::admitted(service.call(request), permit);
+                let call = Guarded::admitted(service.call(request, &Entry::new()), permit);
                 self.set(Phase::Waited { call, found });
                 return Poll::Ready(Ok(()));
             }

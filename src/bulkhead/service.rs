@@ -6,6 +6,7 @@ use tower_service::Service;
 use super::layer::Rejecting;
 use super::places::Places;
 use crate::admission::{Admitted, Gate};
+use crate::entry::Entry;
 use crate::guarded::Output;
 use crate::track::Track;
 use crate::{AtResponse, Grown, WithRejection};
@@ -46,7 +47,8 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.gate.call(request)
+        let entry = Entry::of(self);
+        self.gate.call(request, entry)
     }
 }
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::circuit::Circuit;
+use crate::entry::Entry;
 use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::observe::EventKind;
 use crate::permit::{Admit, Refusal, Ticket};
 use crate::policy::breaker::{self, Decision};
-use crate::runtime::Moment;
 use crate::tells::{Tells, show_newest};
 use crate::time::Time;
 use crate::track::CANCELLED;
@@ -52,13 +52,13 @@ impl Admit for Circuit {
     }
 
     #[inline]
-    fn admit(&self) -> Result<Ticket, Refusal> {
+    fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
         let ticket = match self.pass() {
             Some(ticket) => ticket,
             None => self.ask_and_tell()?,
         };
         let time = if self.measures() {
-            Time::begun(Moment::now())
+            Time::begun(entry.now())
         } else {
             Time::UNKNOWN
         };

@@ -6,6 +6,7 @@ use tower_service::Service;
 use super::circuit::Circuit;
 use super::handle::CircuitBreakerHandle;
 use crate::admission::{Admitted, Gate};
+use crate::entry::Entry;
 use crate::track::Track;
 use crate::{AtResponse, Grown, WithRejection};
 
@@ -50,7 +51,8 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.gate.call(request)
+        let entry = Entry::of(self);
+        self.gate.call(request, entry)
     }
 }
 

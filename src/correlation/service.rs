@@ -10,6 +10,7 @@ use tower_service::Service;
 use super::layer::{Client, Consumer, CorrelationLayer, Fields, Server};
 use super::{Carry, CorrelationId, Reply};
 use crate::context::{self, CorrelationScope};
+use crate::entry::Entry;
 use crate::inner::{Inner, InnerFuture};
 use crate::runtime::stamp;
 use crate::scoped::{Scope, Scoped};
@@ -72,12 +73,13 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
+        let entry = Entry::of(self);
         let mut scope = self.receive(&mut request);
         let fields = self.layer.fields.clone();
         // Not borrowed from the scope, so that the future can be made where it is to be.
         let _entered = scope.begin(Side::Server, &self.layer);
         EchoFuture {
-            inner: Scoped::new(self.inner.call(request), scope),
+            inner: Scoped::new(self.inner.call(request, &entry), scope),
             fields,
         }
     }
@@ -100,11 +102,12 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
+        let entry = Entry::of(self);
         let mut scope = Some(self.receive(&mut request));
         let _entered = scope
             .as_mut()
             .map(|scope| scope.begin(Side::Consumer, &self.layer));
-        Scoped::new(self.inner.call(request), scope)
+        Scoped::new(self.inner.call(request, &entry), scope)
     }
 }
 
@@ -125,6 +128,7 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
+        let entry = Entry::of(self);
         let mut scope = match context::correlation_id() {
             Some(id) => {
                 if self.layer.on {
@@ -137,7 +141,7 @@ where
         let _entered = scope
             .as_mut()
             .map(|scope| scope.begin(Side::Client, &self.layer));
-        Scoped::new(self.inner.call(request), scope)
+        Scoped::new(self.inner.call(request, &entry), scope)
     }
 }
 

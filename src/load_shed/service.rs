@@ -6,6 +6,7 @@ use tower_service::Service;
 use super::layer::{Limited, OnReadiness};
 use super::load::Load;
 use crate::admission::{self, Admitted};
+use crate::entry::Entry;
 use crate::guarded::{Guarded, Uncounted};
 use crate::inner::{Inner, InnerFuture, Ready};
 use crate::permit::Permit;
@@ -66,8 +67,15 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
+        let entry = Entry::of(self);
         let mode = &mut self.mode;
-        admission::call(&mut self.inner, &mut mode.load, &mode.tracker, request)
+        admission::call(
+            &mut self.inner,
+            &mut mode.load,
+            &mode.tracker,
+            request,
+            entry,
+        )
     }
 }
 
@@ -87,8 +95,9 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
+        let entry = Entry::of(self);
         match self.inner.take_ready() {
-            Ready::Yes => Guarded::admitted(self.inner.call(request), Uncounted),
+            Ready::Yes => Guarded::admitted(self.inner.call(request, &entry), Uncounted),
             Ready::No(reason) => Guarded::rejected(self.mode.teller.reject(reason)),
         }
     }

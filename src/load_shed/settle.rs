@@ -2,13 +2,13 @@
 
 use super::load::Load;
 use crate::context;
+use crate::entry::Entry;
 use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::observe::EventKind;
 use crate::permit::{Admit, Refusal, Ticket};
 use crate::policy::evidence::FLOOR;
 use crate::policy::sampling::Sample;
-use crate::runtime::Moment;
 use crate::snapshot::limited;
 use crate::tells::{Tells, show_newest};
 use crate::time::Time;
@@ -35,14 +35,14 @@ impl Admit for Load {
     }
 
     #[inline]
-    fn admit(&self) -> Result<Ticket, Refusal> {
+    fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
         let sample = self.try_admit().ok_or(Reason::Shed)?;
         if sample.is_taken() {
             self.watch_lag();
         }
         // Not for a call whose time nobody wants.
         let time = if sample.is_taken() || self.moves() || self.listeners.any() {
-            Time::begun(Moment::now())
+            Time::begun(entry.now())
         } else {
             Time::UNKNOWN
         };

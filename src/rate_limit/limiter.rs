@@ -5,6 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::line::{Line, Number};
+use crate::entry::Entry;
 use crate::listeners::Listeners;
 use crate::meter::Handles;
 use crate::observe::EventKind;
@@ -51,8 +52,13 @@ impl Limiter {
     /// The clock's time. A limit that is ahead of it follows it back.
     #[inline]
     pub(super) fn now(&self) -> Moment {
+        self.at(&mut Entry::new())
+    }
+
+    /// The time at which a call came.
+    fn at(&self, entry: &mut Entry) -> Moment {
         let tat = self.limit.tat();
-        let now = Moment::now();
+        let now = entry.now();
         self.limit.catch_up(tat, now.to_bits());
         now
     }
@@ -138,12 +144,12 @@ impl Admit for Limiter {
     }
 
     #[inline]
-    fn admit(&self) -> Result<Ticket, Refusal> {
+    fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
         // No newcomer overtakes the calls that wait.
         if self.line.len() > 0 {
             return Err(self.refusal());
         }
-        match self.take(self.now()) {
+        match self.take(self.at(entry)) {
             Ok(()) => Ok(Ticket::NONE),
             Err(wait) => {
                 self.refuses.store(true, Ordering::Relaxed);

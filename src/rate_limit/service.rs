@@ -6,6 +6,7 @@ use tower_service::Service;
 use super::layer::Rejecting;
 use super::limiter::Limiter;
 use crate::admission::{Admitted, Gate};
+use crate::entry::Entry;
 use crate::track::Track;
 use crate::{AtResponse, Grown, WithRejection};
 
@@ -45,7 +46,8 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
-        self.gate.call(request)
+        let entry = Entry::of(self);
+        self.gate.call(request, entry)
     }
 }
 

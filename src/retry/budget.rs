@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::ConfigError;
+use crate::entry::Entry;
 use crate::policy::budget::{Budget, BudgetConfig, Withdrawal};
 use crate::policy::throttle::{Throttle, ThrottleConfig};
 use crate::runtime::{Moment, Timeline, nanos};
@@ -122,10 +123,10 @@ impl RetryBudget {
 
     /// A request is sent for the first time.
     #[inline]
-    pub(super) fn request(&self) {
+    pub(super) fn request(&self, entry: &mut Entry) {
         let page_ends = self.0.page_ends.load(Ordering::Relaxed);
         if page_ends != u64::MAX {
-            let now = Moment::now();
+            let now = entry.now();
             // On the current page: it has not ended, and has begun, which a clock that went back does not know of.
             let left = page_ends.wrapping_sub(now.to_bits());
             if left.wrapping_sub(1) < self.0.page {

@@ -16,6 +16,7 @@ use super::receive::{Ended, Receive};
 use super::service::Kit;
 use super::wait::{self, Announced, Wait};
 use crate::context::{self, Attempt};
+use crate::entry::Entry;
 use crate::inner::InnerFuture;
 use crate::name::Origin;
 use crate::observe::{EventKind, RetryCause, RetryRefused};
@@ -131,7 +132,9 @@ where
                     let core = &this.kit.core;
                     let attempt = Attempt::new(this.progress.attempt());
                     let attempt = attempt.refusals_count(this.progress.refusals_are_used_up());
-                    let next = Phase::another(core.origin, attempt, || service.call(request));
+                    let next = Phase::another(core.origin, attempt, || {
+                        service.call(request, &Entry::new())
+                    });
                     this.phase.set(next);
                     continue;
                 }

@@ -10,6 +10,7 @@ use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
 use crate::context::{self, Attempt};
+use crate::entry::Entry;
 use crate::inner::Inner;
 use crate::policy::retry::Progress;
 use crate::scoped::Scope;
@@ -67,9 +68,10 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
+        let mut entry = Entry::of(self);
         let core = &self.kit.core;
         if let Some(budget) = &core.settings.budget {
-            budget.request();
+            budget.request(&mut entry);
         }
         let repeats = core.settings.attempts > 1;
         if repeats {
@@ -89,7 +91,7 @@ where
         let kit = self.kit.hold();
         let deadline = context::deadline().local();
         if repeats && let Some(span) = InSpan::of_attempt(self.kit.core.origin, 1) {
-            let call = traced(attempt, span, || self.inner.call(request));
+            let call = traced(attempt, span, || self.inner.call(request, &entry));
             return ResponseFuture {
                 phase: Phase::CallingTraced { call },
                 kept,
@@ -102,7 +104,7 @@ where
         let _scope = attempt.enter();
         // Made where it is to be: to move it would cost as much as all the rest.
         ResponseFuture {
-            phase: Phase::first(self.inner.call(request), attempt),
+            phase: Phase::first(self.inner.call(request, &entry), attempt),
             kept,
             found: self.found,
             progress: Progress::FIRST,

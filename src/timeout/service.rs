@@ -8,6 +8,7 @@ use super::future::{ResponseFuture, Sending, State, Until};
 use super::layer::{Fixed, PerRequest};
 use super::upload::Upload;
 use crate::context::{self, Deadline, DeadlineScope};
+use crate::entry::Entry;
 use crate::inner::Inner;
 use crate::meter;
 use crate::runtime::Moment;
@@ -55,12 +56,13 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
+        let mut entry = Entry::of(self);
         if !self.ends {
             let cover = self.cover.clone();
-            let state = State::unlimited(self.inner.call(request), self.teller.clone());
+            let state = State::unlimited(self.inner.call(request, &entry), self.teller.clone());
             return ResponseFuture { state, cover };
         }
-        let begun = Moment::now();
+        let begun = entry.now();
         let outer = match self.policy.asked(&request) {
             Some(asked) => context::deadline().and(Deadline::foreign(begun.after(asked))),
             None => context::deadline(),
@@ -115,7 +117,7 @@ where
         let _scope = DeadlineScope::enter(inside);
         // Made where it is to be: the inner future may be large, and to move it costs as much as all the rest.
         ResponseFuture {
-            state: State::calling(self.inner.call(request), until, sending, teller),
+            state: State::calling(self.inner.call(request, &entry), until, sending, teller),
             cover,
         }
     }

@@ -6,6 +6,7 @@ use http::HeaderName;
 use tower_service::Service;
 
 use super::wire::{Form, GRPC_TIMEOUT};
+use crate::entry::Entry;
 use crate::guarded::{Guarded, Uncounted};
 use crate::http::{ContentType, HttpRequest, header};
 use crate::inner::{Inner, InnerFuture};
@@ -58,10 +59,11 @@ where
     }
 
     fn call(&mut self, mut request: Req) -> Self::Future {
+        let mut entry = Entry::of(self);
         if let Some(header) = &self.header {
             let deadline = context::deadline();
             if deadline.local() != Moment::NEVER {
-                let now = Moment::now();
+                let now = entry.now();
                 if deadline.local() <= now {
                     self.inner.take_ready();
                     let rejection = self.teller.reject(Reason::DeadlinePassed);
@@ -72,7 +74,7 @@ where
                 }
             }
         }
-        Guarded::admitted(self.inner.call(request), Uncounted)
+        Guarded::admitted(self.inner.call(request, &entry), Uncounted)
     }
 }
 

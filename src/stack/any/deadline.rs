@@ -8,6 +8,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::entry::Entry;
 use crate::guarded::{Guarded, Uncounted};
 use crate::inner::{Inner, InnerFuture};
 use crate::name::origin;
@@ -80,9 +81,10 @@ where
     }
 
     fn call(&mut self, mut request: Req) -> Self::Future {
+        let mut entry = Entry::of(self);
         let deadline = context::deadline();
         if deadline.local() != Moment::NEVER {
-            let now = Moment::now();
+            let now = entry.now();
             if deadline.local() <= now {
                 self.inner.take_ready();
                 return Guarded::rejected(self.teller.reject(Reason::DeadlinePassed));
@@ -91,7 +93,7 @@ where
                 write(&mut request, deadline.told().since(now));
             }
         }
-        Guarded::admitted(self.inner.call(request), Uncounted)
+        Guarded::admitted(self.inner.call(request, &entry), Uncounted)
     }
 }
 
