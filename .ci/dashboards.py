@@ -73,15 +73,15 @@ def too_long(*_: object) -> None:
 
 
 def documented_metrics() -> dict[str, tuple[str, set[str]]]:
-    """The table in src/metrics.rs: each metric, its kind and its labels."""
+    """The table in src/observe/metrics.rs: each metric, its kind and its labels."""
     metrics = {}
-    for line in (ROOT / "src/metrics.rs").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / "src/observe/metrics.rs").read_text(encoding="utf-8").splitlines():
         if line.startswith("//! | `mainstay_"):
             name, kind, _layers, labels = [cell.strip() for cell in line.removeprefix("//! |").split("|")[:4]]
             own = set(re.findall(r"`(\w+)`", labels.split(":")[0]))
             metrics[name.strip("`")] = (kind, own | {"layer", "name"})
     if not metrics:
-        raise Wrong("no table of metrics in src/metrics.rs")
+        raise Wrong("no table of metrics in src/observe/metrics.rs")
     return metrics
 
 

@@ -118,85 +118,57 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "axum")]
-mod axum;
-mod chain;
-mod config;
-mod context;
-mod entry;
-mod error;
-mod guarded;
-mod inner;
-mod isolate;
-mod kind;
-mod listeners;
-mod log;
-mod meter;
-mod name;
+mod call;
+mod clients;
+mod layers;
 mod observe;
-mod outcome;
-mod permit;
 mod policy;
-mod reason;
-mod rejection;
-mod replay;
+mod protocol;
 mod runtime;
-mod scoped;
-mod shared;
-mod span;
-mod striped;
-mod tells;
-mod time;
-mod track;
-mod unsent;
+mod vocabulary;
 
-pub mod admission;
-pub mod bulkhead;
-pub mod circuit_breaker;
-pub mod correlation;
 #[cfg(feature = "http")]
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(feature = "hyper")]
-mod hyper;
-pub mod load_shed;
-#[cfg(feature = "metrics")]
-pub mod metrics;
-pub mod rate_limit;
 #[cfg(all(any(doc, doctest), feature = "full"))]
 pub mod recipes;
-#[cfg(feature = "reqwest")]
-pub mod reqwest;
-#[cfg(feature = "http")]
-pub mod respond;
-pub mod retry;
-pub mod snapshot;
 pub mod stack;
-pub mod timeout;
 
-pub use bulkhead::BulkheadLayer;
-pub use circuit_breaker::{
-    Cause, CircuitBreakerHandle, CircuitBreakerLayer, Mode, OnCancel, Recovery, State, Transition,
-    Window,
+#[cfg(feature = "reqwest")]
+pub use clients::reqwest;
+pub use layers::{
+    admission, bulkhead, circuit_breaker, correlation, load_shed, rate_limit, retry, timeout,
 };
-pub use config::ConfigError;
-pub use context::{Context, InContext, spawn, spawn_blocking};
-pub use correlation::{
-    Carry, CorrelationId, CorrelationLayer, InvalidCorrelationId, Reply, WholeReply,
-};
-pub use error::{BoxError, Error, Grown, Plain, WithRejection};
-pub use load_shed::LoadShedLayer;
-pub use observe::{Event, EventKind, Events, Observer, RetryCause, RetryRefused};
-pub use outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
-pub use permit::Held;
-pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
-pub use rate_limit::RateLimitLayer;
-pub use reason::Reason;
-pub use rejection::{Rejection, TimeLimit};
+#[cfg(feature = "metrics")]
+pub use observe::metrics;
+pub use observe::snapshot;
 #[cfg(feature = "http")]
-pub use respond::RespondLayer;
-pub use retry::{Backoff, Decision, Jitter, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};
+pub use protocol::respond;
+
+pub use call::permit::Held;
+pub use call::spawn::{spawn, spawn_blocking};
+pub use call::track::{AtResponse, Head, Settle, Track};
+pub use layers::bulkhead::BulkheadLayer;
+pub use layers::circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer};
+pub use layers::correlation::{Carry, CorrelationLayer, Reply, WholeReply};
+pub use layers::load_shed::LoadShedLayer;
+pub use layers::rate_limit::RateLimitLayer;
+pub use layers::retry::{Decision, RetryBudget, RetryBuilder, RetryLayer, RetryPolicy};
+pub use layers::timeout::TimeoutLayer;
+pub use observe::event::{Event, EventKind, Events, Observer};
+pub use policy::backoff::{Backoff, Jitter};
+pub use policy::breaker::{Cause, Mode, OnCancel, Recovery, State, Transition};
+pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
+pub use policy::retry::{RetryCause, RetryRefused};
+pub use policy::window::Window;
+#[cfg(feature = "http")]
+pub use protocol::respond::RespondLayer;
 pub use stack::{client, server};
-pub use timeout::TimeoutLayer;
-pub use track::{AtResponse, Head, Settle, Track};
+pub use vocabulary::config::ConfigError;
+pub use vocabulary::context::{Context, InContext};
+pub use vocabulary::correlation_id::{CorrelationId, InvalidCorrelationId};
+pub use vocabulary::error::{BoxError, Error, Grown, Plain, WithRejection};
+pub use vocabulary::outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
+pub use vocabulary::reason::Reason;
+pub use vocabulary::rejection::{Rejection, TimeLimit};

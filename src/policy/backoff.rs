@@ -7,7 +7,7 @@
 use std::{fmt, time::Duration};
 
 use super::{LONGEST, scale, unit};
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 const COMPONENT: &str = "backoff";
 const DEFAULT_BASE: Duration = Duration::from_millis(50);

@@ -9,7 +9,6 @@ pub(crate) mod backoff;
 pub(crate) mod breaker;
 mod buckets;
 pub(crate) mod budget;
-pub(crate) mod correlation;
 pub(crate) mod evidence;
 pub(crate) mod limit;
 pub(crate) mod rate_limit;

@@ -5,7 +5,7 @@
 //! Unlike [the budget](super::budget) it forgets nothing with time, only with calls. As the proposal
 //! says, fractions of a token are kept to three decimals.
 
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 const COMPONENT: &str = "retry_throttle";
 const MAX_TOKENS: u32 = 1_000;

@@ -20,7 +20,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
 use super::{Moment, Timer};
-use crate::isolate::isolate;
+use crate::runtime::isolate::isolate;
 
 const PERIOD: Duration = Duration::from_millis(10);
 /// Timers count in whole milliseconds and round up.

@@ -12,7 +12,8 @@ use super::numbers::{
 };
 use crate::policy::SHORTEST;
 use crate::policy::breaker::Config;
-use crate::{ConfigError, Limit};
+use crate::policy::limit::Limit;
+use crate::vocabulary::config::ConfigError;
 
 /// Any body pauses for so long now and then: a garbage collection, a lost packet.
 const PAUSE: Duration = Duration::from_secs(1);

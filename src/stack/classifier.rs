@@ -4,8 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::http::{ClassifyEnd, End, EndOfBody, ErasedError, HttpResponse, ResponseHead};
-use crate::{AtResponse, Classify, Head, Verdict, WithRejection};
+use crate::call::track::{AtResponse, Head};
+use crate::protocol::http::{ClassifyEnd, End, EndOfBody, ErasedError, HttpResponse, ResponseHead};
+use crate::vocabulary::{
+    error::WithRejection,
+    outcome::{Classify, Verdict},
+};
 
 /// The classifier of a standard stack over HTTP or gRPC: that of its protocol, `C`, unless you
 /// [set another one](super#how-a-stack-classifies).

@@ -15,10 +15,11 @@ use super::parts::{
 };
 use super::protocol::Protocol;
 use super::refine::Refine;
-use crate::config::OfInstance as _;
-use crate::correlation::{Client, CorrelationLayer};
-use crate::http::{DeadlineLayer, EndOfBody};
-use crate::{ConfigError, Observer, name};
+use crate::layers::correlation::{Client, CorrelationLayer};
+use crate::observe::event::Observer;
+use crate::protocol::http::{DeadlineLayer, EndOfBody};
+use crate::vocabulary::config::OfInstance as _;
+use crate::vocabulary::{config::ConfigError, name};
 
 /// Builds a [`ClientStack`]: begin with [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or
 /// [`reqwest::client`](crate::reqwest::client).

@@ -12,16 +12,16 @@ use super::list::list;
 use super::parts::{self, AttemptTimeout, ClientCorrelation, ClientTimeout};
 use super::protocol::{Grpc, Http, Protocol};
 use super::service::{AttemptService, ClientService};
-use crate::WithRejection;
-use crate::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
-use crate::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
-use crate::correlation::{Client, Correlation};
-use crate::grpc::GrpcRequest;
-use crate::http::{
+use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
+use crate::layers::correlation::{Client, Correlation};
+use crate::layers::retry::{self, Retry, RetryBudget};
+use crate::layers::timeout::{self, Fixed, Timeout};
+use crate::protocol::grpc::GrpcRequest;
+use crate::protocol::http::{
     BodyLimits, Deadline, EndOfBody, HttpLimit, HttpRequest, HttpResponse, ReplayRequest,
 };
-use crate::retry::{self, Retry, RetryBudget};
-use crate::timeout::{self, Fixed, Timeout};
+use crate::vocabulary::error::WithRejection;
 
 /// How the layers of a client's stack classify, and follow calls.
 pub(super) type Tracker<P> = EndOfBody<StackClassifier<<P as Protocol>::Classifier>>;

@@ -74,7 +74,7 @@ macro_rules! list {
                 self,
                 stack: &$crate::stack::part::Stack<'_, $Tracker>,
                 description: &mut $crate::stack::description::Description,
-            ) -> Result<$Layers<$($arguments)*>, $crate::ConfigError> {
+            ) -> Result<$Layers<$($arguments)*>, $crate::vocabulary::config::ConfigError> {
                 use $crate::stack::part::{Built, Part};
                 let mut numbers = $crate::stack::numbers::Numbers::default();
                 $(let mut $outer = self.$outer.or(<$Out as Part<$Tracker>>::standard());)*

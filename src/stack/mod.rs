@@ -184,6 +184,10 @@ mod client;
 #[cfg(feature = "http")]
 mod client_stack;
 mod description;
+#[cfg(feature = "http")]
+pub(crate) mod grpc;
+#[cfg(feature = "http")]
+pub(crate) mod http;
 mod list;
 mod numbers;
 mod part;

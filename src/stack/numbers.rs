@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::Limit;
+use crate::layers::retry::{MOST_ATTEMPTS, Settings};
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Config;
-use crate::retry::{MOST_ATTEMPTS, Settings};
+use crate::policy::limit::Limit;
 
 /// A timer's grain is 1 ms: what is a few times that is mostly rounding.
 pub(super) const COARSE: Duration = Duration::from_millis(5);

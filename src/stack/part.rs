@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::numbers::Numbers;
 use super::refine::Refine;
-use crate::{ConfigError, Observer};
+use crate::observe::event::Observer;
+use crate::vocabulary::config::ConfigError;
 
 /// A setting in a description: the name of the builder's method, and the value.
 pub(super) type Setting = (&'static str, String);

@@ -1,8 +1,8 @@
 //! What differs between the stacks of HTTP and gRPC clients.
 
-use crate::grpc::{EarlyTrailers, GrpcClassifier, GrpcRetry};
-use crate::http::{HttpClassifier, HttpRetry};
-use crate::retry::{AsItComes, RetryBuilder};
+use crate::layers::retry::{AsItComes, RetryBuilder};
+use crate::protocol::grpc::{EarlyTrailers, GrpcClassifier, GrpcRetry};
+use crate::protocol::http::{HttpClassifier, HttpRetry};
 
 /// The protocol of a [`ClientStack`](super::ClientStack): [`Http`] or [`Grpc`].
 pub trait Protocol: sealed::Sealed {
@@ -49,7 +49,7 @@ impl Protocol for Http {
     const CLASSIFIER: HttpClassifier = HttpClassifier;
 
     fn retry() -> RetryBuilder<HttpRetry> {
-        crate::http::retry()
+        crate::protocol::http::retry()
     }
 }
 
@@ -62,6 +62,6 @@ impl Protocol for Grpc {
     const CLASSIFIER: GrpcClassifier = GrpcClassifier::new();
 
     fn retry() -> RetryBuilder<GrpcRetry, EarlyTrailers> {
-        crate::grpc::retry()
+        crate::protocol::grpc::retry()
     }
 }

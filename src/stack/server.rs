@@ -11,11 +11,12 @@ use super::part::{Slot, Stack as Adopted};
 use super::parts::{Bulkhead, LoadShed, StackBulkhead, StackLoadShed, StackTimeout};
 use super::refine::Refine;
 use super::server_stack::{ServerParts, ServerStack};
-use crate::config::OfInstance as _;
-use crate::correlation::{CorrelationLayer, Server};
-use crate::http::{EndOfBody, HttpClassifier};
-use crate::respond::RespondLayer;
-use crate::{ConfigError, Observer, name};
+use crate::layers::correlation::{CorrelationLayer, Server};
+use crate::observe::event::Observer;
+use crate::protocol::http::{EndOfBody, HttpClassifier};
+use crate::protocol::respond::RespondLayer;
+use crate::vocabulary::config::OfInstance as _;
+use crate::vocabulary::{config::ConfigError, name};
 
 /// Builds a [`ServerStack`]: begin with [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server).
 ///
@@ -131,7 +132,9 @@ impl<W> ServerBuilder<W> {
     /// method what [`http::timeout()`](crate::http::timeout()) begins, with
     /// [`body_idle`](crate::timeout::TimeoutBuilder::body_idle).
     pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
-        self.parts.timeout.refine(limit, crate::http::timeout());
+        self.parts
+            .timeout
+            .refine(limit, crate::protocol::http::timeout());
         self
     }
 
@@ -217,9 +220,11 @@ impl<W> ServerBuilder<W> {
     fn built(mut self) -> Result<ServerStack<W>, ConfigError> {
         name::check(self.kind, &self.name)?;
         if !self.trusts_deadlines {
-            self.parts.timeout.change(crate::http::timeout, |timeout| {
-                timeout.policy.trusts = false;
-            });
+            self.parts
+                .timeout
+                .change(crate::protocol::http::timeout, |timeout| {
+                    timeout.policy.trusts = false;
+                });
         }
         let classifier = StackClassifier::new(HttpClassifier, self.classifier);
         let stack = Adopted {

@@ -10,12 +10,12 @@ use super::description::Description;
 use super::list::list;
 use super::parts::{self, ServerCorrelation, ServerTimeout};
 use super::service::{LimitedService, ServerService};
-use crate::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
-use crate::correlation::Correlation;
-use crate::http::{BodyLimits, EndOfBody, HttpClassifier, HttpLimit};
-use crate::load_shed::{self, Limited, LoadShed, LoadShedLayer};
-use crate::respond::Respond;
-use crate::timeout::{self, Timeout};
+use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+use crate::layers::correlation::Correlation;
+use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
+use crate::layers::timeout::{self, Timeout};
+use crate::protocol::http::{BodyLimits, EndOfBody, HttpClassifier, HttpLimit};
+use crate::protocol::respond::Respond;
 
 /// How the layers of a server's stack classify, and follow calls.
 pub(super) type Tracker = EndOfBody<StackClassifier<HttpClassifier>>;

@@ -8,8 +8,9 @@ use tower_service::Service;
 use super::client_stack::{Attempts, Calls};
 use super::protocol::{Http, Protocol};
 use super::server_stack::{Limits, Requests};
-use crate::circuit_breaker::CircuitBreakerHandle;
-use crate::{Carry, WithRejection};
+use crate::layers::circuit_breaker::CircuitBreakerHandle;
+use crate::layers::correlation::Carry;
+use crate::vocabulary::error::WithRejection;
 
 /// A service inside the outer layers of a [`ServerStack`](super::ServerStack): correlation and respond.
 #[derive(Clone)]

@@ -535,7 +535,7 @@ async fn everything() {
 
 /// The table in the documentation: each metric, its kind, and the labels that it has besides `layer` and `name`.
 fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let source = include_str!("../../src/metrics.rs");
+    let source = include_str!("../../src/observe/metrics.rs");
     let rows = source
         .lines()
         .filter_map(|line| line.strip_prefix("//! | `mainstay_"));
@@ -608,7 +608,7 @@ async fn the_table_in_the_documentation_is_what_a_scrape_returns() {
 
 /// The kinds of layers that the table gives for each metric: where it does not say that it is for all.
 fn documented_layers() -> BTreeMap<String, BTreeSet<String>> {
-    let source = include_str!("../../src/metrics.rs");
+    let source = include_str!("../../src/observe/metrics.rs");
     let rows = source
         .lines()
         .filter_map(|line| line.strip_prefix("//! | `mainstay_"));

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::super::{LONGEST, SHORTEST, evidence::Evidence, scale, unit, window::Window};
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 const COMPONENT: &str = "circuit_breaker";
 const MAX_PROBES: u32 = 10_000;

@@ -43,7 +43,7 @@ use self::{
 };
 use super::evidence::Evidence;
 use super::window::{Counts, Samples};
-use crate::outcome::Outcome;
+use crate::vocabulary::outcome::Outcome;
 
 /// The state, and what only that state needs.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::{LONGEST, buckets::Buckets};
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 const COMPONENT: &str = "retry_budget";
 const BUCKETS: u32 = 10;

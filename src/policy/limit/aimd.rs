@@ -7,7 +7,7 @@ use super::{
     DEFAULT_INITIAL, DEFAULT_MAX, DEFAULT_MIN, Kind, Limit, Sample, check_range, refuse,
     slow_start::SlowStart,
 };
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 /// Settings of [`Limit::aimd`]. The defaults are those of Netflix's concurrency-limits.
 ///

@@ -7,7 +7,7 @@ use super::{
     DEFAULT_INITIAL, DEFAULT_MAX, DEFAULT_MIN, Kind, Limit, MAX_LIMIT, Sample, check_range, refuse,
     slow_start::SlowStart, within,
 };
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 /// The plain mean of so many windows is the usual latency, before it becomes a moving one.
 const WARM_UP: u32 = 10;

@@ -21,7 +21,7 @@ pub(crate) use self::lag::Tick;
 use self::samples::{Sample, Samples};
 use self::{aimd::Aimd, gradient2::Gradient2, lag::SchedulerLag};
 pub use self::{aimd::AimdBuilder, gradient2::Gradient2Builder};
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 const COMPONENT: &str = "limit";
 const MAX_LIMIT: u32 = 1_000_000;

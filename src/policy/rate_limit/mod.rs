@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{LONGEST, SHORTEST, nanos};
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 const COMPONENT: &str = "rate_limit";
 

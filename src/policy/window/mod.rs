@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use self::{count::CountSamples, time::TimeSamples};
 use super::{LONGEST, SHORTEST};
-use crate::config::ConfigError;
+use crate::vocabulary::config::ConfigError;
 
 const MAX_CALLS: u32 = 1_000_000;
 const MAX_BUCKETS: u32 = 120;

@@ -10,14 +10,20 @@ use super::client_stack::{AnyClientStack, Parts};
 use super::deadline::{CarriedDeadlineLayer, FIELD, LAYER as DEADLINE};
 use super::parts::{AnyTimeout, ClientTimeout, IntoRetry, MaybeRetry, NoRetry};
 use super::propagate::{Carried, NoContext, Propagate};
-use crate::circuit_breaker::CircuitBreakerBuilder;
-use crate::config::OfInstance as _;
-use crate::correlation::{Client, CorrelationLayer};
+use crate::call::track::AtResponse;
+use crate::layers::circuit_breaker::CircuitBreakerBuilder;
+use crate::layers::correlation::{Client, CorrelationLayer};
+use crate::observe::event::Observer;
 use crate::stack::description::Description;
 use crate::stack::part::{Slot, Stack};
 use crate::stack::parts::{Bulkhead, StackBulkhead, describe_correlation};
 use crate::stack::refine::Refine;
-use crate::{AtResponse, ClassifyFn, ConfigError, ErrorsFail, Observer, Verdict, name};
+use crate::vocabulary::config::OfInstance as _;
+use crate::vocabulary::{
+    config::ConfigError,
+    name,
+    outcome::{ClassifyFn, ErrorsFail, Verdict},
+};
 
 /// The kind of the stack in its description.
 const KIND: &str = "client";

@@ -7,16 +7,17 @@ use tower_layer::Layer;
 
 use super::parts::{self, AnyLimit, ClientTimeout, NoRetry};
 use super::propagate::{NoContext, Propagate};
-use crate::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
-use crate::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
-use crate::retry::{self, AsItComes, Retry, RetryBudget};
+use crate::call::track::AtResponse;
+use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
+use crate::layers::retry::{self, AsItComes, Retry, RetryBudget};
+use crate::layers::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
 use crate::stack::parts::{
     AttemptTimeout, Bulkhead as BulkheadPart, CircuitBreaker as CircuitBreakerPart,
 };
-use crate::timeout::{self, Fixed, HeadOnly, Timeout};
-use crate::{AtResponse, ErrorsFail};
+use crate::vocabulary::outcome::ErrorsFail;
 
 list! {
     /// The snapshots of the layers of a client's stack for any request type, of those that are in it: see

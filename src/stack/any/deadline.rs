@@ -8,13 +8,20 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::entry::Entry;
-use crate::guarded::{Guarded, Uncounted};
-use crate::inner::{Inner, InnerFuture};
-use crate::name::origin;
+use crate::call::entry::Entry;
+use crate::call::guarded::{Guarded, Uncounted};
+use crate::call::inner::{Inner, InnerFuture};
+use crate::layers::correlation::Carry;
+use crate::observe::emit::Teller;
+use crate::observe::event::Observer;
 use crate::runtime::Moment;
-use crate::tells::Teller;
-use crate::{Carry, ConfigError, Grown, Observer, Reason, WithRejection, context};
+use crate::vocabulary::name::origin;
+use crate::vocabulary::{
+    config::ConfigError,
+    context,
+    error::{Grown, WithRejection},
+    reason::Reason,
+};
 
 pub(super) const LAYER: &str = "deadline";
 
@@ -36,7 +43,7 @@ impl CarriedDeadlineLayer {
         name: &str,
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, ConfigError> {
-        let teller = Teller::new(origin(&crate::kind::DEADLINE, name)?).told(observer);
+        let teller = Teller::new(origin(&crate::vocabulary::kind::DEADLINE, name)?).told(observer);
         Ok(Self { teller })
     }
 }
@@ -176,7 +183,8 @@ mod tests {
         let service = layer.layer(service_fn(async |frame: Frame| {
             Ok::<_, std::convert::Infallible>(frame.0)
         }));
-        let context = crate::Context::current().with_timeout(Duration::from_millis(50));
+        let context =
+            crate::vocabulary::context::Context::current().with_timeout(Duration::from_millis(50));
         let call = async || service.clone().oneshot(Frame::default()).await;
         let in_time = context.clone().scope(call()).await;
         assert_eq!(in_time.unwrap().as_deref(), Some(&b"50"[..]));

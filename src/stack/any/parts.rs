@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use super::deadline::{FIELD, asked};
 use super::propagate::{Carried, NoContext, Propagate};
-use crate::retry::{AsItComes, RetryBuilder, RetryErrors, RetryLayer, RetryPolicy};
+use crate::layers::retry::{AsItComes, RetryBuilder, RetryErrors, RetryLayer, RetryPolicy};
+use crate::layers::timeout::{
+    CallLimit, DEFAULT, Fixed, HeadOnly, LAYER, LimitSource, PerRequest, TimeoutBuilder,
+    TimeoutLayer, check,
+};
+use crate::layers::{correlation::Carry, retry::Decision};
+use crate::policy::retry::RetryRefused;
 use crate::stack::numbers::{Numbers, RetryNumbers};
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::parts::{TOTAL, describe_retry, follow, shown};
 use crate::stack::refine::Refine;
-use crate::timeout::{
-    CallLimit, DEFAULT, Fixed, HeadOnly, LAYER, LimitSource, PerRequest, TimeoutBuilder,
-    TimeoutLayer, check,
-};
-use crate::{Carry, ConfigError, Decision, RetryRefused};
+use crate::vocabulary::config::ConfigError;
 
 /// The time limit of a stack for any request type: the stack's own, and with [`Carried`] also that of the request.
 pub struct AnyLimit<K> {

@@ -3,7 +3,7 @@
 use tower_layer::Identity;
 
 use super::deadline::CarriedDeadlineLayer;
-use crate::correlation::{Client, Consumer, CorrelationLayer};
+use crate::layers::correlation::{Client, Consumer, CorrelationLayer};
 
 /// Whether a stack for any request type propagates the [`Context`](crate::Context) in its requests:
 /// [`Carried`] or [`NoContext`].

@@ -7,10 +7,12 @@ use tower_layer::{Identity, Layer};
 
 use super::parts::{AnyLimit, AnyTimeout, ServerTimeout, ignore_inbound, with_context};
 use super::propagate::{Carried, NoContext, Propagate};
-use crate::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
-use crate::config::OfInstance as _;
-use crate::correlation::{Consumer, CorrelationLayer};
-use crate::load_shed::{self, Limited, LoadShed, LoadShedLayer};
+use crate::call::track::AtResponse;
+use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+use crate::layers::correlation::{Consumer, CorrelationLayer};
+use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
+use crate::layers::timeout::{self, Timeout};
+use crate::observe::event::Observer;
 use crate::stack::description::Description;
 use crate::stack::list::list;
 use crate::stack::part::{Slot, Stack};
@@ -19,8 +21,12 @@ use crate::stack::parts::{
     describe_correlation,
 };
 use crate::stack::refine::Refine;
-use crate::timeout::{self, Timeout};
-use crate::{AtResponse, ClassifyFn, ConfigError, ErrorsFail, Observer, Verdict, name};
+use crate::vocabulary::config::OfInstance as _;
+use crate::vocabulary::{
+    config::ConfigError,
+    name,
+    outcome::{ClassifyFn, ErrorsFail, Verdict},
+};
 
 /// The kind of the stack in its description.
 const KIND: &str = "server";

@@ -1,14 +1,15 @@
-use crate::bulkhead::{self, BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
+use crate::call::track::AtResponse;
+use crate::layers::bulkhead::{self, BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
+use crate::observe::snapshot::{ShownLimit, limited};
 #[cfg(feature = "http")]
-use crate::grpc::GrpcClassifier;
+use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
-use crate::http::{EndOfBody, HttpClassifier};
-use crate::snapshot::{ShownLimit, limited};
+use crate::protocol::http::{EndOfBody, HttpClassifier};
 use crate::stack::numbers::{BulkheadNumbers, Numbers};
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
-use crate::{AtResponse, ConfigError};
+use crate::vocabulary::config::ConfigError;
 
 /// The settings of a stack's bulkhead. They say nothing of responses: a stack classifies in one way, whatever the layer.
 pub(in crate::stack) type StackBulkhead = BulkheadBuilder<Queued, ()>;

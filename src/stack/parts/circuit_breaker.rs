@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use super::shown;
-use crate::circuit_breaker::{self, CircuitBreakerBuilder, CircuitBreakerLayer};
+use crate::layers::circuit_breaker::{self, CircuitBreakerBuilder, CircuitBreakerLayer};
+use crate::policy::breaker::OnCancel;
 use crate::policy::breaker::{Config, Mode, Recovery};
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
@@ -10,7 +11,7 @@ use crate::stack::part::{Part, Setting, Stack};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
-use crate::{ConfigError, OnCancel};
+use crate::vocabulary::config::ConfigError;
 
 /// The settings of a stack's circuit breaker.
 pub(in crate::stack) type StackBreaker = CircuitBreakerBuilder<()>;

@@ -1,10 +1,10 @@
-use crate::correlation::CorrelationLayer;
+use crate::layers::correlation::CorrelationLayer;
 use crate::stack::part::Setting;
 #[cfg(feature = "http")]
 use crate::{
-    ConfigError,
-    correlation::{Client, Server},
+    layers::correlation::{Client, Server},
     stack::part::{Part, Stack},
+    vocabulary::config::ConfigError,
 };
 
 /// The correlation IDs of a client's stack.

@@ -1,9 +1,9 @@
 use std::marker::PhantomData;
 
-use crate::ConfigError;
-use crate::http::DeadlineLayer;
+use crate::protocol::http::DeadlineLayer;
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::protocol::Protocol;
+use crate::vocabulary::config::ConfigError;
 
 /// The layer of a client's stack that propagates the deadline.
 pub(in crate::stack) struct Deadline<P>(PhantomData<P>);

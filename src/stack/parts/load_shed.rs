@@ -1,11 +1,13 @@
-use crate::load_shed::{self, Limited, LoadShedBuilder, LoadShedLayer};
+use crate::call::track::AtResponse;
+use crate::layers::load_shed::{self, Limited, LoadShedBuilder, LoadShedLayer};
+use crate::policy::limit::Limit;
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
-use crate::{AtResponse, ConfigError, Limit};
+use crate::vocabulary::config::ConfigError;
 
 /// The settings of a stack's load shedder.
 pub(in crate::stack) type StackLoadShed = LoadShedBuilder<()>;

@@ -1,6 +1,6 @@
-use crate::ConfigError;
-use crate::respond::RespondLayer;
+use crate::protocol::respond::RespondLayer;
 use crate::stack::part::{Part, Setting, Stack};
+use crate::vocabulary::config::ConfigError;
 
 /// The layer of a server's stack that answers rejections.
 pub(in crate::stack) struct Respond;

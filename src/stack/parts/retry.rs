@@ -2,16 +2,14 @@
 use std::marker::PhantomData;
 
 #[cfg(feature = "http")]
-use crate::ConfigError;
-#[cfg(feature = "http")]
-use crate::grpc::{EarlyTrailers, GrpcRetry};
-#[cfg(feature = "http")]
-use crate::http::HttpRetry;
+use crate::layers::retry::RetryBuilder;
+use crate::layers::retry::Settings;
+use crate::layers::retry::{self, RetryLayer};
 use crate::policy::backoff::Backoff;
 #[cfg(feature = "http")]
-use crate::retry::RetryBuilder;
-use crate::retry::Settings;
-use crate::retry::{self, RetryLayer};
+use crate::protocol::grpc::{EarlyTrailers, GrpcRetry};
+#[cfg(feature = "http")]
+use crate::protocol::http::HttpRetry;
 #[cfg(feature = "http")]
 use crate::stack::numbers::RetryNumbers;
 use crate::stack::numbers::{Numbers, backoff_for};
@@ -23,6 +21,8 @@ use crate::stack::protocol::{Grpc, Http, Protocol};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
+#[cfg(feature = "http")]
+use crate::vocabulary::config::ConfigError;
 
 /// The settings of the retry of an HTTP or gRPC stack.
 #[cfg(feature = "http")]

@@ -2,9 +2,13 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::shown;
-use crate::ConfigError;
 #[cfg(feature = "http")]
-use crate::http::{BodyLimits, HttpLimit};
+use crate::layers::timeout::LimitSource;
+use crate::layers::timeout::{
+    self, CallLimit, Fixed, HeadOnly, TimeoutBuilder, TimeoutLayer, check,
+};
+#[cfg(feature = "http")]
+use crate::protocol::http::{BodyLimits, HttpLimit};
 #[cfg(feature = "http")]
 use crate::stack::numbers::BodyNumbers;
 use crate::stack::numbers::Numbers;
@@ -12,9 +16,7 @@ use crate::stack::part::{Part, Setting, Stack};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
-#[cfg(feature = "http")]
-use crate::timeout::LimitSource;
-use crate::timeout::{self, CallLimit, Fixed, HeadOnly, TimeoutBuilder, TimeoutLayer, check};
+use crate::vocabulary::config::ConfigError;
 
 /// For all attempts of a client's call together, where nobody sets a limit.
 pub(in crate::stack) const TOTAL: Duration = Duration::from_secs(30);
@@ -33,7 +35,7 @@ pub(in crate::stack) struct ClientTimeout;
 #[cfg(feature = "http")]
 impl ClientTimeout {
     pub(in crate::stack) fn settings() -> StackTimeout {
-        let mut timeout = crate::http::timeout();
+        let mut timeout = crate::protocol::http::timeout();
         timeout.policy.own = Some(TOTAL);
         timeout.policy.source = LimitSource::Fallback;
         timeout
@@ -82,7 +84,7 @@ impl<T> Part<T> for ServerTimeout {
     type Layer = TimeoutLayer<HttpLimit, BodyLimits>;
 
     fn standard() -> Option<StackTimeout> {
-        Some(crate::http::timeout())
+        Some(crate::protocol::http::timeout())
     }
 
     fn numbers(settings: &StackTimeout, numbers: &mut Numbers) {
@@ -106,7 +108,7 @@ impl<T> Part<T> for ServerTimeout {
 /// One without a limit of its own, which leaves bodies alone.
 #[cfg(feature = "http")]
 fn no_timeout() -> StackTimeout {
-    let mut timeout = crate::http::timeout().ignore_inbound();
+    let mut timeout = crate::protocol::http::timeout().ignore_inbound();
     timeout.policy.own = None;
     timeout.cover.off = true;
     timeout

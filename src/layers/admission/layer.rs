@@ -1,0 +1,229 @@
+//! The layer and the service around a user's policy.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::gate::{Admitted, Gate};
+use super::policy::{Admission, Governed, KIND};
+use super::snapshot::Snapshot;
+use crate::call::entry::Entry;
+use crate::call::inner::Inner;
+use crate::call::track::AtResponse;
+use crate::call::track::Track;
+use crate::observe::event::{Events, Observer};
+use crate::runtime::shared::Shared;
+use crate::vocabulary::config::OfInstance as _;
+use crate::vocabulary::name::{DEFAULT, origin_of_users};
+use crate::vocabulary::{
+    config::ConfigError,
+    error::{Grown, WithRejection},
+    outcome::{ClassifyFn, Verdict},
+};
+
+/// Admits and rejects calls by a policy of your own: see the [module](crate::admission).
+///
+/// Clones share the policy, and so do all services that they make.
+pub struct AdmissionLayer<P, T = AtResponse> {
+    state: Shared<Governed<P>>,
+    tracker: T,
+}
+
+impl<P: Admission> AdmissionLayer<P> {
+    /// A layer that is called `layer` in rejections, events and metrics: `a-z`, `0-9` and `_`, and
+    /// not the name of a layer of this crate.
+    pub fn builder(layer: &'static str, policy: P) -> AdmissionBuilder<P> {
+        AdmissionBuilder::tracked_by(layer, policy, AtResponse::default())
+    }
+}
+
+impl<P, T> AdmissionLayer<P, T> {
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &P {
+        &self.state.policy
+    }
+
+    /// Calls in flight, outcomes and rejections.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.state)
+    }
+
+    /// Subscribes to the decisions of this instance.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.state.listeners.subscribe()
+    }
+}
+
+impl<P, T: Clone> Clone for AdmissionLayer<P, T> {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            tracker: self.tracker.clone(),
+        }
+    }
+}
+
+impl<S, P, T: Clone> Layer<S> for AdmissionLayer<P, T> {
+    type Service = Admitting<S, P, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Admitting(Gate {
+            inner: Inner::new(inner),
+            state: self.state.clone(),
+            tracker: self.tracker.clone(),
+        })
+    }
+}
+
+impl<P, T> fmt::Debug for AdmissionLayer<P, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = self.state.listeners.origin();
+        f.debug_struct("AdmissionLayer")
+            .field("layer", &origin.layer())
+            .field("name", &origin.name())
+            .field("in_flight", &self.state.in_flight())
+            .finish()
+    }
+}
+
+/// Builds an [`AdmissionLayer`].
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct AdmissionBuilder<P, T = AtResponse> {
+    layer: &'static str,
+    policy: P,
+    name: Option<String>,
+    tracker: T,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl<P: Admission, T> AdmissionBuilder<P, T> {
+    pub(crate) fn tracked_by(layer: &'static str, policy: P, tracker: T) -> Self {
+        Self {
+            layer,
+            policy,
+            name: None,
+            tracker,
+            observer: None,
+        }
+    }
+
+    /// The name of this instance in rejections, events and metrics. Default `default`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Passes every decision of this instance to an observer.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Classifies results with a function. Default: errors are failures.
+    pub fn classify<Res, Err, V, F>(
+        self,
+        classify: F,
+    ) -> AdmissionBuilder<P, AtResponse<Arc<ClassifyFn<F>>>>
+    where
+        F: Fn(Result<&Res, &Err>) -> V,
+        V: Into<Verdict>,
+    {
+        self.tracker(AtResponse(Arc::new(ClassifyFn(classify))))
+    }
+
+    /// Follows calls with a [`Track`] of your own, which says when a call is over. Default: at the
+    /// response.
+    pub fn tracker<T2>(self, tracker: T2) -> AdmissionBuilder<P, T2> {
+        AdmissionBuilder {
+            layer: self.layer,
+            policy: self.policy,
+            name: self.name,
+            tracker,
+            observer: self.observer,
+        }
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// When the name of the layer or of the instance is refused.
+    pub fn build(self) -> Result<AdmissionLayer<P, T>, ConfigError> {
+        let name = self.name.as_deref().unwrap_or(DEFAULT);
+        let origin = origin_of_users(&KIND, self.layer, name).of_instance(self.name.as_deref())?;
+        Ok(AdmissionLayer {
+            state: Shared::new(Governed::new(self.policy, origin, self.observer)),
+            tracker: self.tracker,
+        })
+    }
+}
+
+impl<P, T> fmt::Debug for AdmissionBuilder<P, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdmissionBuilder")
+            .field("layer", &self.layer)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A service behind an [`AdmissionLayer`].
+pub struct Admitting<S, P, T = AtResponse>(Gate<S, Governed<P>, T>);
+
+impl<S, P, T> Admitting<S, P, T> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        self.0.inner.get_ref()
+    }
+
+    /// The inner service, without the layer.
+    pub fn into_inner(self) -> S {
+        self.0.inner.into_inner()
+    }
+}
+
+impl<S: Clone, P, T: Clone> Clone for Admitting<S, P, T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S, Req, P, T> Service<Req> for Admitting<S, P, T>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+    P: Admission,
+    T: Track<S::Response, Grown<S::Error>> + Clone,
+{
+    type Response = T::Response;
+    type Error = Grown<S::Error>;
+    type Future = ResponseFuture<S::Future, P, T>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx).map(Ok)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let entry = Entry::of(self);
+        self.0.call(request, entry)
+    }
+}
+
+/// The future of a call through an [`AdmissionLayer`].
+pub type ResponseFuture<F, P, T = AtResponse> = Admitted<F, Governed<P>, T>;
+
+impl<S: fmt::Debug, P, T> fmt::Debug for Admitting<S, P, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitting")
+            .field("inner", &self.0.inner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,75 @@
+//! A layer of your own that admits or rejects calls: a quota, a feature switch, a maintenance
+//! window.
+//!
+//! Implement [`Admission`] for the policy, and put it into an [`AdmissionLayer`]. The layer brings
+//! what every layer of this crate has: rejections with reason, name and `Retry-After`, a permit
+//! that comes back however a call ends (an answer, a cancellation, a panic), events, a snapshot,
+//! log lines and metrics.
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//!
+//! use mainstay::admission::{Admission, AdmissionLayer, Refusal, Ticket};
+//! use mainstay::{Error, Reason};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! /// So many calls, and no more.
+//! struct Quota(AtomicU32);
+//!
+//! impl Admission for Quota {
+//!     fn admit(&self) -> Result<Ticket, Refusal> {
+//!         let less = |left: u32| left.checked_sub(1);
+//!         match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+//!             Ok(_) => Ok(Ticket::new()),
+//!             Err(_) => Err(Refusal::new(Reason::RateLimited)),
+//!         }
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::BoxError> {
+//! let quota = AdmissionLayer::builder("quota", Quota(AtomicU32::new(1))).name("reports").build()?;
+//! let mut service = ServiceBuilder::new()
+//!     .layer(quota.clone())
+//!     .service(service_fn(|page: u32| async move { Ok::<_, std::io::Error>(page) }));
+//!
+//! assert_eq!(service.ready().await?.call(7).await?, 7);
+//! let Err(Error::Rejected(rejection)) = service.ready().await?.call(8).await else { panic!() };
+//! assert_eq!(rejection.to_string(), "quota `reports`: the rate limit is exceeded");
+//! assert_eq!(quota.snapshot().rejections.of(Reason::RateLimited), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When a call is over
+//!
+//! At its response. Under HTTP and gRPC the work goes on in the body: the
+//! [`tracker`](AdmissionBuilder::tracker) `mainstay::http::EndOfBody` follows a call to the end of
+//! its body.
+//!
+//! # What a clone shares
+//!
+//! The policy, and with it everything: the layer, its clones and all services that they make are
+//! one instance.
+//!
+//! # Cancellation and panics
+//!
+//! A call that is dropped, or panics, is settled and released like any other. A policy that panics
+//! in [`admit`](Admission::admit) fails the call, and holds nothing. A panic in
+//! [`settle`](Admission::settle) or [`release`](Admission::release) is caught and ignored.
+//!
+//! # Cost
+//!
+//! One reference count for each call, and what the policy itself takes. Nothing is allocated.
+
+mod gate;
+mod layer;
+mod policy;
+mod snapshot;
+
+pub use layer::{AdmissionBuilder, AdmissionLayer, Admitting, ResponseFuture};
+pub use policy::{Admission, Governed};
+pub use snapshot::Snapshot;
+
+pub(crate) use gate::{Admitted, Gate, call, reject};
+
+pub use crate::call::permit::{Refusal, Ticket};

@@ -1,0 +1,138 @@
+//! What a circuit keeps of a call that it let through.
+
+use std::time::Duration;
+
+use super::circuit::Circuit;
+use crate::call::entry::Entry;
+use crate::call::permit::{Admit, Refusal, Ticket};
+use crate::call::time::Time;
+use crate::observe::emit::{Tells, show_newest};
+use crate::observe::event::EventKind;
+use crate::observe::meter::Handles;
+use crate::observe::subscribers::Listeners;
+use crate::policy::breaker::{self, Decision};
+use crate::vocabulary::outcome::CANCELLED;
+use crate::vocabulary::{outcome::Verdict, reason::Reason};
+
+impl Ticket {
+    /// What the machine remembers of the call, and what is known of its time.
+    #[inline]
+    fn of(ticket: breaker::Ticket, time: Time) -> Self {
+        let [number, serial] = ticket.to_words();
+        Self {
+            number,
+            serial,
+            time,
+        }
+    }
+
+    #[inline]
+    fn of_breaker(&self) -> breaker::Ticket {
+        breaker::Ticket::from_words([self.number, self.serial])
+    }
+}
+
+impl Tells for Circuit {
+    #[inline]
+    fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    fn show(&self, handles: &Handles) {
+        show_newest(|| self.state(), |state| handles.state(state));
+    }
+}
+
+impl Admit for Circuit {
+    const HOLDS: bool = false;
+
+    #[inline]
+    fn refuses(&self) -> Option<Reason> {
+        self.rejects().then_some(Reason::CircuitOpen)
+    }
+
+    #[inline]
+    fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
+        let ticket = match self.pass() {
+            Some(ticket) => ticket,
+            None => self.ask_and_tell()?,
+        };
+        let time = if self.measures() {
+            Time::begun(entry.now())
+        } else {
+            Time::UNKNOWN
+        };
+        Ok(Ticket::of(ticket, time))
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.time_left_if_open()
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn settle(&self, ticket: &Ticket, verdict: Verdict) {
+        self.finish(ticket, verdict, None);
+    }
+
+    #[inline]
+    fn wait(&self, ticket: &mut Ticket) {
+        ticket.time = ticket.time.waiting();
+    }
+
+    fn head(&self, ticket: &mut Ticket) {
+        ticket.time = ticket.time.at_head();
+        let of_breaker = ticket.of_breaker();
+        if of_breaker.is_probe() {
+            self.answered(of_breaker, ticket.time.ran());
+        }
+    }
+
+    fn cancel(&self, ticket: &Ticket) {
+        self.finish(ticket, CANCELLED, Some(ticket.time.if_it_waited()));
+    }
+
+    #[inline]
+    fn release(&self, _: &Ticket) {}
+}
+
+impl Circuit {
+    /// Asks the machine, and tells of what shadow mode admits.
+    #[cold]
+    fn ask_and_tell(&self) -> Result<breaker::Ticket, Refusal> {
+        match self.ask() {
+            Decision::Admit(ticket) => {
+                if ticket.would_reject() {
+                    self.would_reject();
+                }
+                Ok(ticket)
+            }
+            Decision::Reject { retry_after } => Err(Refusal {
+                reason: Reason::CircuitOpen,
+                retry_after,
+            }),
+        }
+    }
+
+    /// `counts_as` is the time that the circuit hears of, where that is not the true one.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Option<Time>) {
+        let (mut time, mut now) = (ticket.time, None);
+        let mut true_time = time;
+        if time.has_waited() {
+            let (ran, moment) = time.ran_until_now();
+            (time, now) = (time.took(ran), Some(moment));
+            true_time = time;
+            self.latencies.record(moment, ran, 1);
+        } else if self.times() {
+            let (ran, moment) = time.ran_until_now();
+            (true_time, now) = (time.took(ran), Some(moment));
+        }
+        let counts_as = counts_as.unwrap_or(true_time);
+        self.record(ticket.of_breaker(), verdict, counts_as, now);
+        Tells::tell(self, || EventKind::Settled {
+            outcome: verdict.outcome(),
+            latency: time.has_waited().then(|| time.ran()),
+            slow: self.is_slow(counts_as),
+        });
+    }
+}

@@ -1,0 +1,61 @@
+use super::*;
+use crate::vocabulary::name::unnamed::CIRCUIT_BREAKER;
+
+fn admitted(circuit: &Circuit) -> Ticket {
+    circuit.pass().expect("closed")
+}
+
+#[test]
+fn nothing_is_lost_between_threads() {
+    let circuit = Circuit::new(Settings {
+        config: Config {
+            failure_rate: Some(1.0),
+            window: crate::policy::window::Window::count(1_000_000),
+            ..Config::default()
+        },
+        origin: &CIRCUIT_BREAKER,
+        observer: None,
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..20_000 {
+                    let outcome = if n % 10 == 0 {
+                        Outcome::Failure
+                    } else {
+                        Outcome::Success
+                    };
+                    circuit.record(admitted(&circuit), outcome.into(), Time::UNKNOWN, None);
+                }
+            });
+        }
+    });
+    let snapshot = circuit.look().0;
+    assert_eq!((snapshot.calls, snapshot.failures), (80_000, 8_000));
+}
+
+/// A look at the circuit may let successes be counted free again: they are credited all the same.
+#[tokio::test(start_paused = true)]
+async fn successes_after_a_look_are_credited() {
+    let circuit = Circuit::new(Settings {
+        config: Config {
+            min_calls: 2,
+            ..Config::default()
+        },
+        origin: &CIRCUIT_BREAKER,
+        observer: None,
+    });
+    let record = |outcome: Outcome| {
+        circuit.record(admitted(&circuit), outcome.into(), Time::UNKNOWN, None);
+    };
+    // From now on a success could open it.
+    record(Outcome::Failure);
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert_eq!(circuit.look().0.calls, 0);
+    (0..100).for_each(|_| record(Outcome::Success));
+    record(Outcome::Failure);
+    record(Outcome::Failure);
+    assert_eq!(circuit.state(), State::Closed);
+    let view = circuit.look().0;
+    assert_eq!((view.calls, view.failures), (102, 2));
+}

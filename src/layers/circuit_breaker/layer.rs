@@ -1,0 +1,101 @@
+use std::fmt;
+
+use tower_layer::Layer;
+
+use super::builder::CircuitBreakerBuilder;
+use super::circuit::{Circuit, Settings};
+use super::handle::CircuitBreakerHandle;
+use super::service::CircuitBreaker;
+use crate::call::inner::Inner;
+use crate::call::track::AtResponse;
+use crate::layers::admission::Gate;
+use crate::policy::breaker::{Config, State};
+use crate::runtime::shared::Shared;
+use crate::vocabulary::kind::{Id, Kind, Series};
+use crate::vocabulary::name::unnamed::CIRCUIT_BREAKER;
+use crate::vocabulary::reason::Reason;
+
+pub(crate) static KIND: Kind = Kind {
+    id: Id::CircuitBreaker,
+    layer: "circuit_breaker",
+    reasons: &[Reason::CircuitOpen, Reason::NotReady],
+    series: &[Series::Calls, Series::Duration, Series::Circuit],
+};
+
+/// Stops calls to what is broken: see the [module](crate::circuit_breaker).
+///
+/// Clones share the circuit, and so do all services that they make.
+#[derive(Clone)]
+pub struct CircuitBreakerLayer<T = AtResponse> {
+    circuit: Shared<Circuit>,
+    tracker: T,
+}
+
+impl CircuitBreakerLayer {
+    /// With the default settings: it opens when half of at least 20 calls within 10 seconds failed, stays open for 5
+    /// seconds (longer, up to a minute, if it is still broken then), and closes when 3 probes say so.
+    #[must_use]
+    pub fn new() -> Self {
+        let settings = Settings {
+            config: Config::default(),
+            origin: &CIRCUIT_BREAKER,
+            observer: None,
+        };
+        Self::of(settings, AtResponse::default())
+    }
+
+    /// A circuit breaker with settings of your own.
+    pub fn builder() -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::tracked_by(AtResponse::default())
+    }
+}
+
+impl<T> CircuitBreakerLayer<T> {
+    pub(super) fn of(settings: Settings, tracker: T) -> Self {
+        Self {
+            circuit: Shared::new(Circuit::new(settings)),
+            tracker,
+        }
+    }
+
+    /// A handle to look at the circuit and to steer it.
+    #[must_use]
+    pub fn handle(&self) -> CircuitBreakerHandle {
+        CircuitBreakerHandle::new(self.circuit.clone())
+    }
+
+    /// The state of the circuit.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.circuit.state()
+    }
+}
+
+impl Default for CircuitBreakerLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S, T: Clone> Layer<S> for CircuitBreakerLayer<T> {
+    type Service = CircuitBreaker<S, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CircuitBreaker {
+            gate: Gate {
+                inner: Inner::new(inner),
+                state: self.circuit.clone(),
+                tracker: self.tracker.clone(),
+            },
+        }
+    }
+}
+
+impl<T> fmt::Debug for CircuitBreakerLayer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakerLayer")
+            .field("name", &self.circuit.listeners.origin().name())
+            .field("state", &self.state())
+            .finish()
+    }
+}

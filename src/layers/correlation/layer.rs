@@ -1,0 +1,240 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::service::Correlation;
+use super::{Carry, CorrelationId};
+use crate::call::inner::Inner;
+use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::kind::{Id, Kind};
+use crate::vocabulary::name::Origin;
+use crate::vocabulary::name::origin;
+
+pub(crate) static KIND: Kind = Kind {
+    id: Id::Other,
+    layer: "correlation",
+    reasons: &[],
+    series: &[],
+};
+
+const LAYER: &str = KIND.layer;
+
+/// Where the identifier is looked for, in this order; it is written to the first.
+const DEFAULT_FIELDS: &[&str] = &["x-correlation-id", "x-request-id"];
+
+/// Reads the identifier from requests and writes it to responses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Server;
+
+/// Reads the identifier from requests; there is no response that could carry it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Consumer;
+
+/// Writes the identifier to requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Client;
+
+/// Propagates the correlation ID: see the [module](crate::correlation).
+#[derive(Clone)]
+pub struct CorrelationLayer<D = Server> {
+    pub(super) fields: Fields,
+    pub(super) trusts: bool,
+    pub(super) on: bool,
+    pub(super) origin: Option<&'static Origin>,
+    direction: D,
+}
+
+impl CorrelationLayer {
+    /// For a server: reads the request, puts the ID into the context and on a span, writes the response.
+    #[must_use]
+    pub const fn server() -> Self {
+        Self::of(Server)
+    }
+
+    /// For a consumer of messages, or any service whose responses carry nothing: reads the request and puts the ID into the
+    /// context and on a span.
+    #[must_use]
+    pub const fn consumer() -> CorrelationLayer<Consumer> {
+        CorrelationLayer::of(Consumer)
+    }
+
+    /// For a client: writes the context's ID to the request. Outside of any request, where the context has none, the
+    /// request keeps the valid one it carries, or gets a new one.
+    #[must_use]
+    pub const fn client() -> CorrelationLayer<Client> {
+        CorrelationLayer::of(Client)
+    }
+}
+
+impl<D> CorrelationLayer<D> {
+    const fn of(direction: D) -> Self {
+        Self {
+            fields: Fields(None),
+            trusts: true,
+            on: true,
+            origin: None,
+            direction,
+        }
+    }
+
+    /// The same type, which does nothing.
+    #[cfg(feature = "http")]
+    pub(crate) fn off(mut self) -> Self {
+        self.on = false;
+        self
+    }
+
+    /// The same, whose span says which instance it is.
+    pub(crate) fn named(mut self, name: &str) -> Result<Self, ConfigError> {
+        self.origin = Some(origin(&KIND, name)?);
+        Ok(self)
+    }
+
+    pub(crate) fn field_names(&self) -> Vec<&str> {
+        self.fields.iter().collect()
+    }
+
+    pub(crate) const fn trusts(&self) -> bool {
+        self.trusts
+    }
+
+    /// Looks for the ID in these fields (headers), in this order, and writes it to the first. By default
+    /// `x-correlation-id`, then `x-request-id`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none or more than 8, or a name is not 1 to 64 bytes of lower-case ASCII letters, digits and `-`, `_`, `.`.
+    pub fn fields<I, F>(mut self, fields: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator<Item = F>,
+        F: Into<String>,
+    {
+        let fields: Vec<String> = fields.into_iter().take(9).map(Into::into).collect();
+        if fields.is_empty() || fields.len() > 8 {
+            let rule = "must be 1 to 8 names";
+            return Err(ConfigError::new(LAYER, "fields", fields.len(), rule));
+        }
+        for field in &fields {
+            let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+            if !(1..=64).contains(&field.len()) || !field.bytes().all(plain) {
+                let shown: String = field.chars().take(64).collect();
+                let rule = "must be 1 to 64 bytes of lower-case ASCII letters, digits and - _ .";
+                let shown = format_args!("{shown:?}").to_string();
+                return Err(ConfigError::new(LAYER, "fields", shown, rule));
+            }
+        }
+        self.fields = Fields(Some(fields.into()));
+        Ok(self)
+    }
+
+    /// Never takes over an ID that came from outside: for the edge of a system, where callers are strangers.
+    #[must_use]
+    pub fn ignore_inbound(mut self) -> Self {
+        self.trusts = false;
+        self
+    }
+}
+
+impl<S, D: Clone> Layer<S> for CorrelationLayer<D> {
+    type Service = Correlation<S, D>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Correlation {
+            inner: Inner::new(inner),
+            layer: self.clone(),
+        }
+    }
+}
+
+impl<D: fmt::Debug> fmt::Debug for CorrelationLayer<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CorrelationLayer")
+            .field("direction", &self.direction)
+            .field("fields", &self.fields.iter().collect::<Vec<_>>())
+            .field("trusts", &self.trusts)
+            .finish()
+    }
+}
+
+/// The names of the fields; the default ones cost no reference count.
+#[derive(Clone)]
+pub(super) struct Fields(Option<Arc<[String]>>);
+
+impl Fields {
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        let (own, default) = match &self.0 {
+            Some(own) => (&**own, &[][..]),
+            None => (&[][..], DEFAULT_FIELDS),
+        };
+        own.iter()
+            .map(String::as_str)
+            .chain(default.iter().copied())
+    }
+
+    /// The first valid ID that the request carries, or else a new one, which the request is then given; and it is written over what
+    /// says something else, in whatever field.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(super) fn settle(
+        &self,
+        carrier: &mut impl Carry,
+        trusts: bool,
+        new: impl FnOnce() -> CorrelationId,
+    ) -> CorrelationId {
+        match &self.0 {
+            Some(own) => settle(own, carrier, trusts, new),
+            None => settle(DEFAULT_FIELDS, carrier, trusts, new),
+        }
+    }
+
+    pub(super) fn write(&self, carrier: &mut impl Carry, id: &CorrelationId) {
+        if let Some(field) = self.iter().next() {
+            carrier.set(field, id.encode(&mut [0; 36]));
+        }
+    }
+}
+
+#[cfg_attr(not(debug_assertions), inline(always))]
+fn settle(
+    fields: &[impl AsRef<str>],
+    carrier: &mut impl Carry,
+    trusts: bool,
+    new: impl FnOnce() -> CorrelationId,
+) -> CorrelationId {
+    let mut differs = false;
+    let mut left = fields.iter();
+    while let Some(field) = left.next() {
+        let Some(value) = carrier.get(field.as_ref()) else {
+            continue;
+        };
+        if trusts && let Ok(id) = CorrelationId::try_from(value) {
+            let mut others = left.filter_map(|field| carrier.get(field.as_ref()));
+            differs |= others.any(|other| other != value);
+            if !differs {
+                return id;
+            }
+            return overwrite(fields, carrier, Some(id), differs, new);
+        }
+        differs = true;
+    }
+    overwrite(fields, carrier, None, differs, new)
+}
+
+#[cold]
+fn overwrite(
+    fields: &[impl AsRef<str>],
+    carrier: &mut impl Carry,
+    found: Option<CorrelationId>,
+    differs: bool,
+    new: impl FnOnce() -> CorrelationId,
+) -> CorrelationId {
+    let is_new = found.is_none();
+    let id = found.unwrap_or_else(new);
+    for (n, field) in fields.iter().map(AsRef::as_ref).enumerate() {
+        let is_given = is_new && n == 0;
+        if is_given || (differs && carrier.get(field).is_some()) {
+            carrier.set(field, id.encode(&mut [0; 36]));
+        }
+    }
+    id
+}

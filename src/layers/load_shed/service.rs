@@ -1,0 +1,120 @@
+use std::fmt;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::layer::{Limited, OnReadiness};
+use super::load::Load;
+use crate::call::entry::Entry;
+use crate::call::guarded::{Guarded, Uncounted};
+use crate::call::inner::{Inner, InnerFuture, Ready};
+use crate::call::permit::Permit;
+use crate::call::track::AtResponse;
+use crate::call::track::Track;
+use crate::layers::admission::{self, Admitted};
+use crate::vocabulary::{
+    error::{Grown, WithRejection},
+    reason::Reason,
+};
+
+/// A service behind a [`LoadShedLayer`](crate::LoadShedLayer).
+#[derive(Clone)]
+pub struct LoadShed<S, M = Limited> {
+    pub(super) inner: Inner<S>,
+    pub(super) mode: M,
+}
+
+impl<S, M> LoadShed<S, M> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        self.inner.get_ref()
+    }
+
+    /// The inner service, without load shedding.
+    pub fn into_inner(self) -> S {
+        self.inner.into_inner()
+    }
+
+    /// Always ready.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn poll_inner<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Grown<S::Error>>>
+    where
+        S: Service<Req>,
+        S::Error: WithRejection,
+    {
+        let _ = self.inner.poll_ready(cx);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S, Req, T> Service<Req> for LoadShed<S, Limited<T>>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+    T: Track<S::Response, Grown<S::Error>> + Clone,
+{
+    type Response = T::Response;
+    type Error = Grown<S::Error>;
+    type Future = Admitted<S::Future, Load, T>;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.mode.load.is_full() {
+            self.inner.will_reject(Reason::Shed);
+            return Poll::Ready(Ok(()));
+        }
+        if self.mode.waits {
+            return self.inner.poll_ready(cx).map(Ok);
+        }
+        self.poll_inner(cx)
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let entry = Entry::of(self);
+        let mode = &mut self.mode;
+        admission::call(
+            &mut self.inner,
+            &mut mode.load,
+            &mode.tracker,
+            request,
+            entry,
+        )
+    }
+}
+
+impl<S, Req> Service<Req> for LoadShed<S, OnReadiness>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+{
+    type Response = S::Response;
+    type Error = Grown<S::Error>;
+    type Future = ResponseFuture<S::Future, Uncounted>;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.poll_inner(cx)
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn call(&mut self, request: Req) -> Self::Future {
+        let entry = Entry::of(self);
+        match self.inner.take_ready() {
+            Ready::Yes => Guarded::admitted(self.inner.call(request, &entry), Uncounted),
+            Ready::No(reason) => Guarded::rejected(self.mode.teller.reject(reason)),
+        }
+    }
+}
+
+/// The future of a call through a load shedder.
+pub type ResponseFuture<F, G = Permit<Load, AtResponse>> = Guarded<InnerFuture<F>, G>;
+
+impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadShed")
+            .field("inner", &self.inner)
+            .field("mode", &self.mode)
+            .finish()
+    }
+}

@@ -1,0 +1,293 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::limiter::Limiter;
+use super::service::RateLimit;
+use super::snapshot::Snapshot;
+use crate::call::inner::Inner;
+use crate::call::track::AtResponse;
+use crate::layers::admission::Gate;
+use crate::observe::event::{Events, Observer};
+use crate::observe::subscribers::Listeners;
+use crate::policy::rate_limit::Rate;
+use crate::runtime::shared::Shared;
+use crate::vocabulary::config::OfInstance as _;
+use crate::vocabulary::kind::{Id, Kind, Series};
+use crate::vocabulary::name::origin;
+use crate::vocabulary::name::unnamed::RATE_LIMIT;
+use crate::vocabulary::{config::ConfigError, reason::Reason};
+
+pub(crate) static KIND: Kind = Kind {
+    id: Id::RateLimit,
+    layer: "rate_limit",
+    reasons: &[
+        Reason::RateLimited,
+        Reason::NotReady,
+        Reason::DeadlinePassed,
+    ],
+    series: &[Series::Calls, Series::GivenUp, Series::Queue],
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A rate limit that rejects a call for which there is no permit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rejecting;
+
+/// A rate limit in which calls wait in line for a permit.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    pub(super) max_wait: Duration,
+}
+
+/// Limits the rate of calls: see the [module](crate::rate_limit).
+///
+/// Clones share the limit, and so do all services that they make.
+#[derive(Clone)]
+pub struct RateLimitLayer<M = Rejecting, T = AtResponse> {
+    limiter: Shared<Limiter>,
+    mode: M,
+    tracker: T,
+}
+
+impl RateLimitLayer {
+    /// Admits `permits` calls a second, and as many at once after a pause.
+    ///
+    /// # Errors
+    ///
+    /// When `permits` is not from 1 to 1 000 000.
+    ///
+    /// ```
+    /// use mainstay::RateLimitLayer;
+    ///
+    /// let layer = RateLimitLayer::per_second(10)?;
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    pub fn per_second(permits: u32) -> Result<Self, ConfigError> {
+        Self::builder().per(permits, SECOND).build()
+    }
+
+    /// A rate limit with more settings.
+    pub fn builder() -> RateLimitBuilder {
+        RateLimitBuilder::tracked_by(AtResponse::default())
+    }
+}
+
+impl<M, T> RateLimitLayer<M, T> {
+    /// The number of calls that would be admitted now.
+    #[must_use]
+    pub fn available(&self) -> u32 {
+        self.limiter.available()
+    }
+
+    /// The number of calls that wait in line.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.limiter.line.len()
+    }
+
+    /// The name of the instance.
+    #[cfg(feature = "http")]
+    pub(crate) fn name(&self) -> &'static str {
+        self.limiter.listeners.origin().name()
+    }
+
+    /// The permits of a window of whole seconds, and its length.
+    #[cfg(feature = "http")]
+    pub(crate) fn in_whole_seconds(&self) -> (u64, u64) {
+        self.limiter.rate.in_whole_seconds()
+    }
+
+    /// The permits that are available, the outcomes of calls and the rejections.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.limiter)
+    }
+
+    /// Subscribes to the events of the rate limit.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.limiter.listeners.subscribe()
+    }
+}
+
+impl<S, M: Clone, T: Clone> Layer<S> for RateLimitLayer<M, T> {
+    type Service = RateLimit<S, M, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimit {
+            gate: Gate {
+                inner: Inner::new(inner),
+                state: self.limiter.clone(),
+                tracker: self.tracker.clone(),
+            },
+            mode: self.mode.clone(),
+        }
+    }
+}
+
+impl<M: fmt::Debug, T> fmt::Debug for RateLimitLayer<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitLayer")
+            .field("name", &self.limiter.listeners.origin().name())
+            .field("rate", &format_args!("{}", self.limiter.rate))
+            .field("available", &self.available())
+            .field("waiting", &self.waiting())
+            .field("mode", &self.mode)
+            .finish()
+    }
+}
+
+/// Builds a [`RateLimitLayer`].
+///
+/// ```
+/// use mainstay::RateLimitLayer;
+/// use std::time::Duration;
+///
+/// let layer = RateLimitLayer::builder()
+///     .name("search")
+///     .per(100, Duration::from_secs(60))
+///     .burst(20)
+///     .build()?;
+/// # Ok::<_, mainstay::ConfigError>(())
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RateLimitBuilder<M = Rejecting, T = AtResponse> {
+    name: Option<String>,
+    rate: Rate,
+    mode: M,
+    tracker: T,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl<T> RateLimitBuilder<Rejecting, T> {
+    pub(crate) fn tracked_by(tracker: T) -> Self {
+        Self {
+            name: None,
+            rate: Rate::new(100, SECOND),
+            mode: Rejecting,
+            tracker,
+            observer: None,
+        }
+    }
+}
+
+impl<M, T> RateLimitBuilder<M, T> {
+    /// The name of this instance, in rejections and events. Default: `default`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Admits `permits` calls for each period. Default: 100 a second.
+    ///
+    /// The period may last from 1 ms to 24 hours, and the permits are at least 1 and at most one for
+    /// each microsecond. Permits come one by one, evenly over the period. The time between two is
+    /// rounded up to whole nanoseconds, so that the rate is never higher than this.
+    pub fn per(mut self, permits: u32, period: Duration) -> Self {
+        (self.rate.permits, self.rate.per) = (permits, period);
+        self
+    }
+
+    /// Admits up to this number of calls at once after a pause. Default: the permits of a period.
+    ///
+    /// At least 1, which spaces all calls evenly, and at most as many as become available in a year.
+    pub fn burst(mut self, burst: u32) -> Self {
+        self.rate.burst = Some(burst);
+        self
+    }
+
+    /// Lets calls wait in line for a permit, each for at most `max_wait`, the wait for the inner service
+    /// to become ready included. Default: a call for which there is no permit is rejected.
+    ///
+    /// A call whose permit would not come within `max_wait`, or not before the request's deadline, is
+    /// rejected at once, so the line is never longer than `max_wait` allows. A waiting call is called
+    /// on a clone of the inner service, so the inner service must be `Clone`. Longer than nothing, at
+    /// most one hour.
+    ///
+    /// Timers are exact to a millisecond. At more than 1000 calls a second the line moves in steps of
+    /// a millisecond, so let the burst be the permits of two milliseconds or more.
+    pub fn max_wait(self, max_wait: Duration) -> RateLimitBuilder<Waiting, T> {
+        RateLimitBuilder {
+            name: self.name,
+            rate: self.rate,
+            mode: Waiting { max_wait },
+            tracker: self.tracker,
+            observer: self.observer,
+        }
+    }
+
+    /// Sends events to this observer.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Follows calls by a [`Track`](crate::Track) of your own, which classifies responses. Default:
+    /// [`AtResponse`]. The outcome of a call changes nothing but the counts in snapshots and metrics.
+    pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<M, T2> {
+        RateLimitBuilder {
+            name: self.name,
+            rate: self.rate,
+            mode: self.mode,
+            tracker,
+            observer: self.observer,
+        }
+    }
+
+    fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
+        let origin = origin(&KIND, self.name.as_deref().unwrap_or(RATE_LIMIT.name()))?;
+        self.rate.check()?;
+        let listeners = Listeners::new(origin, self.observer);
+        Ok(RateLimitLayer {
+            limiter: Shared::new(Limiter::new(self.rate, listeners)),
+            mode: self.mode,
+            tracker: self.tracker,
+        })
+    }
+}
+
+impl<T> RateLimitBuilder<Rejecting, T> {
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range; the error names the setting, the value and the rule.
+    pub fn build(self) -> Result<RateLimitLayer<Rejecting, T>, ConfigError> {
+        let name = self.name.clone();
+        self.built().of_instance(name.as_deref())
+    }
+}
+
+impl<T> RateLimitBuilder<Waiting, T> {
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// When a value is out of its range; the error names the setting, the value and the rule.
+    pub fn build(self) -> Result<RateLimitLayer<Waiting, T>, ConfigError> {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let name = self.name.clone();
+        let max_wait = self.mode.max_wait;
+        let layer = if max_wait.is_zero() || max_wait > LONGEST {
+            let rule = "must be longer than nothing and at most one hour";
+            let shown = format_args!("{max_wait:?}").to_string();
+            Err(ConfigError::new(KIND.layer, "max_wait", shown, rule))
+        } else {
+            self.built()
+        };
+        layer.of_instance(name.as_deref())
+    }
+}
+
+impl<M, T> fmt::Debug for RateLimitBuilder<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitBuilder")
+            .field("name", &self.name)
+            .field("rate", &format_args!("{}", self.rate))
+            .finish_non_exhaustive()
+    }
+}

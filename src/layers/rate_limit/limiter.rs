@@ -1,0 +1,190 @@
+//! The state of a rate limit.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use super::line::{Line, Number};
+use crate::call::entry::Entry;
+use crate::call::permit::{Admit, Refusal, Ticket};
+use crate::observe::emit::Tells;
+use crate::observe::event::EventKind;
+use crate::observe::meter::Handles;
+use crate::observe::snapshot::{Outcomes, Tally};
+use crate::observe::subscribers::Listeners;
+use crate::policy::rate_limit::{Rate, RateLimit};
+use crate::runtime::Moment;
+use crate::runtime::striped::Striped;
+use crate::vocabulary::{
+    outcome::{Outcome, Verdict},
+    reason::Reason,
+};
+
+#[allow(
+    missing_debug_implementations,
+    reason = "nobody outside can get hold of one"
+)]
+pub struct Limiter {
+    pub(super) rate: Rate,
+    limit: RateLimit,
+    /// A call was refused, and none has been seen to have a permit since. Only then does `poll_ready`
+    /// need to read the clock.
+    refuses: AtomicBool,
+    /// Empty where calls do not wait.
+    pub(super) line: Line,
+    given_up: AtomicU64,
+    pub(super) listeners: Listeners,
+    successes: Striped,
+    tally: Tally,
+}
+
+impl Limiter {
+    pub(super) fn new(rate: Rate, listeners: Listeners) -> Self {
+        Self {
+            rate,
+            limit: RateLimit::new(&rate),
+            refuses: AtomicBool::new(false),
+            line: Line::default(),
+            given_up: AtomicU64::new(0),
+            listeners,
+            successes: Striped::new(),
+            tally: Tally::new(),
+        }
+    }
+
+    /// The clock's time. A limit that is ahead of it follows it back.
+    #[inline]
+    pub(super) fn now(&self) -> Moment {
+        self.at(&mut Entry::new())
+    }
+
+    /// The time at which a call came.
+    fn at(&self, entry: &mut Entry) -> Moment {
+        let tat = self.limit.tat();
+        let now = entry.now();
+        self.limit.catch_up(tat, now.to_bits());
+        now
+    }
+
+    /// The calls that would be admitted now.
+    pub(super) fn available(&self) -> u32 {
+        self.limit.available(self.now().to_bits()).0
+    }
+
+    /// The ends of the calls that were admitted.
+    pub(super) fn outcomes(&self) -> Outcomes {
+        self.tally.with_plain(self.successes.sum())
+    }
+
+    /// The calls that were given up while they waited.
+    pub(super) fn given_up(&self) -> u64 {
+        self.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The time until a call is admitted that comes now; zero when it is at once.
+    fn wait(&self) -> Duration {
+        self.limit.wait(self.now().to_bits(), self.line.len())
+    }
+
+    /// Takes a permit, or says how long there is none.
+    pub(super) fn take(&self, now: Moment) -> Result<(), Duration> {
+        self.limit.try_acquire(now.to_bits())
+    }
+
+    /// A call joins the line, if its permit comes until then.
+    pub(super) fn join(&self, now: Moment, until: Moment, waker: Waker) -> Result<Number, Refusal> {
+        self.line.join(waker, |ahead| {
+            let wait = self.limit.wait(now.to_bits(), ahead);
+            if wait.is_zero() || now.after(wait) <= until {
+                return Ok(());
+            }
+            Err(Refusal {
+                reason: Reason::RateLimited,
+                retry_after: Some(wait),
+            })
+        })
+    }
+
+    /// The refusal of a call that comes now.
+    pub(super) fn refusal(&self) -> Refusal {
+        Refusal {
+            reason: Reason::RateLimited,
+            retry_after: self.retry_after(),
+        }
+    }
+
+    /// A call was given up while it waited.
+    #[cold]
+    pub(super) fn gave_up(&self, waited: Duration) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+        self.listeners.look_again();
+        self.tell(|| EventKind::GivenUp { waited });
+    }
+}
+
+impl Tells for Limiter {
+    #[inline]
+    fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    fn show(&self, _: &Handles) {}
+}
+
+impl Admit for Limiter {
+    const HOLDS: bool = false;
+
+    #[inline]
+    fn refuses(&self) -> Option<Reason> {
+        if !self.refuses.load(Ordering::Relaxed) {
+            return None;
+        }
+        if self.wait().is_zero() {
+            self.refuses.store(false, Ordering::Relaxed);
+            return None;
+        }
+        Some(Reason::RateLimited)
+    }
+
+    #[inline]
+    fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
+        // No newcomer overtakes the calls that wait.
+        if self.line.len() > 0 {
+            return Err(self.refusal());
+        }
+        match self.take(self.at(entry)) {
+            Ok(()) => Ok(Ticket::NONE),
+            Err(wait) => {
+                self.refuses.store(true, Ordering::Relaxed);
+                Err(Refusal {
+                    reason: Reason::RateLimited,
+                    retry_after: Some(wait),
+                })
+            }
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        Some(self.wait()).filter(|wait| !wait.is_zero())
+    }
+
+    #[inline]
+    fn settle(&self, _: &Ticket, verdict: Verdict) {
+        let outcome = verdict.outcome();
+        if outcome == Outcome::Success {
+            self.successes.bump();
+        }
+        self.tell(|| EventKind::Settled {
+            outcome,
+            latency: None,
+            slow: false,
+        });
+    }
+
+    fn ended(&self, outcome: Outcome) {
+        self.tally.told(outcome);
+    }
+
+    #[inline]
+    fn release(&self, _: &Ticket) {}
+}

@@ -1,0 +1,84 @@
+//! A snapshot of a rate limit.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::limiter::Limiter;
+#[cfg(feature = "serde")]
+use crate::observe::snapshot::seconds;
+use crate::observe::snapshot::{Outcomes, Rejections};
+
+/// A rate limit at one moment: see [`snapshot`](crate::snapshot).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// `rate_limit`.
+    pub layer: &'static str,
+    /// The name of the instance.
+    pub name: &'static str,
+    /// Permits for each period.
+    pub permits: u32,
+    /// The period.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "per_seconds", serialize_with = "seconds")
+    )]
+    pub per: Duration,
+    /// Permits that may be used at once.
+    pub burst: u32,
+    /// Permits that may be used now.
+    pub available: u32,
+    /// Calls that wait in line.
+    pub waiting: u32,
+    /// The outcomes of admitted calls that are over.
+    pub outcomes: Outcomes,
+    /// Calls that were rejected.
+    pub rejections: Rejections,
+    /// Calls that their callers gave up while they waited in line.
+    pub given_up: u64,
+}
+
+impl Snapshot {
+    pub(super) fn of(limiter: &Limiter) -> Self {
+        let origin = limiter.listeners.origin();
+        Self {
+            layer: origin.layer(),
+            name: origin.name(),
+            permits: limiter.rate.permits,
+            per: limiter.rate.per,
+            burst: limiter.rate.burst(),
+            available: limiter.available(),
+            waiting: limiter.line.len(),
+            outcomes: limiter.outcomes(),
+            rejections: limiter.listeners.rejected.counts(),
+            given_up: limiter.given_up(),
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            layer,
+            name,
+            permits,
+            per,
+            burst,
+            available,
+            waiting,
+            outcomes,
+            rejections,
+            given_up,
+        } = self;
+        write!(
+            f,
+            "{layer} {name}: {permits} per {per:?}, {available} of {burst} available, \
+             {waiting} waiting; {outcomes}; {rejections}"
+        )?;
+        match given_up {
+            0 => Ok(()),
+            calls => write!(f, ", {calls} given up"),
+        }
+    }
+}

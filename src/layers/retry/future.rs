@@ -1,0 +1,332 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::attempt::{Traced, traced};
+use super::budget::Payment;
+use super::layer::Core;
+use super::policy::RetryPolicy;
+use super::receive::{Ended, Receive};
+use super::service::Kit;
+use super::wait::{self, Announced, Wait};
+use crate::call::entry::Entry;
+use crate::call::inner::InnerFuture;
+use crate::call::unsent::Found;
+use crate::observe::emit::Tells;
+use crate::observe::event::EventKind;
+use crate::observe::span::InSpan;
+use crate::policy::retry::{End, Known, Next, Progress, Rules};
+use crate::policy::retry::{RetryCause, RetryRefused};
+use crate::runtime::scoped::{Scope, Scoped};
+use crate::runtime::shared::Held;
+use crate::runtime::{Moment, random};
+use crate::vocabulary::context::{self, Attempt};
+use crate::vocabulary::name::Origin;
+use crate::vocabulary::outcome::{not_sent, timed_out};
+use crate::vocabulary::{
+    error::{Grown, WithRejection},
+    reason::Reason,
+    rejection::{Rejection, TimeLimit},
+};
+
+pin_project! {
+    /// The future of a call that may be tried again.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, Req, P, R>
+    where
+        S: Service<Req>,
+        S::Error: WithRejection,
+        R: Receive<S::Response>,
+        P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
+    {
+        #[pin]
+        pub(super) phase: Phase<S, S::Future, Grown<S::Error>, Req>,
+        // To send again; `None` where the request cannot be. Dropped as soon as the answer is known: it may keep a body.
+        pub(super) kept: Option<P::Kept>,
+        pub(super) found: Found,
+        pub(super) progress: Progress,
+        pub(super) deadline: Moment,
+        pub(super) kit: Held<Kit<S, P, R>>,
+    }
+}
+
+pin_project! {
+    #[project = PhaseProj]
+    pub(super) enum Phase<S, F, E, Req> {
+        Calling {
+            #[pin]
+            call: Scoped<InnerFuture<F>, Attempt>,
+        },
+        /// The same, where somebody wants a span of it.
+        CallingTraced {
+            call: Traced<InnerFuture<F>>,
+        },
+        /// Apart, because it is large, and most calls never come here.
+        Waiting {
+            wait: Pin<Box<Wait<S, E, Req>>>,
+        },
+        Done,
+    }
+}
+
+impl<S, F, E, Req> Phase<S, F, E, Req> {
+    /// The first attempt is under way.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(super) fn first(call: InnerFuture<F>, attempt: Attempt) -> Self {
+        Self::Calling {
+            call: Scoped::new(call, attempt),
+        }
+    }
+
+    /// Another one begins. Inlined though it is rare: what a function is given by reference is slower for all calls.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn another(
+        origin: &'static Origin,
+        attempt: Attempt,
+        call: impl FnOnce() -> InnerFuture<F>,
+    ) -> Self {
+        if let Some(span) = InSpan::of_attempt(origin, attempt.number()) {
+            let call = traced(attempt, span, call);
+            return Self::CallingTraced { call };
+        }
+        let _entered = attempt.enter();
+        Self::first(call(), attempt)
+    }
+}
+
+impl<S, Req, P, R> Future for ResponseFuture<S, Req, P, R>
+where
+    S: Service<Req> + Clone,
+    S::Error: WithRejection,
+    R: Receive<S::Response>,
+    P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
+{
+    type Output = Result<R::Response, Grown<S::Error>>;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            this.found.before_poll();
+            let result = match this.phase.as_mut().project() {
+                PhaseProj::Calling { call } => ready!(call.poll(cx)),
+                PhaseProj::CallingTraced { call } => ready!(call.as_mut().poll(cx)),
+                PhaseProj::Waiting { wait } => {
+                    let deadline = (*this.deadline).min(context::deadline().local());
+                    let result = ready!(wait.as_mut().poll(cx, this.kit, deadline));
+                    let wait::Next {
+                        mut service,
+                        request,
+                        found,
+                    } = match result {
+                        Ok(next) => next,
+                        Err(error) => {
+                            *this.kept = None;
+                            this.phase.set(Phase::Done);
+                            return Poll::Ready(Err(error));
+                        }
+                    };
+                    *this.found = found;
+                    Found::forget();
+                    let core = &this.kit.core;
+                    let attempt = Attempt::new(this.progress.attempt());
+                    let attempt = attempt.refusals_count(this.progress.refusals_are_used_up());
+                    let next = Phase::another(core.origin, attempt, || {
+                        service.call(request, &Entry::new())
+                    });
+                    this.phase.set(next);
+                    continue;
+                }
+                PhaseProj::Done => return Poll::Pending,
+            };
+            let core = &this.kit.core;
+            let unsent = result.is_err() && this.found.is_unsent();
+            let mut result = match result {
+                Ok(response) => Ok(core.receive.receive(response, cx)),
+                Err(error) => Err(error.grow()),
+            };
+            let kept = this.kept.as_mut().filter(|_| !not_sent(&result));
+            // Where it is called and where it is polled may be different tasks: either's deadline holds.
+            let deadline = || (*this.deadline).min(context::deadline().local());
+            let next = match kept {
+                None => None,
+                Some(kept) => {
+                    // It did not leave this process. No policy forbids to send it for the first time.
+                    let end = if unsent {
+                        End::NotSent
+                    } else {
+                        let attempt = this.progress.attempt();
+                        let decision = core.policy.decide(kept, result.as_ref(), attempt);
+                        let end = End::of(decision, this.progress);
+                        core.report(end, &mut result);
+                        end
+                    };
+                    match end.cause(|| cause_of(&result)) {
+                        None => None,
+                        Some(cause) => {
+                            let replay = |attempt| core.policy.again(kept, attempt);
+                            core.prepare(end, cause, *this.progress, deadline(), replay)
+                        }
+                    }
+                }
+            };
+            let Some((at, next)) = next else {
+                *this.kept = None;
+                this.phase.set(Phase::Done);
+                return Poll::Ready(if unsent {
+                    result.map_err(|error| core.unready(error))
+                } else {
+                    result
+                });
+            };
+            *this.progress = next.progress;
+            // Sets the response free, with all it holds, and the finished call.
+            let announced = Announced::new(Arc::clone(&core.books));
+            let wait = Wait::until(
+                at,
+                next.payment.flatten(),
+                next.request,
+                result.err(),
+                announced,
+            );
+            let wait = Box::pin(wait);
+            this.phase.set(Phase::Waiting { wait });
+        }
+    }
+}
+
+/// Whether the caller's deadline ended an attempt. How short that was is the caller's choice, and must not keep others from
+/// being retried.
+#[cold]
+fn ended_by_its_caller<Res, E: WithRejection>(result: &Result<Res, E>) -> bool {
+    let rejection = result.as_ref().err().and_then(WithRejection::rejection);
+    let limit = rejection.and_then(Rejection::time_limit);
+    matches!(limit, Some(TimeLimit::Deadline(_))) || context::has_run_out(Duration::ZERO)
+}
+
+/// What a retry is for.
+fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>) -> RetryCause {
+    match result {
+        Ok(_) => RetryCause::Response,
+        Err(_) if timed_out(result) => RetryCause::TimedOut,
+        Err(_) => RetryCause::Error,
+    }
+}
+
+impl<P, R> Core<P, R> {
+    /// The answer to a call of which the last attempt was not sent, because a service was not ready.
+    #[cold]
+    fn unready<Req, Res, E>(&self, error: E) -> E
+    where
+        P: RetryPolicy<Req, Res, E>,
+        E: WithRejection<Error = E>,
+    {
+        if error.rejection().is_some() {
+            return error;
+        }
+        let rejection = Rejection::by(self.origin, Reason::NotReady);
+        let answer = self.policy.unready(error, E::reject(rejection.clone()));
+        if answer.rejection() == Some(&rejection) {
+            self.rejected(&rejection);
+        }
+        answer
+    }
+
+    /// Reports the end of an attempt to the [throttling of gRPC](super::RetryBudget::throttle).
+    #[inline]
+    fn report<Res, E>(&self, end: End, result: &mut Result<R::Response, E>)
+    where
+        R: Receive<Res>,
+        E: WithRejection,
+    {
+        let throttle = self.settings.budget.as_ref();
+        let Some(throttle) = throttle.filter(|budget| budget.is_throttle()) else {
+            return;
+        };
+        match end.is_success() {
+            Some(true) => {
+                // Only a response that the policy has seen and let pass is known to be a success.
+                if let Ok(response) = result
+                    && self.receive.ended(response, throttle) == Ended::Well
+                {
+                    throttle.succeeded();
+                }
+            }
+            Some(false) if !ended_by_its_caller(result) => throttle.failed(),
+            Some(false) | None => {}
+        }
+    }
+
+    /// A retry was called for and is not sent.
+    #[cold]
+    pub(super) fn refuse(&self, why: RetryRefused) {
+        self.books.refused(why);
+        self.tell_and_log(|| EventKind::RetryRefused(why));
+    }
+
+    /// The next attempt and its time; `None` where something forbids it, and the result of the last
+    /// one is the answer.
+    #[cold]
+    fn prepare<Req>(
+        &self,
+        end: End,
+        cause: RetryCause,
+        progress: Progress,
+        deadline: Moment,
+        replay: impl FnOnce(u32) -> Result<Req, RetryRefused>,
+    ) -> Option<(Moment, Next<Option<Payment>, Req>)> {
+        let settings = &self.settings;
+        let rules = Rules {
+            attempts: settings.attempts,
+            backoff: &settings.backoff,
+            max_hint: settings.max_retry_after,
+        };
+        let now = Moment::now();
+        let known = Known {
+            progress,
+            left: (deadline != Moment::NEVER).then(|| deadline.since(now)),
+            random: random(),
+        };
+        let pay = || match &settings.budget {
+            Some(budget) => budget.withdraw().map(Some),
+            None => Some(None),
+        };
+        match rules.next(end, known, pay, replay) {
+            Ok(next) => {
+                let next = next?;
+                self.books.retrying(cause);
+                let (attempt, delay) = (next.progress.attempt(), next.delay);
+                self.tell_and_log(|| EventKind::Retrying {
+                    attempt,
+                    delay,
+                    cause,
+                });
+                Some((now.after(delay), next))
+            }
+            Err(why) => {
+                self.refuse(why);
+                None
+            }
+        }
+    }
+}
+
+impl<S, Req, P, R> fmt::Debug for ResponseFuture<S, Req, P, R>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+    R: Receive<S::Response>,
+    P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture")
+            .field("attempt", &self.progress.attempt())
+            .finish_non_exhaustive()
+    }
+}

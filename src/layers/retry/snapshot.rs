@@ -1,0 +1,111 @@
+//! What a retry layer looks like at one moment.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::layer::Core;
+use crate::observe::emit::Tells as _;
+use crate::observe::event::EventKind;
+#[cfg(feature = "serde")]
+use crate::observe::snapshot::counts;
+use crate::observe::snapshot::{Counts, Rejections, Words};
+use crate::observe::subscribers::Listeners;
+use crate::policy::retry::{RetryCause, RetryRefused};
+
+/// A retry layer at one moment: see [`snapshot`](crate::snapshot).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// `retry`.
+    pub layer: &'static str,
+    /// The name of the instance.
+    pub name: &'static str,
+    /// Attempts after the first, for each cause that there was.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "counts"))]
+    pub retries: Vec<(RetryCause, u64)>,
+    /// Retries that were called for and not made, for each reason that there was.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "counts"))]
+    pub refused: Vec<(RetryRefused, u64)>,
+    /// How many of the `retries` were given up by their callers while they waited. Attempts are calls, plus retries, less these and less the
+    /// retries that were refused as `not_ready`.
+    pub given_up: u64,
+    /// How many retries the budget would pay for now, if there is one.
+    pub balance: Option<u64>,
+    /// Calls whose response was given up for a retry, for which the inner service was then not ready.
+    pub rejections: Rejections,
+}
+
+/// How often there were retries, and who receives events of them.
+pub(crate) struct Books {
+    pub(super) listeners: Listeners,
+    causes: Counts<{ RetryCause::ALL.len() }>,
+    refused: Counts<{ RetryRefused::ALL.len() }>,
+    given_up: AtomicU64,
+}
+
+impl Books {
+    pub(super) const fn new(listeners: Listeners) -> Self {
+        Self {
+            listeners,
+            causes: Counts::new(),
+            refused: Counts::new(),
+            given_up: AtomicU64::new(0),
+        }
+    }
+
+    /// A retry was announced, and its caller did not wait for it.
+    #[cold]
+    pub(super) fn gave_up(&self, waited: Duration) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+        self.listeners.tell(|| EventKind::GivenUp { waited });
+    }
+
+    pub(super) fn retrying(&self, cause: RetryCause) {
+        self.causes.add(&RetryCause::ALL, cause);
+    }
+
+    pub(super) fn refused(&self, why: RetryRefused) {
+        self.refused.add(&RetryRefused::ALL, why);
+    }
+}
+
+impl Snapshot {
+    pub(super) fn of<P, R>(core: &Core<P, R>) -> Self {
+        Self {
+            layer: core.origin.layer(),
+            name: core.origin.name(),
+            retries: core.books.causes.of(&RetryCause::ALL),
+            refused: core.books.refused.of(&RetryRefused::ALL),
+            given_up: core.books.given_up.load(Ordering::Relaxed),
+            balance: core.settings.budget.as_ref().map(|budget| budget.balance()),
+            rejections: core.books.listeners.rejected.counts(),
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = |counts: &mut dyn Iterator<Item = u64>| counts.sum::<u64>();
+        let retries = total(&mut self.retries.iter().map(|(_, count)| *count));
+        let refused = total(&mut self.refused.iter().map(|(_, count)| *count));
+        write!(f, "{} {}: {retries} retries", self.layer, self.name)?;
+        if retries > 0 {
+            let words = self.retries.iter().map(|(of, count)| (of.as_str(), *count));
+            write!(f, " ({})", Words(words))?;
+        }
+        write!(f, ", {refused} refused")?;
+        if refused > 0 {
+            let words = self.refused.iter().map(|(of, count)| (of.as_str(), *count));
+            write!(f, " ({})", Words(words))?;
+        }
+        if self.given_up > 0 {
+            write!(f, ", {} given up", self.given_up)?;
+        }
+        match self.balance {
+            Some(balance) => write!(f, "; budget for {balance} more"),
+            None => f.write_str("; no budget"),
+        }
+    }
+}

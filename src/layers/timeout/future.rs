@@ -1,0 +1,280 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+
+use super::cover::{Answered, Cover, HeadOnly};
+use super::upload::Progress;
+use crate::call::inner::InnerFuture;
+use crate::observe::emit::Teller;
+use crate::runtime::scoped::{Scope, Scoped};
+use crate::runtime::{Moment, Timer};
+use crate::vocabulary::context::{self, Deadline, DeadlineScope};
+use crate::vocabulary::{
+    error::WithRejection,
+    rejection::{Rejection, TimeLimit},
+};
+
+/// How long a call may take. Everything inside knows the deadline.
+#[derive(Clone, Copy)]
+pub(crate) struct Until {
+    pub(super) deadline: Deadline,
+    /// Whether the local deadline is that of the layer's own limit.
+    own: bool,
+    begun: Moment,
+}
+
+impl Until {
+    const NEVER: Self = Self {
+        deadline: Deadline::NEVER,
+        own: false,
+        begun: Moment::NEVER,
+    };
+
+    /// The layer's own limit and the deadline that the call comes with.
+    #[inline]
+    pub(super) fn both(own: Deadline, outer: Deadline, begun: Moment) -> Self {
+        Self {
+            deadline: own.and(outer),
+            own: own != Deadline::NEVER && own.local() <= outer.local(),
+            begun,
+        }
+    }
+
+    /// A deadline that is set where the future is polled but was not where it was called (behind a buffer, say) holds as well.
+    #[inline]
+    pub(crate) fn now(&self) -> Deadline {
+        self.deadline.and(context::deadline())
+    }
+
+    /// Which limit it is that ends the call at this moment.
+    #[cold]
+    pub(crate) fn limit(&self, at: Moment) -> TimeLimit {
+        let known = at >= self.deadline.local();
+        let deadline = if known {
+            self.deadline
+        } else {
+            context::deadline()
+        };
+        match deadline.limit() {
+            Some(limit) if self.own && known => TimeLimit::Layer(limit),
+            Some(_) => TimeLimit::Outer(at.since(self.begun)),
+            None => TimeLimit::Deadline(at.since(self.begun)),
+        }
+    }
+}
+
+/// A request whose body is watched while it is sent.
+pub(super) struct Sending {
+    pub(super) progress: Progress,
+    /// Whether nobody can answer while the service waits for more of it.
+    pub(super) is_evidence: bool,
+    /// A default limit of this length begins anew with each piece of the body.
+    pub(super) renewed: Option<Duration>,
+    pub(super) until: Until,
+    pub(super) outer: Deadline,
+}
+
+impl Sending {
+    #[cold]
+    fn until(&self) -> Until {
+        self.until_after(self.progress.last())
+    }
+
+    /// If the body moves at this moment. What runs inside may take a piece, and then has all of the time that begins anew.
+    #[cold]
+    fn until_if_it_moves(&self) -> Until {
+        self.until_after(self.progress.last().max(Moment::now()))
+    }
+
+    fn until_after(&self, moved: Moment) -> Until {
+        let Some(length) = self.renewed else {
+            return self.until;
+        };
+        let begun = self.until.begun;
+        let own = Deadline::of_limit(moved.max(begun), length, false);
+        Until::both(own, self.outer, begun)
+    }
+}
+
+/// What holds for a call while it runs.
+pub(super) struct Running {
+    pub(super) until: Until,
+    pub(super) sending: Option<Box<Sending>>,
+}
+
+impl Scope for Running {
+    type Entered<'a> = DeadlineScope;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn enter(&self) -> DeadlineScope {
+        let Some(sending) = &self.sending else {
+            return DeadlineScope::enter(self.until.now());
+        };
+        let mut deadline = if sending.renewed.is_some() {
+            sending.outer.and(context::deadline())
+        } else {
+            self.until.now()
+        };
+        if sending.is_evidence {
+            let answerable = sending.progress.answerable();
+            deadline = deadline.answerable_since(answerable.max(deadline.answerable()));
+        }
+        DeadlineScope::enter(deadline)
+    }
+}
+
+pin_project! {
+    /// The future of a call with a time limit.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, B = HeadOnly> {
+        #[pin]
+        pub(super) state: State<F>,
+        pub(super) cover: B,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    pub(super) enum State<F> {
+        Calling {
+            #[pin]
+            inner: Scoped<InnerFuture<F>, Running>,
+            #[pin]
+            timer: Option<Timer>,
+            teller: Teller,
+            ends: bool,
+        },
+        Rejected {
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+impl<F> State<F> {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(super) fn calling(
+        inner: InnerFuture<F>,
+        until: Until,
+        sending: Option<Box<Sending>>,
+        teller: Teller,
+    ) -> Self {
+        Self::Calling {
+            inner: Scoped::new(inner, Running { until, sending }),
+            timer: None,
+            teller,
+            ends: true,
+        }
+    }
+
+    /// Of a layer that ends nothing.
+    #[cold]
+    pub(super) fn unlimited(inner: InnerFuture<F>, teller: Teller) -> Self {
+        let running = Running {
+            until: Until::NEVER,
+            sending: None,
+        };
+        Self::Calling {
+            inner: Scoped::new(inner, running),
+            timer: None,
+            teller,
+            ends: false,
+        }
+    }
+}
+
+impl<F, B> ResponseFuture<F, B> {
+    pub(super) fn rejected(rejection: Rejection, cover: B) -> Self {
+        Self {
+            state: State::Rejected {
+                rejection: Some(rejection),
+            },
+            cover,
+        }
+    }
+}
+
+impl<F, B, Res, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Res, E>>,
+    E: WithRejection,
+    B: Cover<Res>,
+{
+    type Output = Result<B::Response, E::Error>;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut state = this.state;
+        let rejection = match state.as_mut().project() {
+            StateProj::Calling {
+                mut inner,
+                mut timer,
+                teller,
+                ends,
+            } => {
+                let running = inner.as_mut().scope();
+                if let Some(sending) = &running.sending {
+                    running.until = sending.until_if_it_moves();
+                }
+                // The answer first: one that is there when the time is over is given.
+                if let Poll::Ready(result) = inner.as_mut().poll(cx) {
+                    return Poll::Ready(match result {
+                        Ok(response) => {
+                            let until = inner.as_mut().scope().until;
+                            let answered = Answered { until, teller };
+                            Ok(this.cover.cover(response, &answered, cx))
+                        }
+                        Err(error) => Err(error.grow()),
+                    });
+                }
+                if !*ends {
+                    return Poll::Pending;
+                }
+                let running = inner.scope();
+                if let Some(sending) = &running.sending {
+                    running.until = sending.until();
+                }
+                let mut deadline = running.until.now().local();
+                if timer.is_none() {
+                    if deadline == Moment::NEVER {
+                        return Poll::Pending;
+                    }
+                    timer.set(Some(Timer::at(deadline)));
+                }
+                if let Some(timer) = timer.as_mut().as_pin_mut() {
+                    ready!(timer.poll(cx));
+                }
+                if let Some(sending) = &running.sending {
+                    // It may have moved since the timer was set.
+                    deadline = sending.until().now().local();
+                    while deadline > Moment::now() {
+                        timer.set(Some(Timer::at(deadline)));
+                        if let Some(timer) = timer.as_mut().as_pin_mut() {
+                            ready!(timer.poll(cx));
+                        }
+                        deadline = sending.until().now().local();
+                    }
+                    running.until = sending.until();
+                }
+                teller.timed_out(running.until.limit(deadline))
+            }
+            StateProj::Rejected { rejection } => match rejection.take() {
+                Some(rejection) => rejection,
+                None => return Poll::Pending,
+            },
+        };
+        // The call is dropped now, not when the caller gets round to it.
+        state.set(State::Rejected { rejection: None });
+        Poll::Ready(Err(E::reject(rejection)))
+    }
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

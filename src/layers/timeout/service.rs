@@ -1,0 +1,136 @@
+use std::fmt;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::cover::{Asked, Cover, HeadOnly};
+use super::future::{ResponseFuture, Sending, State, Until};
+use super::layer::{Fixed, PerRequest};
+use super::upload::Upload;
+use crate::call::entry::Entry;
+use crate::call::inner::Inner;
+use crate::observe::emit::Teller;
+use crate::observe::meter;
+use crate::runtime::Moment;
+use crate::vocabulary::context::{self, Deadline, DeadlineScope};
+use crate::vocabulary::{
+    error::{Grown, WithRejection},
+    reason::Reason,
+};
+
+/// A service behind a [`TimeoutLayer`](crate::TimeoutLayer).
+#[derive(Clone)]
+pub struct Timeout<S, P = Fixed, B = HeadOnly> {
+    pub(super) inner: Inner<S>,
+    pub(super) policy: P,
+    pub(super) cover: B,
+    pub(super) teller: Teller,
+    /// Whether it ends anything.
+    pub(super) ends: bool,
+}
+
+impl<S, P, B> Timeout<S, P, B> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        self.inner.get_ref()
+    }
+
+    /// The inner service, without the time limit.
+    pub fn into_inner(self) -> S {
+        self.inner.into_inner()
+    }
+}
+
+impl<S, P, B, Req> Service<Req> for Timeout<S, P, B>
+where
+    S: Service<Req>,
+    S::Error: WithRejection,
+    P: PerRequest<Req>,
+    B: Cover<S::Response> + Clone,
+{
+    type Response = B::Response;
+    type Error = Grown<S::Error>;
+    type Future = ResponseFuture<S::Future, B>;
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map(Ok)
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let mut entry = Entry::of(self);
+        if !self.ends {
+            let cover = self.cover.clone();
+            let state = State::unlimited(self.inner.call(request, &entry), self.teller.clone());
+            return ResponseFuture { state, cover };
+        }
+        let begun = entry.now();
+        let outer = match self.policy.asked(&request) {
+            Some(asked) => context::deadline().and(Deadline::foreign(begun.after(asked))),
+            None => context::deadline(),
+        };
+        meter::tell_of(self.teller.origin(), |handles| {
+            if outer.told() != Moment::NEVER {
+                handles.deadline(outer.told().since(begun));
+            }
+        });
+        if outer.local() <= begun {
+            self.inner.take_ready();
+            let rejection = self.teller.reject(Reason::DeadlinePassed);
+            return ResponseFuture::rejected(rejection, self.cover.clone());
+        }
+        let limit = self.policy.limit(&request);
+        let is_default = limit.is_some_and(|limit| !limit.is_set() && limit.holds(outer));
+        let upload = self.policy.upload(&mut request, is_default);
+        let mut renewed = None;
+        let own = match limit {
+            Some(limit) if limit.is_set() => Deadline::of_limit(begun, limit.length, true),
+            Some(limit) if is_default => {
+                let mut length = limit.length;
+                match &upload {
+                    Upload::None => {}
+                    Upload::Whole(takes) => length = length.saturating_add(*takes),
+                    Upload::Moves(_) | Upload::Converses(_) => renewed = Some(length),
+                }
+                Deadline::of_limit(begun, length, false)
+            }
+            _ => Deadline::NEVER,
+        };
+        let until = Until::both(own, outer, begun);
+        let is_evidence = matches!(upload, Upload::Moves(_));
+        let sending = match upload {
+            Upload::Moves(progress) | Upload::Converses(progress) => Some(Box::new(Sending {
+                progress,
+                is_evidence,
+                renewed,
+                until,
+                outer,
+            })),
+            Upload::None | Upload::Whole(_) => None,
+        };
+        let cover = self.cover.clone().begin(Asked(outer.told()));
+        let teller = self.teller.clone();
+        // A limit that begins anew is no fixed deadline for what is further in.
+        let inside = if renewed.is_some() {
+            outer
+        } else {
+            until.deadline
+        };
+        let _scope = DeadlineScope::enter(inside);
+        // Made where it is to be: the inner future may be large, and to move it costs as much as all the rest.
+        ResponseFuture {
+            state: State::calling(self.inner.call(request, &entry), until, sending, teller),
+            cover,
+        }
+    }
+}
+
+impl<S: fmt::Debug, P: fmt::Debug, B> fmt::Debug for Timeout<S, P, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout")
+            .field("inner", &self.inner)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

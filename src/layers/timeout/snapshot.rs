@@ -1,0 +1,42 @@
+//! What a time limit looks like at one moment.
+
+use std::fmt;
+
+use crate::observe::snapshot::Rejections;
+use crate::vocabulary::name::Origin;
+
+/// A time limit at one moment: see [`snapshot`](crate::snapshot).
+///
+/// A time limit has no state of its own: what it ended, or refused because it was late already, is counted for all instances of its name together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// `timeout`, or `attempt_timeout` in a standard stack.
+    pub layer: &'static str,
+    /// The name of the instance.
+    pub name: &'static str,
+    /// What was ended or refused.
+    pub rejections: Rejections,
+}
+
+impl Snapshot {
+    pub(super) fn of(origin: &'static Origin) -> Self {
+        Self {
+            layer: origin.layer(),
+            name: origin.name(),
+            rejections: origin.rejected().counts(),
+        }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            layer,
+            name,
+            rejections,
+        } = self;
+        write!(f, "{layer} {name}: {rejections}")
+    }
+}

@@ -1,0 +1,314 @@
+//! The handles of one instance, all of them made at once.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString};
+
+use crate::observe::event::EventKind;
+use crate::observe::metrics as names;
+use crate::policy::{
+    breaker::{State, Transition},
+    retry::{RetryCause, RetryRefused},
+};
+use crate::vocabulary::kind::Series;
+use crate::vocabulary::name::Origin;
+use crate::vocabulary::{outcome::Outcome, reason::Reason};
+
+static METADATA: Metadata<'static> = Metadata::new("mainstay", Level::INFO, Some("mainstay"));
+
+const OUTCOMES: [Outcome; 4] = [
+    Outcome::Success,
+    Outcome::Failure,
+    Outcome::Ignored,
+    Outcome::Cancelled,
+];
+const STATES: [State; 6] = [
+    State::Closed,
+    State::Open,
+    State::HalfOpen,
+    State::Recovering,
+    State::ForcedOpen,
+    State::ForcedClosed,
+];
+/// The changes that a circuit makes by itself; all others are somebody's doing.
+const TRANSITIONS: [(State, State); 7] = [
+    (State::Closed, State::Open),
+    (State::Open, State::HalfOpen),
+    (State::HalfOpen, State::Open),
+    (State::HalfOpen, State::Closed),
+    (State::HalfOpen, State::Recovering),
+    (State::Recovering, State::Open),
+    (State::Recovering, State::Closed),
+];
+
+/// The handles of one instance.
+#[allow(
+    missing_debug_implementations,
+    reason = "nobody outside can get hold of one"
+)]
+pub struct Handles {
+    origin: &'static Origin,
+    calls: [Counter; OUTCOMES.len()],
+    in_flight: Gauge,
+    duration: Histogram,
+    slow: Counter,
+    rejections: [Counter; Reason::ALL.len()],
+    would_reject: Counter,
+    given_up: Counter,
+    limit: OnceLock<Gauge>,
+    states: [Gauge; STATES.len()],
+    transitions: [Counter; TRANSITIONS.len()],
+    retries: [Counter; RetryCause::ALL.len()],
+    refused: [Counter; RetryRefused::ALL.len()],
+    balance: OnceLock<Gauge>,
+    queued: Gauge,
+    queue_wait: Histogram,
+    deadline: Histogram,
+}
+
+/// Makes handles with the labels of an instance.
+struct Maker<'a> {
+    recorder: &'a dyn Recorder,
+    origin: &'static Origin,
+}
+
+impl Maker<'_> {
+    fn key(&self, name: &'static str, more: Option<(&'static str, &'static str)>) -> Key {
+        let labels = [("layer", self.origin.layer()), ("name", self.origin.name())];
+        let labels = labels.into_iter().chain(more);
+        let labels: Vec<_> = labels
+            .map(|(key, value)| Label::from_static_parts(key, value))
+            .collect();
+        Key::from_parts(name, labels)
+    }
+
+    fn counter(
+        &self,
+        wanted: bool,
+        name: &'static str,
+        more: Option<(&'static str, &'static str)>,
+    ) -> Counter {
+        if !wanted {
+            return Counter::noop();
+        }
+        self.recorder
+            .register_counter(&self.key(name, more), &METADATA)
+    }
+
+    fn transition(&self, (from, to): (State, State)) -> Counter {
+        let name = names::CIRCUIT_BREAKER_TRANSITIONS;
+        let key = self.key(name, Some(("from", from.as_str())));
+        let key = key.with_extra_labels(vec![Label::from_static_parts("to", to.as_str())]);
+        self.recorder.register_counter(&key, &METADATA)
+    }
+
+    fn gauge(
+        &self,
+        wanted: bool,
+        name: &'static str,
+        more: Option<(&'static str, &'static str)>,
+    ) -> Gauge {
+        if !wanted {
+            return Gauge::noop();
+        }
+        self.recorder
+            .register_gauge(&self.key(name, more), &METADATA)
+    }
+
+    fn histogram(&self, wanted: bool, name: &'static str) -> Histogram {
+        if !wanted {
+            return Histogram::noop();
+        }
+        self.recorder
+            .register_histogram(&self.key(name, None), &METADATA)
+    }
+}
+
+impl Handles {
+    /// Those that there are of this kind of layer, each with the value that it has before anything happened.
+    pub(super) fn new(origin: &'static Origin, recorder: &dyn Recorder) -> Self {
+        let make = Maker { recorder, origin };
+        let kind = origin.kind();
+        let calls = kind.records(Series::Calls);
+        let circuit = kind.records(Series::Circuit);
+        let queue = kind.records(Series::Queue);
+        let retries = kind.records(Series::Retries);
+        Self {
+            origin,
+            calls: OUTCOMES.map(|outcome| {
+                make.counter(calls, names::CALLS, Some(("outcome", outcome.as_str())))
+            }),
+            in_flight: make.gauge(calls, names::CALLS_IN_FLIGHT, None),
+            duration: make.histogram(kind.records(Series::Duration), names::CALL_DURATION),
+            slow: make.counter(circuit, names::SLOW_CALLS, None),
+            rejections: Reason::ALL.map(|reason| {
+                let wanted = kind.rejects(reason);
+                make.counter(wanted, names::REJECTIONS, Some(("reason", reason.as_str())))
+            }),
+            would_reject: make.counter(
+                circuit,
+                names::WOULD_REJECT,
+                Some(("reason", Reason::CircuitOpen.as_str())),
+            ),
+            given_up: make.counter(kind.records(Series::GivenUp), names::GIVEN_UP, None),
+            limit: OnceLock::new(),
+            states: STATES.map(|state| {
+                make.gauge(
+                    circuit,
+                    names::CIRCUIT_BREAKER_STATE,
+                    Some(("state", state.as_str())),
+                )
+            }),
+            transitions: TRANSITIONS.map(|change| {
+                if circuit {
+                    make.transition(change)
+                } else {
+                    Counter::noop()
+                }
+            }),
+            retries: RetryCause::ALL.map(|cause| {
+                make.counter(retries, names::RETRIES, Some(("cause", cause.as_str())))
+            }),
+            refused: RetryRefused::ALL.map(|why| {
+                make.counter(
+                    retries,
+                    names::RETRIES_REFUSED,
+                    Some(("reason", why.as_str())),
+                )
+            }),
+            balance: OnceLock::new(),
+            queued: make.gauge(queue, names::QUEUE_DEPTH, None),
+            queue_wait: make.histogram(queue, names::QUEUE_WAIT),
+            deadline: make.histogram(kind.records(Series::Deadline), names::DEADLINE_REMAINING),
+        }
+    }
+
+    /// Something was decided or seen. What else it changed is shown when it is counted, as it is then: of two changes that are told at once, the
+    /// later one wins.
+    pub(crate) fn hear(&self, kind: &EventKind, show: &dyn Fn(&Self)) {
+        match kind {
+            EventKind::Settled {
+                outcome,
+                latency,
+                slow,
+            } => {
+                self.settled(*outcome);
+                if *slow {
+                    self.slow.increment(1);
+                }
+                if let Some(latency) = latency {
+                    self.duration.record(latency.as_secs_f64());
+                }
+                return;
+            }
+            EventKind::Rejected(rejection) => return self.rejected(rejection.reason()),
+            EventKind::WouldReject(_) => return self.would_reject.increment(1),
+            EventKind::GivenUp { .. } => return self.given_up.increment(1),
+            EventKind::Transition(transition) => self.transition(transition),
+            EventKind::Retrying { cause, .. } => count(&RetryCause::ALL, *cause, &self.retries),
+            EventKind::RetryRefused(why) => count(&RetryRefused::ALL, *why, &self.refused),
+            EventKind::LimitChanged { .. } => {}
+        }
+        show(self);
+    }
+
+    fn settled(&self, outcome: Outcome) {
+        let [success, failure, ignored, cancelled] = &self.calls;
+        let calls = match outcome {
+            Outcome::Success => success,
+            Outcome::Failure => failure,
+            Outcome::Ignored => ignored,
+            Outcome::Cancelled => cancelled,
+        };
+        calls.increment(1);
+    }
+
+    pub(crate) fn entered(&self) {
+        self.in_flight.increment(1.0);
+    }
+
+    pub(crate) fn left(&self) {
+        self.in_flight.decrement(1.0);
+    }
+
+    pub(crate) fn rejected(&self, reason: Reason) {
+        count(&Reason::ALL, reason, &self.rejections);
+    }
+
+    /// No limit is infinity, so that what is computed from it stays true: `in_flight / limit` is 0 then.
+    pub(crate) fn limit(&self, limit: Option<u32>) {
+        let limit = limit.map_or(f64::INFINITY, f64::from);
+        self.set_if_any(names::LIMIT, &self.limit, limit);
+    }
+
+    /// What not all layers of the kind have: a limit that is not there must not be told as 0. It is made when it is first shown, right after the others.
+    fn set_if_any(&self, name: &'static str, gauge: &OnceLock<Gauge>, value: f64) {
+        if let Some(gauge) = gauge.get() {
+            return gauge.set(value);
+        }
+        let origin = self.origin;
+        let new =
+            metrics::with_recorder(|recorder| Maker { recorder, origin }.gauge(true, name, None));
+        new.set(value);
+        // Not made in there: a recorder may call a layer.
+        let _ = gauge.set(new);
+    }
+
+    /// One of them is 1, all others are 0.
+    pub(crate) fn state(&self, state: State) {
+        for (of, gauge) in STATES.iter().zip(&self.states) {
+            gauge.set(if *of == state { 1.0 } else { 0.0 });
+        }
+    }
+
+    fn transition(&self, Transition { from, to, .. }: &Transition) {
+        let change = (*from, *to);
+        if TRANSITIONS.contains(&change) {
+            return count(&TRANSITIONS, change, &self.transitions);
+        }
+        // Somebody did it: that is rare, and of too many kinds to make a handle for each.
+        metrics::with_recorder(|recorder| {
+            let origin = self.origin;
+            Maker { recorder, origin }.transition(change).increment(1);
+        });
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "nobody has so many to spend")]
+    pub(crate) fn balance(&self, retries: u64) {
+        self.set_if_any(names::RETRY_BUDGET_BALANCE, &self.balance, retries as f64);
+    }
+
+    pub(crate) fn queued(&self) {
+        self.queued.increment(1.0);
+    }
+
+    pub(crate) fn dequeued(&self, waited: Duration) {
+        self.queued.decrement(1.0);
+        self.queue_wait.record(waited.as_secs_f64());
+    }
+
+    pub(crate) fn deadline(&self, remaining: Duration) {
+        self.deadline.record(remaining.as_secs_f64());
+    }
+}
+
+fn count<T: PartialEq>(kinds: &[T], kind: T, counters: &[Counter]) {
+    let position = kinds.iter().position(|of| *of == kind);
+    if let Some(counter) = position.and_then(|position| counters.get(position)) {
+        counter.increment(1);
+    }
+}
+
+/// Tells what each metric is, of whatever layer: once is enough.
+pub(super) fn describe(recorder: &dyn Recorder) {
+    for (name, kind, unit, text) in names::ALL {
+        let (name, unit) = (SharedString::const_str(name).into(), Some(*unit));
+        let text = SharedString::const_str(text);
+        match kind {
+            names::Kind::Counter => recorder.describe_counter(name, unit, text),
+            names::Kind::Gauge => recorder.describe_gauge(name, unit, text),
+            names::Kind::Histogram => recorder.describe_histogram(name, unit, text),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What a layer reports: events and their sinks (metrics, log, spans, observers, subscribers), counters and snapshots.
+
+pub(crate) mod emit;
+pub(crate) mod event;
+pub(crate) mod log;
+pub(crate) mod meter;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+pub mod snapshot;
+pub(crate) mod span;
+pub(crate) mod subscribers;

@@ -1,0 +1,28 @@
+//! What gRPC statuses, trailers and methods mean to the layers.
+
+mod classify;
+mod code;
+mod errors;
+mod layers;
+mod peek;
+mod pushback;
+mod request;
+mod retry;
+mod rules;
+#[cfg(feature = "tonic")]
+mod status;
+
+pub use classify::GrpcClassifier;
+pub use code::Code;
+pub(crate) use code::GRPC_STATUS;
+pub(crate) use errors::{Cause, cause};
+pub use layers::{bulkhead, circuit_breaker, load_shed, rate_limit, retry};
+pub use peek::{EarlyTrailers, GrpcResponse, Peeked};
+pub use request::GrpcRequest;
+pub use retry::GrpcRetry;
+
+/// The same as [`http::timeout`](crate::http::timeout()), which knows gRPC as well.
+pub use crate::protocol::http::timeout;
+
+pub(crate) use pushback::{PUSHBACK, millis};
+pub(crate) use rules::Rules;

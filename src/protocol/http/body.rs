@@ -1,0 +1,159 @@
+//! A response's body that knows when its call is over.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::end::End;
+use crate::call::permit::Held;
+use crate::vocabulary::outcome::FAILED;
+use crate::vocabulary::outcome::{Outcome, Verdict};
+
+/// What is left of a call once the head of its response is there.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    held: Held,
+    /// How to judge the end, if the head did not decide.
+    end: Option<End>,
+    /// Whether a frame of data has come.
+    has_data: bool,
+}
+
+impl Rest {
+    pub(crate) fn new(held: Held, end: Option<End>) -> Self {
+        Self {
+            held,
+            end,
+            has_data: false,
+        }
+    }
+
+    /// The body is about to be polled.
+    #[inline]
+    pub(crate) fn enter(&mut self) {
+        self.held.enter();
+    }
+
+    /// The body was polled, and this came; afterwards it was at its end or not. Whether the call is over.
+    #[inline]
+    pub(crate) fn left<D, E>(
+        &mut self,
+        polled: &Poll<Option<Result<Frame<D>, E>>>,
+        ended: impl FnOnce() -> bool,
+    ) -> bool {
+        // Before it is left: that is the body's own word, too, and it may panic over it.
+        let ended =
+            matches!(polled, Poll::Ready(Some(Ok(frame))) if !frame.is_trailers()) && ended();
+        self.held.leave();
+        match polled {
+            Poll::Pending => return false,
+            Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
+                Some(trailers) => self.settle(|end| end.of_trailers(trailers)),
+                None if ended => self.settle(End::of_end),
+                None => {
+                    self.has_data = true;
+                    return false;
+                }
+            },
+            Poll::Ready(None) => self.settle(End::of_end),
+            Poll::Ready(Some(Err(_))) => self.settle(|_| FAILED),
+        }
+        true
+    }
+
+    fn settle(&mut self, verdict: impl FnOnce(End) -> Verdict) {
+        let Some(end) = self.end.take() else {
+            return;
+        };
+        let verdict = self.held.weigh(verdict(end));
+        // A message is an answer: a call that is cancelled after it counts as one whose caller let go of the body.
+        if !(self.has_data && verdict.outcome() == Outcome::Cancelled) {
+            self.held.settle(verdict);
+        }
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        // A panic of the body is one, whatever letting go of it would mean.
+        if !self.held.is_entered()
+            && let Some(verdict) = self.end.and_then(|end| end.of_drop(self.has_data))
+        {
+            self.held.settle(verdict);
+        }
+    }
+}
+
+pin_project! {
+    /// A response's body that tells a layer when its call is over, and how it went.
+    ///
+    /// It passes everything on as it is. When the last frame has been given out, or an error, or
+    /// when it is dropped, the layer learns the outcome (unless the head had decided) and gets back
+    /// what the call held: the permit of a bulkhead, say. From then on it does nothing.
+    pub struct GuardedBody<B> {
+        // Dropped first: the work comes to an end before what it holds is given back.
+        #[pin]
+        body: B,
+        rest: Option<Rest>,
+    }
+}
+
+impl<B> GuardedBody<B> {
+    #[inline]
+    pub(crate) fn new(body: B, rest: Option<Rest>) -> Self {
+        Self { body, rest }
+    }
+
+    /// The body that it was made of.
+    pub fn get_ref(&self) -> &B {
+        &self.body
+    }
+}
+
+impl<B: Body> Body for GuardedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    #[inline]
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let Some(rest) = this.rest else {
+            return this.body.poll_frame(cx);
+        };
+        rest.enter();
+        let polled = this.body.as_mut().poll_frame(cx);
+        if rest.left(&polled, || this.body.is_end_stream()) {
+            *this.rest = None;
+        }
+        polled
+    }
+
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body that nobody waits for the end of.
+impl<B: Default> Default for GuardedBody<B> {
+    fn default() -> Self {
+        Self::new(B::default(), None)
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for GuardedBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GuardedBody").field(&self.body).finish()
+    }
+}

@@ -1,0 +1,16 @@
+//! HTTP requests that can be sent again, with their bodies, and those that may be.
+
+mod bodies;
+mod repeat;
+mod request;
+#[cfg(any(
+    feature = "axum",
+    feature = "hyper",
+    feature = "reqwest",
+    feature = "tonic"
+))]
+mod streams;
+
+pub use bodies::ReplayBody;
+pub(in crate::protocol::http) use repeat::Repeatable;
+pub use request::{KeptRequest, ReplayRequest};

@@ -1,0 +1,103 @@
+//! A call of HTTP or gRPC lasts until the end of its response.
+
+use http_body::Body;
+
+use super::body::{GuardedBody, Rest};
+use super::end::{ClassifyEnd, End, is_over_at_head, plain};
+use super::head::ResponseHead;
+use crate::call::track::{Head, Settle, Track};
+use crate::vocabulary::outcome::Classify;
+
+/// A call is over when the body of its response is: its last frame has been given out, it broke off, or it was dropped.
+///
+/// Until then the call holds its permit (an adaptive limit of a load shedder counts it up to its head only), and its outcome is known as soon as the head or the end says it (see
+/// [`ClassifyEnd`]). Its latency is that of the head, so that a long stream is not a slow call. Responses that switch protocols (101) and
+/// streams of events (`text/event-stream`) are over at their head.
+///
+/// For `http::Response` the body becomes a [`GuardedBody`], and nothing is allocated. For `reqwest::Response` (feature `reqwest`) the type stays and
+/// the body is boxed once more, however many layers there are.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EndOfBody<C>(pub(crate) C);
+
+impl<C> EndOfBody<C> {
+    /// Judges responses by this classifier.
+    #[must_use]
+    pub const fn new(classifier: C) -> Self {
+        Self(classifier)
+    }
+
+    /// Judges a result as it arrives.
+    #[inline]
+    pub(crate) fn judge<Res, Err>(
+        &self,
+        result: Result<&Res, &Err>,
+        look: impl FnOnce(&Res) -> (ResponseHead<'_>, bool),
+    ) -> Head<End>
+    where
+        C: Classify<Res, Err> + ClassifyEnd,
+        Err: 'static,
+    {
+        let response = match result {
+            Ok(response) => response,
+            Err(error) => {
+                let verdict = self.0.at_error(error);
+                return Head::Final(verdict.unwrap_or_else(|| self.0.classify(result)));
+            }
+        };
+        let (head, ended) = look(response);
+        match self.0.at_head(&head, ended) {
+            Some(head) => head,
+            None => plain(&head, self.0.classify(result), ended),
+        }
+    }
+}
+
+/// What is left of a call when the head of its response is there, if anything is.
+#[inline]
+pub(crate) fn rest_of<G: Settle>(
+    guard: &mut Option<G>,
+    pending: Option<End>,
+    is_over: impl FnOnce() -> bool,
+) -> Option<Rest> {
+    let stays = guard
+        .as_ref()
+        .is_some_and(|guard| pending.is_some() || (guard.holds() && !is_over()));
+    if stays {
+        guard
+            .take()
+            .map(|guard| Rest::new(guard.into_held(), pending))
+    } else {
+        // Where it lies: to move it would cost more.
+        *guard = None;
+        None
+    }
+}
+
+impl<C, B, Err> Track<http::Response<B>, Err> for EndOfBody<C>
+where
+    C: Classify<http::Response<B>, Err> + ClassifyEnd,
+    B: Body,
+    Err: 'static,
+{
+    type Pending = End;
+    type Response = http::Response<GuardedBody<B>>;
+
+    #[inline]
+    fn head(&self, result: Result<&http::Response<B>, &Err>) -> Head<End> {
+        self.judge(result, |response| {
+            (ResponseHead::of(response), response.body().is_end_stream())
+        })
+    }
+
+    #[inline]
+    fn attach<G: Settle>(
+        response: http::Response<B>,
+        pending: Option<End>,
+        guard: &mut Option<G>,
+    ) -> Self::Response {
+        let rest = rest_of(guard, pending, || {
+            response.body().is_end_stream() || is_over_at_head(&ResponseHead::of(&response))
+        });
+        response.map(|body| GuardedBody::new(body, rest))
+    }
+}

@@ -1,0 +1,8 @@
+//! What HTTP and gRPC mean to the layers, without a framework.
+
+#[cfg(feature = "http")]
+pub(crate) mod grpc;
+#[cfg(feature = "http")]
+pub(crate) mod http;
+#[cfg(feature = "http")]
+pub mod respond;

@@ -1,0 +1,297 @@
+//! A rejection as a response: HTTP's problem details, or a gRPC status.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+
+#[cfg(feature = "axum")]
+use super::body::KnownBody;
+use super::body::MakeBody;
+use crate::protocol::grpc::{Code, GRPC_STATUS, PUSHBACK, millis};
+use crate::protocol::http::header;
+use crate::protocol::http::retry_after::seconds;
+use crate::vocabulary::{reason::Reason, rejection::Rejection};
+
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+static GRPC_PUSHBACK: HeaderName = HeaderName::from_static(PUSHBACK);
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// What a rejection looks like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) full: StatusCode,
+    pub(crate) names: bool,
+    pub(crate) quota: Option<Quota>,
+}
+
+/// The rate of a rate limit, for `RateLimit-Policy`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota {
+    /// The instance.
+    pub(crate) name: &'static str,
+    pub(crate) permits: u64,
+    /// The window, in seconds.
+    pub(crate) window: u64,
+}
+
+impl Look {
+    pub(super) const DEFAULT: Self = Self {
+        full: StatusCode::SERVICE_UNAVAILABLE,
+        names: false,
+        quota: None,
+    };
+}
+
+/// What kind of answer a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Http,
+    /// HTTP, to a HEAD: over HTTP/2 nothing below takes a body off, and one is a protocol error.
+    Head,
+    /// gRPC, or gRPC-Web, with the content type that the answer has: the request's own, but only if it is a known one.
+    Grpc(&'static str),
+}
+
+/// The most specific first.
+const GRPC: [&str; 8] = [
+    "application/grpc-web-text+proto",
+    "application/grpc-web-text",
+    "application/grpc-web+proto",
+    "application/grpc-web+json",
+    "application/grpc-web",
+    "application/grpc+proto",
+    "application/grpc+json",
+    "application/grpc",
+];
+
+impl Dialect {
+    #[inline]
+    pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        if *method == Method::HEAD {
+            return Self::Head;
+        }
+        match header::first(headers, &CONTENT_TYPE) {
+            Some(value) => Self::of_content_type(value.as_bytes()),
+            None => Self::Http,
+        }
+    }
+
+    fn of_content_type(value: &[u8]) -> Self {
+        let begins = |with: &str| {
+            value
+                .get(..with.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+        };
+        if value == b"application/grpc" {
+            // As nearly all that speak it write it.
+            return Self::Grpc("application/grpc");
+        }
+        if !begins("application/grpc") {
+            return Self::Http;
+        }
+        let known = GRPC.iter().find(|known| {
+            begins(known) && matches!(value.get(known.len()), None | Some(b'+' | b';' | b' '))
+        });
+        known.map_or(Self::Http, |known| Self::Grpc(known))
+    }
+}
+
+/// The answer to a rejection. It also carries the [`Rejection`] itself in its extensions, for what stands further out.
+#[cold]
+pub(super) fn answer<ResB, B: MakeBody<ResB>>(
+    rejection: Rejection,
+    dialect: Dialect,
+    look: Look,
+    body: &B,
+) -> Response<ResB> {
+    let mut response = match dialect {
+        Dialect::Http => http(&rejection, look, body, false),
+        Dialect::Head => http(&rejection, look, body, true),
+        Dialect::Grpc(content_type) => grpc(&rejection, look, content_type, body),
+    };
+    response.extensions_mut().insert(rejection);
+    response
+}
+
+/// The answer to a rejection where there is no request to ask for its dialect.
+#[cfg(feature = "axum")]
+pub(crate) fn answer_http<ResB>(rejection: Rejection) -> Response<ResB>
+where
+    KnownBody: MakeBody<ResB>,
+{
+    answer(rejection, Dialect::Http, Look::DEFAULT, &KnownBody)
+}
+
+fn http<ResB, B: MakeBody<ResB>>(
+    rejection: &Rejection,
+    look: Look,
+    body: &B,
+    head: bool,
+) -> Response<ResB> {
+    let status = status(rejection.reason(), look);
+    let json = if B::SPEAKS && !head {
+        problem(rejection, status, look).into()
+    } else {
+        Bytes::new()
+    };
+    let mut response = Response::new(body.make(json));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    if B::SPEAKS {
+        let problem = HeaderValue::from_static("application/problem+json");
+        headers.insert(CONTENT_TYPE, problem);
+    }
+    if let Some(after) = rejection.retry_after() {
+        let seconds = seconds(after);
+        headers.insert(RETRY_AFTER, seconds.into());
+        if rejection.reason() == Reason::RateLimited {
+            write_rate_limit(headers, rejection, look, seconds);
+        }
+    }
+    response
+}
+
+/// The fields of draft-ietf-httpapi-ratelimit-headers: nothing is left of the quota for so many
+/// seconds. A name needs no escape, as in problem details.
+fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: Look, seconds: u64) {
+    let name = if look.names {
+        rejection.name()
+    } else {
+        "default"
+    };
+    let mut write = |field: &HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(field.clone(), value);
+        }
+    };
+    write(&RATE_LIMIT, format!(r#""{name}";r=0;t={seconds}"#));
+    let quota = look.quota.filter(|quota| quota.name == rejection.name());
+    if let Some(Quota {
+        permits, window, ..
+    }) = quota
+    {
+        let policy = format!(r#""{name}";q={permits};w={window}"#);
+        write(&RATE_LIMIT_POLICY, policy);
+    }
+}
+
+fn status(reason: Reason, look: Look) -> StatusCode {
+    match reason {
+        Reason::Full | Reason::QueueTimeout => look.full,
+        reason => StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+/// Problem details. Nothing in it needs to be escaped: the words are this crate's, and names are letters, digits and `. _ : / -`.
+fn problem(rejection: &Rejection, status: StatusCode, look: Look) -> String {
+    let reason = rejection.reason();
+    let mut json = format!(
+        r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{}","reason":"{}""#,
+        status.canonical_reason().unwrap_or_default(),
+        status.as_u16(),
+        rejection.describe(),
+        reason.as_str(),
+    );
+    if look.names {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            json,
+            r#","layer":"{}","name":"{}""#,
+            rejection.layer(),
+            rejection.name(),
+        );
+    }
+    json.push('}');
+    json
+}
+
+/// A response of trailers only: nothing else is understood by every gRPC client as what it is.
+fn grpc<ResB, B: MakeBody<ResB>>(
+    rejection: &Rejection,
+    look: Look,
+    content_type: &'static str,
+    body: &B,
+) -> Response<ResB> {
+    let mut response = Response::new(body.make(Bytes::new()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    write_status(headers, rejection, look);
+    response
+}
+
+/// The trailers of a response that had begun when it was rejected.
+pub(crate) fn grpc_trailers(rejection: &Rejection) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    write_status(&mut trailers, rejection, Look::DEFAULT);
+    trailers
+}
+
+fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: Look) {
+    let code = match rejection.reason() {
+        // The limit is the caller's own.
+        Reason::Full | Reason::QueueTimeout if look.full == StatusCode::TOO_MANY_REQUESTS => {
+            Code::ResourceExhausted
+        }
+        reason => Code::of_reason(reason),
+    };
+    headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
+    let message = if look.names {
+        percent_encoded(&rejection.to_string())
+    } else {
+        percent_encoded(&rejection.describe().to_string())
+    };
+    if let Ok(message) = HeaderValue::try_from(message) {
+        headers.insert(GRPC_MESSAGE.clone(), message);
+    }
+    if let Some(after) = rejection.retry_after() {
+        headers.insert(GRPC_PUSHBACK.clone(), millis(after).into());
+    }
+}
+
+/// The answer that a user made of an error, in the dialect of the request: a caller that speaks gRPC must be told in gRPC, one that sent a
+/// HEAD must get no body, and the closure that made the answer does not know who is asking.
+pub(super) fn in_dialect<ResB, B: MakeBody<ResB>>(
+    response: Response<ResB>,
+    dialect: Dialect,
+    body: &B,
+) -> Response<ResB> {
+    let content_type = match dialect {
+        Dialect::Http => return response,
+        Dialect::Head => return response.map(|_| body.make(Bytes::new())),
+        Dialect::Grpc(content_type) => content_type,
+    };
+    if response.headers().contains_key(&GRPC_STATUS) {
+        return response;
+    }
+    let code = match Code::from_http(response.status()) {
+        // An error is none, whatever its status says.
+        Code::Ok => Code::Unknown,
+        code => code,
+    };
+    let mut told = Response::new(body.make(Bytes::new()));
+    let headers = told.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
+    told
+}
+
+/// As gRPC's specification says: printable ASCII but for `%` as it is, anything else byte by byte.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

@@ -1,0 +1,138 @@
+//! How the answer to a rejection gets the body type of the service.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::protocol::http::{GuardedBody, InContextBody};
+use crate::runtime::scoped::Scope;
+
+/// A body type that can hold a short text: the bodies of axum, tonic, reqwest and http-body-util (`Full` and its boxes), each with its feature, and
+/// plain bytes and strings.
+#[diagnostic::on_unimplemented(
+    message = "mainstay does not know how to make a body of type `{Self}` for the answer to a rejection",
+    label = "this body type is not known",
+    note = "say how: `RespondLayer::new().body_with(|json: Bytes| ...)`, or do without a body: `RespondLayer::new().empty_body()` where it is `Default`",
+    note = "a standard stack needs a known body from its request layers only: outside of the layer that changes the body, add `.with_request_layer(MapResponseLayer::new(|response: http::Response<_>| response.map(axum::body::Body::new)))` (`tower::util::MapResponseLayer`; `tonic::body::Body::new` and http-body-util's `UnsyncBoxBody::new` do as well)",
+    note = "axum's body comes with mainstay's feature `axum`, tonic's with `tonic`, reqwest's with `reqwest`, http-body-util's `Full`, `BoxBody` and `UnsyncBoxBody` with `hyper` or `tonic`"
+)]
+pub trait RejectionBody {
+    /// A body of these bytes; there may be none.
+    fn from_bytes(bytes: Bytes) -> Self;
+}
+
+macro_rules! bodies {
+    ($($(#[$attribute:meta])* $body:ty => $make:expr),* $(,)?) => {$(
+        $(#[$attribute])*
+        impl RejectionBody for $body {
+            fn from_bytes(bytes: Bytes) -> Self {
+                $make(bytes)
+            }
+        }
+    )*};
+}
+
+bodies! {
+    Bytes => |bytes| bytes,
+    Vec<u8> => |bytes: Bytes| bytes.into(),
+    String => |bytes: Bytes| Self::from_utf8_lossy(&bytes).into_owned(),
+    #[cfg(feature = "axum")] axum_core::body::Body => Self::from,
+    #[cfg(feature = "reqwest")] reqwest::Body => Self::from,
+    #[cfg(feature = "tonic")] tonic::body::Body => |bytes| Self::new(http_body_util::Full::new(bytes)),
+    #[cfg(any(feature = "hyper", feature = "tonic"))] http_body_util::Full<Bytes> => Self::new,
+}
+
+/// http-body-util's boxes, of any error: a text has none.
+#[cfg(any(feature = "hyper", feature = "tonic"))]
+mod boxes {
+    use bytes::Bytes;
+    use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::RejectionBody;
+
+    impl<E> RejectionBody for BoxBody<Bytes, E> {
+        fn from_bytes(bytes: Bytes) -> Self {
+            Self::new(Full::new(bytes).map_err(|error| match error {}))
+        }
+    }
+
+    impl<E> RejectionBody for UnsyncBoxBody<Bytes, E> {
+        fn from_bytes(bytes: Bytes) -> Self {
+            Self::new(Full::new(bytes).map_err(|error| match error {}))
+        }
+    }
+}
+
+impl<B: RejectionBody> RejectionBody for GuardedBody<B> {
+    fn from_bytes(bytes: Bytes) -> Self {
+        Self::new(B::from_bytes(bytes), None)
+    }
+}
+
+/// It is not one of the request's own, and so it is in no context.
+impl<B: RejectionBody, S: Scope> RejectionBody for InContextBody<B, S> {
+    fn from_bytes(bytes: Bytes) -> Self {
+        Self::outside(B::from_bytes(bytes))
+    }
+}
+
+/// How a [`RespondLayer`](crate::RespondLayer) makes a body.
+pub trait MakeBody<ResB> {
+    /// Whether what it makes says anything.
+    const SPEAKS: bool;
+
+    /// A body of these bytes.
+    fn make(&self, bytes: Bytes) -> ResB;
+}
+
+/// Makes the bodies that are [known](RejectionBody).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KnownBody;
+
+impl<ResB: RejectionBody> MakeBody<ResB> for KnownBody {
+    const SPEAKS: bool = true;
+
+    fn make(&self, bytes: Bytes) -> ResB {
+        ResB::from_bytes(bytes)
+    }
+}
+
+/// Makes empty bodies.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EmptyBody;
+
+impl<ResB: Default> MakeBody<ResB> for EmptyBody {
+    const SPEAKS: bool = false;
+
+    fn make(&self, _: Bytes) -> ResB {
+        ResB::default()
+    }
+}
+
+/// Makes bodies by a closure.
+pub struct BodyWith<F>(pub(super) Arc<F>);
+
+impl<F, ResB> MakeBody<ResB> for BodyWith<F>
+where
+    F: Fn(Bytes) -> ResB,
+{
+    const SPEAKS: bool = true;
+
+    fn make(&self, bytes: Bytes) -> ResB {
+        (self.0)(bytes)
+    }
+}
+
+impl<F> Clone for BodyWith<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F> fmt::Debug for BodyWith<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BodyWith(..)")
+    }
+}

@@ -1,0 +1,296 @@
+//! The only module that reads the clock, draws random numbers and makes timers.
+//!
+//! The clock is tokio's, so that a paused test clock drives the whole crate.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "forbidden everywhere else, so that they are here"
+)]
+
+pub(crate) mod isolate;
+pub(crate) mod scoped;
+pub(crate) mod shared;
+pub(crate) mod striped;
+mod ticker;
+
+#[cfg(test)]
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::OnceLock;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use rand::RngExt as _;
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+pub(crate) use self::ticker::{Lag, Need, Watches, watch};
+
+/// A moment, in nanoseconds since the beginning. Half the size of an [`Instant`], and to compare or to add to one is a single
+/// instruction; what lies further ahead than 584 years is never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// Later than any other: no deadline.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    #[inline]
+    pub(crate) fn now() -> Self {
+        Self(nanos(Instant::now().saturating_duration_since(beginning())))
+    }
+
+    /// So much later.
+    #[inline]
+    pub(crate) fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// How long this is after an earlier moment.
+    #[inline]
+    pub(crate) const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// How long ago it was.
+    #[inline]
+    pub(crate) fn elapsed(self) -> Duration {
+        Self::now().since(self)
+    }
+
+    /// How long it is until then, zero when it has passed; `None` for never.
+    #[inline]
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        (self != Self::NEVER).then(|| self.since(Self::now()))
+    }
+
+    /// The same for a policy, which counts its time from the beginning.
+    #[inline]
+    pub(crate) const fn since_beginning(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
+    /// The same for a timer.
+    fn instant(self) -> Instant {
+        let begun = beginning();
+        begun.checked_add(self.since_beginning()).unwrap_or(begun)
+    }
+
+    /// What `to_bits` gave.
+    #[inline]
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The same for an atomic.
+    #[inline]
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// From where moments are counted: well before this was first asked. A paused test clock stands where it was paused, and must not be
+/// before the beginning because some other clock was asked first.
+#[inline]
+fn beginning() -> Instant {
+    static BEGINNING: OnceLock<Instant> = OnceLock::new();
+    #[cold]
+    fn begin() -> Instant {
+        // The system's clock: that of the runtime which happens to come first may have been moved ahead of the others.
+        let now = std::time::Instant::now();
+        // Not every system's clock reaches back to before its start.
+        let earlier = [86_400, 3_600, 60, 1]
+            .into_iter()
+            .find_map(|seconds| now.checked_sub(Duration::from_secs(seconds)));
+        earlier.unwrap_or(now).into()
+    }
+    *BEGINNING.get_or_init(begin)
+}
+
+/// The time of one instance: it goes on as the clock does, but never back.
+///
+/// Every paused test clock begins at the system's time. An instance in a `static` may have seen a later time in the test before. Without this
+/// it would wait until the new clock gets there: a circuit that opened an hour ahead would stay open for an hour. With it, the instance's time
+/// goes on from where it stood.
+///
+/// It belongs under the lock of what it is the time of.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    /// The latest time, in nanoseconds.
+    latest: u64,
+    /// How far it is ahead of the clock.
+    ahead: u64,
+}
+
+impl Timeline {
+    /// A timeline that begins with the clock's time.
+    pub(crate) const fn new(now: Moment) -> Self {
+        Self {
+            latest: now.0,
+            ahead: 0,
+        }
+    }
+
+    /// The time at a reading of the clock.
+    #[inline]
+    pub(crate) fn at(&mut self, read: Moment) -> Duration {
+        let now = read.0.saturating_add(self.ahead);
+        if now > self.latest {
+            self.latest = now;
+        } else if now < self.latest {
+            self.went_back(Moment::now());
+        }
+        Duration::from_nanos(self.latest)
+    }
+
+    /// A reading was earlier than the latest one. If it only waited for the lock while other threads read the clock, the clock itself is
+    /// not behind.
+    #[cold]
+    fn went_back(&mut self, now: Moment) {
+        let now = now.0.saturating_add(self.ahead);
+        let behind = self.latest.saturating_sub(now);
+        self.ahead = self.ahead.saturating_add(behind);
+    }
+
+    /// What the clock says at this time.
+    pub(crate) fn moment(&self, time: Duration) -> Moment {
+        match nanos(time) {
+            u64::MAX => Moment::NEVER,
+            time => Moment(time.saturating_sub(self.ahead)),
+        }
+    }
+}
+
+/// A duration in whole nanoseconds; more than 584 years is for ever.
+#[inline]
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    // Not `as_nanos`: its 128-bit product costs more than everything else on this path.
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+/// A random number in `[0, 1)`.
+pub(crate) fn random() -> f64 {
+    rand::rng().random()
+}
+
+/// Random bytes and the wall clock's milliseconds, for an identifier.
+pub(crate) fn stamp() -> (u64, [u8; 10]) {
+    let millis = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        });
+    (millis, rand::rng().random())
+}
+
+/// The wall clock, for a date that came over the wire.
+#[cfg(feature = "http")]
+pub(crate) fn wall_clock() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
+pin_project! {
+    /// A timer that fires even when the task has used up its cooperative budget: a busy inner future must not
+    /// starve the time limit that is there to end it.
+    pub(crate) struct Timer {
+        #[pin]
+        sleep: Sleep,
+    }
+}
+
+impl Timer {
+    /// Fires at this moment.
+    pub(crate) fn at(moment: Moment) -> Self {
+        Self {
+            sleep: sleep_until(moment.instant()),
+        }
+    }
+
+    /// Fires at this moment instead, if it is another one. A task that waits for it must poll it again.
+    #[cfg(feature = "http")]
+    pub(crate) fn move_to(self: Pin<&mut Self>, moment: Moment) {
+        let (sleep, at) = (self.project().sleep, moment.instant());
+        if sleep.deadline() != at {
+            sleep.reset(at);
+        }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        #[cfg(test)]
+        if WAKES_WHILE_POLLED.get() {
+            cx.waker().wake_by_ref();
+        }
+        pin!(unconstrained(self.project().sleep)).poll(cx)
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Whether every timer of this thread wakes its task while it is polled, as one does that fires while it is registered.
+    pub(crate) static WAKES_WHILE_POLLED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl std::fmt::Debug for Timer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Timer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_waited_for_the_lock_moves_nothing() {
+        let begun = Moment::now();
+        let mut time = Timeline::new(begun);
+        tokio::time::advance(SECOND).await;
+        let now = Moment::now();
+        assert_eq!(time.at(now), now.since_beginning());
+        assert_eq!(time.at(begun), now.since_beginning());
+        assert_eq!(time.at(now), now.since_beginning());
+        assert_eq!(time.moment(now.since_beginning()), now);
+    }
+
+    #[test]
+    fn time_goes_on_from_where_it_stood_when_the_clock_goes_back() {
+        let mut time = Timeline::new(Moment::now());
+        let ahead = Moment::now().after(3_600 * SECOND);
+        let stood = time.at(ahead);
+        assert_eq!(stood, ahead.since_beginning());
+        let now = Moment::now();
+        assert_eq!(time.at(now), stood);
+        let later = now.after(SECOND);
+        let went = time.at(later) - stood;
+        // The clock was read again meanwhile.
+        assert!(went > SECOND / 2 && went <= SECOND, "{went:?}");
+        let shown = time.moment(stood + 2 * SECOND);
+        assert!(shown > later && shown <= later.after(2 * SECOND));
+        assert_eq!(time.moment(Duration::MAX), Moment::NEVER);
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_goes_back(readings in prop::collection::vec(0..u64::MAX / 2, 1..50)) {
+            let mut time = Timeline::new(Moment(0));
+            let mut before = Duration::ZERO;
+            for reading in readings {
+                let now = time.at(Moment(reading));
+                prop_assert!(now >= before);
+                before = now;
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The words that all layers share: names, reasons, rejections, errors, outcomes and the context of a request.
+
+pub(crate) mod chain;
+pub(crate) mod config;
+pub(crate) mod context;
+pub(crate) mod correlation_id;
+pub(crate) mod error;
+pub(crate) mod kind;
+pub(crate) mod name;
+pub(crate) mod outcome;
+pub(crate) mod reason;
+pub(crate) mod rejection;
