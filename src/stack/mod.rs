@@ -18,11 +18,11 @@
 //!
 //! | to wrap | begin with | and end with |
 //! |---|---|---|
-//! | an axum router, any other HTTP server | [`http::server`](crate::http::server) | `router.layer(stack)` |
-//! | a tonic server, also one that serves HTTP on the same port | [`grpc::server`](crate::grpc::server) | `Server::builder().layer(stack)` |
-//! | tonic's channel | [`grpc::client`](crate::grpc::client) | `UsersClient::new(stack.wrap(channel))` |
+//! | an axum router, any other HTTP server | [`http::server`] | `router.layer(stack)` |
+//! | a tonic server, also one that serves HTTP on the same port | [`grpc::server`] | `Server::builder().layer(stack)` |
+//! | tonic's channel | [`grpc::client`] | `UsersClient::new(stack.wrap(channel))` |
 //! | reqwest's client | `reqwest::client` | `stack.wrap(client)`, then `builder.send_through(&wrapped)` |
-//! | hyper-util's client, any other HTTP client | [`http::client`](crate::http::client) | `stack.wrap(client)` |
+//! | hyper-util's client, any other HTTP client | [`http::client`] | `stack.wrap(client)` |
 //! | any other client: of a database, a cache, a protocol of your own | [`mainstay::client`](crate::client) | `stack.wrap(client)` |
 //! | any other server: of frames, messages, jobs | [`mainstay::server`](crate::server) | `stack.wrap(service)` |
 //!

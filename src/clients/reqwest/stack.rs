@@ -23,7 +23,7 @@ use crate::stack::{ClientBuilder, Http};
 /// # }
 /// ```
 ///
-/// It is the same as [`http::client`]. See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
+/// It is the same as [`http::client`](crate::http::client). See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
 /// settings. Leave reqwest's own `timeout` alone, and switch its `retry` off as above: see
 /// [reqwest's own retries](crate::reqwest#reqwests-own-retries).
 pub fn client(name: impl Into<String>) -> ClientBuilder<Http> {
