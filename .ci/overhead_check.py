@@ -10,6 +10,11 @@ RATIOS = {
     "circuit_breaker/tower_resilience",
     "bulkhead/tower",
     "timeout/tower",
+    "timeout/seatbelt",
+    "retry/seatbelt",
+    "circuit_breaker_default/seatbelt",
+    "timeout/seatbelt_unboxed",
+    "retry/seatbelt_unboxed",
     "load_shed/tower",
     "six_layers/tower_three",
     "six_layers/without_features",
@@ -19,7 +24,7 @@ RATIOS = {
     "client_stack/by_hand",
     "breaker_two_threads/one",
 }
-PEERS = ("tower", "bare", "by_hand", "prometheus")
+PEERS = ("tower", "seatbelt", "bare", "by_hand", "prometheus")
 # A stack allocates, and is to do so as often as this one.
 STACKS = {
     "server_stack": "by_hand_server",

@@ -11,7 +11,7 @@ use tower::Layer;
 use crate::sample::Sampled;
 use crate::services::{Expect, Fails, Message, Ready, Work, calls};
 use crate::six_layers::{self, LIMIT, MAX_IN_FLIGHT};
-use crate::{elsewhere, peers, recorded, stacks};
+use crate::{elsewhere, peers, recorded, seatbelt, stacks};
 
 /// The calls in a small count window.
 pub(crate) const WINDOW: u32 = 100;
@@ -30,8 +30,8 @@ pub(crate) struct Case {
     pub(crate) work: Box<dyn Sampled>,
     /// How many calls may be made in a row.
     pub(crate) most: u64,
-    /// The case that it is compared with.
-    pub(crate) peer: Option<&'static str>,
+    /// The cases that it is compared with.
+    pub(crate) peers: Vec<&'static str>,
 }
 
 impl Case {
@@ -40,13 +40,13 @@ impl Case {
             name,
             work: Box::new(work),
             most: u64::MAX,
-            peer: None,
+            peers: Vec::new(),
         }
     }
 
-    /// It is compared with the case of this name.
+    /// It is compared with the case of this name, too.
     pub(crate) fn next_to(mut self, peer: &'static str) -> Self {
-        self.peer = Some(peer);
+        self.peers.push(peer);
         self
     }
 
@@ -63,21 +63,28 @@ pub(crate) fn all(smoke: bool) -> Vec<Case> {
     let mut cases = vec![Case::new("bare", calls(Ready, 1, Expect::Answers))];
     let pairs = [
         pair(breaker_count(), peers::resilience_count()),
-        pair(breaker_default(), peers::resilience_time()),
         pair(breaker_slow(), peers::resilience_slow()),
         pair(breaker_open(), peers::resilience_open()),
         pair(breaker_large(true), breaker_large(false)),
         pair(bulkhead(), peers::tower_limit()),
         pair(bulkhead_full(), peers::tower_limit_shed_full()),
-        pair(timeout(), peers::tower_timeout()),
         pair(load_shed_readiness(), peers::tower_load_shed()),
         pair(load_shed_fixed(), peers::tower_limit_shed()),
-        pair(retry(), peers::tower_retry()),
         [recorded::alone("prometheus"), six_layers_recorded()],
         pair(six_layers(), peers::tower_three()),
         pair(six_layers_yields(), peers::tower_three_yields()),
     ];
     cases.extend(pairs.into_iter().flatten());
+    let groups = [
+        group(
+            breaker_default(),
+            peers::resilience_time(),
+            seatbelt::breaker(),
+        ),
+        group(timeout(), peers::tower_timeout(), seatbelt::timeout()),
+        group(retry(), peers::tower_retry(), seatbelt::retry()),
+    ];
+    cases.extend(groups.into_iter().flatten());
     cases.extend(stacks::all().expect("settings are valid"));
     if !smoke {
         cases.extend(elsewhere::pairs());
@@ -95,6 +102,13 @@ pub(crate) fn all(smoke: bool) -> Vec<Case> {
 /// One of ours, and what it is compared with.
 pub(crate) fn pair(ours: Case, peer: Case) -> [Case; 2] {
     [ours.next_to(peer.name), peer]
+}
+
+/// One of ours in the midst of the three that it is compared with.
+fn group(ours: Case, first: Case, [second, third]: [Case; 2]) -> [Case; 4] {
+    let ours = ours.next_to(first.name);
+    let ours = ours.next_to(second.name).next_to(third.name);
+    [first, ours, second, third]
 }
 
 fn breaker_count() -> Case {

@@ -18,6 +18,7 @@ mod peers;
 mod recorded;
 mod report;
 mod sample;
+mod seatbelt;
 mod services;
 mod six_layers;
 mod stacks;
@@ -99,7 +100,7 @@ fn retain(cases: &mut Vec<cases::Case>, filter: &str) {
     let mut next = 0;
     while let Some(&name) = wanted.get(next) {
         let case = cases.iter().find(|case| case.name == name);
-        wanted.extend(case.and_then(|case| case.peer));
+        wanted.extend(case.iter().flat_map(|case| &case.peers));
         next += 1;
     }
     cases.retain(|case| wanted.contains(&case.name));

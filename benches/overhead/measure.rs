@@ -18,7 +18,7 @@ const FIRST: u64 = 10;
 /// What a case came to.
 pub(crate) struct Measured {
     pub(crate) name: &'static str,
-    pub(crate) peer: Option<&'static str>,
+    pub(crate) peers: Vec<&'static str>,
     /// Nanoseconds a call, for each round.
     pub(crate) rounds: Vec<f64>,
     pub(crate) allocs: f64,
@@ -86,7 +86,7 @@ impl Timed {
         work.count(FIRST);
         Measured {
             name: self.case.name,
-            peer: self.case.peer,
+            peers: self.case.peers,
             rounds: self.rounds,
             allocs: work.count(COUNTED) as f64 / COUNTED as f64,
         }

@@ -48,11 +48,33 @@ const RATIOS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The ratios of cases to their second peers, and to their third.
+const SECOND: &[(&str, &str)] = &[
+    (
+        "circuit_breaker_default/seatbelt",
+        "circuit_breaker_default",
+    ),
+    ("timeout/seatbelt", "timeout"),
+    ("retry/seatbelt", "retry"),
+];
+const THIRD: &[(&str, &str)] = &[
+    (
+        "circuit_breaker_default/seatbelt_unboxed",
+        "circuit_breaker_default",
+    ),
+    ("timeout/seatbelt_unboxed", "timeout"),
+    ("retry/seatbelt_unboxed", "retry"),
+];
+
 /// The most that a ratio may be.
 const AT_MOST: &[(&str, f64)] = &[
     ("circuit_breaker/tower_resilience", 1.0 / 6.0),
     ("bulkhead/tower", 1.0),
     ("timeout/tower", 1.0),
+    ("timeout/seatbelt", 1.3),
+    ("timeout/seatbelt_unboxed", 1.3),
+    ("retry/seatbelt", 1.3),
+    ("retry/seatbelt_unboxed", 1.3),
     ("six_layers/tower_three", 1.6),
     ("six_layers_recorded/six_layers", 2.0),
     ("six_layers/without_features", 1.1),
@@ -65,7 +87,7 @@ const LOAD_SHED_NS: f64 = 3.0;
 const SNAPSHOT_NS: f64 = 20.0;
 const KEEPERS: f64 = 2.0;
 /// How the names of others begin.
-const OTHERS: [&str; 3] = ["tower", "by_hand", "prometheus"];
+const OTHERS: [&str; 4] = ["tower", "seatbelt", "by_hand", "prometheus"];
 /// The part of the rounds that a spread leaves out at each end.
 const ENDS: f64 = 0.1;
 
@@ -80,9 +102,9 @@ impl Report {
         self.cases.iter().find(|case| case.name == name)
     }
 
-    /// The ratio of a case to its peer in each round, and by how much more it takes, in nanoseconds.
-    fn to_peer(&self, case: &Measured) -> Option<(Vec<f64>, f64)> {
-        let peer = self.case(case.peer?)?;
+    /// The ratio of a case to this peer in each round, and by how much more it takes, in nanoseconds.
+    fn to_peer(&self, case: &Measured, peer: &str) -> Option<(Vec<f64>, f64)> {
+        let peer = self.case(peer)?;
         let ratios = paired(case, peer).map(|(ours, peer)| ours / peer).collect();
         let more: Vec<f64> = paired(case, peer).map(|(ours, peer)| ours - peer).collect();
         Some((ratios, median(&more)))
@@ -95,13 +117,17 @@ impl Report {
             return f64::MAX;
         }
         let same = |peer: &&str| peer.starts_with("by_hand") || case.name.ends_with("_recorded");
-        let same = case.peer.filter(same).and_then(|peer| self.case(peer));
+        let same = case.peers.first().filter(|peer| same(peer));
+        let same = same.and_then(|peer| self.case(peer));
         same.map_or(0.0, |same| same.allocs)
     }
 
     fn ratios(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        let to_peers = RATIOS.iter().filter_map(|&(ratio, case)| {
-            let (ratios, _) = self.to_peer(self.case(case)?)?;
+        let ratios = [RATIOS, SECOND, THIRD].into_iter().enumerate();
+        let ratios = ratios.flat_map(|(nth, of)| of.iter().map(move |&ratio| (nth, ratio)));
+        let to_peers = ratios.filter_map(|(nth, (ratio, case))| {
+            let case = self.case(case)?;
+            let (ratios, _) = self.to_peer(case, case.peers.get(nth)?)?;
             Some((ratio, median(&ratios)))
         });
         let scaled = self
@@ -150,23 +176,23 @@ impl Report {
             "spread",
         ]);
         for case in &self.cases {
-            let (peer, ratio, spread) = match (case.peer, self.to_peer(case)) {
-                (Some(peer), Some((ratios, _))) => (
-                    peer,
-                    format!("{:.2}", median(&ratios)),
-                    spread(&ratios, ENDS, 2),
-                ),
-                _ => ("", String::new(), String::new()),
-            };
-            table.add_row([
-                case.name,
-                &format!("{:.1}", case.ns()),
-                &spread_of(case),
-                &case.allocs.to_string(),
-                peer,
-                &ratio,
-                &spread,
-            ]);
+            let figures = [
+                case.name.to_owned(),
+                format!("{:.1}", case.ns()),
+                spread_of(case),
+                case.allocs.to_string(),
+            ];
+            let mut peers = case.peers.iter().filter_map(|&peer| {
+                let (ratios, _) = self.to_peer(case, peer)?;
+                let ratio = format!("{:.2}", median(&ratios));
+                Some([peer.to_owned(), ratio, spread(&ratios, ENDS, 2)])
+            });
+            let first = peers.next().unwrap_or_default();
+            table.add_row(figures.into_iter().chain(first));
+            for peer in peers {
+                let blank = <[String; 4]>::default();
+                table.add_row(blank.into_iter().chain(peer));
+            }
         }
         right(table, &[1, 2, 3, 5, 6])
     }
@@ -200,12 +226,16 @@ impl Report {
                 );
             }
         }
-        if let Some((_, more)) = self.case("load_shed").and_then(|case| self.to_peer(case)) {
+        let more = |case: &str| {
+            let case = self.case(case)?;
+            let (_, more) = self.to_peer(case, case.peers.first()?)?;
+            Some(more)
+        };
+        if let Some(more) = more("load_shed") {
             let target = format!("load_shed at most {LOAD_SHED_NS} ns more than tower's");
             row(target, format!("{more:.1} ns"), more <= LOAD_SHED_NS);
         }
-        let snapshots = self.case("six_layers_yields_snapshots");
-        if let Some((_, more)) = snapshots.and_then(|case| self.to_peer(case)) {
+        if let Some(more) = more("six_layers_yields_snapshots") {
             let target =
                 format!("snapshots at most {SNAPSHOT_NS} ns for each layer with a histogram");
             let each = more / KEEPERS;
