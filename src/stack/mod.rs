@@ -39,6 +39,24 @@
 //! the requests nor the responses, so their types also depend on the retry policy and the classifier
 //! that you give them.
 //!
+//! # Defaults
+//!
+//! With nothing set, a stack rejects no call to a healthy service that answers within 30 seconds:
+//!
+//! | | server | client |
+//! |---|---|---|
+//! | time limit | 30 s to the head of the response | 30 s for all attempts, if the request has no deadline |
+//! | time limit of an attempt | | none |
+//! | calls in flight | no limit until ready tasks wait for a worker thread (scheduler lag) | no limit |
+//! | attempts | | 3, if the request may be repeated; retries for 20 % of the calls, and 10 a second in addition |
+//! | circuit | | opens when half of at least 20 attempts within 10 s fail, for 5 s at first |
+//! | response body without progress | ended after 120 s | ended after 120 s in which the reader waits |
+//!
+//! The default time limit ends only the wait for the head of the response. A limit that you set is
+//! also propagated to the next service, and in gRPC it covers the call to its last trailer. Silence
+//! alone ends neither an event stream nor a gRPC stream. The stacks for any other request type
+//! have the same numbers, but they retry nothing by default, and they know no bodies.
+//!
 //! # The order
 //!
 //! ```text
