@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use allocation_counter::measure;
@@ -9,7 +10,8 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, pending, ready};
 use mainstay::admission::{Admission, AdmissionLayer, Refusal, Ticket};
 use mainstay::{
-    BulkheadLayer, CircuitBreakerLayer, Limit, LoadShedLayer, RetryLayer, TimeoutLayer,
+    BulkheadLayer, CircuitBreakerLayer, Limit, LoadShedLayer, RateLimitLayer, RetryLayer,
+    TimeoutLayer,
 };
 use tower::{Layer, Service, service_fn};
 
@@ -58,7 +60,7 @@ macro_rules! owned {
     ($($name:ident: $make:expr;)*) => {$(
         #[tokio::test]
         async fn $name() {
-            // Its name, a slot of the thread and the like are made once.
+            // A slot of the thread and the like are made once.
             let _first = $make;
             use_it(&_first);
             tokio::task::yield_now().await;
@@ -81,22 +83,34 @@ macro_rules! owned {
     )*};
 }
 
+/// A name that no other instance has: it is owned as well.
+fn name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!("one-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 owned! {
-    circuit_breaker: CircuitBreakerLayer::builder().name("one").build().unwrap();
+    circuit_breaker: CircuitBreakerLayer::builder().name(name()).build().unwrap();
     circuit_breaker_with_a_threshold: CircuitBreakerLayer::builder()
-        .name("one")
+        .name(name())
         .slow_calls(Duration::from_secs(1), 0.5)
         .build()
         .unwrap();
     bulkhead: BulkheadLayer::new(8);
     bulkhead_with_a_queue: BulkheadLayer::builder()
+        .name(name())
         .limit(8)
         .queue(8, Duration::from_secs(1))
         .build()
         .unwrap();
     load_shed_fixed: LoadShedLayer::new(Limit::fixed(8));
-    load_shed_adaptive: LoadShedLayer::new(Limit::adaptive());
-    timeout: TimeoutLayer::new(Duration::from_secs(1));
-    retry: RetryLayer::new();
-    admission: AdmissionLayer::builder("all", All).build().unwrap();
+    load_shed_adaptive: LoadShedLayer::builder()
+        .name(name())
+        .limit(Limit::adaptive())
+        .build()
+        .unwrap();
+    rate_limit: RateLimitLayer::builder().name(name()).build().unwrap();
+    timeout: TimeoutLayer::builder().name(name()).build().unwrap();
+    retry: RetryLayer::builder().name(name()).build().unwrap();
+    admission: AdmissionLayer::builder("all", All).name(name()).build().unwrap();
 }

@@ -8,8 +8,8 @@ use crate::call::entry::Entry;
 use crate::call::guarded::Guard;
 use crate::call::time::Time;
 use crate::call::track::Settle;
-use crate::observe::emit::Tells;
-use crate::observe::meter::{Handles, Meter};
+use crate::observe::emit::Emit;
+use crate::observe::meter::Handles;
 use crate::runtime::shared::{Held as Ref, Lane};
 use crate::vocabulary::outcome::of_deadline_exceeded;
 use crate::vocabulary::outcome::{CANCELLED, FAILED};
@@ -93,7 +93,7 @@ impl Default for Ticket {
 ///
 /// One layer, service, permit and future serve them all. For each admitted call there is one [`settle`](Self::settle) or
 /// [`cancel`](Self::cancel), and after it one [`release`](Self::release).
-pub trait Admit: Tells + Send + Sync + Sized + 'static {
+pub trait Admit: Emit + Send + Sync + Sized + 'static {
     /// Whether a call has a permit to give back once its outcome is known.
     const HOLDS: bool = true;
 
@@ -167,7 +167,6 @@ const WAS_CANCELLED: u64 = 3 << 3;
 const STREAMS: u64 = 1 << 5;
 /// It has to take a turn of the run queue before it starts.
 const QUEUES_UP: u64 = 1 << 6;
-const METER: u32 = 7;
 
 impl Progress {
     /// User code is running.
@@ -179,12 +178,8 @@ impl Progress {
     /// The call goes on for longer than the call of a function.
     #[inline]
     fn goes_on(&mut self, state: &impl Admit) {
-        if self.0 & COUNTED == 0 {
-            let meter = state.meter();
-            if meter.is_on() {
-                self.0 |= COUNTED | u64::from(meter.number()) << METER;
-                meter.tell(Handles::entered);
-            }
+        if self.0 & COUNTED == 0 && state.record(Handles::entered) {
+            self.0 |= COUNTED;
         }
     }
 
@@ -197,8 +192,8 @@ impl Progress {
     }
 
     /// The call is no longer in flight: the rest of it only streams.
-    fn streams(&mut self) {
-        self.is_over();
+    fn streams(&mut self, state: &impl Admit) {
+        self.is_over(state);
         self.0 = self.0 & !COUNTED | STREAMS;
     }
 
@@ -207,10 +202,10 @@ impl Progress {
         self.0 & STREAMS != 0
     }
 
-    /// The gauge that was told of the call's beginning is told of its end, whoever records by then.
-    fn is_over(self) {
+    /// The gauge that counted the call's beginning counts its end.
+    fn is_over(self, state: &impl Admit) {
         if self.0 & COUNTED != 0 {
-            Meter::of_number((self.0 >> METER) as u32).tell(Handles::left);
+            state.record_again(Handles::left);
         }
     }
 
@@ -328,7 +323,7 @@ impl<A: Admit, T> Settle for Permit<A, T> {
             return Held::nothing();
         };
         if state.leaves_at_head() {
-            kept.progress.streams();
+            kept.progress.streams(&*state);
         } else {
             kept.progress.goes_on(&*state);
         }
@@ -423,7 +418,7 @@ impl<A: Admit> Drop for Release<'_, A> {
 /// Apart, so that the rest is small enough to be done in line.
 #[inline(never)]
 fn end_slowly<A: Admit>(state: &A, ticket: &Ticket, progress: Progress) {
-    progress.is_over();
+    progress.is_over(state);
     let outcome = if progress.is_settled() {
         progress.outcome()
     } else if progress.is_entered() {

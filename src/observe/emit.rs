@@ -1,62 +1,71 @@
-//! How a layer tells what it decides.
+//! How a layer emits its decisions.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::observe::event::{EventKind, Observer};
+use crate::observe::emitter::Emitter;
+use crate::observe::event::EventKind;
 use crate::observe::log;
-use crate::observe::meter::{self, Handles, Meter};
-use crate::observe::subscribers::Listeners;
+use crate::observe::meter::Handles;
 use crate::runtime::isolate::isolate;
-use crate::vocabulary::name::Origin;
 use crate::vocabulary::{
     reason::Reason,
     rejection::{Rejection, TimeLimit},
 };
 
-/// A layer that tells what it decides.
-pub trait Tells {
-    /// Who hears of it.
-    fn listeners(&self) -> &Listeners;
+/// The state of a layer that emits events.
+pub trait Emit {
+    /// The sinks of the instance.
+    fn emitter(&self) -> &Emitter;
 
     /// Sets the gauges to what holds now.
-    fn show(&self, handles: &Handles);
+    fn set_gauges(&self, handles: &Handles);
 
-    /// Tells everyone. What is told is only made when someone listens.
+    /// Emits an event, which is made only if anything receives it.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn tell(&self, kind: impl FnOnce() -> EventKind)
+    fn emit(&self, kind: impl FnOnce() -> EventKind)
     where
         Self: Sized,
     {
-        let listeners = self.listeners();
-        if listeners.any() {
-            listeners.tell_all(kind(), &|handles| self.show(handles));
+        let emitter = self.emitter();
+        if emitter.has_sinks() {
+            emitter.emit_to_all(kind(), &|handles| self.set_gauges(handles));
         }
     }
 
-    /// The same for what is also logged: changes, of which there are few.
+    /// Emits an event that is also logged: a change, of which there are few.
     #[cold]
-    fn tell_and_log(&self, kind: impl Fn() -> EventKind)
+    fn emit_and_log(&self, kind: impl Fn() -> EventKind)
     where
         Self: Sized,
     {
         if log::is_on() {
             // The subscriber of `tracing` is user code.
-            isolate(|| log::event(self.listeners().origin(), &kind));
+            isolate(|| log::event(self.emitter(), &kind));
         }
-        self.tell(kind);
+        self.emit(kind);
     }
 
-    /// Makes a rejection, and tells of it.
+    /// Makes a rejection, counts and emits it.
     #[cold]
     fn reject(&self, reason: Reason, retry_after: Option<Duration>) -> Rejection
     where
         Self: Sized,
     {
-        let mut rejection = Rejection::by(self.listeners().origin(), reason);
+        let mut rejection = Rejection::by(self.emitter().instance(), reason);
         if let Some(after) = retry_after {
             rejection = rejection.with_retry_after(after);
         }
+        self.rejected(&rejection);
+        rejection
+    }
+
+    /// Ends a call by a time limit.
+    #[cold]
+    fn timed_out(&self, limit: TimeLimit) -> Rejection
+    where
+        Self: Sized,
+    {
+        let rejection = Rejection::timed_out(self.emitter().instance(), limit);
         self.rejected(&rejection);
         rejection
     }
@@ -67,112 +76,69 @@ pub trait Tells {
     where
         Self: Sized,
     {
-        log::rejected(self.listeners().origin(), rejection);
-        self.listeners().rejected.add(rejection.reason());
-        self.listeners().look_again();
-        self.tell(|| EventKind::Rejected(rejection.clone()));
+        let emitter = self.emitter();
+        log::rejected(emitter, rejection);
+        emitter.count_rejection(rejection.reason());
+        emitter.look_again();
+        self.emit(|| EventKind::Rejected(rejection.clone()));
     }
 
-    /// A call begins, of which nothing else may be told.
+    /// A call begins that may emit nothing else: its metrics are there from the first call on.
     #[inline]
-    fn greet(&self)
+    fn begin(&self)
     where
         Self: Sized,
     {
-        let listeners = self.listeners();
-        if listeners.is_new() {
-            listeners.meter(&|handles| self.show(handles));
+        let emitter = self.emitter();
+        if emitter.is_new() {
+            emitter.handles(&|handles| self.set_gauges(handles));
         }
     }
 
-    /// The metrics of the layer.
+    /// Records a metric that is not an event, if there is a recorder. Whether there is one.
     #[inline]
-    fn meter(&self) -> Meter
+    fn record(&self, record: impl FnOnce(&Handles)) -> bool
     where
         Self: Sized,
     {
-        let listeners = self.listeners();
-        if listeners.any() {
-            listeners.meter(&|handles| self.show(handles))
+        let emitter = self.emitter();
+        let handles = if emitter.has_sinks() {
+            emitter.handles(&|handles| self.set_gauges(handles))
         } else {
-            Meter::NOBODY
+            None
+        };
+        if let Some(handles) = handles {
+            isolate(|| record(handles));
+        }
+        handles.is_some()
+    }
+
+    /// Records a metric that goes with one that was recorded before.
+    fn record_again(&self, record: impl FnOnce(&Handles)) {
+        if let Some(handles) = self.emitter().known_handles() {
+            isolate(|| record(handles));
         }
     }
 }
 
-impl Tells for Listeners {
-    fn listeners(&self) -> &Listeners {
+impl Emit for Emitter {
+    fn emitter(&self) -> &Emitter {
         self
     }
 
-    fn show(&self, _: &Handles) {}
+    fn set_gauges(&self, _: &Handles) {}
 }
 
-/// Shows what may change meanwhile: of two who show it at once, the one that comes last shows what is.
-pub(crate) fn show_newest<T: Copy + PartialEq>(look: impl Fn() -> T, show: impl Fn(T)) {
-    let mut shown = look();
+/// Sets a gauge to a value that may change meanwhile: of two who set it at once, the last one sets
+/// what is true.
+pub(crate) fn set_newest<T: Copy + PartialEq>(read: impl Fn() -> T, set: impl Fn(T)) {
+    let mut last = read();
     loop {
-        show(shown);
-        let newest = look();
-        if newest == shown {
+        set(last);
+        let newest = read();
+        if newest == last {
             return;
         }
-        shown = newest;
-    }
-}
-
-/// Who rejects, and who is told of it: for layers without shared state, which pay for listeners only
-/// where there are any.
-#[derive(Clone)]
-pub(crate) struct Teller {
-    origin: &'static Origin,
-    listeners: Option<Arc<Listeners>>,
-}
-
-impl Teller {
-    pub(crate) const fn new(origin: &'static Origin) -> Self {
-        Self {
-            origin,
-            listeners: None,
-        }
-    }
-
-    /// The same under another name, with the same observer.
-    pub(crate) fn renamed(self, origin: &'static Origin) -> Self {
-        let observer = self.listeners.and_then(|of| of.observer().cloned());
-        Self::new(origin).told(observer)
-    }
-
-    pub(crate) fn told(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
-        self.listeners =
-            observer.map(|observer| Arc::new(Listeners::new(self.origin, Some(observer))));
-        self
-    }
-
-    pub(crate) fn origin(&self) -> &'static Origin {
-        self.origin
-    }
-
-    #[cold]
-    pub(crate) fn reject(&self, reason: Reason) -> Rejection {
-        self.emit(Rejection::by(self.origin, reason))
-    }
-
-    /// Ends a call by a time limit.
-    #[cold]
-    pub(crate) fn timed_out(&self, limit: TimeLimit) -> Rejection {
-        self.emit(Rejection::timed_out(self.origin, limit))
-    }
-
-    fn emit(&self, rejection: Rejection) -> Rejection {
-        let reason = rejection.reason();
-        self.origin.rejected().add(reason);
-        if let Some(listeners) = &self.listeners {
-            listeners.rejected(&rejection);
-            return rejection;
-        }
-        log::rejected(self.origin, &rejection);
-        meter::tell_of_again(self.origin, |handles| handles.rejected(reason));
-        rejection
+        last = newest;
     }
 }

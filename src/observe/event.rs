@@ -11,13 +11,13 @@ use crate::observe::snapshot::ShownLimit;
 use crate::policy::breaker::Transition;
 use crate::policy::retry::{RetryCause, RetryRefused};
 use crate::runtime::isolate::isolate;
-use crate::vocabulary::name::Origin;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{outcome::Outcome, reason::Reason, rejection::Rejection};
 
 /// Something a layer decided or saw.
 #[derive(Debug, Clone)]
 pub struct Event {
-    origin: &'static Origin,
+    instance: InstanceName,
     kind: EventKind,
 }
 
@@ -69,20 +69,20 @@ pub enum EventKind {
 }
 
 impl Event {
-    pub(crate) const fn new(origin: &'static Origin, kind: EventKind) -> Self {
-        Self { origin, kind }
+    pub(crate) const fn new(instance: InstanceName, kind: EventKind) -> Self {
+        Self { instance, kind }
     }
 
     /// Which kind of layer: `circuit_breaker`, `bulkhead`, ...
     #[must_use]
     pub fn layer(&self) -> &'static str {
-        self.origin.layer()
+        self.instance.layer()
     }
 
     /// The name of the instance.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.origin.name()
+    pub fn name(&self) -> &str {
+        self.instance.name()
     }
 
     /// What was decided or seen.

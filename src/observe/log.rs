@@ -2,8 +2,8 @@
 //!
 //! The target of a line is the crate and the layer (`mainstay::circuit_breaker`), so that a filter is written by the names that users see.
 
+use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
-use crate::vocabulary::name::Origin;
 use crate::vocabulary::rejection::Rejection;
 
 /// What an instance does so often in an outage that it is summed up.
@@ -24,7 +24,7 @@ mod on {
 
     use tracing::{Level, debug, info, level_enabled, warn};
 
-    use super::{EventKind, Origin, Rejection, Sums};
+    use super::{Emitter, EventKind, Rejection, Sums};
     use crate::observe::snapshot::ShownLimit;
     use crate::policy::breaker::{State, Transition};
     use crate::runtime::Moment;
@@ -90,21 +90,23 @@ mod on {
                 Id::RateLimit => $event!(target: "mainstay::rate_limit", $($line)*),
                 Id::Retry => $event!(target: "mainstay::retry", $($line)*),
                 Id::Timeout => $event!(target: "mainstay::timeout", $($line)*),
-                Id::Other => $event!(target: "mainstay", $($line)*),
+                Id::Admission | Id::Correlation | Id::Unknown => {
+                    $event!(target: "mainstay", $($line)*)
+                }
             }
         };
     }
 
     #[inline]
-    pub(crate) fn rejected(origin: &'static Origin, rejection: &Rejection) {
+    pub(crate) fn rejected(emitter: &Emitter, rejection: &Rejection) {
         if level_enabled!(Level::INFO) {
-            tell_rejected(origin, rejection);
+            log_rejected(emitter, rejection);
         }
     }
 
     #[cold]
-    fn tell_rejected(origin: &'static Origin, rejection: &Rejection) {
-        if let Some(rejections) = origin.sums().rejections.take() {
+    fn log_rejected(emitter: &Emitter, rejection: &Rejection) {
+        if let Some(rejections) = emitter.sums().rejections.take() {
             let reason = rejection.reason();
             // It had begun.
             let what = match reason {
@@ -113,9 +115,9 @@ mod on {
             };
             of_layer!(
                 info,
-                origin.kind().id,
-                layer = origin.layer(),
-                name = origin.name(),
+                emitter.instance().id(),
+                layer = emitter.layer(),
+                name = emitter.name(),
                 reason = reason.as_str(),
                 retry_after_ms = rejection.retry_after().map(millis),
                 limit = rejection.time_limit().map(TimeLimit::as_str),
@@ -127,15 +129,15 @@ mod on {
     }
 
     #[cold]
-    pub(crate) fn would_reject(origin: &'static Origin, rejection: &Rejection) {
+    pub(crate) fn would_reject(emitter: &Emitter, rejection: &Rejection) {
         if level_enabled!(Level::INFO)
-            && let Some(would_reject) = origin.sums().would_reject.take()
+            && let Some(would_reject) = emitter.sums().would_reject.take()
         {
             of_layer!(
                 info,
-                origin.kind().id,
-                layer = origin.layer(),
-                name = origin.name(),
+                emitter.instance().id(),
+                layer = emitter.layer(),
+                name = emitter.name(),
                 reason = rejection.reason().as_str(),
                 retry_after_ms = rejection.retry_after().map(millis),
                 would_reject,
@@ -150,8 +152,8 @@ mod on {
     }
 
     #[cold]
-    pub(crate) fn event(origin: &'static Origin, kind: impl FnOnce() -> EventKind) {
-        let (layer, name) = (origin.layer(), origin.name());
+    pub(crate) fn event(emitter: &Emitter, kind: impl FnOnce() -> EventKind) {
+        let (layer, name) = (emitter.layer(), emitter.name());
         match &kind() {
             EventKind::Transition(transition) => changed(name, transition),
             EventKind::Retrying {
@@ -160,7 +162,7 @@ mod on {
                 cause,
             } => {
                 if level_enabled!(Level::INFO)
-                    && let Some(retries) = origin.sums().retries.take()
+                    && let Some(retries) = emitter.sums().retries.take()
                 {
                     info!(
                         target: "mainstay::retry",
@@ -247,15 +249,15 @@ impl Sums {
 
 #[cfg(not(feature = "tracing"))]
 #[inline]
-pub(crate) fn rejected(_: &'static Origin, _: &Rejection) {}
+pub(crate) fn rejected(_: &Emitter, _: &Rejection) {}
 
 #[cfg(not(feature = "tracing"))]
 #[inline]
-pub(crate) fn would_reject(_: &'static Origin, _: &Rejection) {}
+pub(crate) fn would_reject(_: &Emitter, _: &Rejection) {}
 
 #[cfg(not(feature = "tracing"))]
 #[inline]
-pub(crate) fn event(_: &'static Origin, _: impl FnOnce() -> EventKind) {}
+pub(crate) fn event(_: &Emitter, _: impl FnOnce() -> EventKind) {}
 
 #[cfg(not(feature = "tracing"))]
 #[inline]

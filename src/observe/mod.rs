@@ -1,6 +1,7 @@
 //! What a layer reports: events and their sinks (metrics, log, spans, observers, subscribers), counters and snapshots.
 
 pub(crate) mod emit;
+pub(crate) mod emitter;
 pub(crate) mod event;
 pub(crate) mod log;
 pub(crate) mod meter;
@@ -8,4 +9,3 @@ pub(crate) mod meter;
 pub mod metrics;
 pub mod snapshot;
 pub(crate) mod span;
-pub(crate) mod subscribers;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::runtime::scoped::Scope;
 use crate::vocabulary::correlation_id::CorrelationId;
-use crate::vocabulary::name::Origin;
+use crate::vocabulary::name::InstanceName;
 
 /// On which side of a request a span is opened. The span has its name: those of OpenTelemetry's kinds, and not `request`, which is the name of the
 /// span of tower-http's `TraceLayer` around it.
@@ -44,9 +44,9 @@ impl InSpan {
     pub(crate) fn of_request(
         side: Side,
         id: CorrelationId,
-        origin: Option<&'static Origin>,
+        instance: Option<&InstanceName>,
     ) -> Self {
-        let name = origin.map(Origin::name);
+        let name = instance.map(InstanceName::name);
         macro_rules! named {
             ($span:literal) => {
                 tracing::info_span!(target: "mainstay::correlation", $span, correlation_id = %id, name)
@@ -61,17 +61,17 @@ impl InSpan {
 
     /// A new one, for one attempt of this instance; `None` where nobody wants it.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn of_attempt(origin: &'static Origin, attempt: u32) -> Option<Self> {
+    pub(crate) fn of_attempt(instance: &InstanceName, attempt: u32) -> Option<Self> {
         if are_wanted() {
-            Self::new_of_attempt(origin, attempt)
+            Self::new_of_attempt(instance, attempt)
         } else {
             None
         }
     }
 
     #[cold]
-    fn new_of_attempt(origin: &'static Origin, attempt: u32) -> Option<Self> {
-        let (layer, name) = (origin.layer(), origin.name());
+    fn new_of_attempt(instance: &InstanceName, attempt: u32) -> Option<Self> {
+        let (layer, name) = (instance.layer(), instance.name());
         let span = Self::of(
             tracing::info_span!(target: "mainstay::retry", "attempt", layer, name, attempt),
         );
@@ -102,11 +102,11 @@ impl InSpan {
 
 #[cfg(not(feature = "tracing"))]
 impl InSpan {
-    pub(crate) fn of_request(_: Side, _: CorrelationId, _: Option<&'static Origin>) -> Self {
+    pub(crate) fn of_request(_: Side, _: CorrelationId, _: Option<&InstanceName>) -> Self {
         Self {}
     }
 
-    pub(crate) const fn of_attempt(_: &'static Origin, _: u32) -> Option<Self> {
+    pub(crate) const fn of_attempt(_: &InstanceName, _: u32) -> Option<Self> {
         None
     }
 

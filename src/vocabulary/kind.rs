@@ -6,35 +6,68 @@ use crate::vocabulary::reason::Reason;
 /// A kind of layer.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    #[cfg_attr(
-        not(feature = "tracing"),
-        allow(dead_code, reason = "only log lines ask for it")
-    )]
     pub(crate) id: Id,
     /// Its name in labels, events and rejections.
     pub(crate) layer: &'static str,
     /// Why it rejects or ends calls.
     pub(crate) reasons: &'static [Reason],
     /// What it records.
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics ask for it")
+    )]
     pub(crate) series: &'static [Series],
 }
 
-/// Which kind, for what must be known when the crate is compiled: the target of a log line.
+/// Which kind, for what must be known when the crate is compiled, and for what has room for a
+/// number only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "tracing"),
-    allow(dead_code, reason = "only log lines ask for it")
-)]
 pub(crate) enum Id {
+    Admission,
     AttemptTimeout,
     Bulkhead,
     CircuitBreaker,
+    Correlation,
     Deadline,
     LoadShed,
     RateLimit,
     Retry,
     Timeout,
-    Other,
+    /// A layer that this crate does not know.
+    Unknown,
+}
+
+impl Id {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Admission,
+        Self::AttemptTimeout,
+        Self::Bulkhead,
+        Self::CircuitBreaker,
+        Self::Correlation,
+        Self::Deadline,
+        Self::LoadShed,
+        Self::RateLimit,
+        Self::Retry,
+        Self::Timeout,
+        Self::Unknown,
+    ];
+
+    /// The name of the layer.
+    pub(crate) const fn layer(self) -> &'static str {
+        match self {
+            Self::Admission => "admission",
+            Self::AttemptTimeout => "attempt_timeout",
+            Self::Bulkhead => "bulkhead",
+            Self::CircuitBreaker => "circuit_breaker",
+            Self::Correlation => "correlation",
+            Self::Deadline => "deadline",
+            Self::LoadShed => "load_shed",
+            Self::RateLimit => "rate_limit",
+            Self::Retry => "retry",
+            Self::Timeout => "timeout",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A group of metrics that belong together.
@@ -60,72 +93,45 @@ pub(crate) enum Series {
     Deadline,
 }
 
-#[cfg_attr(
-    not(feature = "metrics"),
-    allow(dead_code, reason = "only metrics ask for it")
-)]
 impl Kind {
+    pub(crate) const fn new(id: Id, reasons: &'static [Reason], series: &'static [Series]) -> Self {
+        Self {
+            id,
+            layer: id.layer(),
+            reasons,
+            series,
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics ask for it")
+    )]
     pub(crate) fn rejects(&self, reason: Reason) -> bool {
         self.reasons.contains(&reason)
     }
 
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "only metrics ask for it")
+    )]
     pub(crate) fn records(&self, series: Series) -> bool {
         self.series.contains(&series)
     }
 }
 
-/// Rejections made by user code, for layers that this crate does not know.
-pub(crate) static UNKNOWN: Kind = Kind {
-    id: Id::Other,
-    layer: "unknown",
-    reasons: &[],
-    series: &[],
-};
-
-pub(crate) static DEADLINE: Kind = Kind {
-    id: Id::Deadline,
-    layer: "deadline",
-    reasons: &[Reason::DeadlinePassed],
-    series: &[],
-};
-
-/// All that have a name of their own.
-pub(crate) static ALL: &[&Kind] = &[
-    &crate::layers::timeout::ATTEMPT_KIND,
-    &crate::layers::bulkhead::KIND,
-    &crate::layers::circuit_breaker::KIND,
-    &crate::layers::correlation::KIND,
-    &DEADLINE,
-    &crate::layers::load_shed::KIND,
-    &crate::layers::rate_limit::KIND,
-    &crate::layers::retry::KIND,
-    &crate::layers::timeout::KIND,
-];
+pub(crate) static DEADLINE: Kind = Kind::new(Id::Deadline, &[Reason::DeadlinePassed], &[]);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_told_from_all_others() {
-        for (at, kind) in ALL.iter().enumerate() {
-            for other in &ALL[at + 1..] {
-                assert_ne!(kind.layer, other.layer);
-                assert!(
-                    kind.id != other.id || kind.id == Id::Other,
-                    "{}",
-                    kind.layer
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn every_reason_is_that_of_a_kind_or_of_a_users_policy() {
-        for reason in Reason::ALL {
-            let known = ALL.iter().any(|kind| kind.rejects(reason));
-            let users = reason == Reason::Refused;
-            assert!(known || users, "{reason}");
+    fn every_kind_has_its_number_and_its_name() {
+        for (number, id) in Id::ALL.into_iter().enumerate() {
+            assert_eq!(id as usize, number);
+            let named = Id::ALL.iter().filter(|other| other.layer() == id.layer());
+            assert_eq!(named.count(), 1, "{id:?}");
         }
     }
 }

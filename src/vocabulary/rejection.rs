@@ -6,14 +6,15 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::vocabulary::chain::find;
-use crate::vocabulary::name::{Number, Origin, origin_lossy};
+use crate::vocabulary::kind::Id;
+use crate::vocabulary::name::{InstanceName, Named};
 use crate::vocabulary::reason::Reason;
 
 /// A call that a policy rejected: by which layer, by which instance of it, and why. A rejection by
 /// an open circuit also says when to retry.
 ///
-/// One type for all layers, one word in size, cheap to clone and free of allocation. However deep in a stack
-/// and behind however many error types it was made, [`Rejection::find`] finds it.
+/// One type for all layers, two words in size, cheap to make and to clone. However deep in a stack it was made,
+/// and behind however many error types, [`Rejection::find`] finds it.
 ///
 /// ```
 /// use mainstay::{Reason, Rejection};
@@ -29,12 +30,14 @@ use crate::vocabulary::reason::Reason;
 /// assert!(found.not_sent());
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Rejection(
-    /// All in one word: whatever can carry a rejection, every result and every future of a stack, is as large as that makes it. From
-    /// the highest: 5 bits of reason (never 0), 3 bits of what the time is, 24 bits of origin, 32 bits of time in units of 100
-    /// microseconds.
-    NonZeroU64,
-);
+pub struct Rejection {
+    /// The name of the instance.
+    named: Named,
+    /// All else in one word: every result and every future of a stack is as large as a rejection makes
+    /// it. From the highest: 5 bits of reason (never 0), 3 bits of what the time is, 24 bits of the kind
+    /// of layer, 32 bits of time in units of 100 microseconds.
+    word: NonZeroU64,
+}
 
 const UNIT: Duration = Duration::from_micros(100);
 const NO_HINT: u32 = u32::MAX;
@@ -109,65 +112,63 @@ impl fmt::Display for TimeLimit {
 impl Rejection {
     /// A rejection of your own making: for a test, or for a layer of your own.
     ///
-    /// `layer` and `name` are kept for the life of the process, so take them from a closed set.
     /// What a name may not contain (anything but ASCII letters, digits and `. _ : / -`, or more than
-    /// 64 bytes) is replaced.
+    /// 64 bytes) is replaced. A layer that is not made of `a-z`, `0-9` and `_` becomes `unknown`.
     #[must_use]
-    pub fn new(layer: &str, name: &str, reason: Reason) -> Self {
-        Self::by(origin_lossy(layer, name), reason)
+    pub fn new(layer: &'static str, name: &str, reason: Reason) -> Self {
+        Self::by(&InstanceName::lossy(layer, name), reason)
     }
 
     #[inline]
-    pub(crate) const fn by(origin: &'static Origin, reason: Reason) -> Self {
-        Self::packed(reason, origin.number(), time::RETRY_AFTER, NO_HINT)
+    pub(crate) fn by(instance: &InstanceName, reason: Reason) -> Self {
+        Self {
+            named: instance.named().clone(),
+            word: packed(reason, instance.id(), time::RETRY_AFTER, NO_HINT),
+        }
     }
 
     /// A call that this limit ended.
-    pub(crate) fn timed_out(origin: &'static Origin, limit: TimeLimit) -> Self {
+    pub(crate) fn timed_out(instance: &InstanceName, limit: TimeLimit) -> Self {
         let kind = match limit {
             TimeLimit::Layer(_) => time::LAYER,
             TimeLimit::Outer(_) => time::OUTER,
             TimeLimit::Deadline(_) => time::DEADLINE,
             TimeLimit::Idle(_) => time::IDLE,
         };
-        let units = units(limit.duration());
-        Self::packed(Reason::TimedOut, origin.number(), kind, units)
-    }
-
-    #[inline]
-    const fn packed(reason: Reason, origin: Number, kind: u64, units: u32) -> Self {
-        let reason = (reason as u64 + 1) << 59;
-        let kind = kind << 56;
-        let origin = (origin.to_bits() as u64) << 32;
-        // The reason makes it more than nothing.
-        match NonZeroU64::new(reason | kind | origin | units as u64) {
-            Some(word) => Self(word),
-            None => Self(NonZeroU64::MIN),
+        Self {
+            named: instance.named().clone(),
+            word: packed(
+                Reason::TimedOut,
+                instance.id(),
+                kind,
+                units(limit.duration()),
+            ),
         }
     }
 
     /// The time, if it is of this kind.
     fn time(&self, kind: u64) -> Option<Duration> {
-        let units = self.0.get() as u32;
-        ((self.0.get() >> 56) & 0b111 == kind && units != NO_HINT).then(|| UNIT * units)
+        let units = self.word.get() as u32;
+        ((self.word.get() >> 56) & 0b111 == kind && units != NO_HINT).then(|| UNIT * units)
     }
 
-    const fn number(&self) -> Number {
-        Number::from_bits((self.0.get() >> 32) as u32 & 0x00ff_ffff)
+    fn id(&self) -> Id {
+        let number = (self.word.get() >> 32) as usize & 0x00ff_ffff;
+        Id::ALL.get(number).copied().unwrap_or(Id::Unknown)
     }
 
     /// The same, with the time after which a new try may be worth while: rounded up to 100 microseconds, and at most 119 hours. It
     /// takes the place of the [`time_limit`](Self::time_limit).
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
-        let units = units(after);
-        Self::packed(self.reason(), self.number(), time::RETRY_AFTER, units)
+        let word = packed(self.reason(), self.id(), time::RETRY_AFTER, units(after));
+        Self { word, ..self }
     }
 
     /// Why.
     #[must_use]
     pub const fn reason(&self) -> Reason {
-        let number = (self.0.get() >> 59) as usize;
+        let number = (self.word.get() >> 59) as usize;
         if number == 0 || number > Reason::ALL.len() {
             return Reason::NotReady;
         }
@@ -177,13 +178,13 @@ impl Rejection {
     /// Which kind of layer: `circuit_breaker`, `bulkhead`, ...
     #[must_use]
     pub fn layer(&self) -> &'static str {
-        self.number().origin().layer()
+        self.named.layer(self.id())
     }
 
     /// Which instance of it: the name it was built with, or `default`.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.number().origin().name()
+    pub fn name(&self) -> &str {
+        self.named.name()
     }
 
     /// After how long a new try may be worth while, where that is known: a circuit breaker knows how long it stays open
@@ -250,6 +251,16 @@ impl Rejection {
     }
 }
 
+const fn packed(reason: Reason, id: Id, kind: u64, units: u32) -> NonZeroU64 {
+    let reason = (reason as u64 + 1) << 59;
+    let id = (id as u64) << 32;
+    // The reason makes it more than nothing.
+    match NonZeroU64::new(reason | kind << 56 | id | units as u64) {
+        Some(word) => word,
+        None => NonZeroU64::MIN,
+    }
+}
+
 /// A duration in units, rounded up.
 fn units(duration: Duration) -> u32 {
     let units = duration.as_nanos().div_ceil(UNIT.as_nanos());
@@ -282,8 +293,7 @@ impl fmt::Debug for Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = self.number().origin();
-        write!(f, "{origin}: {}", self.describe())?;
+        write!(f, "{} `{}`: {}", self.layer(), self.name(), self.describe())?;
         match self.retry_after() {
             Some(after) => write!(f, ", retry after {after:?}"),
             None => Ok(()),
@@ -307,11 +317,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_one_word_and_keeps_everything() {
-        assert_eq!(size_of::<Option<Rejection>>(), 8);
+    fn it_is_two_words_and_keeps_everything() {
+        assert_eq!(size_of::<Option<Rejection>>(), 16);
         assert_eq!(
             size_of::<Result<u64, crate::vocabulary::error::Error<std::io::Error>>>(),
-            16
+            24
         );
         for reason in [
             Reason::CircuitOpen,
@@ -345,7 +355,7 @@ mod tests {
 
     #[test]
     fn it_keeps_the_limit_that_ended_the_call() {
-        let origin = origin_lossy("timeout", "users");
+        let instance = InstanceName::lossy("timeout", "users");
         let second = Duration::from_secs(1);
         for (limit, shown) in [
             (
@@ -362,7 +372,7 @@ mod tests {
             ),
             (TimeLimit::Idle(second), "the body made no progress for 1s"),
         ] {
-            let rejection = Rejection::timed_out(origin, limit);
+            let rejection = Rejection::timed_out(&instance, limit);
             assert_eq!(rejection.reason(), Reason::TimedOut);
             assert_eq!(rejection.name(), "users");
             assert_eq!(rejection.time_limit(), Some(limit));
@@ -373,9 +383,9 @@ mod tests {
             assert_eq!(hinted.retry_after(), Some(second));
         }
         let short = TimeLimit::Layer(Duration::from_nanos(1));
-        let rejection = Rejection::timed_out(origin, short);
+        let rejection = Rejection::timed_out(&instance, short);
         assert_eq!(rejection.time_limit(), Some(TimeLimit::Layer(UNIT)));
-        let none = Rejection::by(origin, Reason::TimedOut);
+        let none = Rejection::by(&instance, Reason::TimedOut);
         assert_eq!(none.time_limit(), None);
     }
 }

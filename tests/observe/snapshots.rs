@@ -78,7 +78,7 @@ async fn a_circuit_tells_what_happened_and_since_when() {
     }
     advance(secs(2)).await;
     let open = circuit.snapshot();
-    assert_eq!((open.layer, open.name), ("circuit_breaker", "payments"));
+    assert_eq!((open.layer, &*open.name), ("circuit_breaker", "payments"));
     assert_eq!((open.state, open.since), (State::Open, secs(2)));
     assert_eq!(open.retry_after, Some(secs(3)));
     assert_eq!(counts(&open.outcomes), [2, 2, 0, 1]);
@@ -141,7 +141,7 @@ async fn a_bulkhead_tells_what_is_in_it() {
         .into();
     sleep(ms(50)).await;
     let busy = layer.snapshot();
-    assert_eq!((busy.layer, busy.name), ("bulkhead", "stock"));
+    assert_eq!((busy.layer, &*busy.name), ("bulkhead", "stock"));
     assert_eq!((busy.in_flight, busy.limit), (2, Some(2)));
     assert_eq!((busy.waiting, busy.queue_limit), (1, 1));
     assert_eq!(busy.rejections.of(Reason::Full), 1);
@@ -172,7 +172,7 @@ async fn a_load_shedder_tells_its_limit_and_latencies() {
         sleep(ms(1)).await;
         let busy = layer.snapshot();
         assert_eq!(
-            (busy.layer, busy.name, busy.in_flight),
+            (busy.layer, &*busy.name, busy.in_flight),
             ("load_shed", "api", 1)
         );
         assert_eq!(busy.limit, layer.limit());
@@ -286,7 +286,7 @@ async fn a_retry_layer_tells_why_and_why_not() {
     let _ = service.clone().oneshot(1).await;
     let _ = service.clone().oneshot(2).await;
     let told = layer.snapshot();
-    assert_eq!((told.layer, told.name), ("retry", "users"));
+    assert_eq!((told.layer, &*told.name), ("retry", "users"));
     assert_eq!(told.retries, [(RetryCause::Error, 1)]);
     assert_eq!(told.refused, [(RetryRefused::Attempts, 1)]);
     assert_eq!(told.balance, layer.budget().map(RetryBudget::balance));

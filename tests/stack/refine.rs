@@ -23,21 +23,27 @@ async fn a_timeout() {
             (rejection.layer(), rejection.reason()),
             ("timeout", Reason::TimedOut)
         );
-        (began.elapsed(), rejection.name())
+        (began.elapsed(), rejection.name().to_owned())
     };
     let client = || http::client("a");
-    assert_eq!(took(client()).await, (secs(30), "a"));
-    assert_eq!(took(client().timeout(secs(2))).await, (secs(2), "a"));
+    assert_eq!(took(client()).await, (secs(30), "a".to_owned()));
+    assert_eq!(
+        took(client().timeout(secs(2))).await,
+        (secs(2), "a".to_owned())
+    );
     assert_eq!(
         took(client().timeout(http::timeout().timeout(secs(3)))).await,
-        (secs(3), "a")
+        (secs(3), "a".to_owned())
     );
     assert_eq!(
         took(client().timeout(http::timeout())).await,
-        (secs(30), "a")
+        (secs(30), "a".to_owned())
     );
     let plain = TimeoutLayer::builder().timeout(secs(4)).name("plain");
-    assert_eq!(took(client().timeout(plain)).await, (secs(4), "plain"));
+    assert_eq!(
+        took(client().timeout(plain)).await,
+        (secs(4), "plain".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use crate::call::track::Track;
 use crate::observe::event::{Events, Observer};
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
-use crate::vocabulary::name::{DEFAULT, origin_of_users};
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{
     config::ConfigError,
     error::{Grown, WithRejection},
@@ -56,7 +56,7 @@ impl<P, T> AdmissionLayer<P, T> {
     /// Subscribes to the decisions of this instance.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.state.listeners.subscribe()
+        self.state.emitter.subscribe()
     }
 }
 
@@ -83,10 +83,10 @@ impl<S, P, T: Clone> Layer<S> for AdmissionLayer<P, T> {
 
 impl<P, T> fmt::Debug for AdmissionLayer<P, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = self.state.listeners.origin();
+        let emitter = &self.state.emitter;
         f.debug_struct("AdmissionLayer")
-            .field("layer", &origin.layer())
-            .field("name", &origin.name())
+            .field("layer", &emitter.layer())
+            .field("name", &emitter.name())
             .field("in_flight", &self.state.in_flight())
             .finish()
     }
@@ -155,10 +155,10 @@ impl<P: Admission, T> AdmissionBuilder<P, T> {
     ///
     /// When the name of the layer or of the instance is refused.
     pub fn build(self) -> Result<AdmissionLayer<P, T>, ConfigError> {
-        let name = self.name.as_deref().unwrap_or(DEFAULT);
-        let origin = origin_of_users(&KIND, self.layer, name).of_instance(self.name.as_deref())?;
+        let name = self.name.as_deref();
+        let instance = InstanceName::of_users(&KIND, self.layer, name).of_instance(name)?;
         Ok(AdmissionLayer {
-            state: Shared::new(Governed::new(self.policy, origin, self.observer)),
+            state: Shared::new(Governed::new(self.policy, instance, self.observer)),
             tracker: self.tracker,
         })
     }

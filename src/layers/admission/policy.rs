@@ -5,27 +5,22 @@ use std::time::Duration;
 
 use crate::call::entry::Entry;
 use crate::call::permit::{Admit, Refusal, Ticket};
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::{EventKind, Observer};
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{Outcomes, Tally};
-use crate::observe::subscribers::Listeners;
 use crate::runtime::isolate::isolate;
 use crate::runtime::striped::Striped;
 use crate::vocabulary::kind::{Id, Kind, Series};
-use crate::vocabulary::name::Origin;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{
     outcome::{Outcome, Verdict},
     reason::Reason,
 };
 
 /// A policy of a user's own can give any reason.
-pub(crate) static KIND: Kind = Kind {
-    id: Id::Other,
-    layer: "admission",
-    reasons: &Reason::ALL,
-    series: &[Series::Calls],
-};
+pub(crate) static KIND: Kind = Kind::new(Id::Admission, &Reason::ALL, &[Series::Calls]);
 
 /// Decides on calls: see the [module](crate::admission).
 ///
@@ -69,13 +64,13 @@ pub struct Governed<P> {
     admitted: Striped,
     released: Striped,
     tally: Tally,
-    pub(super) listeners: Listeners,
+    pub(super) emitter: Emitter,
 }
 
 impl<P> Governed<P> {
     pub(super) fn new(
         policy: P,
-        origin: &'static Origin,
+        instance: InstanceName,
         observer: Option<Arc<dyn Observer>>,
     ) -> Self {
         Self {
@@ -83,7 +78,7 @@ impl<P> Governed<P> {
             admitted: Striped::new(),
             released: Striped::new(),
             tally: Tally::new(),
-            listeners: Listeners::new(origin, observer),
+            emitter: Emitter::new(&KIND, instance, observer),
         }
     }
 
@@ -98,13 +93,13 @@ impl<P> Governed<P> {
     }
 }
 
-impl<P: Admission> Tells for Governed<P> {
+impl<P: Admission> Emit for Governed<P> {
     #[inline]
-    fn listeners(&self) -> &Listeners {
-        &self.listeners
+    fn emitter(&self) -> &Emitter {
+        &self.emitter
     }
 
-    fn show(&self, _: &Handles) {}
+    fn set_gauges(&self, _: &Handles) {}
 }
 
 impl<P: Admission> Admit for Governed<P> {
@@ -127,7 +122,7 @@ impl<P: Admission> Admit for Governed<P> {
     #[inline]
     fn settle(&self, ticket: &Ticket, verdict: Verdict) {
         isolate(|| self.policy.settle(ticket, verdict));
-        self.tell(|| EventKind::Settled {
+        self.emit(|| EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
             slow: false,

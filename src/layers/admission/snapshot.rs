@@ -13,7 +13,7 @@ pub struct Snapshot {
     /// The kind of layer, as it was given to the builder.
     pub layer: &'static str,
     /// The name of the instance.
-    pub name: &'static str,
+    pub name: String,
     /// How many calls are in flight.
     pub in_flight: u64,
     /// How the calls went that were admitted and are over.
@@ -24,13 +24,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of<P>(governed: &Governed<P>) -> Self {
-        let origin = governed.listeners.origin();
         Self {
-            layer: origin.layer(),
-            name: origin.name(),
+            layer: governed.emitter.layer(),
+            name: governed.emitter.name().to_owned(),
             in_flight: governed.in_flight(),
             outcomes: governed.outcomes(),
-            rejections: governed.listeners.rejected.counts(),
+            rejections: governed.emitter.rejections(),
         }
     }
 }

@@ -15,21 +15,19 @@ use crate::observe::snapshot::{MOST_CALLS, limited};
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
-use crate::vocabulary::name::unnamed::BULKHEAD;
-use crate::vocabulary::name::{Origin, origin};
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{config::ConfigError, reason::Reason};
 
-pub(crate) static KIND: Kind = Kind {
-    id: Id::Bulkhead,
-    layer: "bulkhead",
-    reasons: &[
+pub(crate) static KIND: Kind = Kind::new(
+    Id::Bulkhead,
+    &[
         Reason::Full,
         Reason::QueueTimeout,
         Reason::NotReady,
         Reason::DeadlinePassed,
     ],
-    series: &[Series::Calls, Series::GivenUp, Series::Queue],
-};
+    &[Series::Calls, Series::GivenUp, Series::Queue],
+);
 
 pub(crate) const LAYER: &str = KIND.layer;
 
@@ -39,7 +37,7 @@ pub(crate) struct Settings {
     pub(super) queue: u32,
     /// Whether it is in its stack at all: if not, it has no metrics.
     pub(super) is_on: bool,
-    pub(super) origin: &'static Origin,
+    pub(super) instance: InstanceName,
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -76,7 +74,7 @@ impl BulkheadLayer {
             limit,
             queue: 0,
             is_on: true,
-            origin: &BULKHEAD,
+            instance: InstanceName::default_of(&KIND),
             observer: None,
         };
         Self::of(settings, Rejecting, AtResponse::default())
@@ -124,7 +122,7 @@ impl<M, T> BulkheadLayer<M, T> {
     /// Subscribes to what the bulkhead decides.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.places.listeners.subscribe()
+        self.places.emitter.subscribe()
     }
 }
 
@@ -146,7 +144,7 @@ impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
 impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadLayer")
-            .field("name", &self.places.listeners.origin().name())
+            .field("name", &self.places.emitter.name())
             .field("limit", &self.limit())
             .field("in_flight", &self.in_flight())
             .field("waiting", &self.waiting())
@@ -233,7 +231,7 @@ impl<M, T> BulkheadBuilder<M, T> {
         }
     }
 
-    /// Tells this observer what the bulkhead decides.
+    /// Emit this observer what the bulkhead decides.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -283,7 +281,7 @@ impl<M, T> BulkheadBuilder<M, T> {
     }
 
     fn finish(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
-        let origin = origin(&KIND, self.name.as_deref().unwrap_or(BULKHEAD.name()))?;
+        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         if !(1..=MOST_CALLS).contains(&self.limit) {
             let rule = "must be from 1 to 16777215";
             return Err(ConfigError::new(LAYER, "limit", self.limit, rule));
@@ -292,7 +290,7 @@ impl<M, T> BulkheadBuilder<M, T> {
             limit: self.limit,
             queue: self.queue,
             is_on: self.is_on,
-            origin,
+            instance,
             observer: self.observer,
         };
         Ok(BulkheadLayer::of(settings, self.mode, self.tracker))

@@ -70,6 +70,7 @@ mod service;
 mod snapshot;
 mod word;
 
+#[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
 pub use queued::QueuedFuture;

@@ -15,11 +15,11 @@ use super::layer::Settings;
 use super::word::{ADMISSION, ADMISSIONS, CALL, WAITS, admissions, admit, in_flight};
 use crate::call::entry::Entry;
 use crate::call::permit::{Admit, Refusal, Ticket};
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{MOST_CALLS, Outcomes, Tally, limited};
-use crate::observe::subscribers::Listeners;
 use crate::vocabulary::{
     outcome::{Outcome, Verdict},
     reason::Reason,
@@ -38,7 +38,7 @@ pub struct Places {
     limit: AtomicU32,
     queue_limit: AtomicU32,
     queue: Mutex<Queue>,
-    pub(crate) listeners: Listeners,
+    pub(crate) emitter: Emitter,
     tally: Tally,
 }
 
@@ -79,7 +79,12 @@ impl Places {
                 unused: 0,
                 given_up: 0,
             }),
-            listeners: Listeners::measured(settings.origin, settings.observer, settings.is_on),
+            emitter: Emitter::measured(
+                &super::layer::KIND,
+                settings.instance,
+                settings.observer,
+                settings.is_on,
+            ),
             tally: Tally::new(),
         }
     }
@@ -256,8 +261,8 @@ impl Places {
     #[cold]
     pub(super) fn gave_up(&self, waited: Duration) {
         self.lock().given_up += 1;
-        self.listeners.look_again();
-        self.tell(|| EventKind::GivenUp { waited });
+        self.emitter.look_again();
+        self.emit(|| EventKind::GivenUp { waited });
     }
 
     pub(super) fn given_up(&self) -> u64 {
@@ -307,13 +312,13 @@ impl Places {
     }
 }
 
-impl Tells for Places {
+impl Emit for Places {
     #[inline]
-    fn listeners(&self) -> &Listeners {
-        &self.listeners
+    fn emitter(&self) -> &Emitter {
+        &self.emitter
     }
 
-    fn show(&self, handles: &Handles) {
+    fn set_gauges(&self, handles: &Handles) {
         handles.limit(limited(self.limit()));
     }
 }
@@ -335,7 +340,7 @@ impl Admit for Places {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn settle(&self, _: &Ticket, verdict: Verdict) {
-        self.tell(|| EventKind::Settled {
+        self.emit(|| EventKind::Settled {
             outcome: verdict.outcome(),
             latency: None,
             slow: false,

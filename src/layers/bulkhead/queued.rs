@@ -18,8 +18,8 @@ use crate::call::permit::{Admit, Ticket};
 use crate::call::track::Track;
 use crate::call::unsent::Found;
 use crate::layers::admission;
-use crate::observe::emit::Tells;
-use crate::observe::meter::{Handles, Meter};
+use crate::observe::emit::Emit;
+use crate::observe::meter::Handles;
 use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
 use crate::vocabulary::{
@@ -109,7 +109,7 @@ impl<S, T> Bulkhead<S, Queued, T> {
                     is_counted: false,
                     since: now,
                     deadline,
-                    meter: Meter::NOBODY,
+                    is_recorded: false,
                 },
             }),
             until: now.after(max_wait).min(deadline),
@@ -139,7 +139,8 @@ struct Turn {
     since: Moment,
     /// When the request's own deadline passes, or never.
     deadline: Moment,
-    meter: Meter,
+    /// Whether the gauge counts it.
+    is_recorded: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -159,8 +160,7 @@ impl Turn {
                     Taken::Full => return Poll::Ready(false),
                     Taken::Waiting(number) => {
                         self.stage = Stage::InQueue(number);
-                        self.meter = self.places.meter();
-                        self.meter.tell(Handles::queued);
+                        self.is_recorded = self.places.record(Handles::queued);
                         return Poll::Pending;
                     }
                 },
@@ -186,9 +186,10 @@ impl Turn {
     }
 
     fn left_queue(&self) {
-        // Whoever was told that it waits.
-        self.meter
-            .tell(|handles| handles.dequeued(self.since.elapsed()));
+        if self.is_recorded {
+            self.places
+                .record_again(|handles| handles.dequeued(self.since.elapsed()));
+        }
     }
 
     /// The permit, for the call that now begins.

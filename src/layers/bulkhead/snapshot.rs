@@ -13,7 +13,7 @@ pub struct Snapshot {
     /// `bulkhead`.
     pub layer: &'static str,
     /// The name of the instance.
-    pub name: &'static str,
+    pub name: String,
     /// How many calls are in flight.
     pub in_flight: u32,
     /// How many may be; `None` if there is no limit.
@@ -33,16 +33,15 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(places: &Places) -> Self {
-        let origin = places.listeners.origin();
         Self {
-            layer: origin.layer(),
-            name: origin.name(),
+            layer: places.emitter.layer(),
+            name: places.emitter.name().to_owned(),
             in_flight: places.in_flight(),
             limit: limited(places.limit()),
             waiting: places.waiting(),
             queue_limit: places.queue_limit(),
             outcomes: places.outcomes(),
-            rejections: places.listeners.rejected.counts(),
+            rejections: places.emitter.rejections(),
             given_up: places.given_up(),
         }
     }

@@ -6,10 +6,10 @@ use super::circuit::Circuit;
 use crate::call::entry::Entry;
 use crate::call::permit::{Admit, Refusal, Ticket};
 use crate::call::time::Time;
-use crate::observe::emit::{Tells, show_newest};
+use crate::observe::emit::{Emit, set_newest};
+use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
-use crate::observe::subscribers::Listeners;
 use crate::policy::breaker::{self, Decision};
 use crate::vocabulary::outcome::CANCELLED;
 use crate::vocabulary::{outcome::Verdict, reason::Reason};
@@ -32,14 +32,14 @@ impl Ticket {
     }
 }
 
-impl Tells for Circuit {
+impl Emit for Circuit {
     #[inline]
-    fn listeners(&self) -> &Listeners {
-        &self.listeners
+    fn emitter(&self) -> &Emitter {
+        &self.emitter
     }
 
-    fn show(&self, handles: &Handles) {
-        show_newest(|| self.state(), |state| handles.state(state));
+    fn set_gauges(&self, handles: &Handles) {
+        set_newest(|| self.state(), |state| handles.state(state));
     }
 }
 
@@ -129,7 +129,7 @@ impl Circuit {
         }
         let counts_as = counts_as.unwrap_or(true_time);
         self.record(ticket.of_breaker(), verdict, counts_as, now);
-        Tells::tell(self, || EventKind::Settled {
+        Emit::emit(self, || EventKind::Settled {
             outcome: verdict.outcome(),
             latency: time.has_waited().then(|| time.ran()),
             slow: self.is_slow(counts_as),

@@ -9,8 +9,7 @@ use crate::observe::event::Observer;
 use crate::policy::breaker::{Config, Mode, OnCancel, Recovery};
 use crate::policy::window::Window;
 use crate::vocabulary::config::OfInstance as _;
-use crate::vocabulary::name::origin;
-use crate::vocabulary::name::unnamed::CIRCUIT_BREAKER;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{
     config::ConfigError,
     outcome::{ClassifyFn, Verdict},
@@ -202,7 +201,7 @@ impl<T> CircuitBreakerBuilder<T> {
         }
     }
 
-    /// Tells this observer what the circuit breaker decides.
+    /// Emit this observer what the circuit breaker decides.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -219,14 +218,11 @@ impl<T> CircuitBreakerBuilder<T> {
     }
 
     fn built(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
-        let origin = origin(
-            &KIND,
-            self.name.as_deref().unwrap_or(CIRCUIT_BREAKER.name()),
-        )?;
+        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.config.check()?;
         let settings = Settings {
             config: self.config,
-            origin,
+            instance,
             observer: self.observer,
         };
         Ok(CircuitBreakerLayer::of(settings, self.tracker))

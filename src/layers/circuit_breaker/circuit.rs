@@ -13,16 +13,16 @@ use tokio::sync::watch;
 
 use super::history::{Change, History};
 use crate::call::time::Time;
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::{EventKind, Observer};
 use crate::observe::snapshot::{Latencies, Outcomes, Tally};
-use crate::observe::subscribers::Listeners;
 use crate::policy::breaker::{Breaker, Config, Decision, Mode, State, Ticket, Transition, View};
 use crate::policy::evidence::FLOOR;
 use crate::runtime::striped::Striped;
 use crate::runtime::{Moment, Timeline, nanos, random};
 use crate::vocabulary::context;
-use crate::vocabulary::name::Origin;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::outcome::{Outcome, Verdict};
 
 /// What may be done without the lock: the low bits of the word, below the epoch.
@@ -54,11 +54,10 @@ pub struct Circuit {
     slow: u64,
     /// It is not switched off.
     measures: bool,
-    pub(crate) listeners: Listeners,
+    pub(crate) emitter: Emitter,
     /// Plain successes, of all epochs.
     successes: Striped,
     tally: Tally,
-    pub(super) would_reject: AtomicU64,
     pub(super) latencies: Latencies,
     machine: Mutex<Machine>,
 }
@@ -78,7 +77,7 @@ struct Machine {
 /// What a circuit is made of.
 pub(crate) struct Settings {
     pub(super) config: Config,
-    pub(super) origin: &'static Origin,
+    pub(super) instance: InstanceName,
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -100,10 +99,14 @@ impl Circuit {
             published: AtomicU64::new(0),
             slow,
             measures: is_on,
-            listeners: Listeners::measured(settings.origin, settings.observer, is_on),
+            emitter: Emitter::measured(
+                &super::layer::KIND,
+                settings.instance,
+                settings.observer,
+                is_on,
+            ),
             successes: Striped::new(),
             tally: Tally::new(),
-            would_reject: AtomicU64::new(0),
             latencies: Latencies::new(),
             machine: Mutex::new(Machine {
                 credited: 0,
@@ -214,7 +217,7 @@ impl Circuit {
                 return;
             }
         }
-        self.tell(ticket, verdict, time.ran());
+        self.settled(ticket, verdict, time.ran());
     }
 
     /// The head of a probe's response is there, so many after its call, and its outcome will be known later.
@@ -224,7 +227,7 @@ impl Circuit {
     }
 
     #[cold]
-    fn tell(&self, ticket: Ticket, verdict: Verdict, ran: Duration) {
+    fn settled(&self, ticket: Ticket, verdict: Verdict, ran: Duration) {
         self.tally.told(verdict.outcome());
         let limit = context::own_limit();
         let evident = match verdict.outcome() {
@@ -361,7 +364,7 @@ impl Circuit {
                 std::mem::replace(state, current) != current
             });
         }
-        self.tell_and_log(|| EventKind::Transition(transition.clone()));
+        self.emit_and_log(|| EventKind::Transition(transition.clone()));
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {

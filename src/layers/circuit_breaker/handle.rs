@@ -35,8 +35,8 @@ impl CircuitBreakerHandle {
 
     /// The name of the instance.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.circuit.listeners.origin().name()
+    pub fn name(&self) -> &str {
+        self.circuit.emitter.name()
     }
 
     /// The state now. An open circuit stays open until a call comes after its time.
@@ -77,7 +77,7 @@ impl CircuitBreakerHandle {
     /// Subscribes to everything that the circuit breaker decides.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.circuit.listeners.subscribe()
+        self.circuit.emitter.subscribe()
     }
 }
 

@@ -12,15 +12,14 @@ use crate::layers::admission::Gate;
 use crate::policy::breaker::{Config, State};
 use crate::runtime::shared::Shared;
 use crate::vocabulary::kind::{Id, Kind, Series};
-use crate::vocabulary::name::unnamed::CIRCUIT_BREAKER;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::reason::Reason;
 
-pub(crate) static KIND: Kind = Kind {
-    id: Id::CircuitBreaker,
-    layer: "circuit_breaker",
-    reasons: &[Reason::CircuitOpen, Reason::NotReady],
-    series: &[Series::Calls, Series::Duration, Series::Circuit],
-};
+pub(crate) static KIND: Kind = Kind::new(
+    Id::CircuitBreaker,
+    &[Reason::CircuitOpen, Reason::NotReady],
+    &[Series::Calls, Series::Duration, Series::Circuit],
+);
 
 /// Stops calls to what is broken: see the [module](crate::circuit_breaker).
 ///
@@ -38,7 +37,7 @@ impl CircuitBreakerLayer {
     pub fn new() -> Self {
         let settings = Settings {
             config: Config::default(),
-            origin: &CIRCUIT_BREAKER,
+            instance: InstanceName::default_of(&KIND),
             observer: None,
         };
         Self::of(settings, AtResponse::default())
@@ -94,7 +93,7 @@ impl<S, T: Clone> Layer<S> for CircuitBreakerLayer<T> {
 impl<T> fmt::Debug for CircuitBreakerLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
-            .field("name", &self.circuit.listeners.origin().name())
+            .field("name", &self.circuit.emitter.name())
             .field("state", &self.state())
             .finish()
     }

@@ -89,6 +89,7 @@ pub use builder::CircuitBreakerBuilder;
 pub use handle::{CircuitBreakerHandle, StateWatch};
 pub use history::Change;
 pub use layer::CircuitBreakerLayer;
+#[cfg(test)]
 pub(crate) use layer::KIND;
 pub use service::{CircuitBreaker, ResponseFuture};
 pub use snapshot::Snapshot;

@@ -64,7 +64,7 @@ impl<S: fmt::Debug, T> fmt::Debug for CircuitBreaker<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
             .field("inner", &self.gate.inner)
-            .field("circuit", self.gate.state.listeners.origin())
+            .field("circuit", self.gate.state.emitter.instance())
             .finish()
     }
 }

@@ -1,7 +1,6 @@
 //! What a circuit breaker looks like at one moment.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::circuit::Circuit;
@@ -21,7 +20,7 @@ pub struct Snapshot {
     /// `circuit_breaker`.
     pub layer: &'static str,
     /// The name of the instance.
-    pub name: &'static str,
+    pub name: String,
     /// What the breaker does with calls. An open breaker stays open until a call comes after its open
     /// time.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
@@ -74,11 +73,10 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(circuit: &Circuit) -> Self {
-        let origin = circuit.listeners.origin();
         let (view, since, changes) = circuit.look();
         Self {
-            layer: origin.layer(),
-            name: origin.name(),
+            layer: circuit.emitter.layer(),
+            name: circuit.emitter.name().to_owned(),
             state: view.state,
             since,
             mode: view.mode,
@@ -93,11 +91,8 @@ impl Snapshot {
             opened: view.opened,
             probes_in_flight: view.probes_in_flight,
             outcomes: circuit.outcomes(),
-            rejections: circuit.listeners.rejected.counts(),
-            would_reject: Rejections::one(
-                Reason::CircuitOpen,
-                circuit.would_reject.load(Ordering::Relaxed),
-            ),
+            rejections: circuit.emitter.rejections(),
+            would_reject: Rejections::one(Reason::CircuitOpen, circuit.emitter.would_reject()),
             latency: circuit.latencies.last_minute(Moment::now()),
             changes,
         }

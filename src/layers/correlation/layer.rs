@@ -8,15 +8,9 @@ use super::{Carry, CorrelationId};
 use crate::call::inner::Inner;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::{Id, Kind};
-use crate::vocabulary::name::Origin;
-use crate::vocabulary::name::origin;
+use crate::vocabulary::name::InstanceName;
 
-pub(crate) static KIND: Kind = Kind {
-    id: Id::Other,
-    layer: "correlation",
-    reasons: &[],
-    series: &[],
-};
+pub(crate) static KIND: Kind = Kind::new(Id::Correlation, &[], &[]);
 
 const LAYER: &str = KIND.layer;
 
@@ -41,7 +35,7 @@ pub struct CorrelationLayer<D = Server> {
     pub(super) fields: Fields,
     pub(super) trusts: bool,
     pub(super) on: bool,
-    pub(super) origin: Option<&'static Origin>,
+    pub(super) instance: Option<InstanceName>,
     direction: D,
 }
 
@@ -73,7 +67,7 @@ impl<D> CorrelationLayer<D> {
             fields: Fields(None),
             trusts: true,
             on: true,
-            origin: None,
+            instance: None,
             direction,
         }
     }
@@ -87,7 +81,7 @@ impl<D> CorrelationLayer<D> {
 
     /// The same, whose span says which instance it is.
     pub(crate) fn named(mut self, name: &str) -> Result<Self, ConfigError> {
-        self.origin = Some(origin(&KIND, name)?);
+        self.instance = Some(InstanceName::new(&KIND, Some(name))?);
         Ok(self)
     }
 

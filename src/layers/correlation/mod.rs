@@ -104,6 +104,7 @@ mod reply;
 mod service;
 
 pub use crate::vocabulary::correlation_id::{CorrelationId, InvalidCorrelationId};
+#[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{Client, Consumer, CorrelationLayer, Server};
 pub use reply::{Reply, WholeReply};

@@ -190,7 +190,7 @@ impl InCorrelation {
             return (CorrelationScope::unchanged(), self.span.enter_owned());
         }
         if span::are_wanted() {
-            self.span = InSpan::of_request(side, self.id.clone(), layer.origin);
+            self.span = InSpan::of_request(side, self.id.clone(), layer.instance.as_ref());
         }
         let id = CorrelationScope::enter(Some(&self.id));
         (id, self.span.enter_owned())

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::load::{Load, Moving};
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
 use crate::observe::event::EventKind;
 use crate::observe::snapshot::{MOST_CALLS, limited};
 use crate::policy::limit::Tick;
@@ -43,7 +43,7 @@ impl Load {
     }
 
     pub(super) fn tell_change(&self, (from, to): (u32, u32)) {
-        self.tell_and_log(|| EventKind::LimitChanged {
+        self.emit_and_log(|| EventKind::LimitChanged {
             from: limited(from),
             to: limited(to),
         });
@@ -59,7 +59,7 @@ impl Watches for Load {
                 lag: lag.lag,
                 in_flight: self.working(word),
                 admitted: self.admissions(moving, word),
-                shed: self.listeners.rejected.of(Reason::Shed),
+                shed: self.emitter.rejected(Reason::Shed),
             };
             let now = moving.timeline.at(lag.now);
             moving.limit.tick(now, &tick)

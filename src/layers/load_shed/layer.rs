@@ -8,7 +8,7 @@ use super::service::LoadShed;
 use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
-use crate::observe::emit::Teller;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::{Events, Observer};
 use crate::observe::snapshot::limited;
 use crate::policy::breaker::OnCancel;
@@ -16,20 +16,18 @@ use crate::policy::limit::Limit;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
-use crate::vocabulary::name::unnamed::LOAD_SHED;
-use crate::vocabulary::name::{Origin, origin};
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{
     config::ConfigError,
     outcome::{ClassifyFn, Verdict},
     reason::Reason,
 };
 
-pub(crate) static KIND: Kind = Kind {
-    id: Id::LoadShed,
-    layer: "load_shed",
-    reasons: &[Reason::Shed, Reason::NotReady],
-    series: &[Series::Calls, Series::Duration],
-};
+pub(crate) static KIND: Kind = Kind::new(
+    Id::LoadShed,
+    &[Reason::Shed, Reason::NotReady],
+    &[Series::Calls, Series::Duration],
+);
 
 pub(crate) const LAYER: &str = KIND.layer;
 
@@ -37,7 +35,7 @@ pub(crate) const LAYER: &str = KIND.layer;
 pub(crate) struct Settings {
     pub(super) limit: Limit,
     pub(super) on_cancel: OnCancel,
-    pub(super) origin: &'static Origin,
+    pub(super) instance: InstanceName,
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -63,7 +61,7 @@ impl<T> Limited<T> {
 /// Sheds only what comes when the inner service is not ready.
 #[derive(Clone)]
 pub struct OnReadiness {
-    pub(super) teller: Teller,
+    pub(super) emitter: Shared<Emitter>,
 }
 
 impl fmt::Debug for OnReadiness {
@@ -75,7 +73,7 @@ impl fmt::Debug for OnReadiness {
 impl<T> fmt::Debug for Limited<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limited")
-            .field("name", &self.load.listeners.origin().name())
+            .field("name", &self.load.emitter.name())
             .field("limit", &limited(self.load.limit()))
             .field("in_flight", &self.load.in_flight())
             .finish()
@@ -100,7 +98,7 @@ impl LoadShedLayer {
         let settings = Settings {
             limit,
             on_cancel: OnCancel::default(),
-            origin: &LOAD_SHED,
+            instance: InstanceName::default_of(&KIND),
             observer: None,
         };
         Self {
@@ -110,10 +108,10 @@ impl LoadShedLayer {
 
     /// Sheds only when the inner service is not ready.
     #[must_use]
-    pub const fn on_readiness() -> LoadShedLayer<OnReadiness> {
+    pub fn on_readiness() -> LoadShedLayer<OnReadiness> {
         LoadShedLayer {
             mode: OnReadiness {
-                teller: Teller::new(&LOAD_SHED),
+                emitter: Shared::new(Emitter::of_default(&KIND)),
             },
         }
     }
@@ -130,7 +128,7 @@ impl LoadShedLayer<OnReadiness> {
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         Self {
             mode: OnReadiness {
-                teller: self.mode.teller.told(Some(Arc::new(observer))),
+                emitter: Shared::new(self.mode.emitter.observed_by(Some(Arc::new(observer)))),
             },
         }
     }
@@ -141,9 +139,10 @@ impl LoadShedLayer<OnReadiness> {
     ///
     /// When the name is refused.
     pub fn named(self, name: &str) -> Result<Self, ConfigError> {
+        let instance = InstanceName::new(&KIND, Some(name))?;
         Ok(Self {
             mode: OnReadiness {
-                teller: self.mode.teller.renamed(origin(&KIND, name)?),
+                emitter: Shared::new(self.mode.emitter.renamed(instance)),
             },
         })
     }
@@ -155,7 +154,7 @@ impl<T> LoadShedLayer<Limited<T>> {
         let settings = Settings {
             limit: Limit::fixed(u32::MAX),
             on_cancel: OnCancel::Ignore,
-            origin: &LOAD_SHED,
+            instance: InstanceName::default_of(&KIND),
             observer: None,
         };
         let mut mode = Limited::new(settings, tracker);
@@ -184,7 +183,7 @@ impl<T> LoadShedLayer<Limited<T>> {
     /// Subscribes to what the load shedder decides.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.mode.load.listeners.subscribe()
+        self.mode.load.emitter.subscribe()
     }
 }
 
@@ -284,7 +283,7 @@ impl<T> LoadShedBuilder<T> {
         }
     }
 
-    /// Tells this observer what the load shedder decides.
+    /// Emit this observer what the load shedder decides.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -301,13 +300,13 @@ impl<T> LoadShedBuilder<T> {
     }
 
     fn built(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
-        let origin = origin(&KIND, self.name.as_deref().unwrap_or(LOAD_SHED.name()))?;
+        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.limit.check()?;
         self.on_cancel.check(LAYER)?;
         let settings = Settings {
             limit: self.limit,
             on_cancel: self.on_cancel,
-            origin,
+            instance,
             observer: self.observer,
         };
         Ok(LoadShedLayer {

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::layer::Settings;
+use crate::observe::emitter::Emitter;
 use crate::observe::snapshot::{Latencies, MOST_CALLS, Outcomes, Tally};
-use crate::observe::subscribers::Listeners;
 use crate::policy::breaker::OnCancel;
 use crate::policy::evidence::Evidence;
 use crate::policy::limit::{Adaptive, Limit};
@@ -42,7 +42,7 @@ pub struct Load {
     /// A power of two less one: a call is a sample when its number has none of these bits.
     skip: AtomicU32,
     moving: Mutex<Moving>,
-    pub(crate) listeners: Listeners,
+    pub(crate) emitter: Emitter,
     pub(super) tally: Tally,
     pub(super) latencies: Latencies,
 }
@@ -87,7 +87,12 @@ impl Load {
             lags,
             skip: AtomicU32::new(skip.to_bits()),
             moving: Mutex::new(moving),
-            listeners: Listeners::measured(settings.origin, settings.observer, is_on),
+            emitter: Emitter::measured(
+                &super::layer::KIND,
+                settings.instance,
+                settings.observer,
+                is_on,
+            ),
             tally: Tally::new(),
             latencies: Latencies::new(),
         }

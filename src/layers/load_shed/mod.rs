@@ -83,6 +83,7 @@ mod settle;
 mod snapshot;
 
 pub use crate::call::guarded::Uncounted;
+#[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
 pub use service::{LoadShed, ResponseFuture};

@@ -12,6 +12,7 @@ use crate::call::permit::Permit;
 use crate::call::track::AtResponse;
 use crate::call::track::Track;
 use crate::layers::admission::{self, Admitted};
+use crate::observe::emit::Emit as _;
 use crate::vocabulary::{
     error::{Grown, WithRejection},
     reason::Reason,
@@ -102,7 +103,7 @@ where
         let entry = Entry::of(self);
         match self.inner.take_ready() {
             Ready::Yes => Guarded::admitted(self.inner.call(request, &entry), Uncounted),
-            Ready::No(reason) => Guarded::rejected(self.mode.teller.reject(reason)),
+            Ready::No(reason) => Guarded::rejected(self.mode.emitter.reject(reason, None)),
         }
     }
 }

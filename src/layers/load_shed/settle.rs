@@ -4,11 +4,11 @@ use super::load::Load;
 use crate::call::entry::Entry;
 use crate::call::permit::{Admit, Refusal, Ticket};
 use crate::call::time::Time;
-use crate::observe::emit::{Tells, show_newest};
+use crate::observe::emit::{Emit, set_newest};
+use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::limited;
-use crate::observe::subscribers::Listeners;
 use crate::policy::evidence::FLOOR;
 use crate::policy::sampling::Sample;
 use crate::vocabulary::context;
@@ -18,14 +18,14 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-impl Tells for Load {
+impl Emit for Load {
     #[inline]
-    fn listeners(&self) -> &Listeners {
-        &self.listeners
+    fn emitter(&self) -> &Emitter {
+        &self.emitter
     }
 
-    fn show(&self, handles: &Handles) {
-        show_newest(|| self.limit(), |limit| handles.limit(limited(limit)));
+    fn set_gauges(&self, handles: &Handles) {
+        set_newest(|| self.limit(), |limit| handles.limit(limited(limit)));
     }
 }
 
@@ -44,7 +44,7 @@ impl Admit for Load {
             self.watch_lag();
         }
         // Not for a call whose time nobody wants.
-        let time = if sample.is_taken() || self.moves() || self.listeners.any() {
+        let time = if sample.is_taken() || self.moves() || self.emitter.has_sinks() {
             Time::begun(entry.now())
         } else {
             Time::UNKNOWN
@@ -116,7 +116,7 @@ impl Load {
         if tells {
             self.report(sample, time, verdict, counts_as);
         }
-        self.tell(|| EventKind::Settled {
+        self.emit(|| EventKind::Settled {
             outcome: verdict.outcome(),
             latency: time.has_waited().then(|| time.ran()),
             slow: false,

@@ -14,7 +14,7 @@ pub struct Snapshot {
     /// `load_shed`.
     pub layer: &'static str,
     /// The name of the instance.
-    pub name: &'static str,
+    pub name: String,
     /// How many calls are in flight. Under an adaptive limit a call is until the head of its
     /// response is out.
     pub in_flight: u32,
@@ -33,15 +33,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(load: &Load) -> Self {
-        let origin = load.listeners.origin();
         Self {
-            layer: origin.layer(),
-            name: origin.name(),
+            layer: load.emitter.layer(),
+            name: load.emitter.name().to_owned(),
             in_flight: load.in_flight(),
             streaming: load.streaming(),
             limit: limited(load.limit()),
             outcomes: load.outcomes(),
-            rejections: load.listeners.rejected.counts(),
+            rejections: load.emitter.rejections(),
             latency: load.latencies.last_minute(Moment::now()),
         }
     }

@@ -10,26 +10,24 @@ use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::layers::admission::Gate;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::{Events, Observer};
-use crate::observe::subscribers::Listeners;
 use crate::policy::rate_limit::Rate;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
-use crate::vocabulary::name::origin;
-use crate::vocabulary::name::unnamed::RATE_LIMIT;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{config::ConfigError, reason::Reason};
 
-pub(crate) static KIND: Kind = Kind {
-    id: Id::RateLimit,
-    layer: "rate_limit",
-    reasons: &[
+pub(crate) static KIND: Kind = Kind::new(
+    Id::RateLimit,
+    &[
         Reason::RateLimited,
         Reason::NotReady,
         Reason::DeadlinePassed,
     ],
-    series: &[Series::Calls, Series::GivenUp, Series::Queue],
-};
+    &[Series::Calls, Series::GivenUp, Series::Queue],
+);
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -91,8 +89,8 @@ impl<M, T> RateLimitLayer<M, T> {
 
     /// The name of the instance.
     #[cfg(feature = "http")]
-    pub(crate) fn name(&self) -> &'static str {
-        self.limiter.listeners.origin().name()
+    pub(crate) fn name(&self) -> &str {
+        self.limiter.emitter.name()
     }
 
     /// The permits of a window of whole seconds, and its length.
@@ -110,7 +108,7 @@ impl<M, T> RateLimitLayer<M, T> {
     /// Subscribes to the events of the rate limit.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.limiter.listeners.subscribe()
+        self.limiter.emitter.subscribe()
     }
 }
 
@@ -132,7 +130,7 @@ impl<S, M: Clone, T: Clone> Layer<S> for RateLimitLayer<M, T> {
 impl<M: fmt::Debug, T> fmt::Debug for RateLimitLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitLayer")
-            .field("name", &self.limiter.listeners.origin().name())
+            .field("name", &self.limiter.emitter.name())
             .field("rate", &format_args!("{}", self.limiter.rate))
             .field("available", &self.available())
             .field("waiting", &self.waiting())
@@ -239,11 +237,11 @@ impl<M, T> RateLimitBuilder<M, T> {
     }
 
     fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
-        let origin = origin(&KIND, self.name.as_deref().unwrap_or(RATE_LIMIT.name()))?;
+        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.rate.check()?;
-        let listeners = Listeners::new(origin, self.observer);
+        let emitter = Emitter::new(&KIND, instance, self.observer);
         Ok(RateLimitLayer {
-            limiter: Shared::new(Limiter::new(self.rate, listeners)),
+            limiter: Shared::new(Limiter::new(self.rate, emitter)),
             mode: self.mode,
             tracker: self.tracker,
         })

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::line::{Line, Number};
 use crate::call::entry::Entry;
 use crate::call::permit::{Admit, Refusal, Ticket};
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{Outcomes, Tally};
-use crate::observe::subscribers::Listeners;
 use crate::policy::rate_limit::{Rate, RateLimit};
 use crate::runtime::Moment;
 use crate::runtime::striped::Striped;
@@ -33,20 +33,20 @@ pub struct Limiter {
     /// Empty where calls do not wait.
     pub(super) line: Line,
     given_up: AtomicU64,
-    pub(super) listeners: Listeners,
+    pub(super) emitter: Emitter,
     successes: Striped,
     tally: Tally,
 }
 
 impl Limiter {
-    pub(super) fn new(rate: Rate, listeners: Listeners) -> Self {
+    pub(super) fn new(rate: Rate, emitter: Emitter) -> Self {
         Self {
             rate,
             limit: RateLimit::new(&rate),
             refuses: AtomicBool::new(false),
             line: Line::default(),
             given_up: AtomicU64::new(0),
-            listeners,
+            emitter,
             successes: Striped::new(),
             tally: Tally::new(),
         }
@@ -117,18 +117,18 @@ impl Limiter {
     #[cold]
     pub(super) fn gave_up(&self, waited: Duration) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
-        self.listeners.look_again();
-        self.tell(|| EventKind::GivenUp { waited });
+        self.emitter.look_again();
+        self.emit(|| EventKind::GivenUp { waited });
     }
 }
 
-impl Tells for Limiter {
+impl Emit for Limiter {
     #[inline]
-    fn listeners(&self) -> &Listeners {
-        &self.listeners
+    fn emitter(&self) -> &Emitter {
+        &self.emitter
     }
 
-    fn show(&self, _: &Handles) {}
+    fn set_gauges(&self, _: &Handles) {}
 }
 
 impl Admit for Limiter {
@@ -174,7 +174,7 @@ impl Admit for Limiter {
         if outcome == Outcome::Success {
             self.successes.bump();
         }
-        self.tell(|| EventKind::Settled {
+        self.emit(|| EventKind::Settled {
             outcome,
             latency: None,
             slow: false,

@@ -74,6 +74,7 @@ mod service;
 mod snapshot;
 mod waiting;
 
+#[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{RateLimitBuilder, RateLimitLayer, Rejecting, Waiting};
 pub use service::{RateLimit, ResponseFuture};

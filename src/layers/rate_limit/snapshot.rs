@@ -16,7 +16,7 @@ pub struct Snapshot {
     /// `rate_limit`.
     pub layer: &'static str,
     /// The name of the instance.
-    pub name: &'static str,
+    pub name: String,
     /// Permits for each period.
     pub permits: u32,
     /// The period.
@@ -41,17 +41,16 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(limiter: &Limiter) -> Self {
-        let origin = limiter.listeners.origin();
         Self {
-            layer: origin.layer(),
-            name: origin.name(),
+            layer: limiter.emitter.layer(),
+            name: limiter.emitter.name().to_owned(),
             permits: limiter.rate.permits,
             per: limiter.rate.per,
             burst: limiter.rate.burst(),
             available: limiter.available(),
             waiting: limiter.line.len(),
             outcomes: limiter.outcomes(),
-            rejections: limiter.listeners.rejected.counts(),
+            rejections: limiter.emitter.rejections(),
             given_up: limiter.given_up(),
         }
     }

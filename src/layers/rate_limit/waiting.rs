@@ -18,8 +18,8 @@ use crate::call::inner::{Inner, Ready};
 use crate::call::permit::{Admit, Permit, Refusal, Ticket};
 use crate::call::track::Track;
 use crate::call::unsent::Found;
-use crate::observe::emit::Tells;
-use crate::observe::meter::{Handles, Meter};
+use crate::observe::emit::Emit;
+use crate::observe::meter::Handles;
 use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
 use crate::vocabulary::{
@@ -100,7 +100,7 @@ impl<S, T> RateLimit<S, Waiting, T> {
                     stage: Stage::New,
                     is_counted: false,
                     since,
-                    meter: Meter::NOBODY,
+                    is_recorded: false,
                 },
             }),
             deadline,
@@ -130,7 +130,8 @@ struct Turn {
     /// Whether the call is counted as admitted or rejected. Else it is given up when this is dropped.
     is_counted: bool,
     since: Moment,
-    meter: Meter,
+    /// Whether the gauge counts it.
+    is_recorded: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -153,8 +154,7 @@ impl Turn {
                 Stage::New => match self.limiter.join(now, until, cx.waker().clone()) {
                     Ok(number) => {
                         self.stage = Stage::InLine(number);
-                        self.meter = self.limiter.meter();
-                        self.meter.tell(Handles::queued);
+                        self.is_recorded = self.limiter.record(Handles::queued);
                     }
                     Err(refusal) => return Ok(Err(refusal)),
                 },
@@ -175,8 +175,10 @@ impl Turn {
 
     fn leave(&self, number: Number) {
         self.limiter.line.leave(number);
-        self.meter
-            .tell(|handles| handles.dequeued(self.since.elapsed()));
+        if self.is_recorded {
+            self.limiter
+                .record_again(|handles| handles.dequeued(self.since.elapsed()));
+        }
     }
 
     /// The permit, for the call that now begins.

@@ -18,7 +18,7 @@ use super::wait::{self, Announced, Wait};
 use crate::call::entry::Entry;
 use crate::call::inner::InnerFuture;
 use crate::call::unsent::Found;
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
 use crate::observe::event::EventKind;
 use crate::observe::span::InSpan;
 use crate::policy::retry::{End, Known, Next, Progress, Rules};
@@ -27,7 +27,7 @@ use crate::runtime::scoped::{Scope, Scoped};
 use crate::runtime::shared::Held;
 use crate::runtime::{Moment, random};
 use crate::vocabulary::context::{self, Attempt};
-use crate::vocabulary::name::Origin;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::outcome::{not_sent, timed_out};
 use crate::vocabulary::{
     error::{Grown, WithRejection},
@@ -87,11 +87,11 @@ impl<S, F, E, Req> Phase<S, F, E, Req> {
     /// Another one begins. Inlined though it is rare: what a function is given by reference is slower for all calls.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn another(
-        origin: &'static Origin,
+        instance: &InstanceName,
         attempt: Attempt,
         call: impl FnOnce() -> InnerFuture<F>,
     ) -> Self {
-        if let Some(span) = InSpan::of_attempt(origin, attempt.number()) {
+        if let Some(span) = InSpan::of_attempt(instance, attempt.number()) {
             let call = traced(attempt, span, call);
             return Self::CallingTraced { call };
         }
@@ -137,7 +137,7 @@ where
                     let core = &this.kit.core;
                     let attempt = Attempt::new(this.progress.attempt());
                     let attempt = attempt.refusals_count(this.progress.refusals_are_used_up());
-                    let next = Phase::another(core.origin, attempt, || {
+                    let next = Phase::another(core.emitter().instance(), attempt, || {
                         service.call(request, &Entry::new())
                     });
                     this.phase.set(next);
@@ -230,7 +230,7 @@ impl<P, R> Core<P, R> {
         if error.rejection().is_some() {
             return error;
         }
-        let rejection = Rejection::by(self.origin, Reason::NotReady);
+        let rejection = Rejection::by(self.emitter().instance(), Reason::NotReady);
         let answer = self.policy.unready(error, E::reject(rejection.clone()));
         if answer.rejection() == Some(&rejection) {
             self.rejected(&rejection);
@@ -267,7 +267,7 @@ impl<P, R> Core<P, R> {
     #[cold]
     pub(super) fn refuse(&self, why: RetryRefused) {
         self.books.refused(why);
-        self.tell_and_log(|| EventKind::RetryRefused(why));
+        self.emit_and_log(|| EventKind::RetryRefused(why));
     }
 
     /// The next attempt and its time; `None` where something forbids it, and the result of the last
@@ -302,7 +302,7 @@ impl<P, R> Core<P, R> {
                 let next = next?;
                 self.books.retrying(cause);
                 let (attempt, delay) = (next.progress.attempt(), next.delay);
-                self.tell_and_log(|| EventKind::Retrying {
+                self.emit_and_log(|| EventKind::Retrying {
                     attempt,
                     delay,
                     cause,

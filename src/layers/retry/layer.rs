@@ -11,24 +11,22 @@ use super::service::{Kit, Retry};
 use super::snapshot::{Books, Snapshot};
 use crate::call::inner::Inner;
 use crate::call::unsent::Found;
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::{Events, Observer};
 use crate::observe::meter::Handles;
-use crate::observe::subscribers::Listeners;
 use crate::policy::backoff::Backoff;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
-use crate::vocabulary::name::unnamed::RETRY;
-use crate::vocabulary::name::{Origin, origin};
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{config::ConfigError, reason::Reason};
 
-pub(crate) static KIND: Kind = Kind {
-    id: Id::Retry,
-    layer: "retry",
-    reasons: &[Reason::NotReady],
-    series: &[Series::GivenUp, Series::Retries],
-};
+pub(crate) static KIND: Kind = Kind::new(
+    Id::Retry,
+    &[Reason::NotReady],
+    &[Series::GivenUp, Series::Retries],
+);
 
 pub(crate) const LAYER: &str = KIND.layer;
 
@@ -40,17 +38,16 @@ pub(crate) struct Core<P, R> {
     pub(super) policy: P,
     pub(super) receive: R,
     pub(super) settings: Settings,
-    pub(super) origin: &'static Origin,
     /// A retry that waits holds it as well, and emits that it was given up.
     pub(super) books: Arc<Books>,
 }
 
-impl<P, R> Tells for Core<P, R> {
-    fn listeners(&self) -> &Listeners {
-        &self.books.listeners
+impl<P, R> Emit for Core<P, R> {
+    fn emitter(&self) -> &Emitter {
+        &self.books.emitter
     }
 
-    fn show(&self, handles: &Handles) {
+    fn set_gauges(&self, handles: &Handles) {
         if let Some(budget) = &self.settings.budget {
             handles.balance(budget.balance());
         }
@@ -84,8 +81,7 @@ impl RetryLayer {
                 policy: RetryErrors,
                 receive: AsItComes,
                 settings: Settings::default(),
-                origin: &RETRY,
-                books: Arc::new(Books::new(Listeners::new(&RETRY, None))),
+                books: Arc::new(Books::new(Emitter::of_default(&KIND))),
             }),
         }
     }
@@ -125,7 +121,7 @@ impl<P, R> RetryLayer<P, R> {
     /// Subscribes to what the layer decides.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.core.books.listeners.subscribe()
+        self.core.books.emitter.subscribe()
     }
 }
 
@@ -161,7 +157,7 @@ impl<P, R> Clone for RetryLayer<P, R> {
 impl<P, R> fmt::Debug for RetryLayer<P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryLayer")
-            .field("name", &self.core.origin.name())
+            .field("name", &self.core.books.emitter.name())
             .field("settings", &self.core.settings)
             .finish_non_exhaustive()
     }
@@ -296,7 +292,7 @@ impl<P, R> RetryBuilder<P, R> {
         }
     }
 
-    /// Tells this observer what the layer decides.
+    /// Emit this observer what the layer decides.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -315,7 +311,7 @@ impl<P, R> RetryBuilder<P, R> {
     fn built(self) -> Result<RetryLayer<P, R>, ConfigError> {
         const LONGEST: Duration = Duration::from_secs(3600);
         const MOST_KEPT: usize = 64 * 1024 * 1024;
-        let origin = origin(&KIND, self.name.as_deref().unwrap_or(RETRY.name()))?;
+        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         let settings = self.settings;
         if !(1..=MOST_ATTEMPTS).contains(&settings.attempts) {
             let rule = "must be from 1 (no retry) to 100";
@@ -350,8 +346,7 @@ impl<P, R> RetryBuilder<P, R> {
                 policy: self.policy,
                 receive: self.receive,
                 settings,
-                origin,
-                books: Arc::new(Books::new(Listeners::new(origin, self.observer))),
+                books: Arc::new(Books::new(Emitter::new(&KIND, instance, self.observer))),
             }),
         })
     }

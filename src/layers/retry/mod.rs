@@ -104,6 +104,7 @@ mod wait;
 pub use crate::policy::backoff::{Backoff, Jitter};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use future::ResponseFuture;
+#[cfg(test)]
 pub(crate) use layer::KIND;
 #[cfg(feature = "http")]
 pub(crate) use layer::LAYER;

@@ -12,7 +12,7 @@ use super::receive::{AsItComes, Receive};
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
 use crate::call::unsent::Found;
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
 use crate::observe::span::InSpan;
 use crate::policy::retry::Progress;
 use crate::runtime::scoped::Scope;
@@ -75,7 +75,7 @@ where
         }
         let repeats = core.settings.attempts > 1;
         if repeats {
-            core.greet();
+            core.begin();
         }
         let kept = if repeats {
             core.policy.keep(&mut request, core.settings.replay_limit)
@@ -90,7 +90,7 @@ where
         };
         let kit = self.kit.hold();
         let deadline = context::deadline().local();
-        if repeats && let Some(span) = InSpan::of_attempt(self.kit.core.origin, 1) {
+        if repeats && let Some(span) = InSpan::of_attempt(self.kit.core.emitter().instance(), 1) {
             let call = traced(attempt, span, || self.inner.call(request, &entry));
             return ResponseFuture {
                 phase: Phase::CallingTraced { call },

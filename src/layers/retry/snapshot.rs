@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::layer::Core;
-use crate::observe::emit::Tells as _;
+use crate::observe::emit::Emit as _;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 #[cfg(feature = "serde")]
 use crate::observe::snapshot::counts;
 use crate::observe::snapshot::{Counts, Rejections, Words};
-use crate::observe::subscribers::Listeners;
 use crate::policy::retry::{RetryCause, RetryRefused};
 
 /// A retry layer at one moment: see [`snapshot`](crate::snapshot).
@@ -21,7 +21,7 @@ pub struct Snapshot {
     /// `retry`.
     pub layer: &'static str,
     /// The name of the instance.
-    pub name: &'static str,
+    pub name: String,
     /// Attempts after the first, for each cause that there was.
     #[cfg_attr(feature = "serde", serde(serialize_with = "counts"))]
     pub retries: Vec<(RetryCause, u64)>,
@@ -39,16 +39,16 @@ pub struct Snapshot {
 
 /// How often there were retries, and who receives events of them.
 pub(crate) struct Books {
-    pub(super) listeners: Listeners,
+    pub(super) emitter: Emitter,
     causes: Counts<{ RetryCause::ALL.len() }>,
     refused: Counts<{ RetryRefused::ALL.len() }>,
     given_up: AtomicU64,
 }
 
 impl Books {
-    pub(super) const fn new(listeners: Listeners) -> Self {
+    pub(super) const fn new(emitter: Emitter) -> Self {
         Self {
-            listeners,
+            emitter,
             causes: Counts::new(),
             refused: Counts::new(),
             given_up: AtomicU64::new(0),
@@ -59,7 +59,7 @@ impl Books {
     #[cold]
     pub(super) fn gave_up(&self, waited: Duration) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
-        self.listeners.tell(|| EventKind::GivenUp { waited });
+        self.emitter.emit(|| EventKind::GivenUp { waited });
     }
 
     pub(super) fn retrying(&self, cause: RetryCause) {
@@ -74,13 +74,13 @@ impl Books {
 impl Snapshot {
     pub(super) fn of<P, R>(core: &Core<P, R>) -> Self {
         Self {
-            layer: core.origin.layer(),
-            name: core.origin.name(),
+            layer: core.books.emitter.layer(),
+            name: core.books.emitter.name().to_owned(),
             retries: core.books.causes.of(&RetryCause::ALL),
             refused: core.books.refused.of(&RetryRefused::ALL),
             given_up: core.books.given_up.load(Ordering::Relaxed),
             balance: core.settings.budget.as_ref().map(|budget| budget.balance()),
-            rejections: core.books.listeners.rejected.counts(),
+            rejections: core.books.emitter.rejections(),
         }
     }
 }

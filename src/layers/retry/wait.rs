@@ -13,7 +13,7 @@ use super::service::Kit;
 use super::snapshot::Books;
 use crate::call::inner::Inner;
 use crate::call::unsent::Found;
-use crate::observe::emit::Tells;
+use crate::observe::emit::Emit;
 use crate::policy::retry::RetryRefused;
 use crate::runtime::{Moment, Timer};
 use crate::vocabulary::{error::WithRejection, reason::Reason};

@@ -5,8 +5,9 @@ use std::task::Context;
 use std::time::Duration;
 
 use super::future::Until;
-use crate::observe::emit::Teller;
+use crate::observe::emitter::Emitter;
 use crate::runtime::Moment;
+use crate::runtime::shared::Held;
 
 /// What a time limit does with the response of a call that was answered in time.
 ///
@@ -47,7 +48,7 @@ impl Asked {
 /// A call that was answered in time.
 pub struct Answered<'a> {
     pub(crate) until: Until,
-    pub(crate) teller: &'a Teller,
+    pub(crate) emitter: &'a Held<Emitter>,
 }
 
 impl Answered<'_> {
@@ -61,7 +62,7 @@ impl Answered<'_> {
 impl fmt::Debug for Answered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answered")
-            .field("name", &self.teller.origin().name())
+            .field("name", &self.emitter.name())
             .finish_non_exhaustive()
     }
 }

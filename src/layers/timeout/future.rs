@@ -9,8 +9,10 @@ use pin_project_lite::pin_project;
 use super::cover::{Answered, Cover, HeadOnly};
 use super::upload::Progress;
 use crate::call::inner::InnerFuture;
-use crate::observe::emit::Teller;
+use crate::observe::emit::Emit as _;
+use crate::observe::emitter::Emitter;
 use crate::runtime::scoped::{Scope, Scoped};
+use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
 use crate::vocabulary::context::{self, Deadline, DeadlineScope};
 use crate::vocabulary::{
@@ -145,7 +147,7 @@ pin_project! {
             inner: Scoped<InnerFuture<F>, Running>,
             #[pin]
             timer: Option<Timer>,
-            teller: Teller,
+            emitter: Held<Emitter>,
             ends: bool,
         },
         Rejected {
@@ -160,19 +162,19 @@ impl<F> State<F> {
         inner: InnerFuture<F>,
         until: Until,
         sending: Option<Box<Sending>>,
-        teller: Teller,
+        emitter: Held<Emitter>,
     ) -> Self {
         Self::Calling {
             inner: Scoped::new(inner, Running { until, sending }),
             timer: None,
-            teller,
+            emitter,
             ends: true,
         }
     }
 
     /// Of a layer that ends nothing.
     #[cold]
-    pub(super) fn unlimited(inner: InnerFuture<F>, teller: Teller) -> Self {
+    pub(super) fn unlimited(inner: InnerFuture<F>, emitter: Held<Emitter>) -> Self {
         let running = Running {
             until: Until::NEVER,
             sending: None,
@@ -180,7 +182,7 @@ impl<F> State<F> {
         Self::Calling {
             inner: Scoped::new(inner, running),
             timer: None,
-            teller,
+            emitter,
             ends: false,
         }
     }
@@ -213,7 +215,7 @@ where
             StateProj::Calling {
                 mut inner,
                 mut timer,
-                teller,
+                emitter,
                 ends,
             } => {
                 let running = inner.as_mut().scope();
@@ -225,7 +227,7 @@ where
                     return Poll::Ready(match result {
                         Ok(response) => {
                             let until = inner.as_mut().scope().until;
-                            let answered = Answered { until, teller };
+                            let answered = Answered { until, emitter };
                             Ok(this.cover.cover(response, &answered, cx))
                         }
                         Err(error) => Err(error.grow()),
@@ -260,7 +262,7 @@ where
                     }
                     running.until = sending.until();
                 }
-                teller.timed_out(running.until.limit(deadline))
+                emitter.timed_out(running.until.limit(deadline))
             }
             StateProj::Rejected { rejection } => match rejection.take() {
                 Some(rejection) => rejection,

@@ -9,32 +9,22 @@ use super::service::Timeout;
 use super::snapshot::Snapshot;
 use super::upload::Upload;
 use crate::call::inner::Inner;
-use crate::observe::emit::Teller;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
 use crate::runtime::Moment;
+use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::context::Deadline;
 use crate::vocabulary::kind::{Id, Kind, Series};
-use crate::vocabulary::name::origin;
-use crate::vocabulary::name::unnamed::TIMEOUT;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{config::ConfigError, reason::Reason};
 
 const REASONS: &[Reason] = &[Reason::TimedOut, Reason::DeadlinePassed];
 
-pub(crate) static KIND: Kind = Kind {
-    id: Id::Timeout,
-    layer: "timeout",
-    reasons: REASONS,
-    series: &[Series::Deadline],
-};
+pub(crate) static KIND: Kind = Kind::new(Id::Timeout, REASONS, &[Series::Deadline]);
 
 /// The limit of each attempt in a standard stack.
-pub(crate) static ATTEMPT_KIND: Kind = Kind {
-    id: Id::AttemptTimeout,
-    layer: "attempt_timeout",
-    reasons: REASONS,
-    series: &[Series::Deadline],
-};
+pub(crate) static ATTEMPT_KIND: Kind = Kind::new(Id::AttemptTimeout, REASONS, &[Series::Deadline]);
 
 pub(crate) const LAYER: &str = KIND.layer;
 
@@ -154,7 +144,7 @@ impl<F> fmt::Debug for PerRequestFn<F> {
 pub struct TimeoutLayer<P = Fixed, B = HeadOnly> {
     policy: P,
     cover: B,
-    teller: Teller,
+    emitter: Shared<Emitter>,
     ends: bool,
 }
 
@@ -164,11 +154,11 @@ impl TimeoutLayer {
     /// Every duration means what it says: with zero a call must be ready at once, and one that is too long for the clock
     /// is no limit. To have such values refused, use the [`builder`](Self::builder).
     #[must_use]
-    pub const fn new(timeout: Duration) -> Self {
+    pub fn new(timeout: Duration) -> Self {
         Self {
             policy: Fixed(CallLimit::set(timeout)),
             cover: HeadOnly,
-            teller: Teller::new(&TIMEOUT),
+            emitter: Shared::new(Emitter::of_default(&KIND)),
             ends: true,
         }
     }
@@ -192,7 +182,7 @@ impl TimeoutLayer {
         TimeoutLayer {
             policy: PerRequestFn(Arc::new(timeout)),
             cover: HeadOnly,
-            teller: Teller::new(&TIMEOUT),
+            emitter: Shared::new(Emitter::of_default(&KIND)),
             ends: true,
         }
     }
@@ -207,7 +197,7 @@ impl<P, B> TimeoutLayer<P, B> {
     /// What it ended.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self.teller.origin())
+        Snapshot::of(&self.emitter)
     }
 }
 
@@ -219,7 +209,7 @@ impl<S, P: Clone, B: Clone> Layer<S> for TimeoutLayer<P, B> {
             inner: Inner::new(inner),
             policy: self.policy.clone(),
             cover: self.cover.clone(),
-            teller: self.teller.clone(),
+            emitter: self.emitter.clone(),
             ends: self.ends,
         }
     }
@@ -228,7 +218,7 @@ impl<S, P: Clone, B: Clone> Layer<S> for TimeoutLayer<P, B> {
 impl<P: fmt::Debug, B: fmt::Debug> fmt::Debug for TimeoutLayer<P, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer")
-            .field("name", &self.teller.origin().name())
+            .field("name", &self.emitter.name())
             .field("policy", &self.policy)
             .field("covers", &self.cover)
             .finish()
@@ -300,7 +290,7 @@ impl<P, B> TimeoutBuilder<P, B> {
         self
     }
 
-    /// Tells this observer what the layer decides.
+    /// Emit this observer what the layer decides.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -311,11 +301,11 @@ impl<P, B> TimeoutBuilder<P, B> {
         self,
         policy: impl FnOnce(P) -> Q,
     ) -> Result<TimeoutLayer<Q, B>, ConfigError> {
-        let origin = origin(self.kind, self.name.as_deref().unwrap_or(TIMEOUT.name()))?;
+        let instance = InstanceName::new(self.kind, self.name.as_deref())?;
         Ok(TimeoutLayer {
             policy: policy(self.policy),
             cover: self.cover,
-            teller: Teller::new(origin).told(self.observer),
+            emitter: Shared::new(Emitter::new(self.kind, instance, self.observer)),
             ends: self.ends,
         })
     }

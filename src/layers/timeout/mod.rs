@@ -69,5 +69,6 @@ pub use upload::{Progress, Upload};
 
 #[cfg(feature = "http")]
 pub(crate) use future::Until;
+#[cfg(test)]
 pub(crate) use layer::{ATTEMPT_KIND, KIND};
 pub(crate) use layer::{DEFAULT, LAYER, LimitSource, check};

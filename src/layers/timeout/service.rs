@@ -9,9 +9,10 @@ use super::layer::{Fixed, PerRequest};
 use super::upload::Upload;
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
-use crate::observe::emit::Teller;
-use crate::observe::meter;
+use crate::observe::emit::Emit as _;
+use crate::observe::emitter::Emitter;
 use crate::runtime::Moment;
+use crate::runtime::shared::Shared;
 use crate::vocabulary::context::{self, Deadline, DeadlineScope};
 use crate::vocabulary::{
     error::{Grown, WithRejection},
@@ -24,7 +25,7 @@ pub struct Timeout<S, P = Fixed, B = HeadOnly> {
     pub(super) inner: Inner<S>,
     pub(super) policy: P,
     pub(super) cover: B,
-    pub(super) teller: Teller,
+    pub(super) emitter: Shared<Emitter>,
     /// Whether it ends anything.
     pub(super) ends: bool,
 }
@@ -62,7 +63,7 @@ where
         let mut entry = Entry::of(self);
         if !self.ends {
             let cover = self.cover.clone();
-            let state = State::unlimited(self.inner.call(request, &entry), self.teller.clone());
+            let state = State::unlimited(self.inner.call(request, &entry), self.emitter.hold());
             return ResponseFuture { state, cover };
         }
         let begun = entry.now();
@@ -70,14 +71,14 @@ where
             Some(asked) => context::deadline().and(Deadline::foreign(begun.after(asked))),
             None => context::deadline(),
         };
-        meter::tell_of(self.teller.origin(), |handles| {
-            if outer.told() != Moment::NEVER {
-                handles.deadline(outer.told().since(begun));
-            }
-        });
+        self.emitter.begin();
+        if outer.told() != Moment::NEVER {
+            self.emitter
+                .record(|handles| handles.deadline(outer.told().since(begun)));
+        }
         if outer.local() <= begun {
             self.inner.take_ready();
-            let rejection = self.teller.reject(Reason::DeadlinePassed);
+            let rejection = self.emitter.reject(Reason::DeadlinePassed, None);
             return ResponseFuture::rejected(rejection, self.cover.clone());
         }
         let limit = self.policy.limit(&request);
@@ -110,7 +111,7 @@ where
             Upload::None | Upload::Whole(_) => None,
         };
         let cover = self.cover.clone().begin(Asked(outer.told()));
-        let teller = self.teller.clone();
+        let emitter = self.emitter.hold();
         // A limit that begins anew is no fixed deadline for what is further in.
         let inside = if renewed.is_some() {
             outer
@@ -120,7 +121,7 @@ where
         let _scope = DeadlineScope::enter(inside);
         // Made where it is to be: the inner future may be large, and to move it costs as much as all the rest.
         ResponseFuture {
-            state: State::calling(self.inner.call(request, &entry), until, sending, teller),
+            state: State::calling(self.inner.call(request, &entry), until, sending, emitter),
             cover,
         }
     }

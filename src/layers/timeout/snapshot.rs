@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::observe::emitter::Emitter;
 use crate::observe::snapshot::Rejections;
-use crate::vocabulary::name::Origin;
 
 /// A time limit at one moment: see [`snapshot`](crate::snapshot).
 ///
@@ -15,17 +15,17 @@ pub struct Snapshot {
     /// `timeout`, or `attempt_timeout` in a standard stack.
     pub layer: &'static str,
     /// The name of the instance.
-    pub name: &'static str,
+    pub name: String,
     /// What was ended or refused.
     pub rejections: Rejections,
 }
 
 impl Snapshot {
-    pub(super) fn of(origin: &'static Origin) -> Self {
+    pub(super) fn of(emitter: &Emitter) -> Self {
         Self {
-            layer: origin.layer(),
-            name: origin.name(),
-            rejections: origin.rejected().counts(),
+            layer: emitter.layer(),
+            name: emitter.name().to_owned(),
+            rejections: emitter.rejections(),
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::policy::{
     breaker::{State, Transition},
     retry::{RetryCause, RetryRefused},
 };
-use crate::vocabulary::kind::Series;
-use crate::vocabulary::name::Origin;
+use crate::vocabulary::kind::{Kind, Series};
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{outcome::Outcome, reason::Reason};
 
 static METADATA: Metadata<'static> = Metadata::new("mainstay", Level::INFO, Some("mainstay"));
@@ -48,7 +48,7 @@ const TRANSITIONS: [(State, State); 7] = [
     reason = "nobody outside can get hold of one"
 )]
 pub struct Handles {
-    origin: &'static Origin,
+    instance: InstanceName,
     calls: [Counter; OUTCOMES.len()],
     in_flight: Gauge,
     duration: Histogram,
@@ -70,16 +70,16 @@ pub struct Handles {
 /// Makes handles with the labels of an instance.
 struct Maker<'a> {
     recorder: &'a dyn Recorder,
-    origin: &'static Origin,
+    instance: &'a InstanceName,
 }
 
 impl Maker<'_> {
     fn key(&self, name: &'static str, more: Option<(&'static str, &'static str)>) -> Key {
-        let labels = [("layer", self.origin.layer()), ("name", self.origin.name())];
-        let labels = labels.into_iter().chain(more);
-        let labels: Vec<_> = labels
-            .map(|(key, value)| Label::from_static_parts(key, value))
-            .collect();
+        let mut labels = vec![
+            Label::from_static_parts("layer", self.instance.layer()),
+            Label::new("name", self.instance.name().to_owned()),
+        ];
+        labels.extend(more.map(|(key, value)| Label::from_static_parts(key, value)));
         Key::from_parts(name, labels)
     }
 
@@ -127,15 +127,18 @@ impl Maker<'_> {
 
 impl Handles {
     /// Those that there are of this kind of layer, each with the value that it has before anything happened.
-    pub(super) fn new(origin: &'static Origin, recorder: &dyn Recorder) -> Self {
-        let make = Maker { recorder, origin };
-        let kind = origin.kind();
+    pub(super) fn new(
+        kind: &'static Kind,
+        instance: &InstanceName,
+        recorder: &dyn Recorder,
+    ) -> Self {
+        let make = Maker { recorder, instance };
         let calls = kind.records(Series::Calls);
         let circuit = kind.records(Series::Circuit);
         let queue = kind.records(Series::Queue);
         let retries = kind.records(Series::Retries);
         Self {
-            origin,
+            instance: instance.clone(),
             calls: OUTCOMES.map(|outcome| {
                 make.counter(calls, names::CALLS, Some(("outcome", outcome.as_str())))
             }),
@@ -184,9 +187,9 @@ impl Handles {
         }
     }
 
-    /// Something was decided or seen. What else it changed is shown when it is counted, as it is then: of two changes that are told at once, the
-    /// later one wins.
-    pub(crate) fn hear(&self, kind: &EventKind, show: &dyn Fn(&Self)) {
+    /// Records an event, and sets the gauges that it changes to what holds now: of two changes at
+    /// once, the later one wins.
+    pub(crate) fn record(&self, kind: &EventKind, set_gauges: &dyn Fn(&Self)) {
         match kind {
             EventKind::Settled {
                 outcome,
@@ -210,7 +213,7 @@ impl Handles {
             EventKind::RetryRefused(why) => count(&RetryRefused::ALL, *why, &self.refused),
             EventKind::LimitChanged { .. } => {}
         }
-        show(self);
+        set_gauges(self);
     }
 
     fn settled(&self, outcome: Outcome) {
@@ -242,14 +245,15 @@ impl Handles {
         self.set_if_any(names::LIMIT, &self.limit, limit);
     }
 
-    /// What not all layers of the kind have: a limit that is not there must not be told as 0. It is made when it is first shown, right after the others.
+    /// Sets a gauge that not all layers of the kind have: a limit that does not exist must not read 0. It
+    /// is made when it is first set, right after the others.
     fn set_if_any(&self, name: &'static str, gauge: &OnceLock<Gauge>, value: f64) {
         if let Some(gauge) = gauge.get() {
             return gauge.set(value);
         }
-        let origin = self.origin;
+        let instance = &self.instance;
         let new =
-            metrics::with_recorder(|recorder| Maker { recorder, origin }.gauge(true, name, None));
+            metrics::with_recorder(|recorder| Maker { recorder, instance }.gauge(true, name, None));
         new.set(value);
         // Not made in there: a recorder may call a layer.
         let _ = gauge.set(new);
@@ -269,8 +273,8 @@ impl Handles {
         }
         // Somebody did it: that is rare, and of too many kinds to make a handle for each.
         metrics::with_recorder(|recorder| {
-            let origin = self.origin;
-            Maker { recorder, origin }.transition(change).increment(1);
+            let instance = &self.instance;
+            Maker { recorder, instance }.transition(change).increment(1);
         });
     }
 

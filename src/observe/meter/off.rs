@@ -4,17 +4,10 @@ use std::time::Duration;
 
 use crate::observe::event::EventKind;
 use crate::policy::breaker::State;
-use crate::vocabulary::name::Origin;
-use crate::vocabulary::reason::Reason;
+use crate::vocabulary::kind::Kind;
+use crate::vocabulary::name::InstanceName;
 
-#[derive(Debug, Default)]
-pub(crate) struct Metered;
-
-/// The metrics of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meter;
-
-/// What would be told of an instance.
+/// What would be recorded of an instance.
 #[allow(
     missing_debug_implementations,
     reason = "nobody outside can get hold of one"
@@ -33,10 +26,9 @@ macro_rules! nothing {
 }
 
 nothing! {
-    hear(kind: &EventKind, show: &dyn Fn(&Self));
+    record(kind: &EventKind, set_gauges: &dyn Fn(&Self));
     entered();
     left();
-    rejected(reason: Reason);
     limit(limit: Option<u32>);
     state(state: State);
     balance(retries: u64);
@@ -45,46 +37,26 @@ nothing! {
     deadline(remaining: Duration);
 }
 
-impl Meter {
-    pub(crate) const NOBODY: Self = Self;
+/// Where an instance would keep its handles.
+pub(crate) struct Slot;
 
-    #[inline]
-    pub(crate) const fn of(_: &'static Origin) -> Self {
+impl Slot {
+    pub(crate) const fn new() -> Self {
         Self
     }
 
     #[inline]
-    pub(crate) const fn of_number(_: u32) -> Self {
-        Self
+    pub(crate) const fn get(&self) -> Option<&Handles> {
+        None
     }
 
     #[inline]
-    pub(crate) const fn number(self) -> u32 {
-        0
-    }
-
-    #[inline]
-    pub(crate) const fn is_on(self) -> bool {
+    pub(crate) const fn look(&self, _: &'static Kind, _: &InstanceName) -> bool {
         false
     }
-
-    #[inline]
-    pub(crate) fn tell(self, _: impl FnOnce(&Handles)) {}
 }
 
 #[inline]
 pub(crate) const fn is_recorded() -> bool {
     false
-}
-
-#[inline]
-pub(crate) fn tell_of(_: &'static Origin, _: impl FnOnce(&Handles)) {}
-
-#[inline]
-pub(crate) fn tell_of_again(_: &'static Origin, _: impl FnOnce(&Handles)) {}
-
-impl Metered {
-    pub(crate) const fn new() -> Self {
-        Self
-    }
 }

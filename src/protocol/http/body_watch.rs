@@ -13,10 +13,12 @@ use self::content::{Content, Pieces};
 use super::early::Early;
 use crate::call::spawn::Task;
 use crate::layers::timeout::Until;
-use crate::observe::emit::Teller;
+use crate::observe::emit::Emit as _;
+use crate::observe::emitter::Emitter;
 use crate::protocol::respond::grpc_trailers;
 use crate::runtime::isolate::isolate;
 use crate::runtime::scoped::Scope;
+use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
 use crate::vocabulary::context::DeadlineScope;
 use crate::vocabulary::{
@@ -41,7 +43,7 @@ pub(super) struct Limits {
     pub(super) deadline: Moment,
     /// What the deadline follows from.
     pub(super) until: Until,
-    pub(super) teller: Teller,
+    pub(super) emitter: Held<Emitter>,
 }
 
 /// A body and its timer.
@@ -159,7 +161,7 @@ impl<B: Body> Watched<B> {
 
     /// The last frame, or error, for the reader of a body that this limit ended.
     fn last_words(&self, limit: TimeLimit) -> Result<Frame<B::Data>, BoxError> {
-        let rejection = Rejection::timed_out(self.limits.teller.origin(), limit);
+        let rejection = Rejection::timed_out(self.limits.emitter.instance(), limit);
         if self.limits.trailers {
             Ok(Frame::trailers(grpc_trailers(&rejection)))
         } else {
@@ -184,7 +186,7 @@ impl<B: Body> Watched<B> {
         drop(remains.timer);
         // The reader gets a rejection of its own.
         if let State::Late(limit) = remains.state {
-            let _ = self.limits.teller.timed_out(limit);
+            let _ = self.limits.emitter.timed_out(limit);
         }
         drop(entered);
         if let Some(reader) = remains.reader {

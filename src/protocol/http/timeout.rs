@@ -250,7 +250,7 @@ where
                 trailers: content_type == ContentType::Grpc,
                 deadline,
                 until: call.until,
-                teller: call.teller.clone(),
+                emitter: call.emitter.clone(),
             };
             TimedBody::limited(body, limits, cx)
         } else {

@@ -1,6 +1,7 @@
 //! A rejection as a response: HTTP's problem details, or a gRPC status.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
@@ -20,18 +21,18 @@ static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What a rejection looks like.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Look {
     pub(crate) full: StatusCode,
     pub(crate) names: bool,
-    pub(crate) quota: Option<Quota>,
+    pub(crate) quota: Option<Arc<Quota>>,
 }
 
 /// The rate of a rate limit, for `RateLimit-Policy`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Quota {
     /// The instance.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) permits: u64,
     /// The window, in seconds.
     pub(crate) window: u64,
@@ -104,7 +105,7 @@ impl Dialect {
 pub(super) fn answer<ResB, B: MakeBody<ResB>>(
     rejection: Rejection,
     dialect: Dialect,
-    look: Look,
+    look: &Look,
     body: &B,
 ) -> Response<ResB> {
     let mut response = match dialect {
@@ -122,12 +123,12 @@ pub(crate) fn answer_http<ResB>(rejection: Rejection) -> Response<ResB>
 where
     KnownBody: MakeBody<ResB>,
 {
-    answer(rejection, Dialect::Http, Look::DEFAULT, &KnownBody)
+    answer(rejection, Dialect::Http, &Look::DEFAULT, &KnownBody)
 }
 
 fn http<ResB, B: MakeBody<ResB>>(
     rejection: &Rejection,
-    look: Look,
+    look: &Look,
     body: &B,
     head: bool,
 ) -> Response<ResB> {
@@ -156,7 +157,7 @@ fn http<ResB, B: MakeBody<ResB>>(
 
 /// The fields of draft-ietf-httpapi-ratelimit-headers: nothing is left of the quota for so many
 /// seconds. A name needs no escape, as in problem details.
-fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: Look, seconds: u64) {
+fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: &Look, seconds: u64) {
     let name = if look.names {
         rejection.name()
     } else {
@@ -168,7 +169,10 @@ fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: Look, 
         }
     };
     write(&RATE_LIMIT, format!(r#""{name}";r=0;t={seconds}"#));
-    let quota = look.quota.filter(|quota| quota.name == rejection.name());
+    let quota = look
+        .quota
+        .as_deref()
+        .filter(|quota| quota.name == rejection.name());
     if let Some(Quota {
         permits, window, ..
     }) = quota
@@ -178,7 +182,7 @@ fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: Look, 
     }
 }
 
-fn status(reason: Reason, look: Look) -> StatusCode {
+fn status(reason: Reason, look: &Look) -> StatusCode {
     match reason {
         Reason::Full | Reason::QueueTimeout => look.full,
         reason => StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
@@ -186,7 +190,7 @@ fn status(reason: Reason, look: Look) -> StatusCode {
 }
 
 /// Problem details. Nothing in it needs to be escaped: the words are this crate's, and names are letters, digits and `. _ : / -`.
-fn problem(rejection: &Rejection, status: StatusCode, look: Look) -> String {
+fn problem(rejection: &Rejection, status: StatusCode, look: &Look) -> String {
     let reason = rejection.reason();
     let mut json = format!(
         r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{}","reason":"{}""#,
@@ -211,7 +215,7 @@ fn problem(rejection: &Rejection, status: StatusCode, look: Look) -> String {
 /// A response of trailers only: nothing else is understood by every gRPC client as what it is.
 fn grpc<ResB, B: MakeBody<ResB>>(
     rejection: &Rejection,
-    look: Look,
+    look: &Look,
     content_type: &'static str,
     body: &B,
 ) -> Response<ResB> {
@@ -225,11 +229,11 @@ fn grpc<ResB, B: MakeBody<ResB>>(
 /// The trailers of a response that had begun when it was rejected.
 pub(crate) fn grpc_trailers(rejection: &Rejection) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    write_status(&mut trailers, rejection, Look::DEFAULT);
+    write_status(&mut trailers, rejection, &Look::DEFAULT);
     trailers
 }
 
-fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: Look) {
+fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: &Look) {
     let code = match rejection.reason() {
         // The limit is the caller's own.
         Reason::Full | Reason::QueueTimeout if look.full == StatusCode::TOO_MANY_REQUESTS => {

@@ -24,7 +24,8 @@ fn every_reason_has_a_status_and_valid_problem_details() {
         (Reason::DeadlinePassed, 504, "4"),
         (Reason::RateLimited, 429, "8"),
     ] {
-        let response: Response<String> = answer(rejection(reason), Dialect::Http, LOOK, &KnownBody);
+        let response: Response<String> =
+            answer(rejection(reason), Dialect::Http, &LOOK, &KnownBody);
         assert_eq!(response.status(), status);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         let json: serde_json::Value = serde_json::from_str(response.body()).unwrap();
@@ -39,7 +40,7 @@ fn every_reason_has_a_status_and_valid_problem_details() {
         assert_eq!(carried, Some(&rejection(reason)));
 
         let dialect = Dialect::Grpc("application/grpc");
-        let response: Response<String> = answer(rejection(reason), dialect, LOOK, &KnownBody);
+        let response: Response<String> = answer(rejection(reason), dialect, &LOOK, &KnownBody);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], code);
         assert_eq!(response.headers()["grpc-message"], reason.describe());
@@ -56,42 +57,43 @@ fn full_may_be_a_429_and_names_may_be_shown() {
         quota: None,
     };
     for reason in [Reason::Full, Reason::QueueTimeout] {
-        let response: Response<String> = answer(rejection(reason), Dialect::Http, look, &KnownBody);
+        let response: Response<String> =
+            answer(rejection(reason), Dialect::Http, &look, &KnownBody);
         assert_eq!(response.status(), 429);
         let json: serde_json::Value = serde_json::from_str(response.body()).unwrap();
         assert_eq!(json["layer"], "bulkhead");
         assert_eq!(json["name"], "payments/eu");
         let dialect = Dialect::Grpc("application/grpc");
-        let response: Response<String> = answer(rejection(reason), dialect, look, &KnownBody);
+        let response: Response<String> = answer(rejection(reason), dialect, &look, &KnownBody);
         assert_eq!(response.headers()["grpc-status"], "8");
     }
     let shed = rejection(Reason::Shed);
-    let response: Response<String> = answer(shed.clone(), Dialect::Http, look, &KnownBody);
+    let response: Response<String> = answer(shed.clone(), Dialect::Http, &look, &KnownBody);
     assert_eq!(response.status(), 503);
     let dialect = Dialect::Grpc("application/grpc");
-    let response: Response<String> = answer(shed.clone(), dialect, look, &KnownBody);
+    let response: Response<String> = answer(shed.clone(), dialect, &look, &KnownBody);
     assert_eq!(response.headers()["grpc-message"], shed.to_string());
 }
 
 #[test]
 fn the_time_is_told_where_it_is_known() {
     let late = rejection(Reason::CircuitOpen).with_retry_after(Duration::from_micros(1_200_300));
-    let response: Response<String> = answer(late.clone(), Dialect::Http, LOOK, &KnownBody);
+    let response: Response<String> = answer(late.clone(), Dialect::Http, &LOOK, &KnownBody);
     assert_eq!(response.headers()["retry-after"], "2");
     let dialect = Dialect::Grpc("application/grpc");
-    let response: Response<String> = answer(late, dialect, LOOK, &KnownBody);
+    let response: Response<String> = answer(late, dialect, &LOOK, &KnownBody);
     assert_eq!(response.headers()["grpc-retry-pushback-ms"], "1201");
     assert!(!response.headers().contains_key("retry-after"));
 
     let unknown = rejection(Reason::CircuitOpen);
-    let response: Response<String> = answer(unknown, Dialect::Http, LOOK, &KnownBody);
+    let response: Response<String> = answer(unknown, Dialect::Http, &LOOK, &KnownBody);
     assert!(!response.headers().contains_key("retry-after"));
 }
 
 #[test]
 fn an_empty_body_is_not_called_json() {
     let response: Response<String> =
-        answer(rejection(Reason::Full), Dialect::Http, LOOK, &EmptyBody);
+        answer(rejection(Reason::Full), Dialect::Http, &LOOK, &EmptyBody);
     assert_eq!(response.body(), "");
     assert!(!response.headers().contains_key(CONTENT_TYPE));
 }
@@ -150,7 +152,7 @@ fn an_error_is_never_an_ok_to_who_speaks_grpc() {
 #[test]
 fn a_rate_limit_says_when_there_is_more_and_its_rate_if_it_is_to_be_told() {
     let quota = Quota {
-        name: "search",
+        name: "search".to_owned(),
         permits: 100,
         window: 60,
     };
@@ -158,7 +160,7 @@ fn a_rate_limit_says_when_there_is_more_and_its_rate_if_it_is_to_be_told() {
         let rejection = Rejection::new("rate_limit", name, Reason::RateLimited);
         rejection.with_retry_after(Duration::from_millis(600))
     };
-    let fields = |name, look| {
+    let fields = |name, look: &Look| {
         let response: Response<String> = answer(rejection(name), Dialect::Http, look, &KnownBody);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "1");
@@ -169,24 +171,24 @@ fn a_rate_limit_says_when_there_is_more_and_its_rate_if_it_is_to_be_told() {
         (field("ratelimit").unwrap(), field("ratelimit-policy"))
     };
     let look = Look {
-        quota: Some(quota),
+        quota: Some(Arc::new(quota)),
         ..LOOK
     };
     let told = r#""default";r=0;t=1"#.to_owned();
-    assert_eq!(fields("search", LOOK), (told.clone(), None));
-    assert_eq!(fields("orders", look), (told.clone(), None));
+    assert_eq!(fields("search", &LOOK), (told.clone(), None));
+    assert_eq!(fields("orders", &look), (told.clone(), None));
     let policy = r#""default";q=100;w=60"#.to_owned();
-    assert_eq!(fields("search", look), (told, Some(policy)));
+    assert_eq!(fields("search", &look), (told, Some(policy)));
     let named = Look {
         names: true,
-        ..look
+        ..look.clone()
     };
-    let (told, policy) = fields("search", named);
+    let (told, policy) = fields("search", &named);
     assert_eq!(told, r#""search";r=0;t=1"#);
     assert_eq!(policy.unwrap(), r#""search";q=100;w=60"#);
 
     let dialect = Dialect::Grpc("application/grpc");
-    let response: Response<String> = answer(rejection("search"), dialect, look, &KnownBody);
+    let response: Response<String> = answer(rejection("search"), dialect, &look, &KnownBody);
     assert_eq!(response.headers()["grpc-status"], "8");
     assert_eq!(response.headers()["grpc-retry-pushback-ms"], "600");
     assert!(!response.headers().contains_key("ratelimit"));

@@ -57,7 +57,7 @@ impl<M, B> RespondLayer<M, B> {
         Ok(self)
     }
 
-    /// Tells the caller which layer rejected and the name of its instance: in the problem details as `layer` and `name`, in gRPC in
+    /// Emit the caller which layer rejected and the name of its instance: in the problem details as `layer` and `name`, in gRPC in
     /// the message. For services whose callers are your own.
     #[must_use]
     pub fn show_names(mut self) -> Self {
@@ -101,11 +101,11 @@ impl<M, B> RespondLayer<M, B> {
     #[must_use]
     pub fn rate_limit_policy<Mode, T>(mut self, layer: &RateLimitLayer<Mode, T>) -> Self {
         let (permits, window) = layer.in_whole_seconds();
-        self.look.quota = Some(Quota {
-            name: layer.name(),
+        self.look.quota = Some(Arc::new(Quota {
+            name: layer.name().to_owned(),
             permits,
             window,
-        });
+        }));
         self
     }
 

@@ -137,7 +137,9 @@ where
         };
         let layer = this.layer;
         Poll::Ready(Ok(match error {
-            Error::Rejected(rejection) => answer(rejection, *this.dialect, layer.look, &layer.body),
+            Error::Rejected(rejection) => {
+                answer(rejection, *this.dialect, &layer.look, &layer.body)
+            }
             Error::Inner(error) => in_dialect(layer.map.answer(error), *this.dialect, &layer.body),
         }))
     }

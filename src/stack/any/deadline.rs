@@ -12,10 +12,13 @@ use crate::call::entry::Entry;
 use crate::call::guarded::{Guarded, Uncounted};
 use crate::call::inner::{Inner, InnerFuture};
 use crate::layers::correlation::Carry;
-use crate::observe::emit::Teller;
+use crate::observe::emit::Emit as _;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
 use crate::runtime::Moment;
-use crate::vocabulary::name::origin;
+use crate::runtime::shared::Shared;
+use crate::vocabulary::kind::DEADLINE;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{
     config::ConfigError,
     context,
@@ -35,7 +38,7 @@ const FLOOR: Duration = Duration::from_millis(10);
 /// context is [propagated](super::AnyClientBuilder::propagate).
 #[derive(Clone)]
 pub struct CarriedDeadlineLayer {
-    teller: Teller,
+    emitter: Shared<Emitter>,
 }
 
 impl CarriedDeadlineLayer {
@@ -43,8 +46,10 @@ impl CarriedDeadlineLayer {
         name: &str,
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, ConfigError> {
-        let teller = Teller::new(origin(&crate::vocabulary::kind::DEADLINE, name)?).told(observer);
-        Ok(Self { teller })
+        let instance = InstanceName::new(&DEADLINE, Some(name))?;
+        Ok(Self {
+            emitter: Shared::new(Emitter::new(&DEADLINE, instance, observer)),
+        })
     }
 }
 
@@ -54,7 +59,7 @@ impl<S> Layer<S> for CarriedDeadlineLayer {
     fn layer(&self, inner: S) -> CarriedDeadline<S> {
         CarriedDeadline {
             inner: Inner::new(inner),
-            teller: self.teller.clone(),
+            emitter: self.emitter.clone(),
         }
     }
 }
@@ -69,7 +74,7 @@ impl fmt::Debug for CarriedDeadlineLayer {
 #[derive(Clone)]
 pub struct CarriedDeadline<S> {
     inner: Inner<S>,
-    teller: Teller,
+    emitter: Shared<Emitter>,
 }
 
 impl<S, Req> Service<Req> for CarriedDeadline<S>
@@ -94,7 +99,7 @@ where
             let now = entry.now();
             if deadline.local() <= now {
                 self.inner.take_ready();
-                return Guarded::rejected(self.teller.reject(Reason::DeadlinePassed));
+                return Guarded::rejected(self.emitter.reject(Reason::DeadlinePassed, None));
             }
             if deadline.told() != Moment::NEVER {
                 write(&mut request, deadline.told().since(now));

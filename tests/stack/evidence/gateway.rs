@@ -71,7 +71,8 @@ async fn gateway(upstreams: [SocketAddr; 2]) -> Gateway {
     let clients = ["a", "b"].map(|name| resilient::client(name).build().unwrap());
     let mut routes = Router::new();
     for (stack, upstream) in clients.iter().zip(upstreams) {
-        let name = stack.circuit_breaker().name();
+        let breaker = stack.circuit_breaker();
+        let name = breaker.name();
         let client = stack.wrap(hyper());
         let ask = move |Path(millis): Path<u64>| async move {
             let asked = client

@@ -1,14 +1,14 @@
 use std::sync::atomic::AtomicU32;
 
 use super::*;
-use crate::vocabulary::name::unnamed::BULKHEAD;
+use crate::vocabulary::name::InstanceName;
 
 fn places(limit: u32, queue: u32) -> Places {
     Places::new(Settings {
         limit,
         queue,
         is_on: true,
-        origin: &BULKHEAD,
+        instance: InstanceName::default_of(&super::super::layer::KIND),
         observer: None,
     })
 }

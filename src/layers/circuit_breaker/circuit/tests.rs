@@ -1,5 +1,5 @@
 use super::*;
-use crate::vocabulary::name::unnamed::CIRCUIT_BREAKER;
+use crate::vocabulary::name::InstanceName;
 
 fn admitted(circuit: &Circuit) -> Ticket {
     circuit.pass().expect("closed")
@@ -13,7 +13,7 @@ fn nothing_is_lost_between_threads() {
             window: crate::policy::window::Window::count(1_000_000),
             ..Config::default()
         },
-        origin: &CIRCUIT_BREAKER,
+        instance: InstanceName::default_of(&super::super::layer::KIND),
         observer: None,
     });
     std::thread::scope(|scope| {
@@ -42,7 +42,7 @@ async fn successes_after_a_look_are_credited() {
             min_calls: 2,
             ..Config::default()
         },
-        origin: &CIRCUIT_BREAKER,
+        instance: InstanceName::default_of(&super::super::layer::KIND),
         observer: None,
     });
     let record = |outcome: Outcome| {

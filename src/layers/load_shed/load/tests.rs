@@ -1,11 +1,11 @@
 use super::*;
-use crate::vocabulary::name::unnamed::LOAD_SHED;
+use crate::vocabulary::name::InstanceName;
 
 fn load(limit: Limit) -> Load {
     let settings = Settings {
         limit,
         on_cancel: OnCancel::default(),
-        origin: &LOAD_SHED,
+        instance: InstanceName::default_of(&super::super::layer::KIND),
         observer: None,
     };
     Load::new(settings, Weak::new())

@@ -6,11 +6,12 @@ use tower_layer::Layer;
 
 use super::service::Deadline;
 use super::wire::{GRPC_TIMEOUT, TIMEOUT_MS};
-use crate::observe::emit::Teller;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
+use crate::runtime::shared::Shared;
 use crate::vocabulary::config::ConfigError;
-use crate::vocabulary::name::origin;
-use crate::vocabulary::name::unnamed::DEADLINE;
+use crate::vocabulary::kind::DEADLINE;
+use crate::vocabulary::name::InstanceName;
 
 const LAYER: &str = "deadline";
 
@@ -72,7 +73,7 @@ const LAYER: &str = "deadline";
 pub struct DeadlineLayer {
     /// None: switched off.
     header: Option<HeaderName>,
-    teller: Teller,
+    emitter: Shared<Emitter>,
     /// Whether it has a name and an observer of its own.
     is_named: bool,
     is_observed: bool,
@@ -99,10 +100,10 @@ impl DeadlineLayer {
     }
 
     /// Switched off: calls pass untouched, and only the error grows. For a stack whose type is to be the same with it and without.
-    pub(crate) const fn off() -> Self {
+    pub(crate) fn off() -> Self {
         Self {
             header: None,
-            teller: Teller::new(&DEADLINE),
+            emitter: Shared::new(Emitter::of_default(&DEADLINE)),
             is_named: false,
             is_observed: false,
         }
@@ -115,9 +116,8 @@ impl DeadlineLayer {
     ///
     /// When the name is refused.
     pub fn named(mut self, name: &str) -> Result<Self, ConfigError> {
-        self.teller = self
-            .teller
-            .renamed(origin(&crate::vocabulary::kind::DEADLINE, name)?);
+        let instance = InstanceName::new(&DEADLINE, Some(name))?;
+        self.emitter = Shared::new(self.emitter.renamed(instance));
         self.is_named = true;
         Ok(self)
     }
@@ -125,7 +125,7 @@ impl DeadlineLayer {
     /// Sets the observer of its decisions.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.teller = self.teller.told(Some(Arc::new(observer)));
+        self.emitter = Shared::new(self.emitter.observed_by(Some(Arc::new(observer))));
         self.is_observed = true;
         self
     }
@@ -137,7 +137,7 @@ impl DeadlineLayer {
         observer: Option<Arc<dyn Observer>>,
     ) -> Result<Self, ConfigError> {
         if !self.is_observed {
-            self.teller = self.teller.told(observer);
+            self.emitter = Shared::new(self.emitter.observed_by(observer));
         }
         if self.is_named {
             return Ok(self);
@@ -173,7 +173,7 @@ impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Deadline::new(inner, self.header.clone(), self.teller.clone())
+        Deadline::new(inner, self.header.clone(), self.emitter.clone())
     }
 }
 

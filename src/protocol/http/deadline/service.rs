@@ -9,9 +9,11 @@ use super::wire::{Form, GRPC_TIMEOUT};
 use crate::call::entry::Entry;
 use crate::call::guarded::{Guarded, Uncounted};
 use crate::call::inner::{Inner, InnerFuture};
-use crate::observe::emit::Teller;
+use crate::observe::emit::Emit as _;
+use crate::observe::emitter::Emitter;
 use crate::protocol::http::{ContentType, HttpRequest, header};
 use crate::runtime::Moment;
+use crate::runtime::shared::Shared;
 use crate::vocabulary::{
     context,
     error::{Grown, WithRejection},
@@ -24,15 +26,15 @@ pub struct Deadline<S> {
     inner: Inner<S>,
     /// None: switched off.
     header: Option<HeaderName>,
-    teller: Teller,
+    emitter: Shared<Emitter>,
 }
 
 impl<S> Deadline<S> {
-    pub(super) fn new(inner: S, header: Option<HeaderName>, teller: Teller) -> Self {
+    pub(super) fn new(inner: S, header: Option<HeaderName>, emitter: Shared<Emitter>) -> Self {
         Self {
             inner: Inner::new(inner),
             header,
-            teller,
+            emitter,
         }
     }
 
@@ -70,7 +72,7 @@ where
                 let now = entry.now();
                 if deadline.local() <= now {
                     self.inner.take_ready();
-                    let rejection = self.teller.reject(Reason::DeadlinePassed);
+                    let rejection = self.emitter.reject(Reason::DeadlinePassed, None);
                     return Guarded::rejected(rejection);
                 }
                 if deadline.told() != Moment::NEVER {

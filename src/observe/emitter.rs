@@ -1,0 +1,312 @@
+//! What an instance emits its events with: its name, its observer, its subscribers, its metrics.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::broadcast;
+
+use crate::observe::event::{Event, EventKind, Events, Observer};
+use crate::observe::log;
+use crate::observe::meter::{self, Handles, Slot};
+use crate::observe::snapshot::{Rejected, Rejections};
+use crate::runtime::isolate::isolate;
+use crate::vocabulary::kind::Kind;
+use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::reason::Reason;
+
+/// How many events a subscription keeps for a reader that is behind.
+const BACKLOG: usize = 256;
+
+/// The sinks of one instance.
+#[allow(
+    missing_debug_implementations,
+    reason = "nobody outside can get hold of one"
+)]
+pub struct Emitter {
+    /// Whether anything receives events, in one word: the only thing that is read when nothing does.
+    sinks: AtomicU32,
+    /// Whether its metrics are recorded.
+    measured: bool,
+    kind: &'static Kind,
+    instance: InstanceName,
+    handles: Slot,
+    observer: Option<Arc<dyn Observer>>,
+    /// Made when it is first needed: most instances never reject, and nobody subscribes to most.
+    rare: OnceLock<Box<Rare>>,
+}
+
+struct Rare {
+    rejected: Rejected,
+    would_reject: AtomicU64,
+    #[cfg_attr(
+        not(feature = "tracing"),
+        allow(dead_code, reason = "only log lines ask for it")
+    )]
+    sums: log::Sums,
+    subscribers: Mutex<Option<broadcast::Sender<Event>>>,
+}
+
+impl Rare {
+    fn new() -> Self {
+        Self {
+            rejected: Rejected::new(),
+            would_reject: AtomicU64::new(0),
+            sums: log::Sums::new(),
+            subscribers: Mutex::new(None),
+        }
+    }
+}
+
+/// There is an observer, or a subscriber.
+const OBSERVED: u32 = 1;
+/// Nobody has looked yet whether there is a recorder of metrics.
+const LOOK: u32 = 1 << 1;
+/// There is a recorder, and handles.
+const METERED: u32 = 1 << 2;
+
+/// The sinks of a new instance.
+const NEW: u32 = if cfg!(feature = "metrics") { LOOK } else { 0 };
+
+impl Emitter {
+    pub(crate) fn new(
+        kind: &'static Kind,
+        instance: InstanceName,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        Self::measured(kind, instance, observer, true)
+    }
+
+    /// An instance of this kind without a name of its own.
+    pub(crate) fn of_default(kind: &'static Kind) -> Self {
+        Self::new(kind, InstanceName::default_of(kind), None)
+    }
+
+    /// An instance that admits everything is not measured.
+    pub(crate) fn measured(
+        kind: &'static Kind,
+        instance: InstanceName,
+        observer: Option<Arc<dyn Observer>>,
+        measured: bool,
+    ) -> Self {
+        let new = if measured { NEW } else { 0 };
+        let observed = if observer.is_some() { OBSERVED } else { 0 };
+        Self {
+            sinks: AtomicU32::new(new | observed),
+            measured,
+            kind,
+            instance,
+            handles: Slot::new(),
+            observer,
+            rare: OnceLock::new(),
+        }
+    }
+
+    /// A new instance of this name, with the same observer.
+    pub(crate) fn renamed(&self, instance: InstanceName) -> Self {
+        Self::new(self.kind, instance, self.observer.clone())
+    }
+
+    /// A new instance of the same name, with this observer.
+    pub(crate) fn observed_by(&self, observer: Option<Arc<dyn Observer>>) -> Self {
+        Self::new(self.kind, self.instance.clone(), observer)
+    }
+
+    pub(crate) const fn instance(&self) -> &InstanceName {
+        &self.instance
+    }
+
+    pub(crate) fn layer(&self) -> &'static str {
+        self.instance.layer()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.instance.name()
+    }
+
+    /// What happened since the last log line.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn sums(&self) -> &log::Sums {
+        &self.rare().sums
+    }
+
+    /// How many calls were rejected, for each reason.
+    pub(crate) fn rejections(&self) -> Rejections {
+        let rare = self.rare.get();
+        rare.map_or_else(Rejections::default, |rare| rare.rejected.counts())
+    }
+
+    /// How many calls were rejected for this reason.
+    pub(crate) fn rejected(&self, reason: Reason) -> u64 {
+        self.rare.get().map_or(0, |rare| rare.rejected.of(reason))
+    }
+
+    pub(crate) fn count_rejection(&self, reason: Reason) {
+        self.rare().rejected.add(reason);
+    }
+
+    /// How many calls would have been rejected, in shadow mode.
+    pub(crate) fn would_reject(&self) -> u64 {
+        let rare = self.rare.get();
+        rare.map_or(0, |rare| rare.would_reject.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_would_reject(&self) {
+        self.rare().would_reject.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(|| Box::new(Rare::new()))
+    }
+
+    /// Whether anything receives events.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub(crate) fn has_sinks(&self) -> bool {
+        self.sinks.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether nobody has looked yet whether there is a recorder.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        self.sinks.load(Ordering::Relaxed) & LOOK != 0
+    }
+
+    /// The metric handles, if there is a recorder. Its gauges are set when it is found: at the first
+    /// call.
+    pub(crate) fn handles(&self, set_gauges: &dyn Fn(&Handles)) -> Option<&Handles> {
+        if self.is_new() {
+            self.look(set_gauges);
+        }
+        self.handles.get()
+    }
+
+    /// The metric handles, if a recorder was found.
+    pub(crate) fn known_handles(&self) -> Option<&Handles> {
+        self.handles.get()
+    }
+
+    #[cold]
+    fn look(&self, set_gauges: &dyn Fn(&Handles)) {
+        let is_first = self.handles.look(self.kind, &self.instance);
+        let found = self.handles.get();
+        let metered = if found.is_some() { METERED } else { 0 };
+        self.sinks.fetch_or(metered, Ordering::Relaxed);
+        self.sinks.fetch_and(!LOOK, Ordering::Relaxed);
+        if is_first && let Some(handles) = found {
+            isolate(|| set_gauges(handles));
+        }
+    }
+
+    /// A recorder that was installed after the first call is found at the next rejection.
+    pub(crate) fn look_again(&self) {
+        if NEW != 0
+            && self.measured
+            && self.sinks.load(Ordering::Relaxed) & METERED == 0
+            && meter::is_recorded()
+        {
+            self.sinks.fetch_or(LOOK, Ordering::Relaxed);
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn emit_to_all(&self, kind: EventKind, set_gauges: &dyn Fn(&Handles)) {
+        if let Some(handles) = self.handles(set_gauges) {
+            isolate(|| handles.record(&kind, set_gauges));
+        }
+        if self.sinks.load(Ordering::Relaxed) & OBSERVED != 0 {
+            self.emit_event(kind);
+        }
+    }
+
+    #[cold]
+    fn emit_event(&self, kind: EventKind) {
+        let subscribers = self.lock().clone();
+        let event = Event::new(self.instance.clone(), kind);
+        if let Some(observer) = &self.observer {
+            isolate(|| observer.observe(&event));
+        }
+        if let Some(subscribers) = subscribers {
+            // It wakes the subscribers' tasks. It fails only when the last subscriber is gone.
+            if isolate(|| subscribers.send(event).is_err()) == Some(true) {
+                self.forget_subscribers();
+            }
+        }
+    }
+
+    /// If the last subscriber is gone, calls need not make events any more, nor meet at the lock.
+    fn forget_subscribers(&self) {
+        let mut subscribers = self.lock();
+        let left = subscribers.take_if(|to| to.receiver_count() == 0);
+        if left.is_some() && self.observer.is_none() {
+            self.sinks.fetch_and(!OBSERVED, Ordering::Relaxed);
+        }
+        drop(subscribers);
+        drop(left);
+    }
+
+    pub(crate) fn subscribe(&self) -> Events {
+        let mut subscribers = self.lock();
+        let receiver = subscribers
+            .get_or_insert_with(|| broadcast::channel(BACKLOG).0)
+            .subscribe();
+        self.sinks.fetch_or(OBSERVED, Ordering::Relaxed);
+        Events::new(receiver)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<broadcast::Sender<Event>>> {
+        self.rare()
+            .subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::emit::Emit;
+    use crate::vocabulary::kind::DEADLINE;
+    use crate::vocabulary::rejection::Rejection;
+    use futures::FutureExt;
+
+    #[test]
+    fn no_events_are_made_after_the_last_subscriber_is_gone() {
+        let emitter = emitter(None);
+        let (one, other) = (emitter.subscribe(), emitter.subscribe());
+        assert!(emit(&emitter));
+        drop(one);
+        assert!(emit(&emitter));
+        drop(other);
+        assert!(!emit(&emitter));
+        let mut late = emitter.subscribe();
+        assert!(emit(&emitter));
+        assert!(late.try_recv().is_some());
+    }
+
+    #[test]
+    fn an_observer_stays() {
+        let emitter = emitter(Some(Arc::new(|_: &Event| {})));
+        drop(emitter.subscribe());
+        assert!(emit(&emitter) && emit(&emitter));
+    }
+
+    #[test]
+    fn a_subscription_ends_when_the_instance_is_gone() {
+        let emitter = emitter(None);
+        let mut events = emitter.subscribe();
+        assert!(events.recv().now_or_never().is_none());
+        drop(emitter);
+        assert!(matches!(events.recv().now_or_never(), Some(None)));
+    }
+
+    fn emitter(observer: Option<Arc<dyn Observer>>) -> Emitter {
+        let instance = InstanceName::default_of(&DEADLINE);
+        Emitter::measured(&DEADLINE, instance, observer, false)
+    }
+
+    /// Emits an event. Whether anything receives events after it.
+    fn emit(emitter: &Emitter) -> bool {
+        let rejection = Rejection::by(emitter.instance(), Reason::DeadlinePassed);
+        Emit::emit(emitter, || EventKind::Rejected(rejection.clone()));
+        emitter.has_sinks()
+    }
+}
