@@ -31,7 +31,7 @@ pub(crate) use self::ticker::{Lag, Need, Watches, watch};
 /// A moment, in nanoseconds since the beginning. Half the size of an [`Instant`], and to compare or to add to one is a single
 /// instruction; what lies further ahead than 584 years is never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
+pub struct Moment(u64);
 
 impl Moment {
     /// Later than any other: no deadline.

@@ -65,11 +65,13 @@ mod gate;
 mod layer;
 mod policy;
 mod snapshot;
+mod wait;
 
 pub use layer::{AdmissionBuilder, AdmissionLayer, Admitting, ResponseFuture};
 pub use policy::{Admission, Governed};
 pub use snapshot::Snapshot;
 
-pub(crate) use gate::{Admitted, Gate, call, reject};
+pub(crate) use gate::{Admitted, Gate, call};
+pub(crate) use wait::{Joined, Queue, WaitingFuture};
 
 pub use crate::call::permit::{Refusal, Ticket};

@@ -65,7 +65,6 @@
 
 mod layer;
 mod places;
-mod queued;
 mod service;
 mod snapshot;
 mod word;
@@ -73,6 +72,5 @@ mod word;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
-pub use queued::QueuedFuture;
-pub use service::{Bulkhead, ResponseFuture};
+pub use service::{Bulkhead, QueuedFuture, ResponseFuture};
 pub use snapshot::Snapshot;

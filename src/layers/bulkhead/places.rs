@@ -15,11 +15,13 @@ use super::layer::Settings;
 use super::word::{ADMISSION, ADMISSIONS, CALL, WAITS, admissions, admit, in_flight};
 use crate::call::entry::Entry;
 use crate::call::permit::{Admit, Refusal, Ticket};
+use crate::layers::admission::{Joined, Queue};
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{MOST_CALLS, Outcomes, Tally, limited};
+use crate::runtime::Moment;
 use crate::vocabulary::{
     outcome::{Outcome, Verdict},
     reason::Reason,
@@ -37,13 +39,13 @@ pub struct Places {
     word: AtomicU64,
     limit: AtomicU32,
     queue_limit: AtomicU32,
-    queue: Mutex<Queue>,
+    queue: Mutex<Waiters>,
     pub(crate) emitter: Emitter,
     tally: Tally,
 }
 
-/// Who waits, in the order of arrival. Whoever is not in it any more has been handed a place.
-struct Queue {
+/// The waiters, in the order of arrival. One that is not in it any more has been handed a permit.
+struct Waiters {
     next: u64,
     waiting: BTreeMap<u64, Waker>,
     /// How often the count of admissions began again.
@@ -54,25 +56,13 @@ struct Queue {
     given_up: u64,
 }
 
-/// The number of a waiting call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Number(u64);
-
-/// What a call got that is willing to wait.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    Permit,
-    Waiting(Number),
-    Full,
-}
-
 impl Places {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             word: AtomicU64::new(0),
             limit: AtomicU32::new(settings.limit.min(MOST_CALLS)),
             queue_limit: AtomicU32::new(settings.queue.min(MOST_WAITERS)),
-            queue: Mutex::new(Queue {
+            queue: Mutex::new(Waiters {
                 next: 0,
                 waiting: BTreeMap::new(),
                 begun_again: 0,
@@ -163,19 +153,20 @@ impl Places {
         }
     }
 
-    /// Takes a place, or a number in the queue. The waker is the caller's own clone: nobody else's code runs under the lock.
+    /// Acquires a permit, or joins the queue; `None` if the queue is full. The waker is the caller's own
+    /// clone: nobody else's code runs under the lock.
     #[cold]
-    pub(crate) fn take_or_wait(&self, waker: Waker) -> Taken {
+    pub(crate) fn take_or_wait(&self, waker: Waker) -> Option<Joined> {
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let (next, begins, taken) = if in_flight(word) < self.limit() {
                 let (next, begins) = admit(word);
-                (next + CALL, begins, Taken::Permit)
+                (next + CALL, begins, Joined::Permit)
             } else if (queue.waiting.len() as u64) < self.queue_limit().into() {
-                (word | WAITS, false, Taken::Waiting(Number(queue.next)))
+                (word | WAITS, false, Joined::Waiter(queue.next))
             } else {
-                break Taken::Full;
+                break None;
             };
             // A place that is given back meanwhile makes this fail, and is then seen.
             match self
@@ -184,12 +175,12 @@ impl Places {
             {
                 Ok(_) => {
                     queue.begun_again += u64::from(begins);
-                    if let Taken::Waiting(Number(number)) = taken {
+                    if let Joined::Waiter(number) = taken {
                         queue.next = number.wrapping_add(1);
                         queue.waiting.insert(number, waker);
-                        return taken;
+                        return Some(taken);
                     }
-                    break taken;
+                    break Some(taken);
                 }
                 Err(current) => word = current,
             }
@@ -197,12 +188,12 @@ impl Places {
     }
 
     /// Ready when the waiting call has been handed a place; if not, it will be woken by this waker.
-    pub(crate) fn poll_handed(&self, number: Number, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_handed(&self, number: u64, cx: &mut Context<'_>) -> Poll<()> {
         // It is cloned and dropped outside the lock: a waker is somebody else's code.
         let mut new = None;
         loop {
             let mut queue = self.lock();
-            let Some(waker) = queue.waiting.get_mut(&number.0) else {
+            let Some(waker) = queue.waiting.get_mut(&number) else {
                 return Poll::Ready(());
             };
             if let Some(new) = new.take() {
@@ -220,9 +211,9 @@ impl Places {
     }
 
     /// The waiting call goes away. A place it had just been handed goes to the next one.
-    pub(crate) fn leave(&self, number: Number) {
+    pub(crate) fn leave_queue(&self, number: u64) {
         let mut queue = self.lock();
-        let waker = queue.waiting.remove(&number.0);
+        let waker = queue.waiting.remove(&number);
         if waker.is_some() && queue.waiting.is_empty() {
             self.word.fetch_and(!WAITS, Ordering::Relaxed);
         }
@@ -255,14 +246,6 @@ impl Places {
     pub(crate) fn give_back_unused(&self) {
         self.lock().unused += 1;
         self.give_back();
-    }
-
-    /// A call that was neither admitted nor rejected is gone.
-    #[cold]
-    pub(super) fn gave_up(&self, waited: Duration) {
-        self.lock().given_up += 1;
-        self.emitter.look_again();
-        self.emit(|| EventKind::GivenUp { waited });
     }
 
     pub(super) fn given_up(&self) -> u64 {
@@ -307,7 +290,7 @@ impl Places {
         waker.wake();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -354,6 +337,38 @@ impl Admit for Places {
     #[inline]
     fn release(&self, _: &Ticket) {
         self.give_back();
+    }
+}
+
+impl Queue for Places {
+    fn join(&self, _: Moment, waker: Waker) -> Result<Joined, Refusal> {
+        self.take_or_wait(waker).ok_or(Reason::Full.into())
+    }
+
+    fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment> {
+        match self.poll_handed(waiter, cx) {
+            Poll::Ready(()) => Ok(()),
+            Poll::Pending => Err(Moment::NEVER),
+        }
+    }
+
+    fn leave(&self, waiter: u64) {
+        self.leave_queue(waiter);
+    }
+
+    fn release_unused(&self) {
+        self.give_back_unused();
+    }
+
+    #[cold]
+    fn gave_up(&self, waited: Duration) {
+        self.lock().given_up += 1;
+        self.emitter.look_again();
+        self.emit(|| EventKind::GivenUp { waited });
+    }
+
+    fn max_wait_passed(&self) -> Refusal {
+        Reason::QueueTimeout.into()
     }
 }
 

@@ -1,12 +1,13 @@
 //! The state of a rate limit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::line::{Line, Number};
+use super::line::Line;
 use crate::call::entry::Entry;
 use crate::call::permit::{Admit, Refusal, Ticket};
+use crate::layers::admission::{Joined, Queue};
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
@@ -87,38 +88,15 @@ impl Limiter {
     }
 
     /// Takes a permit, or says how long there is none.
-    pub(super) fn take(&self, now: Moment) -> Result<(), Duration> {
+    pub(super) fn acquire(&self, now: Moment) -> Result<(), Duration> {
         self.limit.try_acquire(now.to_bits())
     }
 
-    /// A call joins the line, if its permit comes until then.
-    pub(super) fn join(&self, now: Moment, until: Moment, waker: Waker) -> Result<Number, Refusal> {
-        self.line.join(waker, |ahead| {
-            let wait = self.limit.wait(now.to_bits(), ahead);
-            if wait.is_zero() || now.after(wait) <= until {
-                return Ok(());
-            }
-            Err(Refusal {
-                reason: Reason::RateLimited,
-                retry_after: Some(wait),
-            })
-        })
-    }
-
-    /// The refusal of a call that comes now.
     pub(super) fn refusal(&self) -> Refusal {
         Refusal {
             reason: Reason::RateLimited,
             retry_after: self.retry_after(),
         }
-    }
-
-    /// A call was given up while it waited.
-    #[cold]
-    pub(super) fn gave_up(&self, waited: Duration) {
-        self.given_up.fetch_add(1, Ordering::Relaxed);
-        self.emitter.look_again();
-        self.emit(|| EventKind::GivenUp { waited });
     }
 }
 
@@ -152,7 +130,7 @@ impl Admit for Limiter {
         if self.line.len() > 0 {
             return Err(self.refusal());
         }
-        match self.take(self.at(entry)) {
+        match self.acquire(self.at(entry)) {
             Ok(()) => Ok(Ticket::NONE),
             Err(wait) => {
                 self.refuses.store(true, Ordering::Relaxed);
@@ -187,4 +165,46 @@ impl Admit for Limiter {
 
     #[inline]
     fn release(&self, _: &Ticket) {}
+}
+
+impl Queue for Limiter {
+    fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal> {
+        let now = self.now();
+        let waiter = self.line.join(waker, |ahead| {
+            let wait = self.limit.wait(now.to_bits(), ahead);
+            if wait.is_zero() || now.after(wait) <= until {
+                return Ok(());
+            }
+            Err(Refusal {
+                reason: Reason::RateLimited,
+                retry_after: Some(wait),
+            })
+        })?;
+        Ok(Joined::Waiter(waiter))
+    }
+
+    fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment> {
+        if !self.line.is_first(waiter, cx.waker()) {
+            return Err(Moment::NEVER);
+        }
+        let now = self.now();
+        self.acquire(now).map_err(|wait| now.after(wait))?;
+        self.line.leave(waiter);
+        Ok(())
+    }
+
+    fn leave(&self, waiter: u64) {
+        self.line.leave(waiter);
+    }
+
+    #[cold]
+    fn gave_up(&self, waited: Duration) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+        self.emitter.look_again();
+        self.emit(|| EventKind::GivenUp { waited });
+    }
+
+    fn max_wait_passed(&self) -> Refusal {
+        self.refusal()
+    }
 }

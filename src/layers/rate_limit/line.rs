@@ -8,10 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-/// The number of a waiting call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Number(u64);
-
 #[derive(Default)]
 pub(super) struct Line {
     /// The length, for those who only look.
@@ -38,18 +34,18 @@ impl Line {
         &self,
         waker: Waker,
         refuse: impl FnOnce(u32) -> Result<(), E>,
-    ) -> Result<Number, E> {
+    ) -> Result<u64, E> {
         let mut queue = self.lock();
         refuse(self.len())?;
         let number = queue.next;
         queue.next = number.wrapping_add(1);
         queue.waiting.insert(number, Some(waker));
         self.count(&queue);
-        Ok(Number(number))
+        Ok(number)
     }
 
     /// Whether the call is the first; if not, it will be woken by this waker when it is.
-    pub(super) fn is_first(&self, Number(number): Number, waker: &Waker) -> bool {
+    pub(super) fn is_first(&self, number: u64, waker: &Waker) -> bool {
         // Cloned and dropped outside of the lock: a waker is foreign code.
         let mut new = None;
         loop {
@@ -75,7 +71,7 @@ impl Line {
     }
 
     /// The call leaves the line, with a permit or without. If it was the first, the next one is woken.
-    pub(super) fn leave(&self, Number(number): Number) {
+    pub(super) fn leave(&self, number: u64) {
         let mut queue = self.lock();
         let left = queue.waiting.remove(&number);
         self.count(&queue);

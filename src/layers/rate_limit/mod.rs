@@ -72,11 +72,9 @@ mod limiter;
 mod line;
 mod service;
 mod snapshot;
-mod waiting;
 
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{RateLimitBuilder, RateLimitLayer, Rejecting, Waiting};
-pub use service::{RateLimit, ResponseFuture};
+pub use service::{RateLimit, ResponseFuture, WaitingFuture};
 pub use snapshot::Snapshot;
-pub use waiting::WaitingFuture;

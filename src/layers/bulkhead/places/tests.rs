@@ -27,20 +27,20 @@ fn a_freed_place_goes_to_the_first_in_the_queue_and_not_to_a_newcomer() {
     let places = places(1, 2);
     assert!(places.try_take());
     let waker = Waker::noop();
-    let Taken::Waiting(first) = places.take_or_wait(waker.clone()) else {
+    let Some(Joined::Waiter(first)) = places.take_or_wait(waker.clone()) else {
         panic!()
     };
-    let Taken::Waiting(second) = places.take_or_wait(waker.clone()) else {
+    let Some(Joined::Waiter(second)) = places.take_or_wait(waker.clone()) else {
         panic!()
     };
-    assert_eq!(places.take_or_wait(waker.clone()), Taken::Full);
+    assert_eq!(places.take_or_wait(waker.clone()), None);
     places.give_back();
     assert!(!places.try_take());
     let cx = &mut Context::from_waker(waker);
     assert!(places.poll_handed(first, cx).is_ready());
     assert!(places.poll_handed(second, cx).is_pending());
     // The one that was handed a place goes away without using it.
-    places.leave(first);
+    places.leave_queue(first);
     assert!(places.poll_handed(second, cx).is_ready());
     assert_eq!((places.in_flight(), places.waiting()), (1, 0));
     places.give_back();
@@ -88,14 +88,14 @@ fn no_waker_is_cloned_or_dropped_under_the_lock() {
     let places = Arc::new(places(1, 1));
     assert!(places.try_take());
     let waker = || Waker::from(Arc::new(Looks(places.clone())));
-    let Taken::Waiting(number) = places.take_or_wait(waker()) else {
+    let Some(Joined::Waiter(number)) = places.take_or_wait(waker()) else {
         panic!()
     };
     // The first one is dropped, and so is one that finds the queue full.
     let second = waker();
     let cx = &mut Context::from_waker(&second);
     assert!(places.poll_handed(number, cx).is_pending());
-    assert_eq!(places.take_or_wait(waker()), Taken::Full);
+    assert_eq!(places.take_or_wait(waker()), None);
     places.give_back();
     assert!(places.poll_handed(number, cx).is_ready());
 }
@@ -109,7 +109,7 @@ fn every_admission_is_counted_wherever_the_count_begins_again() {
     for _ in 0..rounds {
         assert!(places.try_take());
         let waker = Waker::noop();
-        let Taken::Waiting(number) = places.take_or_wait(waker.clone()) else {
+        let Some(Joined::Waiter(number)) = places.take_or_wait(waker.clone()) else {
             panic!()
         };
         places.give_back();
@@ -119,21 +119,24 @@ fn every_admission_is_counted_wherever_the_count_begins_again() {
                 .is_ready()
         );
         places.give_back();
-        assert_eq!(places.take_or_wait(waker.clone()), Taken::Permit);
+        assert_eq!(places.take_or_wait(waker.clone()), Some(Joined::Permit));
         places.give_back();
         assert_eq!((places.in_flight(), places.waiting()), (1, 0));
     }
     assert!(places.lock().begun_again > 0);
     assert_eq!(places.outcomes().success, USED + rounds * 3);
     // Nothing came of these.
-    assert_eq!(places.take_or_wait(Waker::noop().clone()), Taken::Permit);
+    assert_eq!(
+        places.take_or_wait(Waker::noop().clone()),
+        Some(Joined::Permit)
+    );
     places.give_back_unused();
     assert!(places.try_take());
-    let Taken::Waiting(number) = places.take_or_wait(Waker::noop().clone()) else {
+    let Some(Joined::Waiter(number)) = places.take_or_wait(Waker::noop().clone()) else {
         panic!()
     };
     places.give_back();
-    places.leave(number);
+    places.leave_queue(number);
     assert_eq!(places.outcomes().total(), USED + rounds * 3 + 1);
     places.give_back();
     assert_eq!(places.outcomes().total(), USED + rounds * 3 + 2);

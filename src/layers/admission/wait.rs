@@ -1,24 +1,21 @@
-//! A call that may wait for a permit.
+//! A call that may wait for its permit: the one queue of every layer that lets calls wait.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::layer::Waiting;
-use super::limiter::Limiter;
-use super::line::Number;
-use super::service::{RateLimit, ResponseFuture};
+use super::gate::{Admitted, Gate, reject};
 use crate::call::entry::Entry;
 use crate::call::guarded::{Guarded, Output};
 use crate::call::inner::{Inner, Ready};
 use crate::call::permit::{Admit, Permit, Refusal, Ticket};
 use crate::call::track::Track;
 use crate::call::unsent::Found;
-use crate::observe::emit::Emit;
 use crate::observe::meter::Handles;
 use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
@@ -28,65 +25,107 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-impl<S, Req, T> Service<Req> for RateLimit<S, Waiting, T>
-where
-    S: Service<Req> + Clone,
-    S::Error: WithRejection,
-    T: Track<S::Response, Grown<S::Error>> + Clone,
-{
-    type Response = T::Response;
-    type Error = Grown<S::Error>;
-    type Future = WaitingFuture<S, Req, T>;
+/// The state of a layer in which calls may wait for a permit, in the order in which they came.
+pub trait Queue: Admit {
+    /// Acquires a permit, or joins the queue. Refused when there is no room, or when the call could not
+    /// be admitted by `until`.
+    fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal>;
 
-    /// While there is no permit, it is ready to let a call wait without asking the inner service.
+    /// Whether a waiter now has a permit, and has left the queue. If not, it is woken, or asks again at the
+    /// returned time at the latest.
+    fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment>;
+
+    /// A waiter leaves the queue without a permit.
+    fn leave(&self, waiter: u64);
+
+    /// Releases a permit whose call never began.
+    fn release_unused(&self) {}
+
+    /// A waiter was given up by its caller after this time, before it was admitted or rejected.
+    fn gave_up(&self, waited: Duration);
+
+    /// Why a call is rejected that waited in the queue for as long as it may.
+    fn max_wait_passed(&self) -> Refusal;
+}
+
+/// How a call joined the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// With a permit at once.
+    Permit,
+    /// As this waiter.
+    Waiter(u64),
+}
+
+impl<S, A: Queue, T> Gate<S, A, T> {
+    /// Ready to let a call wait, or to reject it, without asking the inner service.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if let Some(reason) = self.gate.state.refuses() {
-            self.gate.inner.will_reject(reason);
+    pub(crate) fn poll_ready_or_wait<Req>(&mut self, cx: &mut Context<'_>) -> Poll<()>
+    where
+        S: Service<Req>,
+        S::Error: Send + 'static,
+    {
+        if let Some(reason) = self.state.refuses() {
+            self.inner.will_reject(reason);
             Found::Unasked.note();
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
-        self.gate.inner.poll_ready(cx).map(Ok)
+        self.inner.poll_ready(cx)
     }
 
+    /// Calls the inner service, or waits for a permit and for the inner service. `None`: no call waits.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let mut entry = Entry::of(self);
-        let gate = &mut self.gate;
-        let was_ready = match gate.inner.take_ready() {
-            Ready::Yes => match gate.state.admit(&mut entry) {
+    pub(crate) fn call_or_wait<Req>(
+        &mut self,
+        request: Req,
+        mut entry: Entry,
+        max_wait: Option<Duration>,
+    ) -> WaitingFuture<S, Req, A, T>
+    where
+        S: Service<Req> + Clone,
+        S::Error: 'static,
+        T: Clone,
+    {
+        let (was_ready, refusal) = match self.inner.take_ready() {
+            Ready::Yes => match self.state.admit(&mut entry) {
                 Ok(ticket) => {
-                    // Before the call, so that it is counted should the call panic.
-                    let permit = Permit::new(gate.state.hold(), ticket, || gate.tracker.clone());
-                    let call = Guarded::admitted(gate.inner.call(request, &entry), permit);
+                    // Before the call, so that it is released should the call panic.
+                    let permit = Permit::new(self.state.hold(), ticket, || self.tracker.clone());
+                    let call = Guarded::admitted(self.inner.call(request, &entry), permit);
                     return WaitingFuture {
                         phase: Phase::Calling { call },
                     };
                 }
-                Err(_) => true,
+                Err(refusal) => (true, refusal),
             },
-            Ready::No(_) => false,
+            Ready::No(reason) => (false, Refusal::new(reason)),
         };
-        WaitingFuture {
-            phase: self.wait(request, was_ready),
-        }
+        let phase = match max_wait {
+            Some(max_wait) => self.wait(request, was_ready, max_wait),
+            None => Phase::Calling {
+                call: reject(&*self.state, refusal),
+            },
+        };
+        WaitingFuture { phase }
     }
-}
 
-impl<S, T> RateLimit<S, Waiting, T> {
     #[cold]
-    fn wait<Req>(&mut self, request: Req, was_ready: bool) -> Phase<S, Req, S::Future, T>
+    fn wait<Req>(
+        &mut self,
+        request: Req,
+        was_ready: bool,
+        max_wait: Duration,
+    ) -> Phase<S, Req, S::Future, A, T>
     where
         S: Service<Req> + Clone,
         T: Clone,
     {
-        let gate = &mut self.gate;
         // Ready or not, the service that is called in the end is a clone that is made ready then: one
         // that waited here could keep something reserved that others need.
         let service = if was_ready {
-            gate.inner.reset()
+            self.inner.reset()
         } else {
-            gate.inner.get_ref().clone()
+            self.inner.get_ref().clone()
         };
         let since = Moment::now();
         let deadline = context::deadline().local();
@@ -94,9 +133,9 @@ impl<S, T> RateLimit<S, Waiting, T> {
             parts: Some(Parts {
                 request,
                 service: Inner::new(service),
-                tracker: gate.tracker.clone(),
+                tracker: self.tracker.clone(),
                 turn: Turn {
-                    limiter: gate.state.hold(),
+                    state: self.state.hold(),
                     stage: Stage::New,
                     is_counted: false,
                     since,
@@ -104,7 +143,7 @@ impl<S, T> RateLimit<S, Waiting, T> {
                 },
             }),
             deadline,
-            until: since.after(self.mode.max_wait).min(deadline),
+            until: since.after(max_wait).min(deadline),
             timer: None,
             timer_at: Moment::NEVER,
         };
@@ -115,17 +154,17 @@ impl<S, T> RateLimit<S, Waiting, T> {
 }
 
 /// A call before it is called.
-struct Parts<S, Req, T> {
-    // The turn comes last: the request and the service are dropped before the line moves on.
+struct Parts<S, Req, A: Queue, T> {
+    // The turn comes last: the request and the service are dropped before the queue moves on.
     request: Req,
     service: Inner<S>,
     tracker: T,
-    turn: Turn,
+    turn: Turn<A>,
 }
 
-/// A position in the line, which is left when this is dropped.
-struct Turn {
-    limiter: Held<Limiter>,
+/// A position in the queue or a permit, which is left or released when this is dropped.
+struct Turn<A: Queue> {
+    state: Held<A>,
     stage: Stage,
     /// Whether the call is counted as admitted or rejected. Else it is given up when this is dropped.
     is_counted: bool,
@@ -137,35 +176,26 @@ struct Turn {
 #[derive(Clone, Copy)]
 enum Stage {
     New,
-    InLine(Number),
+    InQueue(u64),
     HasPermit,
 }
 
-impl Turn {
-    /// Ready with a permit or a refusal; else the time at which to ask again, or never.
-    fn poll(
-        &mut self,
-        now: Moment,
-        until: Moment,
-        cx: &Context<'_>,
-    ) -> Result<Result<(), Refusal>, Moment> {
+impl<A: Queue> Turn<A> {
+    /// A permit or a refusal; else the time at which to ask again, or never.
+    fn poll(&mut self, until: Moment, cx: &mut Context<'_>) -> Result<Result<(), Refusal>, Moment> {
         loop {
             match self.stage {
-                Stage::New => match self.limiter.join(now, until, cx.waker().clone()) {
-                    Ok(number) => {
-                        self.stage = Stage::InLine(number);
-                        self.is_recorded = self.limiter.record(Handles::queued);
+                Stage::New => match self.state.join(until, cx.waker().clone()) {
+                    Ok(Joined::Permit) => self.stage = Stage::HasPermit,
+                    Ok(Joined::Waiter(number)) => {
+                        self.stage = Stage::InQueue(number);
+                        self.is_recorded = self.state.record(Handles::queued);
                     }
                     Err(refusal) => return Ok(Err(refusal)),
                 },
-                Stage::InLine(number) => {
-                    if !self.limiter.line.is_first(number, cx.waker()) {
-                        return Err(Moment::NEVER);
-                    }
-                    if let Err(wait) = self.limiter.take(now) {
-                        return Err(now.after(wait));
-                    }
-                    self.leave(number);
+                Stage::InQueue(number) => {
+                    self.state.poll_turn(number, cx)?;
+                    self.left_queue();
                     self.stage = Stage::HasPermit;
                 }
                 Stage::HasPermit => return Ok(Ok(())),
@@ -173,60 +203,76 @@ impl Turn {
         }
     }
 
-    fn leave(&self, number: Number) {
-        self.limiter.line.leave(number);
+    fn left_queue(&self) {
         if self.is_recorded {
-            self.limiter
+            self.state
                 .record_again(|handles| handles.dequeued(self.since.elapsed()));
         }
     }
 
+    /// Why the call is rejected now that its time is over.
+    fn timed_out(&self) -> Refusal {
+        match self.stage {
+            Stage::HasPermit => Reason::NotReady.into(),
+            Stage::New | Stage::InQueue(_) => self.state.max_wait_passed(),
+        }
+    }
+
     /// The permit, for the call that now begins.
-    fn into_permit<T>(mut self, tracker: T) -> Permit<Limiter, T> {
-        self.is_counted = true;
-        Permit::new(self.limiter.clone(), Ticket::NONE, || tracker)
+    fn into_permit<T>(mut self, tracker: T) -> Permit<A, T> {
+        (self.stage, self.is_counted) = (Stage::New, true);
+        Permit::new(self.state.clone(), Ticket::NONE, || tracker)
     }
 }
 
-impl Drop for Turn {
+impl<A: Queue> Drop for Turn<A> {
     fn drop(&mut self) {
-        if let Stage::InLine(number) = self.stage {
-            self.leave(number);
+        match self.stage {
+            Stage::New => {}
+            Stage::InQueue(number) => {
+                self.state.leave(number);
+                self.left_queue();
+            }
+            Stage::HasPermit => self.state.release_unused(),
         }
         if !self.is_counted {
-            self.limiter.gave_up(self.since.elapsed());
+            self.state.gave_up(self.since.elapsed());
         }
     }
 }
 
 pin_project! {
-    /// The future of a call through a rate limit in which calls may wait.
+    /// The future of a call that may wait for its permit.
     #[must_use = "futures do nothing unless polled"]
-    pub struct WaitingFuture<S, Req, T>
+    pub struct WaitingFuture<S, Req, A, T>
     where
         S: Service<Req>,
+        A: Queue,
     {
         #[pin]
-        phase: Phase<S, Req, S::Future, T>,
+        phase: Phase<S, Req, S::Future, A, T>,
     }
 }
 
 pin_project! {
     #[project = PhaseProj]
-    enum Phase<S, Req, F, T> {
+    enum Phase<S, Req, F, A, T>
+    where
+        A: Queue,
+    {
         /// Apart, because it is large, and most calls never come here.
         Waiting {
-            wait: Pin<Box<Wait<S, Req, T>>>,
+            wait: Pin<Box<Wait<S, Req, A, T>>>,
         },
-        /// Called.
+        /// Called, or rejected.
         Calling {
             #[pin]
-            call: ResponseFuture<F, T>,
+            call: Admitted<F, A, T>,
         },
         /// Called after a wait, and the readiness of the inner service then.
         Waited {
             #[pin]
-            call: ResponseFuture<F, T>,
+            call: Admitted<F, A, T>,
             found: Found,
         },
         Done,
@@ -235,8 +281,11 @@ pin_project! {
 
 pin_project! {
     /// A call that waits for a permit, or with a permit for the inner service.
-    struct Wait<S, Req, T> {
-        parts: Option<Parts<S, Req, T>>,
+    struct Wait<S, Req, A, T>
+    where
+        A: Queue,
+    {
+        parts: Option<Parts<S, Req, A, T>>,
         deadline: Moment,
         until: Moment,
         // Made when it first has to wait, and anew when it waits for another time.
@@ -247,25 +296,26 @@ pin_project! {
 }
 
 /// The end of a wait.
-type Waited<S, Req, T> = (Parts<S, Req, T>, Result<Found, Refusal>);
+type Waited<S, Req, A, T> = (Parts<S, Req, A, T>, Result<Found, Refusal>);
 
-impl<S, Req, T> Wait<S, Req, T>
+impl<S, Req, A, T> Wait<S, Req, A, T>
 where
     S: Service<Req>,
     S::Error: WithRejection,
+    A: Queue,
 {
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<S, Req, T>> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<S, Req, A, T>> {
         let mut this = self.project();
         let Some(parts) = this.parts else {
             return Poll::Pending;
         };
         let ended = loop {
-            let now = parts.turn.limiter.now();
+            let now = Moment::now();
             if matches!(parts.turn.stage, Stage::New) && now >= *this.deadline {
                 break Err(Reason::DeadlinePassed.into());
             }
             let mut again = Moment::NEVER;
-            match parts.turn.poll(now, *this.until, cx) {
+            match parts.turn.poll(*this.until, cx) {
                 Ok(Err(refusal)) => break Err(refusal),
                 Ok(Ok(())) => {
                     let (ready, found) = Found::by(|| parts.service.poll_ready(cx));
@@ -276,11 +326,10 @@ where
                 Err(at) => again = at,
             }
             if now >= *this.until {
-                let has_permit = matches!(parts.turn.stage, Stage::HasPermit);
-                break Err(match has_permit {
-                    _ if *this.until == *this.deadline => Reason::DeadlinePassed.into(),
-                    true => Reason::NotReady.into(),
-                    false => parts.turn.limiter.refusal(),
+                break Err(if *this.until == *this.deadline {
+                    Reason::DeadlinePassed.into()
+                } else {
+                    parts.turn.timed_out()
                 });
             }
             let at = again.min(*this.until);
@@ -300,13 +349,14 @@ where
     }
 }
 
-impl<S, Req, T> Future for WaitingFuture<S, Req, T>
+impl<S, Req, A, T> Future for WaitingFuture<S, Req, A, T>
 where
     S: Service<Req>,
     S::Error: WithRejection,
+    A: Queue,
     T: Track<S::Response, Grown<S::Error>>,
 {
-    type Output = Output<Permit<Limiter, T>, S::Response, S::Error>;
+    type Output = Output<Permit<A, T>, S::Response, S::Error>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -330,10 +380,11 @@ where
     }
 }
 
-impl<S, Req, T> Phase<S, Req, S::Future, T>
+impl<S, Req, A, T> Phase<S, Req, S::Future, A, T>
 where
     S: Service<Req>,
     S::Error: WithRejection,
+    A: Queue,
 {
     /// Waits, and then calls.
     #[cold]
@@ -360,18 +411,18 @@ where
                 retry_after,
             }) => {
                 turn.is_counted = true;
-                S::Error::reject(turn.limiter.reject(reason, retry_after))
+                S::Error::reject(turn.state.reject(reason, retry_after))
             }
         };
         self.set(Phase::Done);
-        // The turn comes last: the next in line must not find the request still there.
+        // The turn comes last: the next waiter must not find the request still there.
         drop((request, service));
         drop(turn);
         Poll::Ready(Err(error))
     }
 }
 
-impl<S: Service<Req>, Req, T> fmt::Debug for WaitingFuture<S, Req, T> {
+impl<S: Service<Req>, Req, A: Queue, T> fmt::Debug for WaitingFuture<S, Req, A, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WaitingFuture").finish_non_exhaustive()
     }
