@@ -1,8 +1,9 @@
-//! An axum server behind the standard stack: what its callers see when it is well, when it is full, when it is too slow, and what
-//! becomes of a correlation ID.
+//! An axum server behind a standard stack. It shows what callers receive from a healthy handler,
+//! from a handler that is too slow and from a full server, and how a correlation ID is propagated.
 //!
-//! Run it with `cargo run --example axum_server`: it serves on a loopback port, calls itself, and ends. With an address,
-//! `cargo run --example axum_server -- 127.0.0.1:3000`, it goes on serving; try it with curl.
+//! Run it with `cargo run --example axum_server`. It serves on a loopback port, calls itself, and
+//! ends. With an address it keeps serving, and you can try it with curl:
+//! `cargo run --example axum_server -- 127.0.0.1:3000`.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use axum::{Router, extract::Path, routing::get};
 use mainstay::{BoxError, Context, http};
 use tokio::net::TcpListener;
 
-/// Works for so many milliseconds, part of it in a task of its own.
+/// Works for `millis` milliseconds, in a task of its own.
 async fn work(Path(millis): Path<u64>) -> String {
     let part = mainstay::spawn(async move {
         tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -23,7 +24,7 @@ async fn work(Path(millis): Path<u64>) -> String {
     });
     let left = Context::current().remaining().unwrap_or_default();
     match part.await {
-        Ok(()) => format!("done; at the start {} ms were left", left.as_millis()),
+        Ok(()) => format!("done, with {} ms left at the start", left.as_millis()),
         Err(error) => error.to_string(),
     }
 }
@@ -37,8 +38,9 @@ fn app() -> Result<Router, BoxError> {
     Ok(Router::new()
         .route("/work/{millis}", get(work))
         .layer(stack)
-        // What comes after a layer is outside of it: who asks whether the server is well is answered when it is full, too.
-        .route("/health", get(async || "well")))
+        // A route that is added after the layer is outside of it. So a health check is answered
+        // while the server is full, too.
+        .route("/health", get(async || "healthy")))
 }
 
 #[tokio::main]
@@ -60,15 +62,15 @@ async fn main() -> Result<(), BoxError> {
         .retry(reqwest::retry::never())
         .build()?;
 
-    println!("one call, with an ID of its own:");
+    println!("a call with an ID of its own:");
     show(
         http.get(format!("{url}/work/10"))
             .header("x-correlation-id", "order-4711"),
     )
     .await?;
-    println!("one call that takes too long:");
+    println!("a call that takes too long:");
     show(http.get(format!("{url}/work/900"))).await?;
-    println!("three calls at once, where two fit, and one that is not counted:");
+    println!("three calls at once with a limit of two, and a health check:");
     let call = |path| show(http.get(format!("{url}{path}")));
     let work = || call("/work/100");
     tokio::try_join!(work(), work(), work(), call("/health"))?;
@@ -77,7 +79,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Sends a request and prints what came of it.
+/// Sends a request and prints the response.
 async fn show(request: reqwest::RequestBuilder) -> Result<(), BoxError> {
     let response = request.send().await?;
     let header = |name| {

@@ -1,4 +1,4 @@
-//! A layer of one's own that admits or rejects calls: so many reports a day.
+//! A layer of your own that admits or rejects calls: a daily quota of reports.
 //!
 //! ```sh
 //! cargo run --example custom_admission
@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, time::Instant};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The policy: what is left of today's calls, and since when that day runs.
+/// The policy: the calls that are left today, and when the day began.
 struct DailyQuota {
     calls: u32,
     today: Mutex<(Instant, u32)>,
@@ -48,7 +48,7 @@ async fn main() -> Result<(), BoxError> {
         .name("reports")
         .observer(|event: &Event| println!("event: {event}"))
         .build()?;
-    // The responder of a standard stack makes an answer of the rejection.
+    // The standard stack turns the rejection into a response.
     let server = http::server("reports").build()?;
     let app = Router::new()
         .route("/report", get(|| async { "all is well" }))

@@ -1,5 +1,6 @@
-//! Policies of your own, on a protocol of your own: a job queue whose messages carry the context, a retry policy that
-//! looks at the job, a circuit breaker that knows which failures are the upstream's, and an observer that tells what was decided.
+//! Policies of your own, on a protocol of your own: a job queue whose messages carry the context, a
+//! retry policy that looks at the job, a circuit breaker that knows which failures are the
+//! upstream's, and an observer that prints the decisions.
 //!
 //! Run it with `cargo run --example custom_policy`. It ends by itself.
 
@@ -13,7 +14,7 @@ use mainstay::{
 };
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 
-/// A message from a queue. It is no HTTP request, and the layers do not mind.
+/// A message from a queue. The layers work with any request type, not only with HTTP.
 #[derive(Debug, Clone, Default)]
 struct Job {
     name: &'static str,
@@ -34,13 +35,13 @@ impl Carry for Job {
 /// What can go wrong with a job.
 #[derive(Debug)]
 enum JobError {
-    /// The database was busy; it said for how long.
+    /// The database is busy for this long.
     Busy(Duration),
     /// The job itself is wrong.
     Invalid,
 }
 
-// The one line that lets an error type of yours be grown by a rejection.
+// With this line, your error type can grow to carry a rejection.
 impl Plain for JobError {}
 
 impl std::fmt::Display for JobError {
@@ -54,7 +55,7 @@ impl std::fmt::Display for JobError {
 
 impl std::error::Error for JobError {}
 
-/// Repeats what may be repeated, when the database says so.
+/// Retries jobs that may be repeated, when the database asks for it.
 struct Patient;
 
 impl RetryPolicy<Job, (), Error<JobError>> for Patient {
@@ -71,14 +72,14 @@ impl RetryPolicy<Job, (), Error<JobError>> for Patient {
     fn decide(&self, _: &Job, result: Result<&(), &Error<JobError>>, _: u32) -> Decision {
         match result {
             Err(Error::Inner(JobError::Busy(wait))) => Decision::RetryAfter(*wait),
-            // Of the rejections only a time-out gets here: what was refused is never repeated.
+            // A time-out is the only rejection that arrives here. Others are never retried.
             Err(Error::Rejected(_)) => Decision::Retry,
             Err(Error::Inner(JobError::Invalid)) | Ok(()) => Decision::Return,
         }
     }
 }
 
-fn tell(event: &Event) {
+fn print(event: &Event) {
     let who = format_args!("{} {}", event.layer(), event.name()).to_string();
     match event.kind() {
         EventKind::Rejected(rejection) => println!("    [{who}] rejected: {}", rejection.reason()),
@@ -97,12 +98,12 @@ async fn main() -> Result<(), BoxError> {
         .name("database")
         .consecutive_failures(3)
         .classify(|result: Result<&(), &Error<JobError>>| match result {
-            // A wrong job says nothing about the database.
+            // An invalid job says nothing about the database.
             Err(Error::Inner(JobError::Invalid)) => Outcome::Ignored,
             Err(_) => Outcome::Failure,
             Ok(()) => Outcome::Success,
         })
-        .observer(tell)
+        .observer(print)
         .build()?;
     let handle = circuit.handle();
 
@@ -116,7 +117,7 @@ async fn main() -> Result<(), BoxError> {
                 .attempts(3)
                 .backoff(Backoff::exponential(Duration::from_millis(10)))
                 .policy(Patient)
-                .observer(tell)
+                .observer(print)
                 .build()?,
         )
         .layer(circuit)

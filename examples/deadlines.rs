@@ -1,8 +1,8 @@
-//! One budget of time through three hops: an axum gateway calls a tonic service, which calls another. Each is told what is left, and none
-//! works for a caller who has given up.
+//! One deadline for three hops: an axum gateway calls a tonic service, which calls another one. Each
+//! hop receives the remaining time, and none works for a caller that has given up.
 //!
-//! Run it with `cargo run --example deadlines`. All of it is on loopback, in one process; it ends by itself. What a hop writes to its log
-//! carries the caller's correlation ID.
+//! Run it with `cargo run --example deadlines`. Everything runs on loopback in one process, and ends
+//! by itself. The log lines of every hop contain the caller's correlation ID.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ use users::users_client::UsersClient;
 use users::users_server::{Users, UsersServer};
 use users::{GetRequest, ListRequest, User};
 
-/// So long every hop works before it asks the next one.
+/// Every hop works for this long before it calls the next one.
 const WORK: Duration = Duration::from_millis(100);
 
 /// A client of the next hop.
@@ -41,12 +41,12 @@ fn next(address: SocketAddr) -> Result<Next, BoxError> {
     ))
 }
 
-/// Says what is left, works, and asks the next hop, if there is one.
+/// Logs the remaining time, works, and calls the next hop, if there is one.
 async fn hop(hop: &str, name: String, next: Option<Next>) -> Result<String, Status> {
     let left = || {
         let left = Context::current().remaining();
         left.map_or_else(
-            || "no end".to_owned(),
+            || "no limit".to_owned(),
             |left| format!("{} ms", left.as_millis()),
         )
     };
@@ -62,7 +62,7 @@ async fn hop(hop: &str, name: String, next: Option<Next>) -> Result<String, Stat
     }
 }
 
-/// The two tonic services: `profiles`, which asks `directory`, which asks nobody.
+/// The two tonic services: `profiles`, which calls `directory`, and `directory`, which calls nobody.
 struct Service {
     called: &'static str,
     next: Option<Next>,
@@ -83,7 +83,7 @@ impl Users for Service {
     }
 }
 
-/// Serves one of them, and says where.
+/// Serves one of them, and returns its address.
 async fn serve(service: Service) -> Result<SocketAddr, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -133,29 +133,29 @@ async fn main() -> Result<(), BoxError> {
     tokio::spawn(async move { axum::serve(listener, app).await });
 
     let client = reqwest::Client::new();
-    for (id, budget, what) in [
-        ("enough", Some("1000"), "a budget that is enough"),
+    for (id, millis, what) in [
+        ("enough", Some("1000"), "a deadline that is long enough"),
         (
             "too-little",
             Some("250"),
-            "one that runs out in the last hop",
+            "a deadline that passes in the last hop",
         ),
         (
             "greedy",
             Some("3600000"),
-            "more than the gateway gives anyone",
+            "a deadline beyond the limit of the gateway",
         ),
         (
             "late",
             Some("0"),
-            "nothing left: the gateway does not begin",
+            "no time left: the gateway rejects the call",
         ),
-        ("unlimited", None, "a caller who says nothing"),
+        ("unlimited", None, "a caller without a deadline"),
     ] {
         println!("{what}:");
         let mut request = client.get(&url).header("x-correlation-id", id);
-        if let Some(budget) = budget {
-            request = request.header("x-request-timeout-ms", budget);
+        if let Some(millis) = millis {
+            request = request.header("x-request-timeout-ms", millis);
         }
         let response = request.send().await?;
         println!("  => {}: {}", response.status(), response.text().await?);

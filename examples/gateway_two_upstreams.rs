@@ -1,6 +1,8 @@
-//! A gateway from axum to two upstreams by reqwest, each behind a stack of its own: one of them breaks, and the other does not notice.
+//! An axum gateway with two upstreams, each called by reqwest through a stack of its own. One of them
+//! breaks, and calls to the other are not affected.
 //!
-//! Run it with `cargo run --example gateway_two_upstreams`. All of it is on loopback; it ends by itself.
+//! Run it with `cargo run --example gateway_two_upstreams`. Everything runs on loopback, and ends by
+//! itself.
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use mainstay::{BoxError, CircuitBreakerHandle, Error, Event, EventKind, http};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// What every handler gets. Clones share the circuits, the budgets and the bulkheads.
+/// The state of all handlers. Clones share the circuits, the budgets and the bulkheads.
 #[derive(Clone)]
 struct App {
     http: reqwest::Client,
@@ -44,14 +46,14 @@ impl Upstream {
     }
 }
 
-/// What all layers of a stack tell; most of it is for metrics.
+/// Receives the events of all layers of a stack, and prints the transitions of the circuit.
 fn log(event: &Event) {
     if let EventKind::Transition(transition) = event.kind() {
         println!("  gateway: `{}` is now {}", event.name(), transition.to);
     }
 }
 
-/// What keeps a handler from its answer.
+/// An error of a handler.
 struct Failed(Error<reqwest::Error>);
 
 impl<E: Into<Error<reqwest::Error>>> From<E> for Failed {
@@ -63,14 +65,14 @@ impl<E: Into<Error<reqwest::Error>>> From<E> for Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         match self.0 {
-            // 503 or 504; an open circuit adds Retry-After.
+            // 503 or 504. An open circuit adds `Retry-After`.
             Error::Rejected(rejection) => rejection.into_response(),
             Error::Inner(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
         }
     }
 }
 
-/// Repeated only if its own caller says by a key that it may be.
+/// Retried only if the caller sends an `Idempotency-Key`.
 async fn charge(State(app): State<App>, headers: HeaderMap) -> Result<String, Failed> {
     let mut request = app.http.post(&app.payments.url).json(&"4 EUR");
     if let Some(key) = headers.get("idempotency-key") {
@@ -116,10 +118,10 @@ async fn main() -> Result<(), BoxError> {
         .retry(reqwest::retry::never())
         .build()?;
     let broken = upstream("payments", StatusCode::SERVICE_UNAVAILABLE).await?;
-    let well = upstream("stock", StatusCode::OK).await?;
+    let healthy = upstream("stock", StatusCode::OK).await?;
     let app = App {
         payments: Upstream::new("payments", broken, http.clone())?,
-        stock: Upstream::new("stock", well, http.clone())?,
+        stock: Upstream::new("stock", healthy, http.clone())?,
         http: http.clone(),
     };
     let stack = http::server("gateway").build()?;
@@ -137,10 +139,10 @@ async fn main() -> Result<(), BoxError> {
     let get = |path| http.get(format!("{url}/{path}"));
     for (what, request) in [
         ("a charge that must not be repeated", charge()),
-        ("one that may be", keyed()),
-        ("one more, and the circuit is open", keyed()),
-        ("the other upstream is well", get("stock")),
-        ("and the gateway knows", get("health")),
+        ("a charge that may be repeated", keyed()),
+        ("another one: the circuit is open", keyed()),
+        ("the other upstream is healthy", get("stock")),
+        ("the circuits of the gateway", get("health")),
     ] {
         println!("{what}:");
         let response = request.send().await?;

@@ -1,6 +1,7 @@
-//! hyper's own server behind the standard stack, and hyper-util's client behind its: for who uses no framework.
+//! Without a framework: hyper's server behind a standard stack, and hyper-util's client behind
+//! another one.
 //!
-//! Run it with `cargo run --example hyper_client_server`. Both are on loopback; it ends by itself.
+//! Run it with `cargo run --example hyper_client_server`. Both run on loopback, and end by themselves.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +19,7 @@ use mainstay::{BoxError, Context, Error, http};
 use tokio::net::TcpListener;
 use tower::{ServiceExt, service_fn};
 
-/// Fails every second time; and `/slow` takes its time.
+/// Fails every second time. `/slow` takes five seconds.
 async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let path = request.uri().path();
@@ -35,7 +36,7 @@ async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 }
 
 async fn serve(listener: TcpListener) -> Result<(), BoxError> {
-    // One stack for all connections: made before the loop, not in it.
+    // One stack for all connections: build it before the loop.
     let stack = http::server("hello")
         .timeout(Duration::from_millis(500))
         .build()?;
@@ -50,7 +51,7 @@ async fn serve(listener: TcpListener) -> Result<(), BoxError> {
     }
 }
 
-/// What the stack makes of hyper-util's client has a name, so it can be kept in a struct.
+/// The type of the wrapped client has a name, so a struct can contain it.
 struct Hello {
     url: String,
     client: http::Client<Client<HttpConnector, Full<Bytes>>>,
@@ -87,7 +88,7 @@ async fn main() -> Result<(), BoxError> {
     };
     println!("a call whose first attempt fails:");
     println!("  client: {}", hello.get("/").await?);
-    println!("one that is too slow, each time:");
+    println!("a call that is too slow in every attempt:");
     println!("  client: {}", hello.get("/slow").await?);
     println!("the circuit is {}", stack.circuit_breaker().state());
     server.abort();

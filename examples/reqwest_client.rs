@@ -1,7 +1,7 @@
-//! A reqwest client behind the standard stack, against an upstream that fails in all the usual ways: retries that follow `Retry-After`, a POST that
-//! is sent once, and a circuit that opens.
+//! A reqwest client behind a standard stack, and an upstream that fails: retries that follow
+//! `Retry-After`, a POST that is sent once, and a circuit that opens.
 //!
-//! Run it with `cargo run --example reqwest_client`. Upstream and client are on loopback; it ends by itself.
+//! Run it with `cargo run --example reqwest_client`. Both run on loopback, and end by themselves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,7 +22,7 @@ struct Receipt {
 
 type Calls = Arc<AtomicU32>;
 
-/// Fails twice, and says when to come back; then it works.
+/// Fails twice with a `Retry-After`, then succeeds.
 async fn receipt(
     State(calls): State<Calls>,
 ) -> Result<Json<Receipt>, impl axum::response::IntoResponse> {
@@ -84,7 +84,7 @@ async fn main() -> Result<(), BoxError> {
         ("a POST without an Idempotency-Key is sent once", None),
         ("a POST with one is retried", Some("order-4711")),
         (
-            "and once the circuit is open, nothing is sent",
+            "while the circuit is open, nothing is sent",
             Some("order-4712"),
         ),
     ] {
@@ -99,7 +99,7 @@ async fn main() -> Result<(), BoxError> {
             Err(Error::Rejected(rejection)) => describe(&rejection),
         };
         println!(
-            "{what}:\n  {answer}; the upstream got {} calls",
+            "{what}:\n  {answer}; calls that the upstream received: {}",
             calls.load(Ordering::SeqCst)
         );
     }
@@ -108,7 +108,7 @@ async fn main() -> Result<(), BoxError> {
 }
 
 fn describe(rejection: &Rejection) -> String {
-    // Only an open circuit knows.
+    // An open circuit knows when to try again.
     let after = match rejection.retry_after() {
         Some(after) => format!(", try again in {} s", after.as_secs_f64().ceil()),
         None => String::new(),

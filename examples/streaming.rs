@@ -1,7 +1,7 @@
-//! A server stream that breaks off half-way: a gRPC call that began with a 200 and good messages, and failed all the same. The client's circuit
-//! breaker hears of it in the trailers, and opens.
+//! A gRPC stream that breaks off: the call began with a 200 and several messages, and failed. The
+//! client's circuit breaker reads the status in the trailers, and opens.
 //!
-//! Run it with `cargo run --example streaming`. Both sides are on loopback; it ends by itself.
+//! Run it with `cargo run --example streaming`. Both sides run on loopback, and end by themselves.
 
 use std::pin::Pin;
 
@@ -22,7 +22,7 @@ use users::{GetRequest, ListRequest, User};
 
 const NAMES: [&str; 3] = ["ada", "grace", "barbara"];
 
-/// Knows three users. Asked for more, it loses its database on the way.
+/// Knows three users. If it is asked for more, its database fails during the stream.
 struct Directory;
 
 #[tonic::async_trait]
@@ -39,12 +39,12 @@ impl Users for Directory {
     ) -> Result<Response<Self::ListStream>, Status> {
         let limit = request.into_inner().limit as usize;
         let known = tokio_stream::iter(NAMES).map(|name| {
-            // This runs when the method has long returned, and still on behalf of its request.
+            // This runs after the method has returned, but still in the context of its request.
             let id = Context::current().correlation_id().map(ToString::to_string);
-            println!("  server: {name}, asked for by {}", id.unwrap_or_default());
+            println!("  server: {name}, requested by {}", id.unwrap_or_default());
             Ok(user(name))
         });
-        let lost = Status::unavailable("the database is gone");
+        let lost = Status::unavailable("the database has failed");
         let end = (limit > NAMES.len()).then_some(Err(lost));
         let all = known.take(limit).chain(tokio_stream::iter(end));
         Ok(Response::new(Box::pin(all)))
@@ -92,7 +92,7 @@ async fn main() -> Result<(), BoxError> {
                 Ok(Some(_)) => count += 1,
                 Ok(None) => return Ok(count),
                 Err(status) => {
-                    println!("  client: broke off after {count}");
+                    println!("  client: the stream broke off after {count} users");
                     return Err(status);
                 }
             }

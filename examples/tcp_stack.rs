@@ -1,8 +1,9 @@
-//! The standard stacks over a protocol of your own: frames with a length over TCP, and nothing but tokio.
+//! Standard stacks over a protocol of your own: length-prefixed frames over TCP, with tokio only.
 //!
-//! A key-value store and its client, each behind a stack. The store becomes slow, dies and comes back; the client survives it.
+//! A key-value store and its client are each behind a stack. The store becomes slow, dies and comes
+//! back, and the client survives it.
 //!
-//! Run it with `cargo run --example tcp_stack`. It ends by itself, after some two seconds.
+//! Run it with `cargo run --example tcp_stack`. It ends by itself after about two seconds.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt, service_fn};
 
-/// A request or a response: some fields, and a text. Both stacks write and read the fields.
+/// A request or a response: fields and a text. Both stacks read and write the fields.
 #[derive(Debug, Clone, Default)]
 struct Frame {
     fields: BTreeMap<String, String>,
@@ -34,7 +35,7 @@ impl Frame {
         Self { fields, text }
     }
 
-    /// Four bytes of length, then the fields, a line each, an empty line, and the text.
+    /// Writes four bytes of length, then each field on a line, an empty line, and the text.
     async fn write(&self, to: &mut TcpStream) -> io::Result<()> {
         let mut content = String::new();
         for (field, value) in &self.fields {
@@ -66,7 +67,7 @@ impl Frame {
     }
 }
 
-// With these lines the correlation ID and the deadline travel in a frame.
+// With this, the stacks propagate the correlation ID and the deadline in frames.
 impl Carry for Frame {
     fn get(&self, field: &str) -> Option<&[u8]> {
         self.fields.get(field).map(String::as_bytes)
@@ -93,7 +94,7 @@ fn serve(listener: TcpListener, is_slow: Arc<AtomicBool>) -> Result<JoinHandle<(
             let context = Context::current();
             let id = context.correlation_id().map(ToString::to_string);
             Ok::<_, Infallible>(Frame::new(format!(
-                "{} for {}, who waits for at most {} ms more",
+                "{} for {}, with {} ms left",
                 request.text.to_uppercase(),
                 id.unwrap_or_default(),
                 context.remaining().unwrap_or_default().as_millis(),
@@ -105,7 +106,7 @@ fn serve(listener: TcpListener, is_slow: Arc<AtomicBool>) -> Result<JoinHandle<(
             let store = store.clone();
             tokio::spawn(async move {
                 let request = Frame::read(&mut connection).await?;
-                // The stack does not know the protocol, so it is the server that answers rejections.
+                // The stack does not know the protocol, so the server answers rejections.
                 let answer = store.oneshot(request).await.unwrap_or_else(|rejection| {
                     let mut answer = Frame::new(rejection.reason().as_str());
                     answer.set("rejected", "yes");
@@ -139,13 +140,13 @@ async fn main() -> Result<(), BoxError> {
         .timeout(Duration::from_millis(300))
         .attempt_timeout(Duration::from_millis(100))
         .retry(RetryLayer::builder().attempts(2).retry_if(
-            // Only what reads may be repeated.
+            // Only reads may be repeated.
             |request: &Frame, result: Result<&Frame, &Error<io::Error>>| {
                 request.text.starts_with("get") && result.is_err()
             },
         ))
         .classify(|result: Result<&Frame, &Error<io::Error>>| match result {
-            // A frame that is no frame says nothing of the store's health.
+            // An invalid frame says nothing about the health of the store.
             Err(Error::Inner(e)) if e.kind() == io::ErrorKind::InvalidData => Outcome::Ignored,
             Err(_) => Outcome::Failure,
             Ok(_) => Outcome::Success,
@@ -170,19 +171,19 @@ async fn main() -> Result<(), BoxError> {
             Ok(store) => store.call(request).await,
             Err(error) => Err(error),
         };
-        let said = match result {
+        let answer = match result {
             Ok(answer) => answer.text,
             Err(error) => error.to_string(),
         };
         let (took, circuit) = (began.elapsed().as_millis(), circuit.state());
-        println!("{what:<8}{took:>4} ms, circuit {circuit:<10} {said}");
+        println!("{what:<9}{took:>4} ms, circuit {circuit:<10} {answer}");
     };
 
-    get("well").await;
+    get("healthy").await;
     is_slow.store(true, Ordering::Relaxed);
     get("slow").await;
     is_slow.store(false, Ordering::Relaxed);
-    get("well").await;
+    get("healthy").await;
     server.abort();
     let _ = server.await;
     for _ in 0..3 {
@@ -191,7 +192,7 @@ async fn main() -> Result<(), BoxError> {
     let server = serve(TcpListener::bind(address).await?, is_slow)?;
     sleep(Duration::from_millis(400)).await;
     get("back").await;
-    get("well").await;
+    get("healthy").await;
     server.abort();
     println!("\n{}", stack.snapshot());
     Ok(())

@@ -1,8 +1,8 @@
-//! A tonic server behind the standard stack, and a tonic client behind its own: which status a caller sees when either of them rejects a call,
-//! and one correlation ID on both sides.
+//! A tonic server behind a standard stack, and a tonic client behind another one. It shows the status
+//! that a caller receives when either of them rejects a call, and one correlation ID on both sides.
 //!
-//! Run it with `cargo run --example tonic_server_client`. Both are on loopback; it ends by itself. The code for
-//! `examples/proto/users.proto` is generated without `protoc` and kept beside it.
+//! Run it with `cargo run --example tonic_server_client`. Both run on loopback, and end by themselves.
+//! The code for `examples/proto/users.proto` is generated without `protoc`, and is next to it.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use users::users_client::UsersClient;
 use users::users_server::{Users, UsersServer};
 use users::{GetRequest, ListRequest, User};
 
-/// Knows everyone. `slow` takes its time, and `sick` is not well.
+/// Knows everyone. `slow` takes 300 milliseconds, and `broken` fails.
 struct Directory;
 
 #[tonic::async_trait]
@@ -29,10 +29,10 @@ impl Users for Directory {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<User>, Status> {
         let name = request.into_inner().name;
         let id = Context::current().correlation_id().map(ToString::to_string);
-        println!("  server: {name}, asked for by {}", id.unwrap_or_default());
+        println!("  server: {name}, requested by {}", id.unwrap_or_default());
         match &*name {
             "slow" => tokio::time::sleep(Duration::from_millis(300)).await,
-            "sick" => return Err(Status::unavailable("the directory is not well")),
+            "broken" => return Err(Status::unavailable("the directory is broken")),
             _ => {}
         }
         let email = format!("{name}@example.com");
@@ -74,7 +74,7 @@ async fn main() -> Result<(), BoxError> {
     let circuit = stack.circuit_breaker();
     let users = UsersClient::new(stack.wrap(channel));
     let get = async |name: &str| {
-        // A stub's methods take `&mut self`; a clone shares circuit and limit.
+        // A stub's methods take `&mut self`. A clone shares the circuit and the limit.
         let answer = users
             .clone()
             .get(GetRequest {
@@ -86,7 +86,7 @@ async fn main() -> Result<(), BoxError> {
             Err(status) => {
                 let again = status.metadata().get("grpc-retry-pushback-ms");
                 println!(
-                    "  client: {:?}: {}, again in ms: {again:?}",
+                    "  client: {:?}: {}, retry after (ms): {again:?}",
                     status.code(),
                     status.message()
                 );
@@ -97,12 +97,12 @@ async fn main() -> Result<(), BoxError> {
     println!("a call, with the caller's ID:");
     let context = Context::current().with_correlation_id("order-4711".parse()?);
     context.scope(get("ada")).await;
-    println!("two at once, where the server takes one:");
+    println!("two calls at once with a limit of one:");
     tokio::join!(get("slow"), get("slow"));
     println!("failures open the client's circuit:");
     circuit.reset();
     for _ in 0..2 {
-        get("sick").await;
+        get("broken").await;
     }
     println!("the circuit is {}", circuit.state());
     server.abort();

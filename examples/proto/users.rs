@@ -6,7 +6,7 @@ pub struct GetRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRequest {
-    /// At most so many; 0 is all.
+    /// At most this many users; 0 means all.
     #[prost(uint32, tag = "1")]
     pub limit: u32,
 }
