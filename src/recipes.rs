@@ -1,8 +1,9 @@
 //! Recipes: standard stacks in whole programs.
 //!
-//! Each recipe is compiled. The behaviour that a recipe promises has a test in `tests/stack/recipes`.
+//! Each recipe is compiled, and its behaviour has a test in `tests/stack/recipes`.
 //!
-//! - [Different limits for each route, and one bulkhead for all](#different-limits-for-each-route-and-one-bulkhead-for-all)
+//! - [Different limits for each route, and one bulkhead for
+//!   all](#different-limits-for-each-route-and-one-bulkhead-for-all)
 //! - [Uploads, event streams, WebSockets](#uploads-event-streams-websockets)
 //! - [Tracing and CORS](#tracing-and-cors)
 //! - [gRPC health checks](#grpc-health-checks)
@@ -13,10 +14,10 @@
 //!
 //! # Different limits for each route, and one bulkhead for all
 //!
-//! One stack around the router has what all routes share: the correlation ID, the load shedder and
-//! the bulkhead. A route that needs limits of its own gets a second, smaller stack. The smaller
-//! stack is inside, so a call to `/report` holds a permit of both bulkheads. A call that a route
-//! rejects is answered by that route's stack, and gives its permit of the shared bulkhead back.
+//! One stack around the router contains the layers that all routes share: the correlation ID, the
+//! load shedder and the bulkhead. A route that needs its own limits gets a second, smaller stack
+//! inside. So a call to `/report` holds a permit of both bulkheads. If the stack of a route rejects
+//! a call, it answers the call, and the call releases its permit of the shared bulkhead.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -27,7 +28,7 @@
 //!     http::server(name)
 //!         .timeout(timeout)
 //!         .bulkhead(calls)
-//!         .without_correlation() // the outer stack has both
+//!         .without_correlation() // the outer stack has these two
 //!         .without_load_shed()
 //!         .build()
 //! }
@@ -48,12 +49,12 @@
 //! # }
 //! ```
 //!
-//! Several routes can share a small stack: build it once, and give each of them a clone. The outer
-//! stack has no time limit here, because the shorter of two limits holds.
+//! Several routes can share a small stack: build it once, and give each of them a clone. Here the
+//! outer stack has no time limit, because the shorter of two limits applies.
 //!
 //! # Uploads, event streams, WebSockets
 //!
-//! A stack without a time limit of its own fits all three:
+//! A stack whose time limit is the default works with all three:
 //!
 //! ```
 //! use axum::extract::DefaultBodyLimit;
@@ -88,21 +89,22 @@
 //! ```
 //!
 //! - **Upload.** The default limit of 30 seconds begins anew with each piece of the body. So an
-//!   upload may take an hour, and one that stalls is ended. A limit that you set by
-//!   [`timeout`](crate::stack::ServerBuilder::timeout) is strict. Set it on other routes only, as in
-//!   the first recipe.
-//! - **Event stream.** The call is over at the head of the response. The stream has no time limit,
-//!   may be silent for as long as it likes, and holds no permit.
-//! - **WebSocket.** The handshake is the call, and its 101 ends it. Nothing limits the connection
-//!   afterwards: to bound their number, take a permit of your own semaphore in `talk`.
+//!   upload may take an hour, and an upload that stalls is ended. A limit that you set with
+//!   [`timeout`](crate::stack::ServerBuilder::timeout) is strict. Set it only on other routes, as
+//!   in the first recipe.
+//! - **Event stream.** The call ends at the head of the response. The stream has no time limit, may
+//!   be silent for any time, and holds no permit.
+//! - **WebSocket.** The call is the handshake, and ends with its 101. Nothing limits the connection
+//!   afterwards. To limit the number of connections, acquire a permit of your own semaphore in
+//!   `talk`.
 //!
 //! # Tracing and CORS
 //!
-//! Both go outside of the stack, which in axum means after it. A browser hides a response that has
-//! no `access-control-allow-origin`, and inside of the stack [`CorsLayer`] would not see the
-//! rejections: a script would get a network error instead of a 503. Outside, it also answers the
-//! preflight by itself. A preflight then takes no permit, and is answered while the server is full.
-//! A script reads only those headers that are exposed, so expose `retry-after`.
+//! Put both outside of the stack: in axum, add them after it. Inside the stack, [`CorsLayer`] would
+//! not see rejections. A browser hides a response without `access-control-allow-origin`, so a
+//! script would get a network error instead of a 503. Outside, the layer also answers preflights by
+//! itself. So they acquire no permit, and are answered while the server is full. A script can read
+//! only exposed headers, so expose `retry-after`.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -123,18 +125,18 @@
 //! # }
 //! ```
 //!
-//! The outermost [`TraceLayer`] sees every request and every answer, rejections included. Its span
-//! is made before there is a correlation ID. For spans that lie within the span of the correlation
-//! ID (feature `tracing`), put it inside of the stack: it then sees admitted calls only.
+//! The outermost [`TraceLayer`] sees every request and every response, including rejections. Its
+//! span begins before there is a correlation ID. If its spans should be within the span of the
+//! correlation ID (feature `tracing`), put it inside the stack. It then sees only admitted calls.
 //!
 //! [`CorsLayer`]: https://docs.rs/tower-http/latest/tower_http/cors/struct.CorsLayer.html
 //! [`TraceLayer`]: https://docs.rs/tower-http/latest/tower_http/trace/struct.TraceLayer.html
 //!
 //! # gRPC health checks
 //!
-//! A health check must be answered while the server is full, or a load balancer takes a busy server
-//! for a dead one. So wrap the services that do the work, and leave the health service (and
-//! reflection) as it is. A clone of the stack around each service shares its limits.
+//! A health check must be answered while the server is full. Otherwise a load balancer considers a
+//! busy server dead. So wrap the services that do the work, and do not wrap the health and
+//! reflection services. Clones of the stack around several services share its limits.
 //!
 //! ```
 //! use mainstay::grpc;
@@ -171,8 +173,8 @@
 //!
 //! # A readiness route
 //!
-//! A layer wraps the routes that were added before it. A route that is added afterwards is outside:
-//! it takes no permit, is never shed, and has no time limit.
+//! In axum, a layer wraps the routes that were added before it. A route that is added afterwards is
+//! outside of the stack. Its calls acquire no permit, are never shed, and have no time limit.
 //!
 //! ```
 //! use axum::extract::State;
@@ -196,17 +198,18 @@
 //! # }
 //! ```
 //!
-//! Do not answer 503 there because a circuit is open: all instances of a service see the same
-//! broken upstream, and the load balancer would take all of them away, with every route that does
-//! not need that upstream. Nor because the server is full: it is about to be less so. Show such
-//! things on a route for people, by [`ServerStack::snapshot`](crate::http::ServerStack::snapshot)
-//! and [`CircuitBreakerHandle::state`](crate::CircuitBreakerHandle::state).
+//! Do not answer 503 there because a circuit is open. All instances of a service call the same
+//! broken upstream, so the load balancer would remove all of them, and with them the routes that do
+//! not need that upstream. Do not answer 503 because the server is full either: that passes by
+//! itself. Show such things to people on another route, with
+//! [`ServerStack::snapshot`](crate::http::ServerStack::snapshot) and
+//! [`CircuitBreakerHandle::state`](crate::CircuitBreakerHandle::state).
 //!
 //! # Graceful shutdown with open event streams
 //!
-//! axum's graceful shutdown waits for every response to end, and an event stream does not end by
-//! itself. The stack does not end it either: an event stream has no time limit. So end the streams
-//! by the signal that stops the server.
+//! axum's graceful shutdown waits until every response has ended. An event stream does not end by
+//! itself, and the stack does not end it, because an event stream has no time limit. So end the
+//! streams with the signal that stops the server.
 //!
 //! ```
 //! use axum::response::sse::{Event, Sse};
@@ -238,15 +241,15 @@
 //! }
 //! ```
 //!
-//! Send `true` through the [`watch`](tokio::sync::watch) channel when SIGTERM comes. Calls in flight
-//! are answered, event streams end, and `serve` returns.
+//! Send `true` through the [`watch`](tokio::sync::watch) channel on SIGTERM. Calls in flight are
+//! answered, event streams end, and `serve` returns.
 //!
 //! # A fallback
 //!
 //! A rejection is a value, so a fallback is a `match`. [`Error::Rejected`](crate::Error) means that
 //! the stack did not call the upstream, or ended the call because it took too long.
-//! [`Error::Inner`](crate::Error) is the client's own error. An open circuit rejects at once, and
-//! so the fallback comes at once, too.
+//! [`Error::Inner`](crate::Error) is the client's own error. An open circuit rejects at once, so
+//! the fallback is used at once.
 //!
 //! ```
 //! use mainstay::Error;
@@ -271,28 +274,28 @@
 //!
 //! # Calls that take longer than the default
 //!
-//! **HTTP clients.** The default limit of 30 seconds gives way to a request that says how long it
-//! may take: by reqwest's own time limit, by `x-request-timeout-ms`, or by its
+//! **HTTP clients.** The default limit of 30 seconds does not apply to a request with its own
+//! limit: reqwest's timeout, `x-request-timeout-ms`, or the deadline of the
 //! [`Context`](crate::Context).
 //!
 //! ```
 //! use mainstay::reqwest::{Client, SendThrough};
 //! use std::time::Duration;
 //!
-//! // Of `mainstay::reqwest::client("reports")`, with no time limit set.
+//! // `reports` is made by `mainstay::reqwest::client("reports")`, with no time limit set.
 //! async fn report(http: reqwest::Client, reports: Client) -> Result<String, mainstay::BoxError> {
 //!     let request = http.get("http://reports.internal/2026").timeout(Duration::from_secs(300));
 //!     Ok(request.send_through(&reports).await?.text().await?)
 //! }
 //! ```
 //!
-//! For any other client the context does the same:
+//! For any other client, set the limit in the context:
 //! `Context::current().with_timeout(Duration::from_secs(300)).scope(call)`.
 //!
-//! A limit that you set by [`timeout`](crate::stack::ClientBuilder::timeout) is the most that a call
-//! can have: requests and contexts then only shorten it.
+//! A limit that you set with [`timeout`](crate::stack::ClientBuilder::timeout) is an upper bound:
+//! requests and contexts can only shorten it.
 //!
-//! **gRPC.** Methods and services can have a limit of their own, or none, on both sides:
+//! **gRPC.** Services and methods can have their own limit or none, on servers and clients:
 //!
 //! ```
 //! use mainstay::grpc;
@@ -308,4 +311,4 @@
 //! # }
 //! ```
 //!
-//! **Servers.** Give the route a stack of its own, as in the first recipe.
+//! **Servers.** Give the route its own stack, as in the first recipe.
