@@ -60,29 +60,29 @@
 //! # The order
 //!
 //! ```text
-//!          server                                         client
+//!        server                                  client
 //!
-//!      a request comes                               a call is made
-//!            |                                             |
-//!   +--------v---------+                          +--------v---------+
-//!   |   correlation    | one ID for all that      |   correlation    | propagates the ID
-//!   +--------v---------+ happens from here on     +--------v---------+
-//!   |     respond      | rejections become        |     timeout      | for all attempts together
-//!   +--------v---------+ answers                  +--------v---------+
-//!   :  request layers  : yours, if any            |      retry       | each attempt anew, from here
-//!   +--------v---------+                          +--------v---------+
-//!   |     timeout      | the caller's too, and    :  attempt layers  : yours, if any
-//!   +--------v---------+ bodies that stand still  +--------v---------+
-//!   |    load shed     | before work is begun     | circuit breaker  | sees every attempt
-//!   +--------v---------+                          +--------v---------+
-//!   |     bulkhead     | until the body's end     |     bulkhead     | for attempts, not for waits
-//!   +--------v---------+                          +--------v---------+
-//!            |                                    | attempt timeout  | if you set one
-//!      your service                               +--------v---------+
-//!                                                 |     deadline     | for the next service
-//!                                                 +--------v---------+
-//!                                                          |
-//!                                                     the network
+//!  a request arrives                         a call is made
+//!          |                                       |
+//! +--------v---------+                    +--------v---------+
+//! |   correlation    | one ID             |   correlation    | propagates the ID
+//! +--------v---------+                    +--------v---------+
+//! |     respond      | answers rejections |     timeout      | for all attempts
+//! +--------v---------+                    +--------v---------+
+//! :  request layers  : yours, if any      |      retry       | within a budget
+//! +--------v---------+                    +--------v---------+
+//! |     timeout      | the caller's, too  :  attempt layers  : yours, if any
+//! +--------v---------+                    +--------v---------+
+//! |    load shed     | before work begins | circuit breaker  | sees every attempt
+//! +--------v---------+                    +--------v---------+
+//! |     bulkhead     | to the body's end  |     bulkhead     | not during back-off
+//! +--------v---------+                    +--------v---------+
+//!          |                              | attempt timeout  | if you set one
+//!     your service                        +--------v---------+
+//!                                         |     deadline     | propagates it
+//!                                         +--------v---------+
+//!                                                  |
+//!                                             the network
 //! ```
 //!
 //! The reasons: a call that a server's time limit ends must release its permit, so the bulkhead is
@@ -97,18 +97,19 @@
 //! ```text
 //!   let stack = http::server("orders")
 //!       .bulkhead(256)
-//!       .build()?;                                      one limit, one bulkhead
+//!       .build()?;                           one limit, one bulkhead
 //!
-//!        stack ----clone----> stack                      the same limit, the same bulkhead
+//!        stack ----clone----> stack          the same limit and bulkhead
 //!          |                    |
-//!      layer() for          layer() for                  a service for each route, each
-//!      /a   /b  ...         /c   /d  ...                 connection: still the same
+//!      layer() for          layer() for      a service for each route and
+//!      /a   /b  ...         /c   /d  ...     each connection: still the same
 //!          |    |               |    |
 //!      +---v----v---------------v----v---+
-//!      |     in flight: 3 of at most 256 |
+//!      |   in flight: 3 of at most 256   |
 //!      +---------------------------------+
 //!
-//!   http::server("orders") .. .build()?  once more       another limit, another bulkhead
+//!   http::server("orders") .. .build()?      built once more: another limit
+//!                                            and another bulkhead
 //! ```
 //!
 //! State belongs to the stack that was built. So build one stack for each upstream, and one for all that a server may do at the same time, and clone
