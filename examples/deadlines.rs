@@ -1,8 +1,8 @@
-//! One deadline for three hops: an axum gateway calls a tonic service, which calls another one. Each
-//! hop receives the remaining time, and none works for a caller that has given up.
+//! One deadline for three hops: an axum gateway calls a tonic service, which calls another one.
+//! Each hop receives the remaining time, and none works for a caller that has given up.
 //!
-//! Run it with `cargo run --example deadlines`. Everything runs on loopback in one process, and ends
-//! by itself. The log lines of every hop contain the caller's correlation ID.
+//! Run it with `cargo run --example deadlines`. Everything runs on loopback in one process, and
+//! ends by itself. The log lines of every hop contain the caller's correlation ID.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -62,7 +62,8 @@ async fn hop(hop: &str, name: String, next: Option<Next>) -> Result<String, Stat
     }
 }
 
-/// The two tonic services: `profiles`, which calls `directory`, and `directory`, which calls nobody.
+/// The two tonic services: `profiles`, which calls `directory`, and `directory`, which calls
+/// nobody.
 struct Service {
     called: &'static str,
     next: Option<Next>,

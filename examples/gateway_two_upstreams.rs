@@ -1,8 +1,8 @@
-//! An axum gateway with two upstreams, each called by reqwest through a stack of its own. One of them
-//! breaks, and calls to the other are not affected.
+//! An axum gateway with two upstreams, each called by reqwest through a stack of its own. One of
+//! them breaks, and calls to the other are not affected.
 //!
-//! Run it with `cargo run --example gateway_two_upstreams`. Everything runs on loopback, and ends by
-//! itself.
+//! Run it with `cargo run --example gateway_two_upstreams`. Everything runs on loopback, and ends
+//! by itself.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! Without a framework: hyper's server behind a standard stack, and hyper-util's client behind
 //! another one.
 //!
-//! Run it with `cargo run --example hyper_client_server`. Both run on loopback, and end by themselves.
+//! Run it with `cargo run --example hyper_client_server`. Both run on loopback, and end by
+//! themselves.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};

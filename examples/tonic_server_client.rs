@@ -1,8 +1,10 @@
-//! A tonic server behind a standard stack, and a tonic client behind another one. It shows the status
-//! that a caller receives when either of them rejects a call, and one correlation ID on both sides.
+//! A tonic server behind a standard stack, and a tonic client behind another one. It shows the
+//! status that a caller receives when either of them rejects a call, and one correlation ID on both
+//! sides.
 //!
-//! Run it with `cargo run --example tonic_server_client`. Both run on loopback, and end by themselves.
-//! The code for `examples/proto/users.proto` is generated without `protoc`, and is next to it.
+//! Run it with `cargo run --example tonic_server_client`. Both run on loopback, and end by
+//! themselves. The code for `examples/proto/users.proto` is generated without `protoc`, and is next
+//! to it.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The routes for whoever runs the gateway. They are outside of its stack: who asks what is wrong is answered when nobody else is.
+//! The routes for operators. They are outside of the gateway's stack, so they are answered while it
+//! rejects other requests.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ async fn snapshot(State(sources): State<Sources>) -> Response {
     json(&sources.snapshot())
 }
 
-/// For people, too.
+/// A response that people can read, too.
 fn json(value: &impl Serialize) -> Response {
     match serde_json::to_string_pretty(value) {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json + "\n").into_response(),
@@ -49,7 +50,7 @@ struct Wanted {
 
 async fn show(State(upstreams): State<Upstreams>, Path(name): Path<String>) -> Response {
     match find(&upstreams, &name) {
-        Ok(upstream) => told(upstream),
+        Ok(upstream) => mode(upstream),
         Err(unknown) => unknown.into_response(),
     }
 }
@@ -59,14 +60,14 @@ async fn set(
     Path(name): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Response {
-    // A task of its own: who goes away in the middle must not leave an upstream half dead.
+    // A task of its own: a caller that hangs up must not leave an upstream half stopped.
     let change = tokio::spawn(async move {
         let upstream = match find(&upstreams, &name) {
             Ok(upstream) => upstream,
             Err(unknown) => return unknown.into_response(),
         };
         match upstream.set(wanted.mode).await {
-            Ok(()) => told(upstream),
+            Ok(()) => mode(upstream),
             Err(error) => broken(&error),
         }
     });
@@ -77,7 +78,7 @@ fn broken(error: &dyn Error) -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
 }
 
-fn told(upstream: &Upstream) -> Response {
+fn mode(upstream: &Upstream) -> Response {
     let mode = upstream.mode();
     json(&serde_json::json!({ "upstream": upstream.name, "mode": mode }))
 }

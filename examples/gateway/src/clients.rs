@@ -1,4 +1,5 @@
-//! How the gateway calls its upstreams: a standard stack around reqwest's client for one, around tonic's channel for the other.
+//! How the gateway calls its upstreams: one through a standard stack around reqwest's client, the
+//! other through a standard stack around tonic's channel.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,16 +12,17 @@ use tonic::transport::{Channel, Endpoint};
 use crate::proto::PriceRequest;
 use crate::proto::pricing_client::PricingClient;
 
-/// For a call with all its attempts: less than the gateway itself has.
+/// The time limit of a call with all its attempts: less than the gateway's own limit.
 const TIMEOUT: Duration = Duration::from_millis(1500);
-/// What is slow, of calls that take some milliseconds.
+/// The threshold for slow calls. A healthy call takes about ten milliseconds.
 const SLOW: Duration = Duration::from_millis(300);
-/// So short that one can watch: the circuit opens 2 seconds after an upstream broke, and closes at most 7 seconds after it was mended. The defaults are
-/// 10 seconds for the window, and 5 to 60 seconds for the open time.
+/// Short, so that you can watch: the circuit opens 2 seconds after an upstream breaks, and closes
+/// at most 7 seconds after it is repaired. The defaults are 10 seconds for the window, and 5 to 60
+/// seconds for the open time.
 const WINDOW: Duration = Duration::from_secs(4);
 const OPEN_FOR: Duration = Duration::from_secs(3);
 const OPEN_MAX: Duration = Duration::from_secs(6);
-/// Attempts in flight, how many may wait for a permit, and how long.
+/// The limit of the attempts in flight, the length of the queue, and the longest wait in it.
 const IN_FLIGHT: u32 = 8;
 const WAITING: u32 = 8;
 const WAIT: Duration = Duration::from_millis(50);
@@ -99,7 +101,7 @@ impl Pricing {
     }
 
     pub(crate) async fn price(&self, product: String) -> Result<u32, Status> {
-        // A stub's methods take `&mut self`; a clone shares circuit, budget and bulkhead.
+        // A stub's methods take `&mut self`. A clone shares circuit, budget and bulkhead.
         let mut client = self.client.clone();
         let reply = client.price(PriceRequest { product }).await?;
         Ok(reply.into_inner().cents)

@@ -1,4 +1,4 @@
-//! What can be wrong with an upstream.
+//! The faults of an upstream.
 
 use std::future::pending;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-/// How an upstream is.
+/// How an upstream behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mode {
-    /// It answers after some milliseconds.
+    /// Answers after 10 milliseconds.
     Ok,
-    /// It answers with an error at once.
+    /// Answers with an error at once.
     Error,
-    /// It answers, but late.
+    /// Answers after 400 milliseconds.
     Slow,
-    /// It does not answer.
+    /// Does not answer.
     Hang,
-    /// Nobody listens on its port.
+    /// Does not listen on its port.
     Down,
 }
 
-/// It answers with an error.
+/// The upstream answers with an error.
 pub(crate) struct Broken;
 
 /// The mode of one upstream. Clones share it.
@@ -45,13 +45,13 @@ impl Fault {
         self.0.send_replace(mode);
     }
 
-    /// What becomes of a call.
+    /// Handles a call as the mode says.
     pub(crate) async fn work(&self) -> Result<(), Broken> {
         match self.mode() {
             Mode::Ok => tokio::time::sleep(Self::WORK).await,
             Mode::Error => return Err(Broken),
             Mode::Slow => tokio::time::sleep(Self::SLOW).await,
-            // Until its caller's deadline, which the stack around it knows.
+            // The stack around the upstream ends the call at its deadline.
             Mode::Hang | Mode::Down => pending().await,
         }
         Ok(())

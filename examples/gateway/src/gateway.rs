@@ -1,4 +1,4 @@
-//! The gateway's own routes, behind the standard stack of a server.
+//! The routes of the gateway, behind the standard stack of a server.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::clients::{Catalog, Pricing};
 
-/// For a request, whatever it needs; a caller who has less time says so in `x-request-timeout-ms`.
+/// The time limit of a request. A caller with less time sends `x-request-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(crate) fn stack() -> Result<ServerStack, ConfigError> {
@@ -30,7 +30,7 @@ pub(crate) fn routes(stack: ServerStack, catalog: Catalog, pricing: Pricing) -> 
 #[derive(Serialize)]
 struct Product {
     description: String,
-    /// A product can be shown without its price.
+    /// A product is shown without its price if `pricing` fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     cents: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,13 +54,13 @@ async fn product(
     }))
 }
 
-/// What keeps a handler from its answer.
+/// An error of the handler.
 struct Failed(Error<reqwest::Error>);
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         match self.0 {
-            // 503 or 504; an open circuit adds Retry-After.
+            // 503 or 504. An open circuit adds `Retry-After`.
             Error::Rejected(rejection) => rejection.into_response(),
             Error::Inner(error) => (
                 StatusCode::BAD_GATEWAY,

@@ -1,4 +1,4 @@
-//! The users: requests that come at a steady rate, whatever became of those before.
+//! The users: requests at a steady rate, whether or not earlier ones have finished.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 const PRODUCTS: [&str; 4] = ["lamp", "table", "chair", "shelf"];
-/// Nobody waits longer, and says so.
+/// How long a user waits. Users send it as their deadline.
 const PATIENCE: Duration = Duration::from_millis(1800);
-/// More than that do not come at the same time.
+/// The most requests at the same time.
 const MOST: usize = 1000;
 
-/// Calls the gateway `rate` times a second until it is told to stop, and then waits for what is under way.
+/// Calls the gateway `rate` times a second until `stop`, then waits for the requests in flight.
 pub(crate) async fn run(
     url: String,
     rate: u32,

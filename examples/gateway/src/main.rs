@@ -1,21 +1,23 @@
-//! A gateway to break things behind.
+//! A gateway whose upstreams you can break.
 //!
 //! ```text
 //! cargo run --release -p gateway
 //! ```
 //!
-//! An axum gateway calls two services, one by HTTP and one by gRPC; every server and every client has its standard stack. All of it is in one process, on
-//! loopback, and some users come by themselves. Break a service with curl, and watch its circuit open and close: in the log, in `/metrics`, in `/snapshot`.
-//! What to type is printed. It runs until Ctrl-C.
+//! An axum gateway calls two upstreams, one by HTTP and one by gRPC. Every server and every client
+//! has a standard stack. Everything runs in one process on loopback, and the program also sends
+//! requests by itself. Break an upstream with curl, and watch its circuit open and close in the
+//! log, in `/metrics` and in `/snapshot`. The program prints the commands to try, and runs until
+//! Ctrl-C.
 //!
-//! `dashboards/` has a dashboard and alerts for what it tells.
+//! `dashboards/` has a dashboard and alerts for its metrics.
 //!
-//! - `gateway.rs`: the gateway's routes and its stack;
-//! - `clients.rs`: how it calls the two services;
-//! - `upstream.rs`, `fault.rs`: the two services, and what can be wrong with them;
-//! - `telemetry.rs`, `snapshot.rs`, `admin.rs`: what can be seen from outside;
-//! - `load.rs`: the users;
-//! - `args.rs`, `story.rs`: the command line, and what to try.
+//! - `gateway.rs`: the routes and the stack of the gateway
+//! - `clients.rs`: how the gateway calls the two upstreams
+//! - `upstream.rs`, `fault.rs`: the two upstreams and their faults
+//! - `telemetry.rs`, `snapshot.rs`, `admin.rs`: metrics, log lines, snapshots
+//! - `load.rs`: the users
+//! - `args.rs`, `story.rs`: the command line, and what to try
 
 mod admin;
 mod args;
@@ -23,7 +25,7 @@ mod clients;
 mod fault;
 mod gateway;
 mod load;
-// That of the outage example: a server that can be killed and started again on the same port.
+// From the outage example: a server that can be killed and started again on the same port.
 #[path = "../../outage/src/server.rs"]
 mod server;
 mod snapshot;
@@ -52,7 +54,7 @@ use tokio::sync::watch;
 use tracing::info;
 use upstream::Upstream;
 
-/// What is in flight when the end comes has so long. More than a request may take.
+/// How long requests in flight have when the program ends: longer than a request may take.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
 #[tokio::main]
@@ -87,7 +89,7 @@ async fn run(args: &Args) -> Result<(), BoxError> {
         sources,
         Arc::clone(&upstreams),
     ));
-    story::tell(address, &upstreams, args.load);
+    story::print(address, &upstreams, args.load);
 
     let (stop, stopped) = watch::channel(false);
     let load = tokio::spawn(load::run(
@@ -105,7 +107,7 @@ async fn run(args: &Args) -> Result<(), BoxError> {
     );
 
     ended(args.ends_after()).await?;
-    info!("ending: no more requests are taken, those in flight are answered");
+    info!("stopping: no new requests are accepted, requests in flight are answered");
     stop.send_replace(true);
     let ending = async { (load.await, server.await) };
     let (load, server) = tokio::time::timeout(LAST_REQUESTS, ending)
@@ -113,24 +115,24 @@ async fn run(args: &Args) -> Result<(), BoxError> {
         .map_err(|_| format!("requests were still in flight after {LAST_REQUESTS:?}"))?;
     load??;
     server??;
-    // Nobody calls the upstreams any more: they end with this process.
+    // Nobody calls the upstreams any more. They end with this process.
     Ok(())
 }
 
-/// Takes the port, or says who else may have it.
+/// Listens on the port.
 async fn listen(port: u16) -> Result<TcpListener, BoxError> {
     let listening = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     listening.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "port {port} of 127.0.0.1 is in use: end what listens there, or take another one \
-             with `--port PORT` (0 for any that is free)"
+            "port {port} of 127.0.0.1 is in use: stop the program that listens there, or choose \
+             another port with `--port PORT` (0 chooses a free one)"
         )
         .into(),
         _ => format!("cannot listen on port {port} of 127.0.0.1: {error}").into(),
     })
 }
 
-/// Waits for Ctrl-C, for SIGTERM, or until the time is over.
+/// Waits for Ctrl-C, for SIGTERM, or for the time of `--for`.
 async fn ended(after: Option<Duration>) -> io::Result<()> {
     let time = async {
         match after {

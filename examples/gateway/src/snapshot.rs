@@ -1,4 +1,4 @@
-//! What the layers have seen and hold at the moment: the snapshots of all stacks.
+//! The snapshots of all stacks.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::clients::{Catalog, Pricing};
 
-/// What there is to ask.
+/// The stacks.
 #[derive(Clone)]
 pub(crate) struct Sources {
     pub(crate) catalog: Catalog,

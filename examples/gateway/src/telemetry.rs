@@ -1,4 +1,4 @@
-//! Where metrics and log lines go.
+//! Metrics and log lines.
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};
@@ -9,18 +9,19 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// Upper bounds in seconds: from a call within a machine to one that nobody waits for any more.
+/// Upper bounds of the buckets in seconds.
 const BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Installs the recorder. Must come before the first call, which is when a layer looks for one.
+/// Installs the recorder. Call it before the first request: an instance looks for a recorder at its
+/// first call.
 pub(crate) fn record() -> Result<PrometheusHandle, BuildError> {
     let prometheus = PrometheusBuilder::new()
-        // Or else there are summaries, which cannot be added up over instances.
+        // Without buckets the exporter makes summaries, which cannot be aggregated over instances.
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?
         .install_recorder()?;
-    // What nobody scrapes would grow.
+    // Otherwise the histograms grow while nobody scrapes them.
     let upkeep = prometheus.clone();
     tokio::spawn(async move {
         loop {
@@ -31,7 +32,8 @@ pub(crate) fn record() -> Result<PrometheusHandle, BuildError> {
     Ok(prometheus)
 }
 
-/// Log lines on standard error, those that `RUST_LOG` asks for; by default from `info` on, which is what the layers tell of themselves.
+/// Writes log lines to standard error, filtered by `RUST_LOG`. The default is `info`, which
+/// includes the log lines of the layers.
 pub(crate) fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -43,7 +45,7 @@ pub(crate) fn log() {
         .init();
 }
 
-/// Seconds since the start: what matters is how long things take.
+/// Log lines begin with the seconds since the start.
 struct SinceStart(Instant);
 
 impl FormatTime for SinceStart {

@@ -1,5 +1,5 @@
-//! The two services behind the gateway: `catalog`, which speaks HTTP, and `pricing`, which speaks gRPC. Each is behind the standard stack of a
-//! server, and on a port of its own.
+//! The two upstreams of the gateway: `catalog`, which speaks HTTP, and `pricing`, which speaks
+//! gRPC. Each is behind the standard stack of a server, and has a port of its own.
 
 use std::io;
 use std::mem;
@@ -21,12 +21,13 @@ use crate::proto::pricing_server::{Pricing, PricingServer};
 use crate::proto::{PriceReply, PriceRequest};
 use crate::server::{Port, Server};
 
-/// A service that can be broken.
+/// An upstream that can be broken.
 pub(crate) struct Upstream {
-    /// As its client's stack calls it.
+    /// The name of the client's stack.
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
-    /// What its callers do not see: in the same process, it is another instance than its client's, and has another name.
+    /// The stack of its server. It has another name than the client's stack, because both are in
+    /// the same process.
     pub(crate) stack: ServerStack,
     fault: Fault,
     router: Router,
@@ -36,12 +37,12 @@ pub(crate) struct Upstream {
 enum Process {
     Up(Server),
     Down(Port),
-    /// Between the two; left behind by an error there.
+    /// Between the two, or after an error there.
     Changing,
 }
 
 impl Upstream {
-    /// Says of every product what it is.
+    /// Describes products.
     pub(crate) async fn catalog() -> Result<Self, BoxError> {
         let stack = http::server("catalog-service")
             .timeout(Duration::from_secs(2))
@@ -54,13 +55,13 @@ impl Upstream {
         Self::start("catalog", stack, fault, router).await
     }
 
-    /// Says of every product what it costs.
+    /// Returns the prices of products.
     pub(crate) async fn pricing() -> Result<Self, BoxError> {
         let stack = grpc::server("pricing-service")
             .timeout(Duration::from_secs(2))
             .build()?;
         let fault = Fault::none();
-        // It goes into a router, as the other one does, so that it can be killed in the same way.
+        // A router, as for `catalog`, so that it can be killed in the same way.
         let router = Routes::new(PricingServer::new(Prices(fault.clone())))
             .into_axum_router()
             .layer(stack.clone());
@@ -90,7 +91,7 @@ impl Upstream {
         self.fault.mode()
     }
 
-    /// It is like that from now on.
+    /// Changes the mode.
     pub(crate) async fn set(&self, mode: Mode) -> io::Result<()> {
         let mut process = self.process.lock().await;
         *process = match (mem::replace(&mut *process, Process::Changing), mode) {
@@ -99,7 +100,9 @@ impl Upstream {
                 Process::Up(port.serve(self.name, self.router.clone()).await?)
             }
             (Process::Changing, _) => {
-                return Err(io::Error::other("it could not be killed or started before"));
+                return Err(io::Error::other(
+                    "an earlier change failed: restart the program",
+                ));
             }
             (unchanged, _) => unchanged,
         };

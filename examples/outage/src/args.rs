@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! Every number has a range, checked before anything starts: a run takes a minute, and finding out
-//! at its end that an option made no sense is a minute too late.
+//! Every number has a range that is checked at the start. A run takes a minute, and an error at its
+//! end would come a minute too late.
 
 use std::{
     fs,
@@ -14,9 +14,9 @@ use clap::{CommandFactory, Parser, error::ErrorKind};
 /// Runs the same outage against the same gateway twice, without mainstay and with it, and shows the
 /// difference.
 ///
-/// A gateway has two routes, each with an upstream of its own. The upstream of /catalog turns slow,
-/// then broken, then refuses connections, then recovers; that of /pricing is healthy all the time.
-/// An open-loop load of real HTTP requests calls both routes. Users give up after one second, and
+/// A gateway has two routes, each with its own upstream. The upstream of /catalog becomes slow,
+/// then returns errors, then refuses connections, then recovers. The upstream of /pricing is always
+/// healthy. An open-loop load of HTTP requests calls both routes. Users give up after one second:
 /// that is a failed call.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "outage")]
@@ -36,12 +36,12 @@ pub(crate) struct Args {
           value_parser = |text: &str| number(text, 0.5, 9.0))]
     slow_seconds: f64,
 
-    /// Calls that the gateway serves at a time, in both runs; it answers 503 to the others
+    /// Calls that the gateway serves at a time, in both runs; it rejects the others with 503
     #[arg(long, value_name = "CALLS", default_value_t = 100,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     pub(crate) room: usize,
 
-    /// Where to write the plot
+    /// The file for the plot
     #[arg(long, value_name = "PATH", default_value = "outage.svg")]
     svg: PathBuf,
 
@@ -55,7 +55,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Reads the command line; on a mistake says which one and exits with 2.
+    /// Reads the command line. On a mistake, prints it and exits with 2.
     pub(crate) fn from_command_line() -> Self {
         let args = Self::parse();
         if let Err(why) = args.check() {
@@ -100,8 +100,7 @@ fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
         .ok_or_else(|| format!("must be a number from {least} to {most}"))
 }
 
-/// Whether a file can be written there, found out by opening it. What is in it already stays as it
-/// is for now.
+/// Opens the file to check that it can be written. Its content stays as it is for now.
 fn writable(path: &Path) -> Result<(), String> {
     let existed = path.exists();
     fs::OpenOptions::new()
@@ -111,7 +110,7 @@ fn writable(path: &Path) -> Result<(), String> {
         .open(path)
         .map_err(|error| format!("must be a file that can be written ({error})"))?;
     if !existed {
-        // Best effort: an empty file left behind harms nobody.
+        // Best effort: an empty file does no harm.
         let _ = fs::remove_file(path);
     }
     Ok(())

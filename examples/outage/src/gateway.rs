@@ -1,5 +1,5 @@
-//! The part of the gateway that is the same in both runs: its clients, its room, and what is
-//! measured.
+//! The part of the gateway that is the same in both runs: its clients, its limit of calls, and its
+//! counters.
 
 use std::{
     io,
@@ -30,14 +30,14 @@ use crate::{
     server::{Port, Server},
 };
 
-/// The time limit of the client in both runs, and the only one without the stack. It is longer
+/// The time limit of the client in both runs. Without the stack it is the only one. It is longer
 /// than users wait, as such limits often are.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How a route reaches its upstream. Both runs get the same.
+/// How a route reaches its upstream, in both runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Backend {
-    /// The pooled client as a service that counts what it sends.
+    /// The pooled client, as a service that counts the requests that it sends.
     pub(crate) wire: Counted<reqwest::Client>,
     pub(crate) url: Url,
 }
@@ -47,7 +47,7 @@ impl Backend {
         let client = reqwest::Client::builder()
             .timeout(CLIENT_TIMEOUT)
             .retry(reqwest::retry::never())
-            // A proxy from the environment is not for loopback.
+            // Ignore proxies from the environment: all is on loopback.
             .no_proxy()
             .build()?;
         let wire = Counted {
@@ -59,11 +59,11 @@ impl Backend {
     }
 }
 
-/// Starts the gateway. In both runs it serves at most `room` calls at a time and answers 503 to
-/// the others, by tower's own concurrency limit and load shed.
+/// Starts the gateway. In both runs it serves at most `room` calls at a time and rejects the others
+/// with 503, by tower's own concurrency limit and load shed.
 ///
-/// Every process has such a limit, set or not: threads, memory, sockets, connections to a
-/// database. Both routes share it.
+/// Every process has such a limit, set or not: threads, memory, sockets, connections to a database.
+/// Both routes share it.
 pub(crate) async fn serve(
     port: Port,
     router: Router,
@@ -90,7 +90,7 @@ async fn count_in_flight(
     next.run(request).await
 }
 
-/// Counts in the gateway, phase by phase. A count belongs to the phase in which it is made.
+/// The counters of the gateway for each phase. An event counts in the phase in which it happens.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     phase: AtomicUsize,
@@ -102,7 +102,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Begins `phase`. Calls that are in flight are in flight in the new phase, too.
+    /// Begins `phase`. Calls in flight also count in the new phase.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase.index(), Ordering::SeqCst);
         self.peak_in_flight[phase.index()].fetch_max(self.in_flight(), Ordering::SeqCst);
@@ -126,8 +126,8 @@ impl Meter {
     }
 }
 
-/// One call in the gateway, from its arrival until its response head is made or its caller hangs
-/// up.
+/// One call in the gateway, from its arrival until the head of its response, or until its caller
+/// hangs up.
 struct InFlight<'a>(&'a Meter);
 
 impl<'a> InFlight<'a> {
@@ -145,10 +145,10 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Counts what is sent to an upstream: it wraps the client directly, inside of all layers.
+/// Counts the calls that are sent to an upstream. It wraps the client directly, inside all layers.
 ///
-/// It counts here and not in the upstream because a refused connect is a call that the gateway
-/// makes, too.
+/// The upstream itself cannot count them: a connection that is refused is a call of the gateway,
+/// too.
 #[derive(Clone, Debug)]
 pub(crate) struct Counted<S> {
     inner: S,
@@ -172,7 +172,7 @@ impl<S: Service<R>, R> Service<R> for Counted<S> {
     }
 }
 
-/// Every change of the circuit to `/catalog`'s upstream, as the stack emits them.
+/// The transitions of the circuit to the upstream of `/catalog`, as the stack emits them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CircuitLog(Arc<Mutex<Vec<(Instant, mainstay::State)>>>);
 
@@ -188,7 +188,7 @@ impl CircuitLog {
         }
     }
 
-    /// The changes so far, each with its time since `start`.
+    /// The transitions so far, each with its time since `start`.
     pub(crate) fn since(&self, start: Instant) -> Vec<(Duration, mainstay::State)> {
         let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         log.iter()

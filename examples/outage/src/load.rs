@@ -1,9 +1,9 @@
-//! An open-loop load: requests start on schedule, whatever became of the earlier ones.
+//! An open-loop load: requests start on schedule, whether or not earlier ones have finished.
 //!
-//! A closed loop (so many workers, each waiting for its answer) calls less often when the answers
-//! are slow, and so it measures an outage as a few slow calls. Users do not wait for each other.
-//! For the same reason the latency of a call is taken from the moment it was *due*, not from the
-//! moment this program got round to it.
+//! In a closed loop, a fixed number of workers wait for their answers. They call less often while
+//! the answers are slow, so an outage looks like a few slow calls. But users do not wait for each
+//! other. For the same reason, the latency of a call begins when it is *due*, and not when this
+//! program starts it.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -21,15 +21,15 @@ use crate::{
     stats::{Call, Tally},
 };
 
-/// How long a user waits. Then the user hangs up, and the call failed.
+/// How long a user waits. Then the user hangs up, and the call has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Every call of a run, in the order in which they were due.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) calls: Vec<Call>,
-    /// How late the latest request left. It is part of the latency; a large value means that this
-    /// machine is too busy.
+    /// The longest delay of a request after it was due. It is part of the latency. A large value
+    /// means that this machine is too busy.
     pub(crate) worst_lag: Duration,
 }
 
@@ -42,8 +42,8 @@ pub(crate) async fn run(
     tally: Arc<Tally>,
 ) -> Result<Outcome, BoxError> {
     let schedule = schedule(rate, timeline.phase_length());
-    // A thread keeps the pace, because tokio's timer ticks in milliseconds, rounded up: next to
-    // answers that take two milliseconds that would be a third of the result.
+    // A thread keeps the pace. tokio's timer rounds up to milliseconds, and that would be a third of
+    // an answer that takes two milliseconds.
     let start = move || start_all(&schedule, &gateway, timeline, &tally);
     let (mut running, worst_lag) = tokio::task::spawn_blocking(start).await??;
 
@@ -58,7 +58,7 @@ pub(crate) async fn run(
 /// Route, phase and time of a call, from the start of the run.
 type Due = (Route, Phase, Duration);
 
-/// Starts every call when it is due, and returns after the last one. Blocks its thread.
+/// Starts every call when it is due, and returns after the last one. It blocks its thread.
 fn start_all(
     schedule: &[Due],
     gateway: &Url,
@@ -99,7 +99,7 @@ fn start_all(
     Ok((running, worst_lag))
 }
 
-/// Success is a 2xx with all of its body.
+/// Whether the response is a 2xx with a complete body.
 async fn succeeds(client: &reqwest::Client, url: Url) -> bool {
     match client.get(url).send().await {
         Ok(response) => response.status().is_success() && response.bytes().await.is_ok(),
@@ -115,7 +115,7 @@ fn schedule(rate: f64, phase_length: Duration) -> Vec<Due> {
         Phase::ALL.get(phases as usize).copied()
     };
     let step = 1.0 / (rate * Route::COUNT as f64);
-    // Half a step off the beginning of a phase, so that no call is due at the moment of a change.
+    // Half a step after the beginning of a phase, so that no call is due while the phase changes.
     (0_u32..)
         .zip(Route::ALL.into_iter().cycle())
         .map(|(number, route)| {

@@ -4,26 +4,26 @@
 //! cargo run --release -p outage
 //! ```
 //!
-//! A gateway has two routes, each with an upstream of its own. The upstream of `/catalog` is
-//! healthy, turns slow, then fails fast, then refuses connections, then recovers. That of `/pricing`
-//! is healthy all the time. Users call both routes at a steady rate, whatever became of earlier
-//! calls, and give up after one second: that is a failed call. All of it is real: the parties speak
-//! HTTP over loopback. Upstreams, load, handlers and measurement are the same code in both runs;
-//! the one difference is `Stack::gateway` in `stack.rs`.
+//! A gateway has two routes, each with its own upstream. The upstream of `/catalog` is healthy,
+//! then becomes slow, then returns errors, then refuses connections, then recovers. The upstream of
+//! `/pricing` is always healthy. Users call both routes at a steady rate, whether or not earlier
+//! calls have finished, and give up after one second: that is a failed call. All parties speak HTTP
+//! over loopback. Upstreams, load, handlers and measurement are the same code in both runs. The
+//! only difference is `Stack::gateway` in `stack.rs`.
 //!
-//! In both runs the gateway serves at most 100 calls at a time (`--room`), a hundred times what
-//! this load needs while all is well. Without the stack, calls that wait for the slow upstream fill
-//! that room, and `/pricing` fails with them. With the stack they do not.
+//! In both runs the gateway serves at most 100 calls at a time (`--room`), a hundred times as many
+//! as this load needs while both upstreams are healthy. Without the stack, calls that wait for the
+//! slow upstream reach that limit, and `/pricing` fails with them. With the stack they do not.
 //!
-//! The stack cannot make an unwell upstream answer: in the bad phases `/catalog` fails in both
-//! runs, with the stack at once and without it after a second. And it has a price: after the
-//! upstream came back, its circuit stays open until the next probe, for up to `open_max`.
+//! The stack cannot make a failing upstream answer. In the bad phases `/catalog` fails in both
+//! runs: at once with the stack, and after a second without it. The stack also has a price: after
+//! the upstream has recovered, its circuit stays open until the next probe, for up to `open_max`.
 //!
-//! - `upstream.rs`, `server.rs`: the upstreams, and how one is killed and brought back;
-//! - `gateway.rs`, `stack.rs`: the gateway, measured, and its protection;
-//! - `load.rs`, `route.rs`: the users, and the two routes that they call;
-//! - `run.rs`, `phase.rs`, `progress.rs`: one run from beginning to end;
-//! - `stats.rs`, `report.rs`, `plot.rs`: the result.
+//! - `upstream.rs`, `server.rs`: the upstreams, and how one is killed and restarted
+//! - `gateway.rs`, `stack.rs`: the gateway, its counters and its protection
+//! - `load.rs`, `route.rs`: the users, and the two routes that they call
+//! - `run.rs`, `phase.rs`, `progress.rs`: one run from beginning to end
+//! - `stats.rs`, `report.rs`, `plot.rs`: the result
 
 mod args;
 mod gateway;
@@ -73,10 +73,9 @@ async fn outage(args: &Args) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Makes sure that this process may open as many sockets as calls can pile up, and says so now if
-/// it may not: later it would look like an outage of its own.
+/// Checks that this process may open enough sockets. Too few would look like an outage of its own.
 ///
-/// A call in flight is two connections, and both ends of each are in this process. At most all
+/// A call in flight has two connections, and both ends of each are in this process. At most all
 /// calls that users wait for are in flight at once.
 fn allow_sockets(args: &Args) -> Result<(), BoxError> {
     const SPARE: u64 = 200;

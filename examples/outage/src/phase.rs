@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What the upstream does at a given time. The order is the order of the run.
+/// The behaviour of the upstream at a given time, in the order of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Answers 200 in two or three milliseconds.
     Healthy,
-    /// Still answers 200, but takes seconds: a full queue, a bad query plan, a long garbage
+    /// Answers 200, but takes seconds, as with a full queue, a bad query plan or a long garbage
     /// collection.
     Slow,
     /// Answers 500 or 503 at once.
     Broken,
-    /// The process is gone: connects are refused and open connections were cut.
+    /// The process is dead: new connections are refused, and open connections are closed.
     Refused,
     /// As healthy as at the beginning.
     Recovery,
@@ -29,7 +29,7 @@ impl Phase {
         Self::Refused,
         Self::Recovery,
     ];
-    /// The phases in which calling the upstream is a waste.
+    /// The phases in which calls to the upstream are a waste.
     pub(crate) const BAD: [Self; 3] = [Self::Slow, Self::Broken, Self::Refused];
 
     pub(crate) fn name(self) -> &'static str {
@@ -42,7 +42,7 @@ impl Phase {
         }
     }
 
-    /// The place of this phase in an array of all of them.
+    /// The index of this phase in an array of all phases.
     pub(crate) fn index(self) -> usize {
         self as usize
     }
@@ -50,8 +50,8 @@ impl Phase {
 
 /// When the run began and how long each phase lasts.
 ///
-/// The driver that breaks the upstream and the load that calls it run side by side and share
-/// nothing but this, so that neither can hold up the other.
+/// One task breaks the upstream and another one calls it. They share only this, so neither can
+/// delay the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeline {
     start: Instant,

@@ -41,7 +41,7 @@ const FAINT: RGBColor = RGBColor(214, 214, 220);
 const MEDIAN: RGBColor = RGBColor(24, 84, 160);
 const TAIL: RGBColor = RGBColor(214, 96, 20);
 const HEALTHY: RGBColor = RGBColor(40, 140, 80);
-const UNWELL: RGBColor = RGBColor(176, 44, 72);
+const OUTAGE: RGBColor = RGBColor(176, 44, 72);
 const IN_FLIGHT: RGBColor = RGBColor(96, 72, 160);
 const CLOSED: RGBColor = RGBColor(196, 228, 206);
 const HALF_OPEN: RGBColor = RGBColor(240, 180, 40);
@@ -72,7 +72,7 @@ fn svg(phase: Duration, without: &Run, with: &Run) -> Result<String, BoxError> {
     let latencies = latency_axis(&runs);
     let most = |run: &Run| run.in_flight.iter().map(|sample| sample.1).max();
     let most = most(without).max(most(with)).unwrap_or_default();
-    // Some room above, for the legend.
+    // Some space above for the legend.
     let in_flights = 0.0..(most as f64 * 1.25).max(10.0);
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -93,16 +93,16 @@ fn svg(phase: Duration, without: &Run, with: &Run) -> Result<String, BoxError> {
     Ok(svg)
 }
 
-/// Figures of a run over time, a point for each bin.
+/// The figures of a run over time, with a point for each bin.
 struct Lines {
     median_ms: Points,
     tail_ms: Points,
-    /// Of each route.
+    /// For each route.
     success_percent: [Points; Route::COUNT],
 }
 
 impl Lines {
-    /// Calls are binned by when they were due, as everywhere.
+    /// A call belongs to the bin in which it was due.
     fn new(calls: &[Call], phase: Duration) -> Self {
         let mut lines = Self {
             median_ms: vec![],
@@ -130,7 +130,7 @@ impl Lines {
     }
 }
 
-/// Decades that hold every latency of both runs.
+/// The decades that contain every latency of both runs.
 fn latency_axis(runs: &[(&Run, Lines)]) -> Range<f64> {
     let all = || {
         runs.iter()
@@ -139,7 +139,7 @@ fn latency_axis(runs: &[(&Run, Lines)]) -> Range<f64> {
     };
     let least = all().fold(1.0, f64::min).max(1e-3);
     let most = all().fold(100.0, f64::max);
-    // A legend has its place above a second.
+    // The legend is above one second.
     10_f64.powf(least.log10().floor())..10_f64.powf((most * 3.0).log10().ceil())
 }
 
@@ -165,13 +165,13 @@ fn success(area: &Area<'_>, phase: Duration, lines: &Lines) -> Result<(), BoxErr
     line(
         &mut chart,
         catalog,
-        UNWELL,
-        "/catalog: its upstream is unwell",
+        OUTAGE,
+        "/catalog: its upstream has an outage",
     )?;
     legend(&mut chart, area)
 }
 
-/// Latency on a logarithmic axis: a millisecond and a second must both be readable.
+/// Latency on a logarithmic axis, on which a millisecond and a second are both readable.
 fn latency(
     area: &Area<'_>,
     phase: Duration,
@@ -223,7 +223,7 @@ fn in_flight(
     Ok(())
 }
 
-/// The state of the circuit as a band.
+/// The states of the circuit as a band.
 fn circuit(area: &Area<'_>, phase: Duration, run: &Run) -> Result<(), BoxError> {
     const TOP: f64 = 0.6;
     let end = seconds(phase);
@@ -265,7 +265,7 @@ fn circuit(area: &Area<'_>, phase: Duration, run: &Run) -> Result<(), BoxError> 
             .zip(ends)
             .map(|(&(begin, state), until)| band((begin, until), state)),
     )?;
-    // A probe that fails at once is half-open for less than a pixel.
+    // A probe that fails at once would be narrower than a pixel.
     let least = end / 250.0;
     let probes = bands.iter().filter(|band| band.1 == State::HalfOpen);
     chart.draw_series(probes.map(|&(begin, state)| band((begin, begin + least), state)))?;
@@ -282,7 +282,7 @@ fn circuit(area: &Area<'_>, phase: Duration, run: &Run) -> Result<(), BoxError> 
     Ok(())
 }
 
-/// How a state is shown.
+/// The name and the colour of a state.
 fn shown(state: State) -> (&'static str, RGBColor) {
     match state {
         State::Closed | State::ForcedClosed => ("closed", CLOSED),
@@ -338,7 +338,7 @@ fn line<Y: Ranged<ValueType = f64>>(
     Ok(())
 }
 
-/// A dashed line all the way at `y`.
+/// A dashed line at `y`, over the whole width.
 fn dashes<Y: Ranged<ValueType = f64>>(
     chart: &mut Chart<'_, Y>,
     phase: Duration,
@@ -372,7 +372,7 @@ fn seconds(phase: Duration) -> f64 {
     Phase::ALL.len() as f64 * phase.as_secs_f64()
 }
 
-/// From when to when a phase lasts, in seconds.
+/// The beginning and the end of a phase, in seconds.
 fn span(phase: Phase, length: Duration) -> (f64, f64) {
     let begin = phase.index() as f64 * length.as_secs_f64();
     (begin, begin + length.as_secs_f64())

@@ -1,4 +1,4 @@
-//! What is going on, on standard error.
+//! The progress of a run, on standard error.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
 /// How often a bar moves.
 const STEP: Duration = Duration::from_millis(100);
 
-/// A bar per phase; or a line per phase where standard error is no terminal.
+/// A bar for each phase, or a line for each phase if standard error is no terminal.
 #[derive(Debug)]
 pub(crate) struct Progress<'a> {
     stack: Stack,

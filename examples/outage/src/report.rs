@@ -20,7 +20,7 @@ pub(crate) fn json(without: &Run, with: &Run) -> serde_json::Result<String> {
     })
 }
 
-/// A table per run, and the differences between the two.
+/// A table for each run, and a comparison of the two.
 pub(crate) fn text(without: &Run, with: &Run) -> String {
     let mut text = String::new();
     for run in [without, with] {
@@ -31,10 +31,10 @@ pub(crate) fn text(without: &Run, with: &Run) -> String {
     let (catalog, pricing) = (Route::Catalog.path(), Route::Pricing.path());
     write!(
         text,
-        "Latency lasts until the answer, or until the user gives up after one second.\n\
-         The upstream of {pricing} is healthy in all phases.\n\
-         \n{}\n\
-         The upstream of {catalog} is unwell in the phases slow, broken and refused.\n",
+        "A latency ends with the answer, or when the user gives up after one second.\n\
+         The upstream of {catalog} is unhealthy in the phases slow, broken and refused.\n\
+         The upstream of {pricing} is always healthy.\n\
+         \n{}\n",
         comparison(&without.summary, &with.summary)
     )
     .expect("a string takes anything");
@@ -77,7 +77,7 @@ fn comparison(without: &Summary, with: &Summary) -> Table {
     let mut row = |title: String, figure: &dyn Fn(&Summary) -> String| {
         table.add_row([title, figure(without), figure(with)]);
     };
-    row(format!("calls of {pricing} that fail"), &|run| {
+    row(format!("failed calls of {pricing}"), &|run| {
         run.other_route_failed().to_string()
     });
     for (of, rank) in [("median", 50), ("99th percentile", 99)] {
@@ -89,16 +89,18 @@ fn comparison(without: &Summary, with: &Summary) -> Table {
             },
         );
     }
-    row("calls sent to an unwell upstream".to_owned(), &|run| {
-        run.wasted_calls().to_string()
-    });
-    row("most calls in flight in the gateway".to_owned(), &|run| {
-        run.peak_in_flight().to_string()
-    });
     row(
-        format!("all calls of {catalog} succeed again after the recovery"),
+        format!("calls sent to the unhealthy upstream of {catalog}"),
+        &|run| run.wasted_calls().to_string(),
+    );
+    row(
+        "peak of the calls in flight in the gateway".to_owned(),
+        &|run| run.peak_in_flight().to_string(),
+    );
+    row(
+        format!("time from the recovery until all calls of {catalog} succeed"),
         &|run| match run.recovered_after_s {
-            Some(after) if after < 0.05 => "at once".to_owned(),
+            Some(after) if after < 0.05 => "0 s".to_owned(),
             Some(after) => format!("{after:.1} s"),
             None => "not in this run".to_owned(),
         },
@@ -114,7 +116,7 @@ fn align(table: &mut Table) {
     }
 }
 
-/// Rounded down, so that "100.0 %" means that not one call failed.
+/// Rounded down, so that "100.0 %" means that no call failed.
 fn percent(rate: f64) -> String {
     format!("{:.1} %", (rate * 1000.0).floor() / 10.0)
 }

@@ -1,11 +1,11 @@
 //! The gateway's two routes.
 
-/// A route of the gateway, each with an upstream of its own.
+/// A route of the gateway. Each has its own upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// Its upstream suffers the outage.
+    /// Its upstream has the outage.
     Catalog,
-    /// Its upstream is healthy all the time.
+    /// Its upstream is always healthy.
     Pricing,
 }
 

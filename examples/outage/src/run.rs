@@ -19,14 +19,14 @@ use crate::{
     upstream::Upstream,
 };
 
-/// How far into the slow phase the upstream is still healthy. A call that was due at the very end
-/// of the healthy phase must find it healthy, also where this machine was busy for a moment.
-const FAREWELL: Duration = Duration::from_millis(20);
+/// How long the upstream is still healthy in the slow phase. A call that is due at the very end of
+/// the healthy phase must find it healthy, even if this machine was busy for a moment.
+const GRACE: Duration = Duration::from_millis(20);
 
-/// How often the calls in flight are looked at, for the plot.
+/// How often the calls in flight are sampled for the plot.
 const SAMPLE: Duration = Duration::from_millis(50);
 
-/// All that is known about a run.
+/// The results of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) stack: Stack,
@@ -37,12 +37,12 @@ pub(crate) struct Run {
     /// The highest number of calls in flight within each [`SAMPLE`], and the end of the sample from
     /// the start of the run.
     pub(crate) in_flight: Vec<(Duration, usize)>,
-    /// The changes of the circuit to `/catalog`'s upstream. None without the stack.
+    /// The transitions of the circuit to the upstream of `/catalog`. None without the stack.
     pub(crate) circuit: Vec<(Duration, mainstay::State)>,
 }
 
-/// Starts everything anew, suffers the outage, and stops everything. Nothing is left over for the
-/// next run.
+/// Starts everything, runs through all phases, and stops everything. Nothing remains for the next
+/// run.
 pub(crate) async fn run(stack: Stack, args: &Args) -> Result<Run, BoxError> {
     let mut catalog = Upstream::new(args.slow())?;
     let mut pricing = Upstream::new(args.slow())?;
@@ -57,14 +57,13 @@ pub(crate) async fn run(stack: Stack, args: &Args) -> Result<Run, BoxError> {
     let gateway_url = url(port.address())?;
     let gateway = gateway::serve(port, router, args.room, Arc::clone(&meter)).await?;
 
-    // A moment's lead, so that the upstreams are up when the first call is due.
+    // Start a moment later, so that the upstreams are up when the first call is due.
     pricing.enter(Phase::Healthy).await?;
     catalog.enter(Phase::Healthy).await?;
     let timeline = Timeline::new(Instant::now() + Duration::from_millis(100), args.phase());
     let tally = Arc::new(Tally::default());
     let progress = Progress::new(stack, timeline, &meter, &tally);
-    // The load is a task of its own: however long a change of phase takes, no call starts later
-    // for it.
+    // The load is a task of its own, so a slow change of phase delays no call.
     let load = tokio::spawn({
         let (tally, rate) = (Arc::clone(&tally), args.rate);
         load::run(gateway_url, rate, timeline, tally)
@@ -74,7 +73,7 @@ pub(crate) async fn run(stack: Stack, args: &Args) -> Result<Run, BoxError> {
         sleep_until(timeline.begin(phase)).await;
         meter.enter(phase);
         if phase == Phase::Slow {
-            sleep(FAREWELL).await;
+            sleep(GRACE).await;
         }
         catalog.enter(phase).await?;
         progress.show(phase).await;
@@ -85,8 +84,8 @@ pub(crate) async fn run(stack: Stack, args: &Args) -> Result<Run, BoxError> {
 
     if worst_lag > Duration::from_millis(100) {
         eprintln!(
-            "{}: a request left {worst_lag:.0?} late, this machine is too busy; \
-             latencies include that",
+            "{}: a request started {worst_lag:.0?} late, because this machine is too busy; \
+             the latencies include the delay",
             stack.name(),
         );
     }

@@ -9,12 +9,11 @@ use std::{
 use axum::Router;
 use tokio::{net::TcpSocket, runtime, sync::oneshot};
 
-/// A port on the loopback interface that belongs to this process but on which nobody listens:
-/// connects are refused.
+/// A port on the loopback interface that belongs to this process, but on which nobody listens:
+/// connections are refused.
 ///
-/// A server that is down keeps its port this way. If the port were given back, the kernel could
-/// hand it to one of the many outgoing connections of this very program, and the server could not
-/// come back on it.
+/// A server that is down keeps its port this way. Otherwise the kernel could give the port to one
+/// of the many outgoing connections of this program, and the server could not start on it again.
 #[derive(Debug)]
 pub(crate) struct Port {
     address: SocketAddr,
@@ -29,8 +28,8 @@ impl Port {
 
     fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        // Connections that were cut a moment ago linger in the kernel (TIME_WAIT) and must not
-        // block the port.
+        // Connections that were just closed stay in the kernel (TIME_WAIT). They must not block the
+        // port.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         Ok(Self {
@@ -43,10 +42,10 @@ impl Port {
         self.address
     }
 
-    /// Starts to listen, and serves `router` from a thread and a runtime of its own.
+    /// Listens, and serves `router` from a thread and a runtime of its own.
     ///
-    /// The runtime makes [`Server::kill`] honest, and it keeps upstream, gateway and load from
-    /// waiting for each other's tasks, as they would not if each ran on its own machine.
+    /// With its own runtime, [`Server::kill`] ends all tasks and connections. And the tasks of the
+    /// upstream, the gateway and the load do not wait for each other, as on different machines.
     pub(crate) async fn serve(self, name: &str, router: Router) -> io::Result<Server> {
         let Self { address, socket } = self;
         let runtime = runtime::Builder::new_current_thread()
@@ -72,7 +71,7 @@ impl Port {
                         _ = is_killed => {}
                     }
                 });
-                // Here the runtime is dropped, and with it every task and every connection.
+                // Here the runtime is dropped, with every task and every connection.
             })?;
         is_listening.await.map_err(io::Error::other)??;
         Ok(Server {
@@ -83,8 +82,8 @@ impl Port {
     }
 }
 
-/// Connections that wait to be accepted. Large enough for every request of a second to come on a
-/// new connection.
+/// Connections that wait to be accepted. It is large enough if every request of a second uses a new
+/// connection.
 const BACKLOG: u32 = 1024;
 
 /// A running server. It stops when it is dropped.
@@ -96,10 +95,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Closes the listener and every connection, whatever is going on there, as when a process is
-    /// killed.
+    /// Closes the listener and every connection at once, as when a process is killed.
     ///
-    /// When this returns, a connect is refused. The port is kept, to start again on.
+    /// When this returns, connections are refused. The returned port can start a server again.
     pub(crate) async fn kill(self) -> io::Result<Port> {
         let Self {
             address,
@@ -145,7 +143,7 @@ mod tests {
         let cut = stream.read(&mut [0; 1024]).await;
         assert!(
             matches!(cut, Ok(0) | Err(_)),
-            "the connection lives on: {cut:?}"
+            "the connection is still open: {cut:?}"
         );
         assert_eq!(refused().await, io::ErrorKind::ConnectionRefused);
 

@@ -1,4 +1,4 @@
-//! The one difference between the two runs: [`Stack::gateway`].
+//! The only difference between the two runs: [`Stack::gateway`].
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::{
     route::Route,
 };
 
-/// For a call with all its attempts: a little less than the second that a user waits.
+/// The time limit of a call with all its attempts: a little less than the second that a user waits.
 const TOTAL: Duration = Duration::from_millis(800);
-/// For one attempt: some fifty times what a healthy upstream needs.
+/// The time limit of an attempt: about fifty times what a healthy upstream needs.
 const ATTEMPT: Duration = Duration::from_millis(200);
-/// Attempts in flight to one upstream: less than half of the gateway's room, so that neither
-/// upstream can fill it.
+/// The limit of attempts in flight to one upstream: less than half of the gateway's limit, so that
+/// neither upstream can use it up.
 const IN_FLIGHT: u32 = 40;
 
 /// Which gateway to build.
@@ -47,8 +47,8 @@ impl Stack {
         }
     }
 
-    /// The gateway's router: a standard stack around each client and one around the routes, or
-    /// neither.
+    /// The router of the gateway. With the stack, there is a standard stack around each client and
+    /// one around the routes.
     pub(crate) fn gateway(
         self,
         backends: [Backend; Route::COUNT],
@@ -87,7 +87,7 @@ fn client_stack(route: Route, circuits: &CircuitLog) -> Result<http::ClientStack
     }
 }
 
-/// The handler of every route in both runs.
+/// The handler of both routes in both runs.
 fn handler<C>(client: C, url: Url) -> MethodRouter
 where
     C: Service<reqwest::Request, Response = reqwest::Response> + Clone + Send + Sync + 'static,
@@ -108,7 +108,7 @@ where
     })
 }
 
-/// Passes on a success; a failure of the upstream is a bad gateway to the caller.
+/// Forwards a success. A failure of the upstream becomes a 502.
 async fn forward(response: reqwest::Response) -> Response {
     if !response.status().is_success() {
         return StatusCode::BAD_GATEWAY.into_response();
@@ -119,7 +119,7 @@ async fn forward(response: reqwest::Response) -> Response {
     }
 }
 
-/// What an error of a client is to the gateway's caller.
+/// Turns an error of a client into a response for the gateway's caller.
 trait Answer {
     fn answer(self) -> Response;
 }

@@ -17,16 +17,16 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) route: Route,
-    /// The phase in which it was due. That is the phase it counts in, whenever it ended.
+    /// The phase in which it was due. It counts in that phase, whenever it ended.
     pub(crate) phase: Phase,
-    /// When it was due, from the start of the run.
+    /// When it was due, since the start of the run.
     pub(crate) offset: Duration,
-    /// From when it was due until its answer, or until the user gave up.
+    /// From the time when it was due until its answer, or until the user gave up.
     pub(crate) latency: Duration,
     pub(crate) ok: bool,
 }
 
-/// Calls that are over, counted while the run goes on. Only for the progress bar.
+/// Finished calls, counted during the run for the progress bar.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     done: [[AtomicUsize; Phase::COUNT]; Route::COUNT],
@@ -41,7 +41,7 @@ impl Tally {
         }
     }
 
-    /// Calls that succeeded, and calls that are over, of those that were due in `phase`.
+    /// Of the calls that were due in `phase`, those that succeeded and those that are finished.
     pub(crate) fn read(&self, route: Route, phase: Phase) -> (usize, usize) {
         let ok = self.ok[route.index()][phase.index()].load(Ordering::Relaxed);
         let done = self.done[route.index()][phase.index()].load(Ordering::Relaxed);
@@ -49,8 +49,8 @@ impl Tally {
     }
 }
 
-/// One row of the table. All figures are those of `/catalog`, whose upstream suffers the outage,
-/// except where they say so.
+/// One row of the table. All figures are those of `/catalog`, whose upstream has the outage, unless
+/// they are documented differently.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct PhaseSummary {
     pub(crate) calls: usize,
@@ -60,7 +60,7 @@ pub(crate) struct PhaseSummary {
     pub(crate) upstream_calls: usize,
     /// Of both routes.
     pub(crate) peak_in_flight: usize,
-    /// Of `/pricing`, whose upstream is healthy.
+    /// Of `/pricing`, whose upstream is always healthy.
     pub(crate) other_route_success_rate: f64,
     /// Failed calls of `/pricing`.
     #[serde(skip)]
@@ -90,7 +90,7 @@ impl Summary {
         &self.phases[phase.index()]
     }
 
-    /// Calls sent to `/catalog`'s upstream while that was a waste.
+    /// Calls sent to the upstream of `/catalog` while it was unhealthy.
     pub(crate) fn wasted_calls(&self) -> usize {
         Phase::BAD
             .iter()
@@ -142,9 +142,9 @@ impl PhaseSummary {
     }
 }
 
-/// How long after the upstream came back `/catalog` was back: from the start of the recovery phase
-/// until the first call was due from which on every call succeeds. Zero when no call of that phase
-/// failed, `None` when the last one did.
+/// The time from the recovery of the upstream until every call of `/catalog` succeeds: from the
+/// start of the recovery phase until the first call after the last failure was due. Zero if no call
+/// of that phase failed, `None` if the last one did.
 fn recovered_after(calls: &[Call], recovery: Duration) -> Option<Duration> {
     let mut calls = calls
         .iter()
@@ -162,8 +162,8 @@ fn recovered_after(calls: &[Call], recovery: Duration) -> Option<Duration> {
     }
 }
 
-/// The least value that is not exceeded by a part `q` of all, which must be sorted. Exact: a run is
-/// a few thousand calls.
+/// The lowest value that at least a share `q` of all values do not exceed. It is exact, because a
+/// run has only a few thousand calls. The values must be sorted.
 pub(crate) fn quantile(sorted: &[Duration], q: f64) -> Duration {
     let rank = (q * sorted.len() as f64).ceil() as usize;
     sorted
@@ -176,12 +176,12 @@ pub(crate) fn milliseconds(latency: Duration) -> f64 {
     rounded(latency.as_secs_f64() * 1e3)
 }
 
-/// To three places: more is noise.
+/// Rounds to three decimal places: more is noise.
 fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
 }
 
-/// An object with a key per phase, in the order of the run.
+/// An object with a key for each phase, in the order of the run.
 fn by_name<S: Serializer>(phases: &[PhaseSummary; Phase::COUNT], to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(Phase::ALL.iter().map(|phase| phase.name()).zip(phases))
 }
@@ -190,7 +190,7 @@ fn by_name<S: Serializer>(phases: &[PhaseSummary; Phase::COUNT], to: S) -> Resul
 mod tests {
     use super::*;
 
-    /// A call a second, the first two of them before the upstream is back.
+    /// One call per second. The first two are before the upstream recovers.
     fn calls(ok: &[bool]) -> Vec<Call> {
         let call = |(second, &ok)| Call {
             route: Route::Catalog,

@@ -1,4 +1,4 @@
-//! A service behind the gateway, and the outage that it can suffer.
+//! An upstream of the gateway, and its outage.
 
 use std::{
     io,
@@ -17,13 +17,13 @@ use crate::{
     server::{Port, Server},
 };
 
-/// What a healthy answer takes. The timer rounds up to whole milliseconds, so it comes to two or
+/// The time of a healthy answer. The timer rounds up to whole milliseconds, so it takes two or
 /// three.
 const HEALTHY: Duration = Duration::from_millis(1);
-/// How much longer an answer may take.
+/// The longest random delay in addition.
 const JITTER: Duration = Duration::from_millis(1);
 
-/// A real HTTP server whose health the run decides.
+/// A real HTTP server. The run controls its health.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     address: SocketAddr,
@@ -35,12 +35,12 @@ pub(crate) struct Upstream {
 enum Process {
     Up(Server),
     Down(Port),
-    /// Between the two, or left behind by an error there.
+    /// Between the two, or after an error there.
     Changing,
 }
 
 impl Upstream {
-    /// Takes a port. Nothing answers there before a phase is entered.
+    /// Binds a port. Nothing listens on it before the first phase.
     pub(crate) fn new(slow: Duration) -> io::Result<Self> {
         let port = Port::any()?;
         Ok(Self {
@@ -58,8 +58,8 @@ impl Upstream {
         self.address
     }
 
-    /// Behaves as `phase` says for every request that arrives from now on. What is under way takes
-    /// its time, unless the process dies under it.
+    /// Behaves as `phase` says for every request that arrives from now on. Earlier requests are
+    /// answered as before, unless the process dies.
     pub(crate) async fn enter(&mut self, phase: Phase) -> io::Result<()> {
         self.behaviour.phase.store(phase.index(), Ordering::Relaxed);
         self.process = match (
@@ -84,7 +84,7 @@ struct Behaviour {
     slow: Duration,
     /// The index of the phase.
     phase: AtomicUsize,
-    /// How many failures were answered, to take turns between the two kinds.
+    /// The number of failures, to alternate between the two statuses.
     broken: AtomicUsize,
 }
 
@@ -92,7 +92,7 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>) -> (StatusCode, &'stati
     let takes = match Phase::ALL[behaviour.phase.load(Ordering::Relaxed)] {
         Phase::Healthy | Phase::Recovery => HEALTHY,
         Phase::Slow => behaviour.slow,
-        // Connections that are being cut may still get this far.
+        // A request on a connection that is being closed may still arrive here.
         Phase::Broken | Phase::Refused => {
             return match behaviour.broken.fetch_add(1, Ordering::Relaxed) % 2 {
                 0 => (StatusCode::INTERNAL_SERVER_ERROR, "broken"),
