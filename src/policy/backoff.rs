@@ -1,25 +1,25 @@
-//! A call that failed is likely to fail again at once, and callers that all failed together and wait
-//! equally long all come back together. So waits grow from one retry to the next, and are random.
+//! The wait before a retry. Waits grow, because a call that failed is likely to fail again at once.
+//! They are random, because callers that failed together would otherwise come back together.
 //!
-//! The kinds of jitter are those of Marc Brooker's "Exponential Backoff And Jitter" (AWS Architecture
-//! Blog, 2015), which also measures why none is the wrong choice.
+//! The kinds of jitter are those of Marc Brooker's "Exponential Backoff And Jitter" (AWS
+//! Architecture Blog, 2015), which also measures the cost of having none.
 
 use std::{fmt, time::Duration};
 
-use super::{LONGEST, scale, unit};
+use super::{LONGEST, check::Check, scale, unit};
 use crate::vocabulary::config::ConfigError;
 
-const COMPONENT: &str = "backoff";
+const CHECK: Check = Check("backoff");
 const DEFAULT_BASE: Duration = Duration::from_millis(50);
 const DEFAULT_CAP: Duration = Duration::from_secs(2);
 const DEFAULT_FACTOR: f64 = 2.0;
 const MAX_FACTOR: f64 = 1_000.0;
 
-/// How long to wait before each retry.
+/// The wait before each retry.
 ///
-/// The default is exponential: at most 50 ms before the first retry, twice that before each further one,
-/// never more than 2 seconds, with [full jitter](Jitter::Full). That spreads retries widely and keeps the
-/// first one short, which is what most short hiccups need.
+/// The default is exponential with [full jitter](Jitter::Full): at most 50 ms before the first
+/// retry, twice as much before each further one, and never more than 2 seconds. That spreads retries
+/// widely and keeps the first wait short, which suits short failures.
 ///
 /// ```
 /// use mainstay::{Backoff, Jitter};
@@ -46,39 +46,38 @@ enum Growth {
     Exponential,
 }
 
-/// What part of a wait is random. `c` is the wait that the back-off comes to without jitter.
+/// The random part of a wait. `c` stands for the wait without jitter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// Nothing: the wait is `c`. Callers that failed together come back together.
+    /// The wait is `c`. Callers that failed together come back together.
     None,
-    /// Everything: from 0 to `c`. The default.
+    /// From 0 to `c`. The default.
     #[default]
     Full,
-    /// Half: from `c / 2` to `c`. No wait is close to zero.
+    /// From `c / 2` to `c`. No wait is close to zero.
     Equal,
-    /// From the base to three times the wait before, at most the cap. It grows by itself, so it goes with
-    /// [`Backoff::exponential`] only, and without a factor.
+    /// From the base to three times the previous wait, at most the cap. It grows without a factor,
+    /// so it requires [`Backoff::exponential`] without a [`factor`](Backoff::factor).
     Decorrelated,
 }
 
 impl Backoff {
-    /// Every wait comes to `delay`, which may be zero. The cap is `delay` too, if not set.
+    /// Waits are `delay` each, which may be zero. The default cap is `delay`.
     ///
-    /// Like the others it has full jitter unless told otherwise, so that `delay` is the longest wait and
-    /// not the only one.
+    /// The default jitter is full here too, so `delay` is the longest wait, not the only one.
     #[must_use]
     pub const fn constant(delay: Duration) -> Self {
         Self::new(Growth::Constant, delay)
     }
 
-    /// Waits come to `base`, 2 `base`, 3 `base`, ...
+    /// Waits are `base`, 2 `base`, 3 `base`, ...
     #[must_use]
     pub const fn linear(base: Duration) -> Self {
         Self::new(Growth::Linear, base)
     }
 
-    /// Waits come to `base`, 2 `base`, 4 `base`, ..., or grow by another [`factor`](Self::factor).
+    /// Waits are `base`, 2 `base`, 4 `base`, ..., or grow by another [`factor`](Self::factor).
     #[must_use]
     pub const fn exponential(base: Duration) -> Self {
         Self::new(Growth::Exponential, base)
@@ -94,34 +93,37 @@ impl Backoff {
         }
     }
 
-    /// How much longer each wait of an exponential back-off is than the one before: 1 to 1 000; 2 if not
-    /// set.
+    /// The ratio of each wait to the previous one. Default 2; range 1 to 1 000.
+    ///
+    /// Only an exponential back-off has a factor.
     #[must_use]
     pub const fn factor(mut self, factor: f64) -> Self {
         self.factor = Some(factor);
         self
     }
 
-    /// The longest wait, jitter included: at least the base, at most 24 hours. If not set, 2 seconds, or
-    /// the base if that is longer.
+    /// The longest wait, jitter included. Default 2 seconds, or the base if that is longer; range
+    /// from the base to 24 hours.
     #[must_use]
     pub const fn cap(mut self, cap: Duration) -> Self {
         self.cap = Some(cap);
         self
     }
 
-    /// What part of a wait is random; [`Jitter::Full`] if not set.
+    /// The random part of a wait. Default [`Jitter::Full`].
     #[must_use]
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
     }
 
-    /// How long to wait before a retry.
+    /// The wait before a retry.
     ///
-    /// `attempt` is 1 before the first retry; `previous` is the wait before the previous one, which only
-    /// [`Jitter::Decorrelated`] needs; `random` is a number from 0 to 1, drawn anew for each wait. There is
-    /// no value of these that panics or leads over the cap.
+    /// - `attempt` is 1 before the first retry.
+    /// - `previous` is the previous wait; only [`Jitter::Decorrelated`] needs it.
+    /// - `random` is a number from 0 to 1, drawn anew for each wait.
+    ///
+    /// No argument causes a panic or a wait beyond the cap.
     #[must_use]
     pub fn delay(&self, attempt: u32, previous: Option<Duration>, random: f64) -> Duration {
         let random = unit(random);
@@ -157,7 +159,7 @@ impl Backoff {
         }
     }
 
-    /// The cap, as it was set or by default.
+    /// The cap, set or default.
     pub(crate) fn longest(&self) -> Duration {
         self.cap.unwrap_or(match self.growth {
             Growth::Constant => self.base,
@@ -169,7 +171,7 @@ impl Backoff {
         self.base
     }
 
-    /// The longest that the waits between so many attempts can come to.
+    /// The longest possible sum of the waits between this many attempts.
     pub(crate) fn worst(&self, attempts: u32) -> Duration {
         let waits = 1..attempts;
         let (sum, _) = waits.fold((Duration::ZERO, None), |(sum, previous), attempt| {
@@ -181,31 +183,27 @@ impl Backoff {
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let exponential = self.growth == Growth::Exponential;
-        let zero_is_fine = self.growth == Growth::Constant;
-        if self.base > LONGEST || (self.base.is_zero() && !zero_is_fine) {
-            let rule =
-                "must last more than nothing (a constant one may last nothing), at most 24 h";
-            return Err(refuse("base", format!("{:?}", self.base), rule));
+        let may_be_zero = self.growth == Growth::Constant;
+        if self.base > LONGEST || (self.base.is_zero() && !may_be_zero) {
+            let rule = "must be at most 24h, and more than 0 unless the back-off is constant";
+            return Err(CHECK.refuse_duration("base", self.base, rule));
         }
-        if let Some(cap) = self.cap
-            && !(self.base..=LONGEST).contains(&cap)
-        {
-            let rule = format!("must be from the base, which is {:?}, to 24 h", self.base);
-            return Err(refuse("cap", format!("{cap:?}"), rule));
+        if let Some(cap) = self.cap {
+            CHECK.duration("cap", cap, self.base)?;
         }
         if let Some(factor) = self.factor {
             if !(1.0..=MAX_FACTOR).contains(&factor) {
                 let rule = format!("must be from 1 to {MAX_FACTOR}");
-                return Err(refuse("factor", factor, rule));
+                return Err(CHECK.refuse("factor", factor, rule));
             }
             if !exponential {
                 let rule = "only an exponential back-off has a factor";
-                return Err(refuse("factor", factor, rule));
+                return Err(CHECK.refuse("factor", factor, rule));
             }
         }
         if self.jitter == Jitter::Decorrelated && (!exponential || self.factor.is_some()) {
-            let rule = "grows by itself: it goes with an exponential back-off without a factor";
-            return Err(refuse("jitter", "decorrelated", rule));
+            let rule = "requires an exponential back-off without a factor";
+            return Err(CHECK.refuse("jitter", "decorrelated", rule));
         }
         Ok(())
     }
@@ -218,12 +216,8 @@ impl fmt::Display for Backoff {
             Growth::Constant => write!(f, "constant {:?}", self.base)?,
             Growth::Linear => write!(f, "linear from {:?} to {:?}", self.base, self.longest())?,
             Growth::Exponential => {
-                write!(
-                    f,
-                    "exponential from {:?} to {:?}",
-                    self.base,
-                    self.longest()
-                )?;
+                let (base, cap) = (self.base, self.longest());
+                write!(f, "exponential from {base:?} to {cap:?}")?;
             }
         }
         f.write_str(match self.jitter {
@@ -239,10 +233,6 @@ impl Default for Backoff {
     fn default() -> Self {
         Self::exponential(DEFAULT_BASE)
     }
-}
-
-fn refuse(field: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> ConfigError {
-    ConfigError::new(COMPONENT, field, value, rule)
 }
 
 #[cfg(test)]

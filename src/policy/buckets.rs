@@ -1,5 +1,4 @@
-//! Things that are forgotten after a while, some at a time: a ring of equal spans of time, the oldest of
-//! which is dropped when a new one begins.
+//! A ring of buckets, each for an equal span of time. A new bucket replaces the oldest one.
 
 use std::time::Duration;
 
@@ -7,12 +6,12 @@ use super::nanos;
 
 #[derive(Debug, Clone)]
 pub(super) struct Buckets<T> {
-    /// Nanoseconds a bucket; not 0.
+    /// Nanoseconds in a bucket; not 0.
     width: u64,
-    /// The number of the current bucket, counted from the origin of time.
+    /// The number of the current bucket since the origin.
     current: u64,
     buckets: u32,
-    /// Empty until something is put into it.
+    /// Allocated at the first write.
     ring: Box<[T]>,
 }
 
@@ -28,12 +27,12 @@ impl<T: Default> Buckets<T> {
         }
     }
 
-    /// Makes the bucket of `now` the current one, and says what each bucket held that is too old then.
+    /// Makes the bucket of `now` the current one and passes expired contents to `dropped`.
     pub(super) fn roll(&mut self, now: Duration, mut dropped: impl FnMut(T)) {
         let target = nanos(now) / self.width;
-        // A clock that was read before another thread's reading: the bucket stays the newer one.
+        // An older reading of the clock keeps the newer bucket.
         let steps = target.saturating_sub(self.current);
-        // After a long silence each bucket is dropped once; the steps between are not walked.
+        // After a long silence, each bucket is dropped once; the steps between are skipped.
         for number in
             (1..=steps.min(self.ring.len() as u64)).map(|n| self.current.saturating_add(n))
         {
@@ -48,7 +47,7 @@ impl<T: Default> Buckets<T> {
         self.current
     }
 
-    /// A bucket by its number, unless it was dropped.
+    /// The bucket with this number, unless it expired.
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut T> {
         let age = self.current.checked_sub(number)?;
         if age >= self.buckets.into() {
@@ -60,11 +59,11 @@ impl<T: Default> Buckets<T> {
         slot(&mut self.ring, number)
     }
 
-    /// How long a bucket lasts.
     pub(super) const fn width(&self) -> Duration {
         Duration::from_nanos(self.width)
     }
 
+    /// The end of the current bucket.
     pub(super) fn ends(&self) -> Duration {
         Duration::from_nanos(self.current.saturating_add(1).saturating_mul(self.width))
     }

@@ -1,20 +1,22 @@
-//! Whether a call that ended without an answer says anything about the service.
+//! Whether a cancelled call is evidence against the service.
 //!
-//! Somebody else ended it: its caller hung up, or a deadline that the caller chose ran out. Why they did says nothing. How
-//! long the call ran without an answer does: a service that hangs is found although every caller gives up before any limit of
-//! the program does, and a caller with an absurdly short deadline proves nothing (gRPC proposal A50 draws the same line).
+//! The caller dropped the call, or a deadline of the caller's passed. That alone says nothing about
+//! the service; the time that the call ran without an answer does. So a service that hangs is found
+//! even if every caller gives up before the program's own limits, and a caller with a very short
+//! deadline proves nothing (gRPC proposal A50 makes the same distinction).
 
 use std::time::Duration;
 
 use super::breaker::OnCancel;
 use super::buckets::Buckets;
 
-/// A call that ran for less than this is never evidence by itself.
+/// By default, a shorter call is never evidence.
 pub(crate) const FLOOR: Duration = Duration::from_secs(1);
-/// A call that ran for all but a tenth of a time limit has run into it: its own time began a little later than the limit's.
+/// A call has reached a time limit once it ran for all but a tenth of it, because the call's own
+/// time begins a little later.
 const SHARE: u32 = 10;
 
-/// Which calls without an answer are failures.
+/// Decides which cancelled calls are failures.
 #[derive(Debug, Clone)]
 pub(crate) struct Evidence {
     rule: OnCancel,
@@ -31,18 +33,18 @@ impl Evidence {
         }
     }
 
-    /// A call succeeded after so long. Those shorter than [`FLOOR`] need not be recorded.
-    pub(crate) fn succeeded(&mut self, now: Duration, ran: Duration) {
+    /// Records a success after `ran`. Calls shorter than [`FLOOR`] need not be recorded.
+    pub(crate) fn record_success(&mut self, now: Duration, ran: Duration) {
         self.slowest.record(now, ran);
     }
 
-    /// No call could succeed for so long, because none was admitted: that time does not count.
+    /// No call was admitted for `time`: recorded successes do not age by it.
     pub(crate) fn pause(&mut self, time: Duration) {
         self.slowest.pause(time);
     }
 
-    /// Whether a call that ran for so long without an answer is a failure. `limit` is the length of the program's own time
-    /// limit that ended the call or would have ended it first.
+    /// Whether a call that ran for `ran` without an answer is a failure. `limit` is the length of the
+    /// program's own time limit that would end the call first.
     pub(crate) fn is_failure(
         &mut self,
         now: Duration,
@@ -63,8 +65,8 @@ impl Evidence {
     }
 }
 
-/// How long the slowest call took that succeeded within the last minute, in pieces of ten seconds: what is between a minute and
-/// 70 seconds old may count still.
+/// The time of the slowest success of the last minute, in buckets of ten seconds. A success between
+/// 60 and 70 seconds old may still count.
 #[derive(Debug, Clone)]
 struct SlowestSuccess {
     buckets: Buckets<Duration>,
@@ -126,7 +128,7 @@ mod tests {
         assert!(!cut(1, 3 * MS));
         assert!(!cut(1, SECOND - MS));
         assert!(cut(1, SECOND));
-        evidence.succeeded(SECOND * 5, SECOND * 3);
+        evidence.record_success(SECOND * 5, SECOND * 3);
         let mut cut = |now: u32, ran: Duration| evidence.is_failure(SECOND * now, ran, None);
         assert!(!cut(6, SECOND * 3));
         assert!(cut(6, SECOND * 3 + MS));
@@ -155,7 +157,7 @@ mod tests {
                 MS * 900,
             ),
             (OnCancel::FailureIfSlow, None, Some(MS * 500), MS * 450),
-            // Longer than what decides anyway.
+            // The floor is shorter, and decides.
             (OnCancel::FailureIfSlow, None, Some(SECOND * 30), SECOND),
         ] {
             let mut evidence = evidence(rule, slow);
@@ -169,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ignored_is_ignored() {
+    fn ignore_ignores_every_cancelled_call() {
         let mut evidence = evidence(OnCancel::Ignore, Some(MS));
         assert!(!evidence.is_failure(SECOND, SECOND * 3_600, Some(MS)));
     }
 
     #[test]
-    fn time_in_which_nothing_could_succeed_makes_nothing_older() {
+    fn successes_do_not_age_while_no_call_is_admitted() {
         let mut evidence = evidence(OnCancel::FailureIfSlow, None);
-        evidence.succeeded(SECOND * 5, SECOND * 3);
+        evidence.record_success(SECOND * 5, SECOND * 3);
         evidence.pause(SECOND * 600);
         assert!(!evidence.is_failure(SECOND * 620, SECOND * 2, None));
         assert!(evidence.is_failure(SECOND * 700, SECOND * 2, None));
@@ -203,19 +205,19 @@ mod tests {
     }
 
     proptest! {
-        /// All successes are kept. What is between 60 and 70 seconds old is neither here nor there.
+        /// The model keeps all successes. Those between 60 and 70 seconds old may count or not.
         #[test]
         fn agrees_with_a_model_that_keeps_everything(steps in steps()) {
             let mut evidence = evidence(OnCancel::FailureIfSlow, None);
             let mut all: Vec<(Duration, Duration)> = Vec::new();
-            // `newest` is the latest time that the policy was given.
+            // `newest` is the latest time given to the policy.
             let (mut now, mut newest) = (Duration::ZERO, Duration::ZERO);
             for step in steps {
                 match step {
                     Step::Passes(ms) => now = newest.max(now) + MS * ms,
                     Step::Back(ms) => now = newest.saturating_sub(MS * ms),
                     Step::Succeeds(ms) => {
-                        evidence.succeeded(now, MS * ms);
+                        evidence.record_success(now, MS * ms);
                         newest = newest.max(now);
                         all.push((newest, MS * ms));
                     }
@@ -244,7 +246,7 @@ mod tests {
             for rule in [OnCancel::Ignore, OnCancel::FailureIfSlow, OnCancel::FailureAfter(Duration::MAX)] {
                 let mut evidence = Evidence::new(rule, Some(Duration::MAX), nanos(now));
                 evidence.pause(Duration::MAX);
-                evidence.succeeded(nanos(now), Duration::MAX);
+                evidence.record_success(nanos(now), Duration::MAX);
                 evidence.is_failure(nanos(now), nanos(ran), limit.map(nanos));
             }
         }

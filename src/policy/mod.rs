@@ -1,14 +1,14 @@
-//! Pure policies: what to decide, never when it is or how to wait.
+//! Pure policies: state machines without async code, protocols, clocks or random sources.
 //!
-//! Nothing here knows async code, a protocol, a clock or a random source. `now` is the time since an
-//! origin that was fixed when a layer was built, and random numbers are arguments, so that a property
-//! test or a simulator can drive every state machine without a runtime. Two threads may read the clock
-//! in one order and take a lock in the other: a `now` that goes back is treated as no time passed.
+//! `now`, the time since a fixed origin, and random numbers are arguments. So a property test or a
+//! simulator drives every policy without a runtime. Two threads may read the clock in one order and
+//! take a lock in the other: a policy treats a `now` that goes back as if no time had passed.
 
 pub(crate) mod backoff;
 pub(crate) mod breaker;
 mod buckets;
 pub(crate) mod budget;
+mod check;
 pub(crate) mod evidence;
 pub(crate) mod limit;
 pub(crate) mod rate_limit;
@@ -19,19 +19,18 @@ pub(crate) mod window;
 
 use std::time::Duration;
 
-/// The longest duration that a setting may have. Longer ones are a mistake, and refusing them keeps
-/// every sum of durations far from overflow.
+/// The longest duration of a setting. It keeps every sum of durations far from overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The shortest duration that a setting may have, where zero makes no sense either.
+/// The shortest duration of a setting that must not be zero.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Nanoseconds since the origin, saturating after 584 years.
+/// Whole nanoseconds, saturating after 584 years.
 pub(crate) fn nanos(now: Duration) -> u64 {
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A random number as it should have been: in `[0, 1]`, and 0.5 where it is not a number at all.
+/// Clamps a random number to `[0, 1]`; NaN becomes 0.5.
 pub(crate) fn unit(random: f64) -> f64 {
     if random.is_nan() {
         0.5
@@ -40,7 +39,7 @@ pub(crate) fn unit(random: f64) -> f64 {
     }
 }
 
-/// `duration * factor`, at most `cap`, whatever the factor is.
+/// `duration * factor`, at most `cap`; `cap` for a negative or infinite product.
 pub(crate) fn scale(duration: Duration, factor: f64, cap: Duration) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * factor).map_or(cap, |d| d.min(cap))
 }

@@ -1,30 +1,31 @@
-//! Which calls are samples. To take the latency of each call costs more than the rest of a layer
-//! does, and a limit needs some 64 of them for each of its windows. So where many calls come, a
-//! call is a sample when its number is a multiple of a power of two, and then stands for so many.
+//! Selects the calls whose latency is measured. Measuring every call costs more than the rest of a
+//! layer, and a limit needs about 64 samples for each of its windows. So at high rates a call is a
+//! sample if its number is a multiple of a power of two, and that power is the sample's weight.
 //!
-//! The power is chosen anew from the rate of calls, once a second, or sooner where many come.
+//! The power follows the rate of calls, once a second, or sooner at high rates.
 
 use std::time::Duration;
 
-/// Samples in a second: some 64 for each window of a limit, which lasts for a tenth of one where
-/// many calls come. That is enough for a steady average, and few enough to cost nothing.
+/// Samples in a second: about 64 for each window of a limit, which lasts 100 ms at high rates.
+/// Enough for a steady average, at no noticeable cost.
 const SAMPLES: u32 = 640;
 
-/// With so many calls, and so much time, the rate is known well enough before a second is over.
+/// After this many calls and this much time, the rate is known before a second is over.
 const MANY: u64 = 1_024;
 const SOON: Duration = Duration::from_millis(5);
 
-/// The most calls that a sample stands for.
+/// The largest weight of a sample.
 const SPARSEST: u32 = 256;
 
-/// The calls between two samples: every call is a sample, one in two, one in four, ..., or none.
+/// How many calls to skip between samples: every call is a sample, one in two, one in four, ..., or
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Skip(u32);
 
 impl Skip {
     /// Every call is a sample.
     pub(crate) const ALL: Self = Self(0);
-    /// No call is one.
+    /// No call is a sample.
     pub(crate) const NONE: Self = Self(u32::MAX);
 
     /// For an atomic: a power of two less one, or `u32::MAX`.
@@ -33,13 +34,12 @@ impl Skip {
         self.0
     }
 
-    /// The reverse of [`to_bits`](Self::to_bits).
     #[inline]
     pub(crate) const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 
-    /// Whether the call of this number is a sample.
+    /// Whether the call with this number is a sample.
     #[inline]
     pub(crate) const fn sample(self, number: u32) -> Sample {
         if number & self.0 == 0 && self.0 != Self::NONE.0 {
@@ -50,25 +50,23 @@ impl Skip {
     }
 }
 
-/// Whether a call is a sample, and the number of calls that it stands for: at most 256. How many
-/// are skipped may have changed when it ends, so each call carries its own.
+/// Whether a call is a sample, and its weight: at most 256 calls. Each call stores its own, because
+/// the rate of samples may change before the call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample(
-    /// 0 for a call that is none, else one more than the logarithm of its weight.
+    /// 0 for no sample, else one more than the logarithm of the weight.
     u8,
 );
 
 impl Sample {
-    /// The call is none.
     pub(crate) const NO: Self = Self(0);
 
-    /// Whether the call is a sample.
     #[inline]
     pub(crate) const fn is_taken(self) -> bool {
         self.0 != 0
     }
 
-    /// The number of calls that it stands for; 1 also for a call that is no sample.
+    /// The number of calls that the sample represents; 1 for a call that is no sample.
     #[inline]
     pub(crate) const fn weight(self) -> u32 {
         1 << self.0.saturating_sub(1)
@@ -80,7 +78,7 @@ impl Sample {
         self.0
     }
 
-    /// The reverse of [`to_bits`](Self::to_bits); further bits are ignored.
+    /// Ignores higher bits.
     #[inline]
     pub(crate) const fn from_bits(bits: u8) -> Self {
         Self(bits & 0xf)
@@ -90,13 +88,13 @@ impl Sample {
 /// Chooses how many calls to skip.
 #[derive(Debug, Clone)]
 pub(crate) struct Sampler {
-    /// The number of calls, and the time, when it was last chosen.
+    /// The number of calls, and the time, at the last choice.
     counted: u64,
     since: Duration,
 }
 
 impl Sampler {
-    /// `calls` calls came before `now`.
+    /// `calls` is the number of calls before `now`.
     pub(crate) const fn new(now: Duration, calls: u64) -> Self {
         Self {
             counted: calls,
@@ -104,8 +102,8 @@ impl Sampler {
         }
     }
 
-    /// `calls` calls have come in all. The new choice, once a second, or after five milliseconds and
-    /// 1024 calls; `None` where the last one stands.
+    /// The new choice, once a second, or after 5 ms and 1 024 calls; `None` if the last one stands.
+    /// `calls` is the total number of calls.
     pub(crate) fn adapt(&mut self, now: Duration, calls: u64) -> Option<Skip> {
         let elapsed = now.saturating_sub(self.since);
         let came = calls.saturating_sub(self.counted);

@@ -1,26 +1,26 @@
-//! gRPC's own way to keep retries from making an outage worse: the retry throttling of proposal A6. A
-//! bucket of tokens loses one for each failure, gains a fraction of one for each success, and retries
-//! wait for better times while it is half empty or worse.
+//! Retry throttling of gRPC proposal A6: a failure takes one token from a bucket, a success adds a
+//! fraction of one, and no retry is sent while the bucket is at most half full.
 //!
-//! Unlike [the budget](super::budget) it forgets nothing with time, only with calls. As the proposal
-//! says, fractions of a token are kept to three decimals.
+//! Unlike [the budget](super::budget), the bucket changes only with calls, not with time. As in the
+//! proposal, a token has three decimals.
 
+use super::check::Check;
 use crate::vocabulary::config::ConfigError;
 
-const COMPONENT: &str = "retry_throttle";
+const CHECK: Check = Check("retry_throttle");
 const MAX_TOKENS: u32 = 1_000;
 /// Thousandths in a token.
 const TOKEN: u64 = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ThrottleConfig {
-    /// How many tokens the bucket holds, and starts with.
+    /// The tokens of a full bucket, which is the initial one.
     pub(crate) max_tokens: u32,
-    /// How much of a token a success brings.
+    /// The share of a token that a success adds.
     pub(crate) token_ratio: f64,
 }
 
-/// The values of the proposal's own example.
+/// The values of the proposal's example.
 impl Default for ThrottleConfig {
     fn default() -> Self {
         Self {
@@ -32,22 +32,10 @@ impl Default for ThrottleConfig {
 
 impl ThrottleConfig {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let Self {
-            max_tokens,
-            token_ratio,
-        } = *self;
-        if !(1..=MAX_TOKENS).contains(&max_tokens) {
-            let rule = format!("must be from 1 to {MAX_TOKENS}");
-            return Err(ConfigError::new(COMPONENT, "max_tokens", max_tokens, rule));
-        }
-        if !(0.001..=f64::from(MAX_TOKENS)).contains(&token_ratio) {
+        CHECK.count("max_tokens", self.max_tokens, 1, MAX_TOKENS)?;
+        if !(0.001..=f64::from(MAX_TOKENS)).contains(&self.token_ratio) {
             let rule = format!("must be from 0.001 to {MAX_TOKENS}");
-            return Err(ConfigError::new(
-                COMPONENT,
-                "token_ratio",
-                token_ratio,
-                rule,
-            ));
+            return Err(CHECK.refuse("token_ratio", self.token_ratio, rule));
         }
         Ok(())
     }
@@ -77,18 +65,17 @@ impl Throttle {
         }
     }
 
-    /// An attempt failed, or was told not to come again.
+    /// An attempt failed, or the server asked for no further attempt.
     pub(crate) fn failure(&mut self) {
         self.tokens = self.tokens.saturating_sub(TOKEN);
     }
 
-    /// Attempts that succeeded.
     pub(crate) fn credit(&mut self, successes: u64) {
         let gain = self.ratio.saturating_mul(successes);
         self.tokens = self.tokens.saturating_add(gain).min(self.max);
     }
 
-    /// Whether a retry may be sent, once the failure that it follows has been counted.
+    /// Whether a retry may be sent, after its failure has been counted.
     pub(crate) const fn may_retry(&self) -> bool {
         self.tokens.saturating_mul(2) > self.max
     }
@@ -101,7 +88,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The model counts up the thousandths from the whole history, one call after the other.
+        /// The model sums up the thousandths over the whole history.
         #[test]
         fn agrees_with_a_model_that_keeps_everything(
             max_tokens in 1..=MAX_TOKENS,
@@ -147,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_throttle_cannot_be_is_refused() {
+    fn invalid_settings_are_refused() {
         let config = ThrottleConfig::default();
         let refused =
             |config: ThrottleConfig| config.check().expect_err("refused").field().to_owned();

@@ -149,7 +149,7 @@ impl Load {
                 evidence.is_failure(now, context::answerable(ran), context::own_limit())
             }),
             (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(now, |evidence, now| {
-                evidence.succeeded(now, context::answerable(ran));
+                evidence.record_success(now, context::answerable(ran));
                 false
             }),
             _ => false,

@@ -1,29 +1,31 @@
-//! What a circuit breaker can be told, and what it refuses to be told.
+//! The settings of a circuit breaker and their checks.
 
 use std::{fmt, time::Duration};
 
-use super::super::{LONGEST, SHORTEST, evidence::Evidence, scale, unit, window::Window};
+use super::super::{
+    LONGEST, SHORTEST, check::Check, evidence::Evidence, scale, unit, window::Window,
+};
 use crate::vocabulary::config::ConfigError;
 
-const COMPONENT: &str = "circuit_breaker";
+const CHECK: Check = Check("circuit_breaker");
 const MAX_PROBES: u32 = 10_000;
 const MAX_MIN_CALLS: u32 = 1_000_000;
 const MAX_FACTOR: f64 = 1_000.0;
 const MAX_STEPS: u32 = 1_000;
 
-/// Whether a circuit breaker acts on what it finds.
+/// Whether a circuit breaker rejects calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
     /// It rejects calls. The default.
     #[default]
     Enforce,
-    /// It goes through its states as if it did, and rejects nothing: to try out settings on real traffic.
+    /// It changes its state as usual, but admits every call. Use it to try settings on real traffic.
     ///
-    /// A call that would have been rejected is admitted and reported as `would_reject`: in events, metrics, the log and the
-    /// snapshot. Its outcome has no influence on the state.
+    /// A call that would have been rejected is reported as `would_reject` in events, metrics, the
+    /// log and the snapshot. Its outcome does not influence the state.
     Shadow,
-    /// It lets every call through and counts nothing.
+    /// It admits every call and counts nothing.
     Off,
 }
 
@@ -39,39 +41,45 @@ impl Mode {
     }
 }
 
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-/// How a call counts that somebody ended before it had an answer of its own.
+/// Whether a call that was cancelled before its answer is a failure or is ignored.
 ///
-/// There are three ways: its caller dropped it; the caller's deadline ran out; or the service answered only that this deadline ran
-/// out (504, 408, 499, `DEADLINE_EXCEEDED`, `CANCELLED`, within a tenth of the call's time, at least 25 ms, before the end). None of
-/// them says anything about the service, whatever the caller's deadline was. How long the call ran without an answer does. Such a
-/// call either is a failure or is ignored: it counts for no rule, and a probe gives its permit back.
+/// A call is cancelled when
+/// - its caller drops it,
+/// - the caller's deadline passes, or
+/// - the service only answers that this deadline passed (504, 408, 499, `DEADLINE_EXCEEDED`,
+///   `CANCELLED`, within the last tenth of the call's time, or within its last 25 ms).
 ///
-/// In every variant but [`Ignore`](Self::Ignore), a call that one of the program's own time limits ended in full is a failure: 200
-/// hung calls that a [`TimeoutLayer`](crate::TimeoutLayer) further out ends are an outage. The head of a response is an answer:
-/// whoever drops a stream did not wait for it in vain, and the call is ignored. So is one whose request is not complete: within
-/// `mainstay::http::timeout`, a call has run since the last piece of its request's body was taken, and not at all while the next one is
-/// missing.
+/// The cancellation itself says nothing about the service; the time that the call ran without an
+/// answer does. An ignored call counts for no rule, and an ignored probe releases its permit.
+///
+/// In every variant but [`Ignore`](Self::Ignore), a call that reached one of the program's own time
+/// limits is a failure: 200 hung calls ended by an outer [`TimeoutLayer`](crate::TimeoutLayer) are an
+/// outage.
+///
+/// A response head is an answer, so a caller that drops a stream after it does not produce a failure.
+/// An incomplete request does not either: within `mainstay::http::timeout`, the running time counts
+/// from the last piece of the request's body, and is zero while the next piece is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnCancel {
-    /// It is a failure if it ran for longer than calls that go well do, and is ignored otherwise. The default.
+    /// The call is a failure if it ran for longer than successful calls do. The default.
     ///
-    /// The threshold is the one for slow calls, where one is set. Else it is the time of the slowest call that succeeded
-    /// within the last minute, and at least one second.
+    /// The threshold is the slow-call threshold if one is set. Otherwise it is the time of the
+    /// slowest success of the last minute, and at least one second.
     #[default]
     FailureIfSlow,
-    /// It is ignored.
+    /// The call is ignored.
     Ignore,
-    /// It is a failure if it ran for at least this long, or for longer than the threshold for slow calls, where one is set. It
-    /// is ignored otherwise. At most 24 hours; zero makes a failure of every call without an answer.
+    /// The call is a failure if it ran for at least this long, or for longer than the slow-call
+    /// threshold. At most 24 hours; zero makes every cancelled call a failure.
     ///
-    /// The stack of a client sets it to the time limit of an attempt, where somebody set one.
+    /// A client stack sets it to the attempt time limit, if one is set explicitly.
     FailureAfter(Duration),
 }
 
@@ -79,36 +87,29 @@ impl OnCancel {
     pub(crate) fn check(self, component: &'static str) -> Result<(), ConfigError> {
         match self {
             Self::FailureAfter(after) if after > LONGEST => {
-                let rule = format!("must be at most {LONGEST:?}");
-                Err(ConfigError::new(
-                    component,
-                    "on_cancel",
-                    format!("{after:?}"),
-                    rule,
-                ))
+                Err(Check(component).refuse_duration("on_cancel", after, "must be at most 24h"))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// How a circuit breaker goes from probes that were well to closed.
+/// How a circuit breaker closes after its probes succeeded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Recovery {
     /// It closes at once. The default.
     #[default]
     AtOnce,
-    /// It lets a growing share of the calls through first, so that the whole traffic does not fall on
-    /// an upstream that has just got up.
+    /// It first admits a growing share of the calls, so that an upstream that has just recovered
+    /// does not get all the traffic at once.
     ///
-    /// With 3 steps over 30 seconds, 1/4 of the calls is let through for 10 seconds, then 2/4, then
-    /// 3/4, then all. The trip rules apply throughout, with a window of its own; when one trips, the
-    /// recovery has failed.
+    /// With 3 steps over 30 seconds, it admits 1/4 of the calls for 10 seconds, then 2/4, then 3/4,
+    /// then all. The trip rules apply to a new window meanwhile; if one trips, the circuit opens.
     Stepwise {
-        /// How many steps there are before the breaker is closed: 1 to 1 000.
+        /// The number of steps before the breaker closes: 1 to 1 000.
         steps: u32,
-        /// How long they take together: at least 1 ms each, at most 24 hours.
+        /// The duration of all steps together: at least 1 ms for each step, at most 24 hours.
         over: Duration,
     },
 }
@@ -118,7 +119,7 @@ pub(crate) struct Config {
     pub(crate) failure_rate: Option<f64>,
     pub(crate) min_calls: u32,
     pub(crate) consecutive_failures: Option<u32>,
-    /// Calls longer than this are slow; this share of slow calls trips.
+    /// The slow-call threshold, and the share of slow calls that trips.
     pub(crate) slow_calls: Option<(Duration, f64)>,
     pub(crate) window: Window,
     pub(crate) open_for: Duration,
@@ -129,7 +130,7 @@ pub(crate) struct Config {
     pub(crate) probe_life: Duration,
     pub(crate) recovery: Recovery,
     pub(crate) mode: Mode,
-    /// `None`: not chosen.
+    /// `None`: not set.
     pub(crate) on_cancel: Option<OnCancel>,
 }
 
@@ -155,13 +156,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Which calls without an answer are failures.
     pub(super) fn evidence(&self, now: Duration) -> Evidence {
         let slow_after = self.slow_calls.map(|(threshold, _)| threshold);
         Evidence::new(self.on_cancel.unwrap_or_default(), slow_after, now)
     }
 
-    /// The base, longer for each failed recovery in a row; the cap holds after the jitter.
+    /// The open time: it grows with each failed recovery in a row; the cap applies after the jitter.
     pub(super) fn open_time(&self, failed_recoveries: u32, random: f64) -> Duration {
         let exponent = i32::try_from(failed_recoveries).unwrap_or(i32::MAX);
         let grown = scale(
@@ -181,104 +181,68 @@ impl Config {
 
     fn check_rules(&self) -> Result<(), ConfigError> {
         if let Some(rate) = self.failure_rate {
-            share("failure_rate", rate)?;
+            CHECK.share("failure_rate", rate)?;
         }
-        within("min_calls", self.min_calls, 1, MAX_MIN_CALLS)?;
+        CHECK.count("min_calls", self.min_calls, 1, MAX_MIN_CALLS)?;
         if let Some(failures) = self.consecutive_failures {
-            within("consecutive_failures", failures, 1, u32::MAX)?;
+            CHECK.count("consecutive_failures", failures, 1, u32::MAX)?;
         }
         if let Some((threshold, rate)) = self.slow_calls {
-            lasting("slow_calls", threshold, SHORTEST, LONGEST)?;
-            share("slow_calls", rate)?;
+            CHECK.duration("slow_calls", threshold, SHORTEST)?;
+            CHECK.share("slow_calls", rate)?;
         }
-        self.window.check(COMPONENT)?;
+        self.window.check(CHECK.0)?;
         let by_rate = self.failure_rate.is_some() || self.slow_calls.is_some();
         if !by_rate && self.consecutive_failures.is_none() {
-            let rule = "a breaker without a failure rate, a slow-call rate and a number of \
-                        consecutive failures would never trip";
-            return Err(refuse("failure_rate", "none", rule));
+            let rule = "a breaker needs at least one of failure_rate, slow_calls and \
+                        consecutive_failures, or it would never trip";
+            return Err(CHECK.refuse("failure_rate", "none", rule));
         }
         match self.window.capacity() {
             Some(size) if by_rate && self.min_calls > size => {
-                let rule = format!("a window of {size} calls never holds that many");
-                Err(refuse("min_calls", self.min_calls, rule))
+                let rule = format!("must be at most the window, which is {size} calls");
+                Err(CHECK.refuse("min_calls", self.min_calls, rule))
             }
             _ => Ok(()),
         }
     }
 
     fn check_open(&self) -> Result<(), ConfigError> {
-        lasting("open_for", self.open_for, SHORTEST, LONGEST)?;
-        lasting("open_max", self.open_max, SHORTEST, LONGEST)?;
+        CHECK.duration("open_for", self.open_for, SHORTEST)?;
+        CHECK.duration("open_max", self.open_max, SHORTEST)?;
         if self.open_max < self.open_for {
             let rule = format!("must be at least open_for, which is {:?}", self.open_for);
-            return Err(refuse("open_max", format!("{:?}", self.open_max), rule));
+            return Err(CHECK.refuse_duration("open_max", self.open_max, rule));
         }
         if !(1.0..=MAX_FACTOR).contains(&self.open_factor) {
             let rule = format!("must be from 1 to {MAX_FACTOR}");
-            return Err(refuse("open_factor", self.open_factor, rule));
+            return Err(CHECK.refuse("open_factor", self.open_factor, rule));
         }
         if !(0.0..1.0).contains(&self.jitter) {
             let rule = "must be a fraction of the open time, from 0 to less than 1";
-            return Err(refuse("jitter", self.jitter, rule));
+            return Err(CHECK.refuse("jitter", self.jitter, rule));
         }
         Ok(())
     }
 
     fn check_probes(&self) -> Result<(), ConfigError> {
-        within("probes", self.probes, 1, MAX_PROBES)?;
-        lasting("probe_life", self.probe_life, SHORTEST, LONGEST)?;
+        CHECK.count("probes", self.probes, 1, MAX_PROBES)?;
+        CHECK.duration("probe_life", self.probe_life, SHORTEST)?;
         if let Some((threshold, _)) = self.slow_calls
             && self.probe_life < threshold
         {
             let rule = format!(
-                "must be at least the slow-call threshold, which is {threshold:?}, or a call that is \
-                 not even slow would fail as a probe"
+                "must be at least the slow-call threshold, which is {threshold:?}, or a probe that \
+                 is not slow would fail"
             );
-            return Err(refuse("probe_life", format!("{:?}", self.probe_life), rule));
+            return Err(CHECK.refuse_duration("probe_life", self.probe_life, rule));
         }
         if let Recovery::Stepwise { steps, over } = self.recovery {
-            within("recovery", steps, 1, MAX_STEPS)?;
-            lasting("recovery", over, SHORTEST.saturating_mul(steps), LONGEST)?;
+            CHECK.count("recovery", steps, 1, MAX_STEPS)?;
+            CHECK.duration("recovery", over, SHORTEST.saturating_mul(steps))?;
         }
-        self.on_cancel.unwrap_or_default().check(COMPONENT)
+        self.on_cancel.unwrap_or_default().check(CHECK.0)
     }
-}
-
-fn refuse(field: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> ConfigError {
-    ConfigError::new(COMPONENT, field, value, rule)
-}
-
-fn share(field: &'static str, value: f64) -> Result<(), ConfigError> {
-    if value > 0.0 && value <= 1.0 {
-        return Ok(());
-    }
-    let rule = "must be a share of the calls, more than 0 and at most 1";
-    Err(refuse(field, value, rule))
-}
-
-fn within(field: &'static str, value: u32, least: u32, most: u32) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(refuse(
-        field,
-        value,
-        format!("must be from {least} to {most}"),
-    ))
-}
-
-fn lasting(
-    field: &'static str,
-    value: Duration,
-    least: Duration,
-    most: Duration,
-) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    let rule = format!("must last from {least:?} to {most:?}");
-    Err(refuse(field, format!("{value:?}"), rule))
 }
 
 #[cfg(test)]

@@ -1,62 +1,59 @@
-//! The probes of a half-open breaker. Each takes one of a few places; if one of them could keep its
-//! place for ever, or an outcome that says nothing could, the breaker would reject for ever.
+//! The probes of a half-open breaker. Each holds one of a few permits. A probe that hangs, or whose
+//! outcome is ignored, must give its permit back, or the breaker would reject calls for ever.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::rules::{Rules, Verdict};
+use super::rules::{Evaluation, Rules};
 use crate::policy::window::Counts;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Probes {
-    /// By serial number. Serials and times rise together.
+    /// By serial number, and so by expiry.
     in_flight: BTreeMap<u64, Probe>,
     next_serial: u64,
-    /// The probes that reported, or had a failure recorded for them when their time was over.
-    reported: Counts,
+    /// The probes that settled or expired.
+    settled: Counts,
     consecutive_failures: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Probe {
-    /// Until when it may report.
-    until: Duration,
-    /// Whether it was slow, once its response has begun well.
+    expires: Duration,
+    /// Whether its response head was slow; `None` before a successful head.
     answered: Option<bool>,
 }
 
 impl Probes {
-    /// A place for a probe, unless all are taken by probes on their way or ones that have reported.
-    pub(super) fn admit(&mut self, places: u64, until: Duration) -> Option<u64> {
-        if self.taken() >= places {
+    /// The serial number of a new probe; `None` if probes in flight or settled use all permits.
+    pub(super) fn admit(&mut self, permits: u64, expires: Duration) -> Option<u64> {
+        let used = self
+            .settled
+            .calls
+            .saturating_add(self.in_flight.len() as u64);
+        if used >= permits {
             return None;
         }
         let serial = self.next_serial;
         self.next_serial = serial.saturating_add(1);
         let answered = None;
-        self.in_flight.insert(serial, Probe { until, answered });
+        self.in_flight.insert(serial, Probe { expires, answered });
         Some(serial)
     }
 
-    fn taken(&self) -> u64 {
-        self.reported
-            .calls
-            .saturating_add(self.in_flight.len() as u64)
-    }
-
-    /// Gives a probe's place up. Whether it still had one: it has not after its time was over.
-    pub(super) fn leave(&mut self, serial: u64) -> bool {
+    /// Releases a probe's permit; false if the probe expired before.
+    pub(super) fn release(&mut self, serial: u64) -> bool {
         self.in_flight.remove(&serial).is_some()
     }
 
-    /// The response has begun well: its end may be later than the end of the probe's time.
+    /// The response head was successful. Its body may end after the probe expires.
     pub(super) fn answered(&mut self, serial: u64, slow: bool) {
         if let Some(probe) = self.in_flight.get_mut(&serial) {
             probe.answered = Some(slow);
         }
     }
 
-    pub(super) fn report(&mut self, failed: bool, slow: bool) {
-        self.reported.add(Counts::of(failed, slow));
+    pub(super) fn settle(&mut self, failed: bool, slow: bool) {
+        self.settled.add(Counts::of(failed, slow));
         self.consecutive_failures = if failed {
             self.consecutive_failures.saturating_add(1)
         } else {
@@ -64,37 +61,37 @@ impl Probes {
         };
     }
 
-    /// Reports for the probes whose time is over, one by one, until that decides: a failure, or a success where the response has begun
-    /// well. A stream that has gone well for so long is well, and nobody knows when it will end.
+    /// Settles expired probes one by one, until that decides. A probe with a successful head is a
+    /// success, because a stream may last for any time; any other is a failure.
     pub(super) fn expire(
         &mut self,
         now: Duration,
         life: Duration,
         rules: &Rules,
-        places: u64,
-    ) -> Verdict {
+        permits: u64,
+    ) -> Evaluation {
         while let Some(oldest) = self.in_flight.first_entry() {
-            if now < oldest.get().until {
+            if now < oldest.get().expires {
                 break;
             }
             match oldest.remove().answered {
-                Some(slow) => self.report(false, slow),
-                None => self.report(true, rules.is_slow(life)),
+                Some(slow) => self.settle(false, slow),
+                None => self.settle(true, rules.is_slow(life)),
             }
-            let verdict = self.judge(rules, places);
-            if verdict != Verdict::Unknown {
-                return verdict;
+            let evaluation = self.evaluate(rules, permits);
+            if evaluation != Evaluation::Undecided {
+                return evaluation;
             }
         }
-        Verdict::Unknown
+        Evaluation::Undecided
     }
 
-    pub(super) fn judge(&self, rules: &Rules, places: u64) -> Verdict {
-        rules.judge(&self.reported, self.consecutive_failures, places)
+    pub(super) fn evaluate(&self, rules: &Rules, permits: u64) -> Evaluation {
+        rules.evaluate(&self.settled, self.consecutive_failures, permits)
     }
 
-    pub(super) const fn reported(&self) -> Counts {
-        self.reported
+    pub(super) const fn settled(&self) -> Counts {
+        self.settled
     }
 
     pub(super) const fn consecutive_failures(&self) -> u64 {
@@ -104,7 +101,7 @@ impl Probes {
     pub(super) fn in_flight(&self, now: Duration) -> u64 {
         self.in_flight
             .values()
-            .filter(|probe| now < probe.until)
+            .filter(|probe| now < probe.expires)
             .count() as u64
     }
 }

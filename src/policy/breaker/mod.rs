@@ -1,21 +1,21 @@
-//! A caller that keeps calling something broken wastes its own time and hinders the other's recovery. A
-//! circuit breaker notices from the outcomes, rejects calls for a while, and then finds out with a few
-//! probes whether the trouble is over (Nygard, "Release It!").
+//! The circuit breaker as a state machine (Nygard, "Release It!"). It detects a failing upstream from
+//! the outcomes of calls, rejects calls for a while, and then admits a few probes to see whether the
+//! upstream has recovered.
 //!
 //! ```text
 //! Closed     -> Open        a rule trips
-//! Open       -> HalfOpen    the open time is over, and a call comes to be the first probe
-//! HalfOpen   -> Open        the probes are bad, or do not come back
-//! HalfOpen   -> Closed      the probes are well
-//! HalfOpen   -> Recovering  the same, where the recovery is stepwise
+//! Open       -> HalfOpen    the open time is over, and a call arrives: the first probe
+//! HalfOpen   -> Open        the probes fail or expire
+//! HalfOpen   -> Closed      the probes succeed
+//! HalfOpen   -> Recovering  the same, if the recovery is stepwise
 //! Recovering -> Open        a rule trips
 //! Recovering -> Closed      the last step is over
-//! any        -> ForcedOpen, ForcedClosed, Closed    by hand
+//! any        -> ForcedOpen, ForcedClosed, Closed    through the handle
 //! ```
 //!
-//! One sequential state machine: whoever shares it puts a lock around it, and [`Breaker::front`] says
-//! how far it may be done without. The *epoch* rises with every change of state; what was admitted in
-//! one epoch says nothing in another, and every state starts with an empty window.
+//! The machine is sequential: its users share it behind a lock, and [`Breaker::front`] says which
+//! calls need no lock. The *epoch* rises with every change of state. The outcome of a call admitted
+//! in an earlier epoch does not count, and every state starts with an empty window.
 
 mod config;
 mod half_open;
@@ -38,14 +38,14 @@ pub use self::{
 use self::{
     half_open::Probes,
     ramp::Ramp,
-    rules::{Rules, Verdict},
+    rules::{Evaluation, Rules},
     ticket::Kind,
 };
 use super::evidence::Evidence;
 use super::window::{Counts, Samples};
 use crate::vocabulary::outcome::Outcome;
 
-/// The state, and what only that state needs.
+/// The state with its own data.
 #[derive(Debug, Clone)]
 enum Phase {
     Closed,
@@ -62,14 +62,14 @@ pub(crate) struct Breaker {
     evidence: Evidence,
     phase: Phase,
     epoch: u64,
-    /// When the phase began.
+    /// The begin of the phase.
     entered: Duration,
-    /// The latest time it was told.
+    /// The latest `now` of any call.
     now: Duration,
     window: Samples,
     consecutive_failures: u64,
-    /// Until when the upstream itself asked, in this epoch, to be left alone.
-    asked_until: Duration,
+    /// The latest end of a `Retry-After` hint from the upstream in this epoch.
+    hinted_until: Duration,
     failed_recoveries: u32,
     opened: u64,
 }
@@ -84,14 +84,14 @@ impl Breaker {
             now,
             window: Samples::new(&config.window, now),
             consecutive_failures: 0,
-            asked_until: Duration::ZERO,
+            hinted_until: Duration::ZERO,
             failed_recoveries: 0,
             opened: 0,
             config,
         }
     }
 
-    /// Made of the settings when they are asked for: an instance is small.
+    /// Computed on demand, which keeps an instance small.
     fn rules(&self) -> Rules {
         Rules::new(&self.config)
     }
@@ -112,9 +112,9 @@ impl Breaker {
         self.epoch
     }
 
-    /// Decides about a call. At most one change of state comes with it.
+    /// Decides on a call. This makes at most one transition.
     pub(crate) fn admit(&mut self, now: Duration, random: f64) -> (Decision, Option<Transition>) {
-        let now = self.pass(now);
+        let now = self.advance(now);
         if self.config.mode == Mode::Off {
             return (Decision::Admit(Ticket::counted(self.epoch)), None);
         }
@@ -125,13 +125,13 @@ impl Breaker {
             }
             _ => self.settle(now, random),
         };
-        let places = u64::from(self.config.probes);
+        let permits = u64::from(self.config.probes);
         let life = self.config.probe_life;
         let admitted = match &mut self.phase {
             Phase::Closed | Phase::ForcedClosed => Ok(Kind::Counted),
             Phase::Open { until } => Err(Some(until.saturating_sub(now))),
             Phase::HalfOpen(probes) => probes
-                .admit(places, now.saturating_add(life))
+                .admit(permits, now.saturating_add(life))
                 .map(Kind::Probe)
                 .ok_or(None),
             Phase::Recovering(ramp) => ramp.admit(now).then_some(Kind::Counted).ok_or(None),
@@ -147,8 +147,8 @@ impl Breaker {
         (decision, transition)
     }
 
-    /// The outcome that a call counts as: without an answer it is a failure, or ignored. `limit` is the length of the
-    /// program's own time limit that holds for the call. Also takes note of how long a success took.
+    /// Classifies a cancelled call as a failure or as ignored, and records how long a success took.
+    /// `limit` is the length of the program's own time limit for the call.
     pub(crate) fn weigh(
         &mut self,
         now: Duration,
@@ -156,9 +156,9 @@ impl Breaker {
         elapsed: Duration,
         limit: Option<Duration>,
     ) -> Outcome {
-        let now = self.pass(now);
+        let now = self.advance(now);
         match outcome {
-            Outcome::Success => self.evidence.succeeded(now, elapsed),
+            Outcome::Success => self.evidence.record_success(now, elapsed),
             Outcome::Cancelled if self.evidence.is_failure(now, elapsed, limit) => {
                 return Outcome::Failure;
             }
@@ -168,9 +168,9 @@ impl Breaker {
         outcome
     }
 
-    /// Counts a call's outcome, as it was [weighed](Self::weigh).
+    /// Counts the outcome of a call, after [`weigh`](Self::weigh).
     ///
-    /// `elapsed` is how long it ran, `retry_after` what the upstream asked for when it failed.
+    /// `retry_after` is the upstream's hint with a failure.
     pub(crate) fn record(
         &mut self,
         now: Duration,
@@ -180,12 +180,12 @@ impl Breaker {
         retry_after: Option<Duration>,
         random: f64,
     ) -> Option<Transition> {
-        let now = self.pass(now);
+        let now = self.advance(now);
         if self.config.mode == Mode::Off {
             return None;
         }
         if let Some(transition) = self.settle(now, random) {
-            // The state that the call was admitted in is over.
+            // The epoch of the call is over.
             return Some(transition);
         }
         if ticket.epoch != self.epoch || ticket.would_reject() {
@@ -198,21 +198,21 @@ impl Breaker {
             Outcome::Cancelled | Outcome::Ignored => None,
         };
         if let (Phase::HalfOpen(probes), Kind::Probe(serial)) = (&mut self.phase, ticket.kind())
-            && !probes.leave(serial)
+            && !probes.release(serial)
         {
-            // Its time was over, and something has been counted for it.
+            // It expired, and was counted then.
             return None;
         }
         let failed = counted?;
-        if let (Outcome::Failure, Some(ask)) = (outcome, retry_after) {
-            self.asked_until = self.asked_until.max(now.saturating_add(ask));
+        if let (Outcome::Failure, Some(hint)) = (outcome, retry_after) {
+            self.hinted_until = self.hinted_until.max(now.saturating_add(hint));
         }
         match (&mut self.phase, ticket.kind()) {
             (Phase::HalfOpen(probes), Kind::Probe(_)) => {
-                probes.report(failed, slow);
-                let verdict =
-                    probes.judge(&Rules::new(&self.config), u64::from(self.config.probes));
-                self.conclude(verdict, Cause::ProbesFailed, random)
+                probes.settle(failed, slow);
+                let permits = u64::from(self.config.probes);
+                let evaluation = probes.evaluate(&Rules::new(&self.config), permits);
+                self.conclude(evaluation, Cause::ProbesFailed, random)
             }
             (Phase::Closed | Phase::Recovering(_) | Phase::ForcedClosed, Kind::Counted) => {
                 self.count(now, failed, slow, random)
@@ -221,7 +221,7 @@ impl Breaker {
         }
     }
 
-    /// Takes note that a call's response has begun well, so many after the call; its outcome comes later.
+    /// Records a successful response head, `elapsed` after the call. The outcome follows later.
     pub(crate) fn answered(
         &mut self,
         now: Duration,
@@ -229,7 +229,7 @@ impl Breaker {
         elapsed: Duration,
         random: f64,
     ) -> Option<Transition> {
-        let now = self.pass(now);
+        let now = self.advance(now);
         if self.config.mode == Mode::Off {
             return None;
         }
@@ -260,9 +260,7 @@ impl Breaker {
             .rules()
             .tripped(&self.window.counts(), self.consecutive_failures)?;
         match self.phase {
-            // Closed -> Open: a rule tripped.
             Phase::Closed => Some(self.open(cause, random)),
-            // Recovering -> Open: the recovery failed.
             Phase::Recovering(_) => {
                 self.failed_recoveries = self.failed_recoveries.saturating_add(1);
                 Some(self.open(cause, random))
@@ -271,8 +269,8 @@ impl Breaker {
         }
     }
 
-    /// Adds plain successes, neither slow nor probes, that were counted elsewhere: all in the current
-    /// epoch and bucket, and since this breaker was last changed.
+    /// Adds successes, neither slow nor probes, that were counted elsewhere: in the current epoch and
+    /// bucket, since the last change of this breaker.
     pub(crate) fn credit(&mut self, successes: u64) {
         let counts = matches!(self.phase, Phase::Closed | Phase::ForcedClosed);
         if successes > 0 && counts && self.config.mode != Mode::Off {
@@ -281,66 +279,64 @@ impl Breaker {
         }
     }
 
-    /// Rejects every call until further notice.
     pub(crate) fn force_open(&mut self, now: Duration) -> Option<Transition> {
-        self.pass(now);
-        // Any -> ForcedOpen: by hand.
+        self.advance(now);
         (self.state() != State::ForcedOpen).then(|| self.enter(Phase::ForcedOpen, Cause::Forced))
     }
 
-    /// Lets every call through until further notice.
     pub(crate) fn force_closed(&mut self, now: Duration) -> Option<Transition> {
-        self.pass(now);
-        // Any -> ForcedClosed: by hand.
+        self.advance(now);
         (self.state() != State::ForcedClosed)
             .then(|| self.enter(Phase::ForcedClosed, Cause::Forced))
     }
 
-    /// Makes it as new: closed, with nothing counted. What is under way now is not counted either.
+    /// Closes the breaker with empty counts. Calls in flight are not counted either.
     pub(crate) fn reset(&mut self, now: Duration) -> Option<Transition> {
-        self.pass(now);
-        // Any -> Closed: by hand. A closed breaker forgets too, which is a new epoch but no transition.
+        self.advance(now);
+        // For a closed breaker this is a new epoch but no transition.
         let transition = self.enter(Phase::Closed, Cause::Reset);
         (transition.from != State::Closed).then_some(transition)
     }
 
-    /// The time is the latest that anybody has told; an earlier one was read before a wait for the lock.
-    fn pass(&mut self, now: Duration) -> Duration {
+    /// The latest time so far: an earlier one was read before a wait for the lock.
+    fn advance(&mut self, now: Duration) -> Duration {
         self.now = self.now.max(now);
         self.now
     }
 
-    /// Makes the change of state that time alone has brought about, if there is one. Open to half-open
-    /// is none of those: that takes a call that becomes a probe.
+    /// Makes the transition that time alone causes, if any. Open to half-open is none of these: it
+    /// needs a call as the first probe.
     fn settle(&mut self, now: Duration, random: f64) -> Option<Transition> {
-        let verdict = match &mut self.phase {
+        let evaluation = match &mut self.phase {
             Phase::HalfOpen(probes) => {
-                let (life, places) = (self.config.probe_life, u64::from(self.config.probes));
-                probes.expire(now, life, &Rules::new(&self.config), places)
+                let (life, permits) = (self.config.probe_life, u64::from(self.config.probes));
+                probes.expire(now, life, &Rules::new(&self.config), permits)
             }
-            // Recovering -> Closed: the last step is over.
             Phase::Recovering(ramp) if ramp.is_over(now) => {
                 return Some(self.enter(Phase::Closed, Cause::Recovered));
             }
-            _ => Verdict::Unknown,
+            _ => Evaluation::Undecided,
         };
-        self.conclude(verdict, Cause::ProbeTimedOut, random)
+        self.conclude(evaluation, Cause::ProbeTimedOut, random)
     }
 
-    fn conclude(&mut self, verdict: Verdict, failed: Cause, random: f64) -> Option<Transition> {
-        match (verdict, self.config.recovery) {
-            (Verdict::Unknown, _) => None,
-            // HalfOpen -> Open: the probes are bad, or do not come back.
-            (Verdict::Failed, _) => {
+    /// Leaves the half-open state once the probes decide.
+    fn conclude(
+        &mut self,
+        evaluation: Evaluation,
+        failed: Cause,
+        random: f64,
+    ) -> Option<Transition> {
+        match (evaluation, self.config.recovery) {
+            (Evaluation::Undecided, _) => None,
+            (Evaluation::Failed, _) => {
                 self.failed_recoveries = self.failed_recoveries.saturating_add(1);
                 Some(self.open(failed, random))
             }
-            // HalfOpen -> Closed: the probes are well.
-            (Verdict::Succeeded, Recovery::AtOnce) => {
+            (Evaluation::Succeeded, Recovery::AtOnce) => {
                 Some(self.enter(Phase::Closed, Cause::ProbesSucceeded))
             }
-            // HalfOpen -> Recovering: the probes are well.
-            (Verdict::Succeeded, Recovery::Stepwise { steps, over }) => {
+            (Evaluation::Succeeded, Recovery::Stepwise { steps, over }) => {
                 let recovering = Phase::Recovering(Ramp::new(self.now, steps, over));
                 Some(self.enter(recovering, Cause::ProbesSucceeded))
             }
@@ -348,12 +344,12 @@ impl Breaker {
     }
 
     fn open(&mut self, cause: Cause, random: f64) -> Transition {
-        // What the upstream asked for lengthens it, but not over the cap either.
-        let asked = self.asked_until.saturating_sub(self.now);
+        // The upstream's hint may lengthen the open time, up to the cap.
+        let hint = self.hinted_until.saturating_sub(self.now);
         let open_for = self
             .config
             .open_time(self.failed_recoveries, random)
-            .max(asked.min(self.config.open_max));
+            .max(hint.min(self.config.open_max));
         let until = self.now.saturating_add(open_for);
         self.opened = self.opened.saturating_add(1);
         let transition = self.enter(Phase::Open { until }, cause);
@@ -363,11 +359,11 @@ impl Breaker {
         }
     }
 
-    /// Every change of state comes through here: a new epoch, with nothing counted.
+    /// Begins a new epoch with empty counts. Every transition goes through here.
     fn enter(&mut self, phase: Phase, cause: Cause) -> Transition {
         let (from, counts) = (self.state(), self.counts());
         if matches!(from, State::Open | State::ForcedOpen) {
-            // Nothing could succeed meanwhile, and what is remembered of it must not be forgotten for that.
+            // No call could succeed meanwhile, so the recorded successes must not age.
             self.evidence.pause(self.now.saturating_sub(self.entered));
         }
         self.entered = self.now;
@@ -375,10 +371,10 @@ impl Breaker {
         self.epoch = self.epoch.saturating_add(1);
         self.window.clear(self.now);
         self.consecutive_failures = 0;
-        self.asked_until = Duration::ZERO;
+        self.hinted_until = Duration::ZERO;
         let to = self.state();
         if matches!(to, State::Closed | State::ForcedOpen | State::ForcedClosed) {
-            // The open time grows over failed recoveries in a row only.
+            // The open time grows only with failed recoveries in a row.
             self.failed_recoveries = 0;
         }
         Transition::new(from, to, cause, counts)
@@ -386,7 +382,7 @@ impl Breaker {
 
     fn counts(&self) -> Counts {
         match &self.phase {
-            Phase::HalfOpen(probes) => probes.reported(),
+            Phase::HalfOpen(probes) => probes.settled(),
             _ => self.window.counts(),
         }
     }

@@ -1,5 +1,5 @@
-//! The growing share of calls that a recovering breaker lets through. Shares are exact, not drawn: what
-//! one call leaves over of its share is added to the next one's (error diffusion).
+//! The growing share of calls that a recovering breaker admits. The share is exact, not random: the
+//! remainder of each call is added to the share of the next one (error diffusion).
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ pub(super) struct Ramp {
     since: Duration,
     steps: u32,
     over: Duration,
-    /// What earlier calls left over, in `steps + 1`ths of a call.
-    left_over: u64,
+    /// In `steps + 1`ths of a call.
+    remainder: u64,
 }
 
 impl Ramp {
@@ -18,8 +18,8 @@ impl Ramp {
             since,
             steps,
             over,
-            // All but one part, so that the very first call is let through.
-            left_over: steps as u64,
+            // All but one part, so that the first call is admitted.
+            remainder: steps as u64,
         }
     }
 
@@ -29,9 +29,9 @@ impl Ramp {
 
     pub(super) fn admit(&mut self, now: Duration) -> bool {
         let whole = u64::from(self.steps).saturating_add(1);
-        let share = self.left_over.saturating_add(self.parts(now));
+        let share = self.remainder.saturating_add(self.parts(now));
         let admitted = share >= whole;
-        self.left_over = if admitted {
+        self.remainder = if admitted {
             share.saturating_sub(whole)
         } else {
             share
@@ -39,7 +39,7 @@ impl Ramp {
         admitted
     }
 
-    /// How many `steps + 1`ths of the calls are let through now: the number of the step, from 1.
+    /// The share of calls to admit, in `steps + 1`ths: the number of the current step, from 1.
     fn parts(&self, now: Duration) -> u64 {
         let steps = u128::from(self.steps);
         let elapsed = now.saturating_sub(self.since).as_nanos();

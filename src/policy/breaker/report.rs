@@ -1,30 +1,30 @@
-//! What a circuit breaker says about itself.
+//! The states of a circuit breaker, its transitions and its snapshot.
 
 use std::{fmt, time::Duration};
 
 use super::{Breaker, Mode, Phase};
 use crate::policy::window::Counts;
 
-/// What a circuit breaker does with calls at the moment.
+/// The state of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// Every call is let through, and its outcome is counted.
+    /// Every call is admitted, and its outcome is counted.
     Closed,
-    /// No call is let through until the open time is over.
+    /// Every call is rejected until the open time is over.
     Open,
-    /// A few calls are let through as probes, to find out whether the trouble is over.
+    /// A few calls are admitted as probes, to see whether the upstream has recovered.
     HalfOpen,
-    /// The probes were well; a growing share of the calls is let through.
+    /// The probes succeeded; a growing share of the calls is admitted.
     Recovering,
-    /// Held open by hand: no call is let through.
+    /// Forced open through the handle: every call is rejected.
     ForcedOpen,
-    /// Held closed by hand: every call is let through and counted, and no rule trips.
+    /// Forced closed through the handle: every call is admitted and counted, and no rule trips.
     ForcedClosed,
 }
 
 impl State {
-    /// The name in snake case, as it is used for metrics and tracing.
+    /// The name in snake case, as in metrics and logs.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -44,34 +44,34 @@ impl fmt::Display for State {
     }
 }
 
-/// Why a circuit breaker changed its state.
+/// The cause of a state transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Too large a share of the calls in the window failed.
+    /// The failure rate of the window reached its threshold.
     FailureRate,
-    /// Too large a share of the calls in the window was slow.
+    /// The slow-call rate of the window reached its threshold.
     SlowCallRate,
-    /// Too many calls failed one after the other.
+    /// The number of consecutive failures reached its threshold.
     ConsecutiveFailures,
-    /// The open time is over; probes are let through.
+    /// The open time is over; probes are admitted.
     OpenTimeOver,
-    /// Enough probes were well.
+    /// Enough probes succeeded.
     ProbesSucceeded,
-    /// The probes were judged bad by the trip rules.
+    /// The probes met a trip rule.
     ProbesFailed,
-    /// A probe did not report in its life time, which decided against the rest of them.
+    /// A probe did not finish in time; counted as a failure, it made the probes meet a trip rule.
     ProbeTimedOut,
     /// The last step of a stepwise recovery is over.
     Recovered,
-    /// Somebody forced the state.
+    /// The state was forced through the handle.
     Forced,
-    /// Somebody reset the breaker.
+    /// The breaker was reset through the handle.
     Reset,
 }
 
 impl Cause {
-    /// The name in snake case, as it is used for metrics and tracing.
+    /// The name in snake case, as in metrics and logs.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -95,7 +95,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A change of a circuit breaker's state.
+/// A change of state of a circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
@@ -103,16 +103,15 @@ pub struct Transition {
     pub from: State,
     /// The state after.
     pub to: State,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// How many calls the state before had in its window (the probes that reported, if it was
-    /// half-open) when it ended.
+    /// The calls in the window at the end of the state before: after half-open, the settled probes.
     pub calls: u64,
-    /// How many of them failed.
+    /// The failures among `calls`.
     pub failures: u64,
-    /// How many of them were slow, failed or not.
+    /// The slow calls among `calls`, failed or not.
     pub slow_calls: u64,
-    /// How long the breaker stays open now, if it does for a set time.
+    /// The open time; `None` unless `to` is [`State::Open`].
     pub open_for: Option<Duration>,
 }
 
@@ -130,7 +129,7 @@ impl Transition {
     }
 }
 
-/// A circuit breaker at one moment: what its fields mean, its handle's snapshot says.
+/// A snapshot; the handle's public snapshot documents the fields.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct View {
     pub(crate) state: State,
@@ -147,21 +146,22 @@ pub(crate) struct View {
     pub(crate) probes_in_flight: u64,
 }
 
-/// The little that a caller needs to know in order to do without the breaker itself for a while.
+/// The state that lets callers admit, reject and count calls without the breaker's lock, until the
+/// breaker next changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Front {
     pub(crate) state: State,
     pub(crate) epoch: u64,
     pub(crate) mode: Mode,
-    /// Whether plain successes of this epoch may be merely credited until `bucket_ends`.
+    /// Whether successes of this epoch that are not slow may be credited in bulk until
+    /// `bucket_ends`.
     pub(crate) counts_free: bool,
     pub(crate) bucket_ends: Duration,
-    /// Until when an open breaker rejects everything.
+    /// The end of the open time; zero unless open.
     pub(crate) open_until: Duration,
 }
 
 impl Breaker {
-    /// What may be done without this breaker until it is next changed.
     pub(crate) fn front(&self) -> Front {
         let capacity = self.config.window.capacity().map(u64::from);
         let off = self.config.mode == Mode::Off;
@@ -189,9 +189,9 @@ impl Breaker {
         }
     }
 
-    /// The breaker now. Nothing changes its state here: nobody would hear of it.
+    /// A snapshot. It changes no state, because no caller would emit the transition.
     pub(crate) fn snapshot(&mut self, now: Duration) -> View {
-        let now = self.pass(now);
+        let now = self.advance(now);
         self.window.roll(now);
         let counts = self.counts();
         let (consecutive_failures, probes_in_flight) = match &self.phase {

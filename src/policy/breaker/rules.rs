@@ -1,11 +1,11 @@
-//! The trip rules: when a window of calls, or a handful of probes, is bad enough.
+//! The trip rules, for a window of calls and for a few probes.
 
 use std::time::Duration;
 
 use super::{Cause, Config};
 use crate::policy::window::{Counts, rate};
 
-/// Several rules at once; each is enough to trip.
+/// The rules; each alone can trip.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     failure_rate: Option<f64>,
@@ -30,7 +30,7 @@ impl Rules {
         self.slow_after.is_some_and(|threshold| elapsed > threshold)
     }
 
-    /// Which rule trips on these calls, if one does.
+    /// The rule that trips on these calls.
     pub(super) fn tripped(&self, counts: &Counts, consecutive_failures: u64) -> Option<Cause> {
         if reached(consecutive_failures, self.consecutive_failures) {
             return Some(Cause::ConsecutiveFailures);
@@ -41,11 +41,12 @@ impl Rules {
         self.rate_reached(counts)
     }
 
-    /// Whether a plain success, or any number of them, could be what trips.
+    /// Whether one or more successes that are not slow could trip a rule.
     ///
-    /// It lowers both rates, and yet can trip: it may lift the number of calls to the minimum, or be the
-    /// first to be judged after good calls left the window. Of the totals that successes can bring
-    /// about, the smallest one that is judged has the highest rates; if that one is well, all are.
+    /// A success lowers both rates, and yet can trip. It may raise the number of calls to the
+    /// minimum, or be the first call counted after good ones left the window. Of the totals that
+    /// successes can reach, the smallest one of at least the minimum has the highest rates. If that
+    /// one does not trip, none does.
     pub(super) fn success_could_trip(&self, counts: &Counts, capacity: Option<u64>) -> bool {
         let next = counts.calls.saturating_add(1).max(self.min_calls);
         let worst = Counts {
@@ -55,39 +56,44 @@ impl Rules {
         self.rate_reached(&worst).is_some()
     }
 
-    /// What the probes say so far, `places` of which are let through in all.
+    /// Evaluates the probes settled so far, of `permits` in all.
     ///
-    /// They fail as soon as a rule would trip although every probe still to come were well, and succeed
-    /// as soon as none would trip although all of them failed, slowly. Nothing but failures is never a
-    /// success, whatever the rules are: three probes cannot fail five times in a row.
-    pub(super) fn judge(&self, probes: &Counts, consecutive_failures: u64, places: u64) -> Verdict {
-        let in_all = |counts: Counts| Counts {
-            calls: places,
-            ..counts
+    /// They failed once a rule would trip even if all further probes succeeded. They succeeded once
+    /// no rule would trip even if all further probes failed slowly. Failures alone never succeed:
+    /// with a rule of five consecutive failures, three probes cannot trip it.
+    pub(super) fn evaluate(
+        &self,
+        probes: &Counts,
+        consecutive_failures: u64,
+        permits: u64,
+    ) -> Evaluation {
+        let best = Counts {
+            calls: permits,
+            ..*probes
         };
-        if probes.failures >= places
+        if probes.failures >= permits
             || reached(consecutive_failures, self.consecutive_failures)
-            || self.rate_reached(&in_all(*probes)).is_some()
+            || self.rate_reached(&best).is_some()
         {
-            return Verdict::Failed;
+            return Evaluation::Failed;
         }
-        let to_come = places.saturating_sub(probes.calls);
+        let to_come = permits.saturating_sub(probes.calls);
         let worst = Counts {
-            calls: places,
+            calls: permits,
             failures: probes.failures.saturating_add(to_come),
             slow: probes.slow.saturating_add(to_come),
         };
-        let none_was_well = probes.failures >= probes.calls;
-        if none_was_well
+        let none_succeeded = probes.failures >= probes.calls;
+        if none_succeeded
             || reached(
                 consecutive_failures.saturating_add(to_come),
                 self.consecutive_failures,
             )
             || self.rate_reached(&worst).is_some()
         {
-            return Verdict::Unknown;
+            return Evaluation::Undecided;
         }
-        Verdict::Succeeded
+        Evaluation::Succeeded
     }
 
     fn rate_reached(&self, counts: &Counts) -> Option<Cause> {
@@ -109,8 +115,8 @@ fn reached(value: u64, limit: Option<u64>) -> bool {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Unknown,
+pub(super) enum Evaluation {
+    Undecided,
     Succeeded,
     Failed,
 }

@@ -202,7 +202,7 @@ fn a_hung_probe_blocks_nobody_for_ever_and_its_late_result_counts_for_nothing() 
     let mut bench = Bench::tripped();
     bench.now += SECOND * 5;
     let hung: Vec<_> = (0..3).filter_map(|_| bench.admit()).collect();
-    assert_eq!(bench.admit(), None, "all places are taken");
+    assert_eq!(bench.admit(), None, "all permits are taken");
     assert_eq!(bench.breaker.snapshot(bench.now).probes_in_flight, 3);
     bench.now += SECOND * 10;
     assert_eq!(bench.breaker.snapshot(bench.now).probes_in_flight, 0);
@@ -242,11 +242,11 @@ fn a_late_probe_is_judged_once() {
 }
 
 #[test]
-fn ignored_and_cancelled_probes_give_their_places_back() {
+fn ignored_and_cancelled_probes_release_their_permits() {
     let mut bench = Bench::tripped();
     bench.now += SECOND * 5;
     for outcome in [Outcome::Ignored, Outcome::Cancelled].repeat(50) {
-        let ticket = bench.admit().expect("a place");
+        let ticket = bench.admit().expect("a permit");
         assert_eq!(bench.finish(ticket, outcome, SECOND / 2), None);
     }
     assert_eq!(bench.breaker.snapshot(bench.now).calls, 0);
@@ -277,7 +277,7 @@ fn probes_are_judged_as_soon_as_the_rest_cannot_matter() {
 }
 
 #[test]
-fn no_more_probes_than_places_however_many_come() {
+fn no_more_probes_than_permits_however_many_calls_come() {
     let mut bench = Bench::tripped();
     bench.now += SECOND * 5;
     assert_eq!((0..1_000).filter_map(|_| bench.admit()).count(), 3);

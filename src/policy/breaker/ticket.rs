@@ -1,12 +1,12 @@
-//! What a call is told when it comes, and shows when it goes.
+//! The decision on a call, and the ticket that an admitted call returns with its outcome.
 
 use std::time::Duration;
 
-/// What a call was admitted under. Two plain words: it is moved with every call.
+/// The epoch and kind of an admitted call, in two words because it moves with every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(super) epoch: u64,
-    /// The serial number of a probe, or one of the two highest numbers, which no probe ever has.
+    /// The serial number of a probe, or one of the two highest numbers for the other kinds.
     serial: u64,
 }
 
@@ -16,9 +16,9 @@ const WOULD_REJECT: u64 = u64::MAX - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Counted,
-    /// By its serial number.
+    /// With its serial number.
     Probe(u64),
-    /// Let through in shadow mode only.
+    /// Admitted only because of shadow mode.
     WouldReject,
 }
 
@@ -32,13 +32,13 @@ impl Ticket {
         Self { epoch, serial }
     }
 
-    /// The ticket of a call that [`Front`](super::report::Front) let through in the closed state.
+    /// The ticket of a call admitted by [`Front`](super::report::Front) in the closed state.
     #[inline]
     pub(crate) const fn counted(epoch: u64) -> Self {
         Self::new(epoch, Kind::Counted)
     }
 
-    /// The ticket of a call that would have been rejected, had the breaker not been in shadow mode.
+    /// The ticket of a call that would be rejected outside of shadow mode.
     pub(crate) const fn rejected_in_shadow(epoch: u64) -> Self {
         Self::new(epoch, Kind::WouldReject)
     }
@@ -56,12 +56,10 @@ impl Ticket {
         }
     }
 
-    /// As two words.
     pub(crate) const fn to_words(self) -> [u64; 2] {
         [self.epoch, self.serial]
     }
 
-    /// What `to_words` gave.
     pub(crate) const fn from_words([epoch, serial]: [u64; 2]) -> Self {
         Self { epoch, serial }
     }
@@ -80,7 +78,7 @@ impl Ticket {
 pub(crate) enum Decision {
     Admit(Ticket),
     Reject {
-        /// When a call may be let through again, if that is known. Never zero.
+        /// The time until a call may be admitted, if known. Never zero.
         retry_after: Option<Duration>,
     },
 }

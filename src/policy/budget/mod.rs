@@ -1,31 +1,31 @@
-//! Retries help while few calls fail, and make an outage worse when all do: three attempts each are three
-//! times the load. A budget allows retries for a share of the requests, and a few more where there are
-//! hardly any requests at all.
+//! A retry budget. Retries help while few calls fail, and make an outage worse when all fail: three
+//! attempts each are three times the load. A budget allows retries for a share of the requests, and
+//! a few more at low rates.
 //!
-//! The algorithm is Finagle's (`RetryBudget`): each request deposits, each retry withdraws as much as
-//! `1 / ratio` requests deposit, a reserve is always there, and what happened is forgotten after `ttl`, in
-//! ten steps. The arithmetic is in integers, millionths of a retry, so that 60 % stays 60 %.
+//! The algorithm is Finagle's (`RetryBudget`). Each request makes a deposit. Each retry withdraws as
+//! much as `1 / ratio` requests deposit. A reserve is always available, and entries expire after
+//! `ttl`, in ten steps. The unit is a millionth of a retry, in integers, so 60 % stays 60 %.
 
 use std::time::Duration;
 
-use super::{LONGEST, buckets::Buckets};
+use super::{buckets::Buckets, check::Check};
 use crate::vocabulary::config::ConfigError;
 
-const COMPONENT: &str = "retry_budget";
+const CHECK: Check = Check("retry_budget");
 const BUCKETS: u32 = 10;
 const MAX_RATIO: f64 = 1_000.0;
 const MAX_PER_SECOND: u32 = 1_000_000;
 const SHORTEST_TTL: Duration = Duration::from_millis(100);
-/// What one retry costs.
+/// The cost of a retry.
 const RETRY: i128 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct BudgetConfig {
     /// Retries per request: 0.2 is one retry for five requests.
     pub(crate) ratio: f64,
-    /// Retries per second that are allowed however few requests there are.
+    /// Retries per second allowed at any rate of requests.
     pub(crate) min_per_second: u32,
-    /// How long requests and retries are remembered.
+    /// The lifetime of deposits and withdrawals.
     pub(crate) ttl: Duration,
 }
 
@@ -49,29 +49,18 @@ impl BudgetConfig {
         let rounds_to_none = ratio > 0.0 && self.deposit() == 0;
         if !(0.0..=MAX_RATIO).contains(&ratio) || rounds_to_none {
             let rule = format!("must be 0, or from 0.000001 to {MAX_RATIO} retries per request");
-            return Err(ConfigError::new(COMPONENT, "ratio", ratio, rule));
+            return Err(CHECK.refuse("ratio", ratio, rule));
         }
-        if min_per_second > MAX_PER_SECOND {
-            let rule = format!("must be at most {MAX_PER_SECOND}");
-            return Err(ConfigError::new(
-                COMPONENT,
-                "min_per_second",
-                min_per_second,
-                rule,
-            ));
-        }
-        if !(SHORTEST_TTL..=LONGEST).contains(&ttl) {
-            let rule = format!("must last from {SHORTEST_TTL:?} to 24 h");
-            return Err(ConfigError::new(COMPONENT, "ttl", format!("{ttl:?}"), rule));
-        }
+        CHECK.count("min_per_second", min_per_second, 0, MAX_PER_SECOND)?;
+        CHECK.duration("ttl", ttl, SHORTEST_TTL)?;
         if ratio <= 0.0 && self.reserve() < RETRY {
-            let rule = "must be more than 0 where min_per_second allows no retry either";
-            return Err(ConfigError::new(COMPONENT, "ratio", ratio, rule));
+            let rule = "must be more than 0 if min_per_second allows no retry within ttl";
+            return Err(CHECK.refuse("ratio", ratio, rule));
         }
         Ok(())
     }
 
-    /// What one request brings.
+    /// The deposit of a request.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a cast from a float saturates"
@@ -80,7 +69,6 @@ impl BudgetConfig {
         (self.ratio * RETRY as f64).round() as i128
     }
 
-    /// What is always there.
     fn reserve(&self) -> i128 {
         let millis = i128::try_from(self.ttl.as_millis()).unwrap_or(i128::MAX);
         millis
@@ -89,7 +77,7 @@ impl BudgetConfig {
     }
 }
 
-/// A retry that was paid for, and may be given back if it is never sent.
+/// A paid retry, which can be refunded if it is never sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Withdrawal {
     bucket: u64,
@@ -99,8 +87,7 @@ pub(crate) struct Withdrawal {
 pub(crate) struct Budget {
     deposit: i128,
     reserve: i128,
-    /// Deposits less withdrawals. Both are forgotten after the same time, so a withdrawal is a debt
-    /// until then, and a bucket may be less than empty.
+    /// Deposits less withdrawals. Both expire after the same time, so a bucket may be negative.
     buckets: Buckets<i128>,
     total: i128,
 }
@@ -121,13 +108,13 @@ impl Budget {
         self.credit(1);
     }
 
-    /// Adds deposits that were counted elsewhere, all of them in the current bucket.
+    /// Adds deposits counted elsewhere, all in the current bucket.
     pub(crate) fn credit(&mut self, deposits: u64) {
         let amount = self.deposit.saturating_mul(i128::from(deposits));
         self.add(self.buckets.current(), amount);
     }
 
-    /// Pays for a retry, if there is enough for a whole one.
+    /// Pays for a retry; `None` if the balance is too low.
     pub(crate) fn try_withdraw(&mut self, now: Duration) -> Option<Withdrawal> {
         self.roll(now);
         if self.left() < RETRY {
@@ -138,25 +125,25 @@ impl Budget {
         Some(Withdrawal { bucket })
     }
 
-    /// Gives a retry back that was never sent, as if it had not been paid for.
+    /// Refunds a retry that was never sent.
     pub(crate) fn refund(&mut self, now: Duration, withdrawal: Withdrawal) {
         self.roll(now);
-        // A withdrawal that has been forgotten by now is no debt any more.
+        // An expired withdrawal changes nothing.
         self.add(withdrawal.bucket, RETRY);
     }
 
-    /// How many retries could be paid for now.
+    /// The number of retries that the budget could pay now.
     pub(crate) fn balance(&mut self, now: Duration) -> u64 {
         self.roll(now);
         u64::try_from(self.left().max(0) / RETRY).unwrap_or(u64::MAX)
     }
 
-    /// Until when deposits may still be credited to the current bucket.
+    /// The end of the current bucket, until which deposits may be credited to it.
     pub(crate) fn ends(&self) -> Duration {
         self.buckets.ends()
     }
 
-    /// How long a bucket lasts.
+    /// The duration of a bucket.
     pub(crate) const fn page(&self) -> Duration {
         self.buckets.width()
     }

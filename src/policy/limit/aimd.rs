@@ -1,23 +1,24 @@
-//! Additive increase, multiplicative decrease, as congestion control does it (Chiu and Jain, 1989), after a slow start.
+//! Additive increase, multiplicative decrease, as in congestion control (Chiu and Jain, 1989), after
+//! a slow start.
 
 use std::time::Duration;
 
 use super::{
-    super::{LONGEST, SHORTEST},
-    DEFAULT_INITIAL, DEFAULT_MAX, DEFAULT_MIN, Kind, Limit, Sample, check_range, refuse,
-    slow_start::SlowStart,
+    super::SHORTEST, CHECK, DEFAULT_INITIAL, DEFAULT_MAX, DEFAULT_MIN, Kind, Limit, Sample,
+    check_range, slow_start::SlowStart,
 };
 use crate::vocabulary::config::ConfigError;
 
 /// Settings of [`Limit::aimd`]. The defaults are those of Netflix's concurrency-limits.
 ///
-/// # What it suits
+/// # When to use it
 ///
-/// Calls of one kind, where a time-out says what too slow is. It does not look for a queue: calls
-/// may become as slow as the time-out allows. Calls that are dropped lower the limit, however much of it is used.
+/// For calls of one kind with a known time-out. It does not detect a queue: calls may become as slow
+/// as the time-out permits. A dropped call lowers the limit even if little of it is used.
 ///
-/// The limit begins with a slow start, which theirs does not: see [`Limit`](Limit#how-a-limit-by-latency-begins). It ends, too, where calls
-/// take longer than half of the [time-out](Self::timeout), because twice the calls may take twice as long.
+/// Unlike the original, it begins with a [slow start](Limit#how-a-limit-by-latency-begins). Slow
+/// start also ends when calls take longer than half of the [time-out](Self::timeout), because twice
+/// the calls may take twice as long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AimdBuilder {
     initial: u32,
@@ -38,36 +39,37 @@ impl AimdBuilder {
         }
     }
 
-    /// The limit to begin with, from `min` to `max`; 20 if not set.
+    /// The initial limit. Default 20; range `min` to `max`.
     #[must_use]
     pub const fn initial(mut self, initial: u32) -> Self {
         self.initial = initial;
         self
     }
 
-    /// The limit does not fall below this, which is at least 1; 20 if not set.
+    /// The lowest limit. Default 20; range 1 to `max`.
     #[must_use]
     pub const fn min(mut self, min: u32) -> Self {
         self.min = min;
         self
     }
 
-    /// The limit does not rise above this, which is at most 1 000 000; 200 if not set.
+    /// The highest limit. Default 200; range `min` to 1 000 000.
     #[must_use]
     pub const fn max(mut self, max: u32) -> Self {
         self.max = max;
         self
     }
 
-    /// What is left of the limit after a window in which a call was dropped: 0.5 to less than 1; 0.9 if
-    /// not set.
+    /// The factor for the limit after a window with a dropped call. Default 0.9; range 0.5 to less
+    /// than 1.
     #[must_use]
     pub const fn backoff(mut self, backoff: f64) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// A mean latency above this counts as a dropped call: 1 ms to 24 hours; 5 seconds if not set.
+    /// The mean latency above which a window counts as dropped. Default 5 seconds; range 1 ms to 24
+    /// hours.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -90,17 +92,10 @@ impl AimdBuilder {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_range(self.initial, self.min, self.max)?;
         if !(0.5..1.0).contains(&self.backoff) {
-            return Err(refuse(
-                "backoff",
-                self.backoff,
-                "must be from 0.5 to less than 1",
-            ));
+            let rule = "must be from 0.5 to less than 1";
+            return Err(CHECK.refuse("backoff", self.backoff, rule));
         }
-        if !(SHORTEST..=LONGEST).contains(&self.timeout) {
-            let rule = "must last from 1 ms to 24 h";
-            return Err(refuse("timeout", format!("{:?}", self.timeout), rule));
-        }
-        Ok(())
+        CHECK.duration("timeout", self.timeout, SHORTEST)
     }
 }
 
@@ -136,12 +131,13 @@ impl Aimd {
             self.limit = less;
             self.slow_start.end();
         } else if sample.in_flight.saturating_mul(2) >= self.limit {
-            // Only while at least half of it is used: otherwise nothing says that more would do.
+            // Growth requires that at least half of the limit is used, which shows that it is safe.
             self.grow(sample);
         }
         self.limit = self.limit.min(self.config.max).max(self.config.min);
     }
-    /// No window ended for a long time: more calls may bring samples.
+
+    /// Grows when no window has ended for a long time, because more calls may give samples.
     pub(super) fn grow_without_samples(&mut self) {
         let more = self.limit.saturating_add((self.limit / 10).max(1));
         self.limit = more.min(self.config.max);
@@ -157,7 +153,7 @@ impl Aimd {
             return;
         };
         if rtt > self.config.timeout / 2 {
-            // Twice the calls may take twice as long, and that would be too long for all of them at once.
+            // Twice the calls may take twice as long, which would be too long.
             self.slow_start.end();
         } else {
             self.limit = self

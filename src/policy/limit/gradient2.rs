@@ -1,50 +1,50 @@
-//! Gradient2 of Netflix's concurrency-limits: while calls take as long as they usually do, the limit
-//! grows by a small queue; as they take longer, it shrinks in proportion. Until that happens for the first time, it doubles.
+//! Gradient2 of Netflix's concurrency-limits, after a slow start. While the short-term latency equals
+//! the long-term latency, the limit grows by a small queue. As it rises, the limit shrinks in
+//! proportion.
 
 use std::time::Duration;
 
 use super::{
-    DEFAULT_INITIAL, DEFAULT_MAX, DEFAULT_MIN, Kind, Limit, MAX_LIMIT, Sample, check_range, refuse,
-    slow_start::SlowStart, within,
+    CHECK, DEFAULT_INITIAL, DEFAULT_MAX, DEFAULT_MIN, Kind, Limit, MAX_LIMIT, Sample, check_range,
+    slow_start::SlowStart,
 };
 use crate::vocabulary::config::ConfigError;
 
-/// The plain mean of so many windows is the usual latency, before it becomes a moving one.
+/// The long-term latency is a plain mean of this many windows before it becomes a moving average.
 const WARM_UP: u32 = 10;
 const MAX_WINDOWS: u32 = 100_000;
-/// However slow calls have become, one window asks for no less than half of the limit.
+/// A window asks for at least this part of the limit, however slow calls are.
 const STEEPEST: f64 = 0.5;
-/// Usual latency that is this many times the present one is left over from an incident.
+/// A long-term latency this many times the short-term one is left over from an incident.
 const STALE: f64 = 2.0;
 const DECAY: f64 = 0.95;
-/// The usual latency is not followed beyond this many times the one at few calls, until that was measured anew.
+/// The long-term latency counts up to this many times the one at few calls, until that is measured
+/// again.
 const DRIFT: f64 = 1.5;
-/// So much time is between two measurements, at least.
+/// The shortest time between two measurements.
 const BETWEEN: Duration = Duration::from_secs(30);
-/// A measurement is given up after this time.
-const LONGEST: Duration = Duration::from_secs(5);
-/// The limit is reduced to this part of the minimum for a measurement.
+/// The longest measurement.
+const MAX_MEASUREMENT: Duration = Duration::from_secs(5);
+/// For a measurement, the limit is the minimum divided by this.
 const REDUCED: u32 = 4;
 
 /// Settings of [`Limit::gradient2`]. The defaults are those of Netflix's concurrency-limits.
 ///
-/// # What it suits
+/// # When to use it
 ///
-/// Calls of one kind, whose latency grows when too many of them run at once: calls to one upstream, or
-/// to one resource. Put one layer around each kind of call, or key them by route. Where fast and slow calls share
-/// the limit, it takes a change of the mix for overload, and rejects healthy calls.
+/// For calls of one kind, to one upstream or resource, whose latency grows with the calls in flight.
+/// Put one layer around each kind of call. If fast and slow calls share a limit, a change of the mix
+/// looks like overload, and healthy calls are rejected.
 ///
-/// # What differs from the original
+/// # Differences from the original
 ///
-/// The usual latency is a moving average, so a queue that grows slowly would become usual. It is not
-/// followed beyond 1.5 times the shortest latency that was seen. When it would be, the limit is reduced to
-/// a quarter of its minimum for two windows, at most once in 30 seconds, and the latency at few calls is
-/// measured anew, as Envoy's gradient controller measures `minRTT`: a queue is gone then, a service that
-/// became slower is still slow. Calls that come meanwhile are shed.
-///
-/// Calls that are dropped lower the limit, however much of it is used.
-///
-/// The limit begins with a slow start, which theirs does not: see [`Limit`](Limit#how-a-limit-by-latency-begins).
+/// - The long-term latency is a moving average, so it would follow a queue that grows slowly. Here
+///   it is capped at 1.5 times the shortest latency. At this cap, at most once in 30 seconds, the
+///   limit is reduced to a quarter of its minimum for two windows, and the latency at few calls is
+///   measured again, like `minRTT` in Envoy's gradient controller. A queue is gone then, while a
+///   slower service is still slow. Excess calls are shed meanwhile.
+/// - A dropped call lowers the limit even if little of it is used.
+/// - The limit begins with a [slow start](Limit#how-a-limit-by-latency-begins).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gradient2Builder {
     initial: u32,
@@ -69,51 +69,51 @@ impl Gradient2Builder {
         }
     }
 
-    /// The limit to begin with, from `min` to `max`; 20 if not set.
+    /// The initial limit. Default 20; range `min` to `max`.
     #[must_use]
     pub const fn initial(mut self, initial: u32) -> Self {
         self.initial = initial;
         self
     }
 
-    /// The limit does not fall below this, which is at least 1; 20 if not set. While the latency at few
-    /// calls is measured, it is a quarter of this.
+    /// The lowest limit. Default 20; range 1 to `max`. While the latency at few calls is measured,
+    /// the limit is a quarter of this.
     #[must_use]
     pub const fn min(mut self, min: u32) -> Self {
         self.min = min;
         self
     }
 
-    /// The limit does not rise above this, which is at most 1 000 000; 200 if not set.
+    /// The highest limit. Default 200; range `min` to 1 000 000.
     #[must_use]
     pub const fn max(mut self, max: u32) -> Self {
         self.max = max;
         self
     }
 
-    /// How much of what a window asks for is done: more than 0, at most 1; 0.2 if not set.
+    /// The weight of the newest window in the limit. Default 0.2; range more than 0 to 1.
     #[must_use]
     pub const fn smoothing(mut self, smoothing: f64) -> Self {
         self.smoothing = smoothing;
         self
     }
 
-    /// How many calls may wait further in: a window without trouble asks for so many more. 1 to
-    /// 1 000 000; 4 if not set.
+    /// The calls that may queue at the upstream: a window without trouble raises the limit by this
+    /// number. Default 4; range 1 to 1 000 000.
     #[must_use]
     pub const fn queue(mut self, queue: u32) -> Self {
         self.queue = queue;
         self
     }
 
-    /// Over how many windows of calls the usual latency is averaged: 1 to 100 000; 600 if not set.
+    /// The number of windows in the long-term latency. Default 600; range 1 to 100 000.
     #[must_use]
     pub const fn long_window(mut self, windows: u32) -> Self {
         self.long_window = windows;
         self
     }
 
-    /// How many times the usual latency is still no trouble: 1 to 1 000; 1.5 if not set.
+    /// The tolerated ratio of short-term to long-term latency. Default 1.5; range 1 to 1 000.
     #[must_use]
     pub const fn tolerance(mut self, tolerance: f64) -> Self {
         self.tolerance = tolerance;
@@ -135,21 +135,12 @@ impl Gradient2Builder {
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_range(self.initial, self.min, self.max)?;
-        if !(self.smoothing > 0.0 && self.smoothing <= 1.0) {
-            return Err(refuse(
-                "smoothing",
-                self.smoothing,
-                "must be more than 0 and at most 1",
-            ));
-        }
-        within("queue", self.queue, 1, MAX_LIMIT)?;
-        within("long_window", self.long_window, 1, MAX_WINDOWS)?;
+        CHECK.share("smoothing", self.smoothing)?;
+        CHECK.count("queue", self.queue, 1, MAX_LIMIT)?;
+        CHECK.count("long_window", self.long_window, 1, MAX_WINDOWS)?;
         if !(1.0..=1_000.0).contains(&self.tolerance) {
-            return Err(refuse(
-                "tolerance",
-                self.tolerance,
-                "must be from 1 to 1000",
-            ));
+            let rule = "must be from 1 to 1000";
+            return Err(CHECK.refuse("tolerance", self.tolerance, rule));
         }
         Ok(())
     }
@@ -159,14 +150,14 @@ impl Gradient2Builder {
 pub(super) struct Gradient2 {
     config: Gradient2Builder,
     limit: f64,
-    usual: Usual,
+    long_term: LongTerm,
     slow_start: SlowStart,
-    /// So many calls at once are known to take no longer than fewer do.
+    /// The most calls in flight without an effect on latency.
     harmless: u32,
     /// The shortest latency since the last measurement, in seconds.
     shortest: Option<f64>,
     measurement: Option<Measurement>,
-    /// When the last one ended.
+    /// The end of the last measurement.
     measured: Option<Duration>,
 }
 
@@ -174,7 +165,7 @@ pub(super) struct Gradient2 {
 #[derive(Debug, Clone, Copy)]
 struct Measurement {
     since: Duration,
-    /// No more calls are under way than the reduced limit allows: the next window tells.
+    /// The calls in flight fit the reduced limit, so the next window is the measurement.
     settled: bool,
 }
 
@@ -182,7 +173,7 @@ impl Gradient2 {
     pub(super) fn new(config: Gradient2Builder) -> Self {
         Self {
             limit: f64::from(config.initial),
-            usual: Usual::new(config.long_window),
+            long_term: LongTerm::new(config.long_window),
             slow_start: SlowStart::new(),
             harmless: config.initial,
             shortest: None,
@@ -208,7 +199,7 @@ impl Gradient2 {
         (self.config.min / REDUCED).max(1)
     }
 
-    /// No window ended for a long time: more calls may bring samples.
+    /// Grows when no window has ended for a long time, because more calls may give samples.
     pub(super) fn grow_without_samples(&mut self) {
         let more = (self.limit * 1.1).max(self.limit + 1.0);
         self.limit = more.min(f64::from(self.config.max));
@@ -223,25 +214,24 @@ impl Gradient2 {
             self.slow_start.end();
         }
         let used = f64::from(sample.in_flight) >= self.limit / 2.0;
-        if used && !self.slow_start.is_over() && self.begin(sample) {
+        if used && !self.slow_start.is_over() && self.start_slowly(sample) {
             return;
         }
         let gradient = sample.rtt.map(|rtt| {
             let short = seconds(rtt);
-            // The queue of a slow start that went too far must not become the usual latency. Where so many calls at once
-            // were fine before, it is no queue.
-            let long = self.usual.add(short, sample.in_flight <= self.harmless);
+            // The warm-up must not include the queue of a slow start that went too far.
+            let long = self.long_term.add(short, sample.in_flight <= self.harmless);
             if long / short > STALE {
-                self.usual.decay();
+                self.long_term.decay();
             }
             let shortest = *self
                 .shortest
                 .insert(self.shortest.map_or(short, |shortest| shortest.min(short)));
-            // A queue that grows slowly would become the usual latency.
+            // Otherwise the long-term latency would follow a queue that grows slowly.
             self.gradient(long.min(shortest * DRIFT), short)
         });
         let drifts = self
-            .usual
+            .long_term
             .value()
             .zip(self.shortest)
             .is_some_and(|(long, shortest)| long > shortest * DRIFT);
@@ -253,12 +243,12 @@ impl Gradient2 {
             return;
         }
         if !used && !sample.dropped {
-            // So nothing was learnt about it.
+            // An unused limit was not tested.
             return;
         }
         let asked = match gradient {
-            // The original does not look at dropped calls. They say more than any latency does, so they
-            // count as the steepest gradient, and leave no room for a queue.
+            // The original ignores dropped calls. They are stronger evidence than any latency, so
+            // they count as the steepest gradient, without a queue.
             _ if sample.dropped => self.limit * STEEPEST,
             Some(gradient) => self.limit.mul_add(gradient, f64::from(self.config.queue)),
             None => return,
@@ -275,7 +265,7 @@ impl Gradient2 {
             .is_none_or(|measured| now.saturating_sub(measured) >= BETWEEN)
     }
 
-    /// Is it a queue, or is the service slower than it was? The latency at few calls tells (as in Envoy's gradient controller, `minRTT`).
+    /// Measures the latency at few calls, which distinguishes a queue from a slower service.
     fn measure(&mut self, now: Duration, measurement: Measurement, sample: &Sample) {
         let settled = sample.in_flight <= self.reduced();
         if measurement.settled
@@ -283,7 +273,7 @@ impl Gradient2 {
             && let Some(rtt) = sample.rtt
         {
             self.shortest = Some(seconds(rtt));
-        } else if now.saturating_sub(measurement.since) < LONGEST {
+        } else if now.saturating_sub(measurement.since) < MAX_MEASUREMENT {
             self.measurement = Some(Measurement {
                 settled,
                 ..measurement
@@ -294,11 +284,11 @@ impl Gradient2 {
         self.measured = Some(now);
     }
 
-    /// Takes a window of the slow start; false if that is over now, and the window is one like any other.
-    fn begin(&mut self, sample: &Sample) -> bool {
+    /// Adds a window to slow start; false if slow start ends with it.
+    fn start_slowly(&mut self, sample: &Sample) -> bool {
         self.slow_start.add(sample);
         let slower = self.slow_start.so_far().is_some_and(|rtt| {
-            let long = self.usual.value();
+            let long = self.long_term.value();
             long.is_some_and(|long| self.gradient(long, seconds(rtt)) < 1.0)
         });
         if sample.dropped || slower {
@@ -308,14 +298,14 @@ impl Gradient2 {
         if let Some((rtt, in_flight)) = self.slow_start.ended() {
             let short = seconds(rtt);
             if self
-                .usual
+                .long_term
                 .value()
                 .is_some_and(|long| long > self.config.tolerance * short)
             {
-                // It was learnt when everything was cold.
-                self.usual.forget();
+                // It was measured with cold caches.
+                self.long_term.reset();
             }
-            self.usual.add(short, true);
+            self.long_term.add(short, true);
             self.harmless = self.harmless.max(in_flight);
             let doubled = self
                 .slow_start
@@ -330,38 +320,38 @@ impl Gradient2 {
     }
 }
 
-/// A latency of nothing has no ratio to anything.
+/// Never zero, because it is a divisor.
 fn seconds(rtt: Duration) -> f64 {
     rtt.as_secs_f64().max(1e-9)
 }
 
-/// The latency as it usually is, in seconds: an exponential moving average, after a warm-up as a plain one.
+/// The long-term latency in seconds: a plain mean at first, then an exponential moving average.
 #[derive(Debug, Clone)]
-struct Usual {
+struct LongTerm {
     value: f64,
-    seen: u32,
+    windows: u32,
     weight: f64,
 }
 
-impl Usual {
+impl LongTerm {
     fn new(windows: u32) -> Self {
         Self {
             value: 0.0,
-            seen: 0,
+            windows: 0,
             weight: 2.0 / (f64::from(windows) + 1.0),
         }
     }
 
-    /// None before the first window.
+    /// `None` before the first window.
     fn value(&self) -> Option<f64> {
-        (self.seen > 0).then_some(self.value)
+        (self.windows > 0).then_some(self.value)
     }
 
-    /// Takes the latency of a window. `harmless` says that no more calls than it takes were under way.
+    /// Adds the latency of a window. Only a window with a `harmless` load counts for the warm-up.
     fn add(&mut self, short: f64, harmless: bool) -> f64 {
-        let weight = if self.seen == 0 || (harmless && self.seen < WARM_UP) {
-            self.seen = self.seen.saturating_add(1);
-            1.0 / f64::from(self.seen)
+        let weight = if self.windows == 0 || (harmless && self.windows < WARM_UP) {
+            self.windows = self.windows.saturating_add(1);
+            1.0 / f64::from(self.windows)
         } else {
             self.weight
         };
@@ -373,7 +363,7 @@ impl Usual {
         self.value *= DECAY;
     }
 
-    fn forget(&mut self) {
-        self.seen = 0;
+    fn reset(&mut self) {
+        self.windows = 0;
     }
 }

@@ -1,78 +1,76 @@
-//! Load shedding by scheduler lag: the time that a ready task waits for a worker.
+//! A limit by scheduler lag: the time that a ready task waits for a worker.
 //!
-//! Latency cannot tell a slow route from an overloaded process; lag can. While it is low there is no limit at all. When it stays high, a
-//! limit is set that leaves a short run queue; it moves with the lag, and is lifted when nothing has been shed for a second.
+//! Latency cannot distinguish a slow route from an overloaded process; lag can. While lag is low,
+//! there is no limit. When it stays high, a limit is set that leaves a short run queue. The limit
+//! follows the lag, and is lifted when no call was shed for a second.
 //!
-//! Calls that only wait (for a database, or long polls for news) load nothing, and must not fill the limit. Whenever the lag is next to
-//! nothing, all calls in flight wait for something other than a worker. So many are added to the limit (`waiting`), and only the number of
-//! the others is limited (`room`).
+//! Calls that only wait, for a database or in a long poll, do not load the process. When the lag is
+//! almost zero, all calls in flight are such calls. Their number (`waiting`) is added to the limit,
+//! so that only the number of other calls is limited (`load_limit`).
 //!
-//! What moves the limit is the lower one of the last two samples, in the manner of CoDel (Nichols and Jacobson, 2012), which takes the lowest
-//! delay of an interval: a queue that drains now and then is no overload, only one that stays.
+//! The limit moves with the lower one of the last two samples. CoDel (Nichols and Jacobson, 2012)
+//! likewise takes the lowest delay of an interval: only a queue that never drains is overload.
 
 use std::time::Duration;
 
-/// Ready tasks of a healthy process wait for less.
+/// A higher lag is too high for a healthy process.
 const HIGH: Duration = Duration::from_millis(10);
-/// No task is ready but those that run.
+/// Up to this lag, only running tasks are ready.
 const LOW: Duration = Duration::from_millis(2);
-/// Samples that are above this for the whole of that time are overload. A busy moment is none, nor are a few callers who keep a worker busy,
-/// nor a neighbour that takes the processor for a moment.
+/// Samples above `LONG` for all of `SUSTAINED` are overload. A short peak is not, nor is one busy
+/// worker, nor a neighbour that takes the processor for a moment.
 const LONG: Duration = Duration::from_millis(50);
-///
-/// Not longer: the queue of a server without a limit grows all the while, and with it the time between two samples.
+/// Not longer, because the queue of a server without a limit grows meanwhile.
 const SUSTAINED: Duration = Duration::from_millis(750);
-/// So many high samples in a row lower a limit.
+/// This many high samples in a row lower the limit.
 const IN_A_ROW: u32 = 2;
 /// The limit moves at most once in this time.
 const STEP: Duration = Duration::from_millis(30);
 const GROWTH: f64 = 1.04;
-/// A cut leaves at most this much of the limit, and at least that.
+/// The factors of the mildest and the steepest cut of the limit.
 const CUT: f64 = 0.85;
 const STEEPEST_CUT: f64 = 0.01;
-/// Of the limit there are always so many calls that may load the process, or two for each worker: with fewer it would be idle.
+/// The lowest load limit, or two for each worker: with less, workers would be idle.
 const LEAST: u32 = 4;
-/// The limit is lifted when nothing was shed for so long.
+/// The limit is lifted after this time without a shed call.
 const LIFT: Duration = Duration::from_secs(1);
-/// What the newest step counts in the rate at which calls end.
+/// The weight of the newest step in the rate at which calls end.
 const WEIGHT: f64 = 0.3;
-/// A runtime that was silent for so long is not asked.
+/// A runtime without a sample for this time does not count.
 const SILENT: Duration = Duration::from_secs(2);
-/// Of runtimes that share a limit, no more than so many are looked at.
+/// Further runtimes that share a limit are ignored.
 const MOST_RUNTIMES: usize = 256;
 
-/// What the ticker of a runtime saw.
+/// A sample from the ticker of a runtime.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tick {
-    /// Which runtime.
+    /// The number of the runtime.
     pub(crate) runtime: u64,
-    /// How many workers it has.
     pub(crate) workers: u32,
-    /// How much later than it should the ticker ran.
     pub(crate) lag: Duration,
     /// Calls in flight, without those that only stream.
     pub(crate) in_flight: u32,
-    /// How many calls were ever admitted.
+    /// All calls admitted so far.
     pub(crate) admitted: u64,
-    /// How many calls were ever shed.
+    /// All calls shed so far.
     pub(crate) shed: u64,
 }
 
-/// A limit by scheduler lag at work.
+/// The state of a limit by scheduler lag.
 #[derive(Debug, Clone)]
 pub(crate) struct SchedulerLag {
     runtimes: Vec<Runtime>,
-    /// How many calls may load the process at once; `None`: there is no limit.
-    room: Option<f64>,
+    /// The most calls that may load the process; `None` for no limit.
+    load_limit: Option<f64>,
     /// Calls in flight that wait for something other than a worker.
     waiting: u32,
-    /// When the limit was last thought over, and what was known then.
+    /// The time of the last decision, and the totals at that time.
     decided: Option<Duration>,
     shed: u64,
     ended: u64,
-    /// How many calls end in a second.
+    /// Calls that end per second.
     rate: f64,
-    /// When a call was last shed, or the limit set.
+    /// The last time that a call was shed or the limit set.
     needed: Duration,
 }
 
@@ -84,9 +82,10 @@ struct Runtime {
     seen: Duration,
     last: Duration,
     before: Duration,
-    /// When the first of the samples was taken that were all long. Its own lag does not count: a process that was suspended gives one.
+    /// The time of the first of the latest long samples. Its own lag does not count: a suspended
+    /// process gives one long sample.
     long_since: Option<Duration>,
-    /// High samples since the limit was last lowered, if none was low since.
+    /// High samples in a row since the limit was last lowered.
     high: u32,
 }
 
@@ -123,13 +122,12 @@ impl Runtime {
         self.last > HIGH
     }
 
-    /// Whether its tasks have waited for too long, for so long that a limit is needed.
     fn is_overloaded(&self) -> bool {
         self.long_since
             .is_some_and(|since| self.seen.saturating_sub(since) >= SUSTAINED)
     }
 
-    /// The lag that does not go away.
+    /// The lag of a standing queue.
     fn standing(&self) -> Duration {
         if self.high >= IN_A_ROW {
             self.last.min(self.before)
@@ -139,8 +137,8 @@ impl Runtime {
     }
 }
 
-/// What all runtimes that share a limit say together.
-struct Together {
+/// The runtimes that share a limit, as one.
+struct Aggregate {
     standing: Duration,
     high: bool,
     last: Duration,
@@ -152,7 +150,7 @@ impl SchedulerLag {
     pub(super) const fn new() -> Self {
         Self {
             runtimes: Vec::new(),
-            room: None,
+            load_limit: None,
             waiting: 0,
             decided: None,
             shed: 0,
@@ -162,29 +160,28 @@ impl SchedulerLag {
         }
     }
 
-    /// `None`: there is no limit.
+    /// `None` for no limit.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "rounds down, and a cast from a float saturates"
     )]
     pub(super) fn limit(&self) -> Option<u32> {
-        let room = self.room? as u32;
-        Some(self.waiting.saturating_add(room))
+        let load_limit = self.load_limit? as u32;
+        Some(self.waiting.saturating_add(load_limit))
     }
 
-    /// A runtime calls no more. Without any there is no limit, because nothing would lift it.
+    /// Removes a runtime. Without any there is no limit, because nothing would lift it.
     pub(super) fn forget(&mut self, runtime: u64) {
-        self.runtimes.retain(|of| of.id != runtime);
+        self.runtimes.retain(|other| other.id != runtime);
         if self.runtimes.is_empty() {
-            self.room = None;
+            self.load_limit = None;
         }
     }
 
-    /// Takes a sample of the lag.
     pub(super) fn tick(&mut self, now: Duration, tick: &Tick) {
         self.runtimes
-            .retain(|of| of.id == tick.runtime || now.saturating_sub(of.seen) < SILENT);
+            .retain(|other| other.id == tick.runtime || now.saturating_sub(other.seen) < SILENT);
         self.sample(now, tick);
         let elapsed = self.decided.map(|decided| now.saturating_sub(decided));
         if elapsed.is_some_and(|elapsed| elapsed < STEP) {
@@ -196,7 +193,10 @@ impl SchedulerLag {
     }
 
     fn sample(&mut self, now: Duration, tick: &Tick) {
-        let known = self.runtimes.iter().position(|of| of.id == tick.runtime);
+        let known = self
+            .runtimes
+            .iter()
+            .position(|other| other.id == tick.runtime);
         let at = known.unwrap_or(self.runtimes.len());
         if known.is_none() {
             if at == MOST_RUNTIMES {
@@ -207,10 +207,10 @@ impl SchedulerLag {
         self.runtimes[at].add(now, tick);
     }
 
-    /// How many calls ended since the last step, and whether any was shed.
+    /// Updates the rate at which calls end, and notes shed calls.
     #[expect(
         clippy::cast_precision_loss,
-        reason = "so many calls do not end in a step"
+        reason = "fewer than 2^53 calls end in a step"
     )]
     fn count(&mut self, now: Duration, elapsed: Duration, tick: &Tick) {
         if std::mem::replace(&mut self.shed, tick.shed) != tick.shed {
@@ -224,9 +224,9 @@ impl SchedulerLag {
         }
     }
 
-    /// Of several runtimes the best one counts, as of the workers of one: while one of them has time, the process is not overloaded.
-    fn together(&self) -> Together {
-        let mut all = Together {
+    /// The least loaded runtime counts: while one has idle workers, the process is not overloaded.
+    fn aggregate(&self) -> Aggregate {
+        let mut all = Aggregate {
             standing: Duration::MAX,
             high: true,
             last: Duration::ZERO,
@@ -244,7 +244,7 @@ impl SchedulerLag {
     }
 
     fn decide(&mut self, now: Duration, tick: &Tick) {
-        let all = self.together();
+        let all = self.aggregate();
         self.waiting = if all.last <= LOW {
             tick.in_flight
         } else {
@@ -252,22 +252,22 @@ impl SchedulerLag {
         };
         let least = f64::from(all.workers.saturating_mul(2).max(LEAST));
         let loading = f64::from(tick.in_flight - self.waiting);
-        self.room = match self.room {
+        self.load_limit = match self.load_limit {
             None if all.overloaded => {
                 self.needed = now;
                 Some(self.lower(loading, least, all.standing))
             }
             None => None,
-            Some(room) if !all.standing.is_zero() => {
-                Some(self.lower(room.min(loading), least, all.standing))
+            Some(limit) if !all.standing.is_zero() => {
+                Some(self.lower(limit.min(loading), least, all.standing))
             }
-            Some(room) if all.high => Some(room),
+            Some(limit) if all.high => Some(limit),
             Some(_) if now.saturating_sub(self.needed) >= LIFT => None,
-            Some(room) => Some((room * GROWTH).max(room + 1.0).max(least)),
+            Some(limit) => Some((limit * GROWTH).max(limit + 1.0).max(least)),
         };
     }
 
-    /// So many calls at once make this lag: how many make less than [`HIGH`].
+    /// The number of calls that would cause a lag of [`HIGH`], if `calls` cause this `lag`.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -278,13 +278,13 @@ impl SchedulerLag {
             runtime.high = 0;
         }
         let lag = lag.max(HIGH).as_secs_f64();
-        let room = calls * (HIGH.as_secs_f64() / lag).clamp(STEEPEST_CUT, CUT);
-        if room <= least {
-            // Then too many were taken for waiting: as many as the queue is too long for, at the rate at which it moves.
+        let limit = calls * (HIGH.as_secs_f64() / lag).clamp(STEEPEST_CUT, CUT);
+        if limit <= least {
+            // Too many calls were counted as waiting: by the excess of the queue, as `rate` drains it.
             let queue = self.rate * (lag - HIGH.as_secs_f64());
             self.waiting = self.waiting.saturating_sub(queue.max(1.0) as u32);
         }
-        room.max(least)
+        limit.max(least)
     }
 }
 

@@ -1,13 +1,11 @@
-//! The right number of calls at once is not known when a service is configured, and changes with every
-//! neighbour and deployment. An adaptive limit finds it from what it sees: that ready tasks wait for a
-//! worker (see [`lag`]); or that calls take longer than they used to, and are dropped.
+//! Concurrency limits, fixed and adaptive. The right limit is not known in advance and changes with
+//! every deployment. An adaptive limit finds it from scheduler lag (see [`lag`]) or from latencies
+//! and dropped calls.
 //!
-//! The algorithms for latencies are those of Netflix's concurrency-limits: AIMD as in TCP, and Gradient2, which follows
-//! the ratio of long-term to short-term latency. Two things keep them honest. Samples are taken together
-//! in windows of time, so that a burst of failures is one piece of evidence and not many; and a limit that
-//! is not used does not grow, because nothing was learnt about it.
-//!
-//! What theirs lack is a quick beginning, which is TCP's: see [`slow_start`].
+//! The latency algorithms are those of Netflix's concurrency-limits: AIMD as in TCP, and Gradient2,
+//! which follows the ratio of long-term to short-term latency. Samples are grouped in windows of
+//! time, so that a burst of failures counts once. A limit that is not used does not grow, because a
+//! higher one was not tested. A slow start as in TCP is added (see [`slow_start`]).
 
 mod aimd;
 mod gradient2;
@@ -21,18 +19,19 @@ pub(crate) use self::lag::Tick;
 use self::samples::{Sample, Samples};
 use self::{aimd::Aimd, gradient2::Gradient2, lag::SchedulerLag};
 pub use self::{aimd::AimdBuilder, gradient2::Gradient2Builder};
+use super::check::Check;
 use crate::vocabulary::config::ConfigError;
 
-const COMPONENT: &str = "limit";
+const CHECK: Check = Check("limit");
 const MAX_LIMIT: u32 = 1_000_000;
-/// A limit by latency that has had no sample for so long grows.
+/// A limit by latency that sheds grows after this time without a sample.
 const SILENCE: Duration = Duration::from_secs(1);
-// Netflix's.
+// The defaults of Netflix's concurrency-limits.
 const DEFAULT_INITIAL: u32 = 20;
 const DEFAULT_MIN: u32 = 20;
 const DEFAULT_MAX: u32 = 200;
 
-/// How many calls may be under way at once: a fixed number, or one that adapts.
+/// A limit on the calls in flight, fixed or adaptive. Default [`Limit::scheduler_lag`].
 ///
 /// ```
 /// use mainstay::Limit;
@@ -46,19 +45,18 @@ const DEFAULT_MAX: u32 = 200;
 ///
 /// # How a limit by latency begins
 ///
-/// With a slow start, as TCP does (RFC 5681): while nothing has gone wrong since the start, the
-/// limit doubles, up to its maximum, so that a healthy service does not shed for long. It doubles
-/// when at least half of it was used and nothing was wrong with that, and no further than to twice
-/// the calls that were in flight. Slow start ends at the first dropped call or the first latency
-/// that the algorithm considers too high.
+/// It begins with a slow start, as TCP does (RFC 5681), so that a healthy service does not shed for
+/// long. The limit doubles, up to its maximum, when at least half of it is used without trouble. It
+/// grows to at most twice the calls in flight. Slow start ends for good at the first dropped call or
+/// the first latency that the algorithm considers too high. From then on the limit moves in the
+/// small steps of its algorithm.
 ///
-/// What a doubling does shows late. So it is judged by a round in which each permit of the limit
-/// was used three times, and that comes after another that is looked at for trouble only (rounds
-/// are those of `HyStart++`, RFC 9406). For calls of 10 ms that makes 0.2 seconds for each
-/// doubling, for calls of 100 ms 0.8 seconds.
+/// The effect of a doubling shows late. So each doubling is followed by two rounds, in each of which
+/// every permit is used three times; only the second one can double the limit again (`HyStart++`,
+/// RFC 9406, has such rounds). With calls of 10 ms, a doubling takes 0.2 seconds; with calls of
+/// 100 ms, 0.8 seconds.
 ///
-/// It ends for good: from then on the limit moves in the small steps of its algorithm. A limit by
-/// latency is opt-in: servers have [`Limit::scheduler_lag`] by default, which has no slow start.
+/// A limit by latency is opt-in: the default, [`Limit::scheduler_lag`], has no slow start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limit(Kind);
 
@@ -71,79 +69,76 @@ enum Kind {
 }
 
 impl Limit {
-    /// Always `limit`: 1 to 1 000 000.
+    /// A limit that is always `limit`; range 1 to 1 000 000.
     #[must_use]
     pub const fn fixed(limit: u32) -> Self {
         Self(Kind::Fixed(limit))
     }
 
-    /// No limit while the process keeps pace; one that adapts once tasks that are ready to run wait
-    /// for a worker of the tokio runtime. This is the default.
+    /// No limit while the process keeps pace, and an adaptive one once ready tasks wait too long for
+    /// a worker of the tokio runtime. This is the default.
     ///
-    /// This wait is called scheduler lag. A process that is given more work than its workers can do
-    /// has it; one whose calls are only slow (a slow route, a slow database, long polls) does not.
-    /// So no call is shed because other calls take longer, and any mix of routes may share the
-    /// limit.
+    /// This wait is the scheduler lag. It grows when a process gets more work than its workers can
+    /// do. It does not grow when calls are only slow: a slow route, a slow database, long polls. So
+    /// no call is shed because other calls take longer, and any mix of routes may share the limit.
     ///
     /// # How the lag is measured
     ///
-    /// A task in each runtime in which the layer is called wakes every 10 ms, and sees how much
-    /// later it runs than it should. It sees what every ready task sees: in a runtime with several
-    /// workers, that all of them are busy. One worker that is blocked while others are idle is
-    /// no overload. The task begins with the first call, ends when the layer is gone or was
-    /// not called for ten seconds, and keeps no runtime alive.
+    /// In each runtime that calls the layer, a task wakes every 10 ms and measures how late it runs.
+    /// Every ready task has this delay: in a runtime with several workers, all of them are busy. One
+    /// blocked worker among idle ones is no overload. The task starts with the first call. It ends
+    /// when the layer is dropped or was not called for ten seconds, and keeps no runtime alive.
     ///
     /// # How the limit moves
     ///
-    /// A limit is set when the lag stayed above 50 ms for three quarters of a second; a process that was
-    /// suspended is late only once. From then on, every 30 ms:
-    /// where the lag stays above 10 ms, the limit falls to the number of calls that would make
-    /// a lag of 10 ms, and by at least 15 %; else it grows by 4 %, at least by one. When nothing was
-    /// shed for a second, the limit is lifted.
+    /// A limit is set when the lag stays above 50 ms for 750 ms; a suspended process is late only
+    /// once. From then on, the limit is updated every 30 ms. While the lag stays above 10 ms, the
+    /// limit falls to the number of calls that would cause a lag of 10 ms, and by at least 15 %.
+    /// Otherwise it grows by 4 %, at least by one. When no call was shed for a second, the limit is
+    /// lifted.
     ///
-    /// What is limited is the number of calls that load the process: at least 4, or two for each
-    /// worker. Calls that wait for something other than a worker are added to the limit, so
-    /// that thousands of long polls take nothing from other calls. While there is a limit, an admitted
-    /// call takes a turn of the run queue before it starts, so that calls that wait for a
-    /// worker are counted.
+    /// The limit applies to the calls that load the process, and is at least 4 or two for each
+    /// worker. Calls that wait for something other than a worker are added to it, so that thousands
+    /// of long polls take no permits from other calls. While a limit is set, an admitted call goes to
+    /// the end of the run queue before it starts, so that calls waiting for a worker are counted.
     ///
-    /// # What it suits
+    /// # When to use it
     ///
-    /// Servers of any kind. It does not see work outside of the runtime's workers: threads of
-    /// `spawn_blocking`, other processes, a database that is overloaded. A limit for
-    /// one overloaded upstream is [`Limit::fixed`] or [`Limit::gradient2`].
+    /// For servers of any kind. It does not see work outside of the runtime's workers:
+    /// `spawn_blocking` threads, other processes, an overloaded database. To limit calls to one
+    /// upstream, use [`Limit::fixed`] or [`Limit::gradient2`].
     ///
-    /// Several runtimes that share one layer share the limit, which is set only when all of them
-    /// lag. If each is to have its own, build a layer for each.
+    /// Runtimes that share a layer share the limit, which is set only when all of them lag. For
+    /// separate limits, build a layer for each runtime.
     ///
-    /// There is no lag under a paused test clock, outside of tokio, or in a runtime
-    /// without a time driver, and so no limit.
+    /// There is no lag, and so no limit, under a paused test clock, outside of tokio, and in a
+    /// runtime without a time driver.
     #[must_use]
     pub const fn scheduler_lag() -> Self {
         Self(Kind::SchedulerLag)
     }
 
-    /// One that adapts to latency, with nothing to set: [`Limit::gradient2`] with its defaults, for
-    /// calls of one kind.
+    /// A limit that adapts to latency: [`Limit::gradient2`] with its defaults, for calls of one kind.
     #[must_use]
     pub const fn adaptive() -> Self {
         Self(Kind::Gradient2(Gradient2Builder::new()))
     }
 
-    /// One that grows by one while it is used and shrinks by a tenth when calls are dropped or take too
-    /// long (additive increase, multiplicative decrease). Until the first of these it [doubles](Limit#how-a-limit-by-latency-begins).
+    /// A limit that grows by one while it is used, and shrinks by a tenth when calls are dropped or
+    /// take too long (additive increase, multiplicative decrease). Before the first of these it
+    /// [doubles](Limit#how-a-limit-by-latency-begins).
     ///
-    /// It needs a time-out to tell it what too long is. Choose it where latency says little, because
-    /// calls differ too much.
+    /// The time-out defines what takes too long. Use it if calls differ too much for their latency
+    /// to mean much.
     #[must_use]
     pub const fn aimd() -> AimdBuilder {
         AimdBuilder::new()
     }
 
-    /// One that follows the ratio of the usual latency to the present one.
+    /// A limit that follows the ratio of long-term to short-term latency.
     ///
-    /// It needs no time-out, and reacts before calls are dropped. Until calls first take longer than usual, or are dropped, it
-    /// [doubles](Limit#how-a-limit-by-latency-begins).
+    /// It needs no time-out, and reacts before calls are dropped. Until calls first take longer than
+    /// usual or are dropped, it [doubles](Limit#how-a-limit-by-latency-begins).
     #[must_use]
     pub const fn gradient2() -> Gradient2Builder {
         Gradient2Builder::new()
@@ -151,7 +146,7 @@ impl Limit {
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         match &self.0 {
-            Kind::Fixed(limit) => within("limit", *limit, 1, MAX_LIMIT),
+            Kind::Fixed(limit) => CHECK.count("limit", *limit, 1, MAX_LIMIT),
             Kind::Aimd(aimd) => aimd.check(),
             Kind::Gradient2(gradient2) => gradient2.check(),
             Kind::SchedulerLag => Ok(()),
@@ -163,14 +158,12 @@ impl Limit {
         !matches!(self.0, Kind::Fixed(_))
     }
 
-    /// Whether it needs to know of the scheduler's lag; if not, and it adapts, of latencies.
+    /// Whether it adapts to the scheduler's lag. Other adaptive limits adapt to latency.
     pub(crate) const fn is_by_lag(&self) -> bool {
         matches!(self.0, Kind::SchedulerLag)
     }
-}
 
-impl Limit {
-    /// The least and the most that it can be; `None` where it follows from nothing that is set.
+    /// The minimum and maximum; `None` if no settings bound the limit.
     pub(crate) const fn range(&self) -> Option<(u32, u32)> {
         match &self.0 {
             Kind::Fixed(limit) => Some((*limit, *limit)),
@@ -200,12 +193,12 @@ impl Default for Limit {
     }
 }
 
-/// A limit at work.
+/// The state of a limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Adaptive {
     algorithm: Algorithm,
     samples: Samples,
-    /// When there was a sample, or the limit grew without any.
+    /// The time of the last sample, or of the last growth without one.
     grown: Duration,
 }
 
@@ -231,7 +224,7 @@ impl Adaptive {
         }
     }
 
-    /// How many calls may be under way at once now; at least 1, unless it was fixed at 0. The highest number is no limit.
+    /// The current limit: at least 1, unless fixed at 0; `u32::MAX` for no limit.
     pub(crate) fn limit(&self) -> u32 {
         match &self.algorithm {
             Algorithm::Fixed(limit) => *limit,
@@ -241,8 +234,8 @@ impl Adaptive {
         }
     }
 
-    /// Takes the latency of a call, which stands for `weight` calls. `in_flight` is how many were under
-    /// way when it ended, itself included. Whether the limit changed.
+    /// Adds the latency of a call that represents `weight` calls. `in_flight` includes the call
+    /// itself. Returns whether the limit changed.
     pub(crate) fn sample(
         &mut self,
         now: Duration,
@@ -255,15 +248,15 @@ impl Adaptive {
         self.update(now, sample)
     }
 
-    /// Takes that a call was dropped: it timed out, or was refused for lack of room further in. Whether the
-    /// limit changed.
+    /// Adds a dropped call: it timed out, or an inner service shed it. Returns whether the limit
+    /// changed.
     pub(crate) fn dropped(&mut self, now: Duration, in_flight: u32) -> bool {
         self.grown = now;
         let sample = self.samples.add(now, None, in_flight, 1);
         self.update(now, sample)
     }
 
-    /// Takes a sample of the scheduler's lag. Whether the limit changed.
+    /// Adds a sample of the scheduler's lag. Returns whether the limit changed.
     pub(crate) fn tick(&mut self, now: Duration, tick: &Tick) -> bool {
         let before = self.limit();
         if let Algorithm::SchedulerLag(lag) = &mut self.algorithm {
@@ -272,7 +265,7 @@ impl Adaptive {
         self.limit() != before
     }
 
-    /// A runtime has no more samples. Whether the limit changed.
+    /// Removes a runtime that sends no more samples. Returns whether the limit changed.
     pub(crate) fn forget(&mut self, runtime: u64) -> bool {
         let before = self.limit();
         if let Algorithm::SchedulerLag(lag) = &mut self.algorithm {
@@ -281,8 +274,8 @@ impl Adaptive {
         self.limit() != before
     }
 
-    /// A call was shed. A limit by latency that has had no sample for a second grows by a tenth: what is in flight may say nothing for
-    /// hours. Whether the limit changed.
+    /// Records a shed call. A limit by latency grows by a tenth after a second without a sample,
+    /// because the calls in flight may not end for hours. Returns whether the limit changed.
     pub(crate) fn shed(&mut self, now: Duration) -> bool {
         if now.saturating_sub(self.grown) < SILENCE {
             return false;
@@ -311,35 +304,17 @@ impl Adaptive {
     }
 }
 
-fn refuse(field: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> ConfigError {
-    ConfigError::new(COMPONENT, field, value, rule)
-}
-
-fn within(field: &'static str, value: u32, least: u32, most: u32) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(refuse(
-        field,
-        value,
-        format!("must be from {least} to {most}"),
-    ))
-}
-
-/// The three numbers that every adaptive limit has.
+/// Checks the settings that all limits by latency share.
 fn check_range(initial: u32, min: u32, max: u32) -> Result<(), ConfigError> {
-    within("max", max, 1, MAX_LIMIT)?;
-    within("min", min, 1, MAX_LIMIT)?;
+    CHECK.count("max", max, 1, MAX_LIMIT)?;
+    CHECK.count("min", min, 1, MAX_LIMIT)?;
     if min > max {
-        return Err(refuse(
-            "min",
-            min,
-            format!("must not be more than max, which is {max}"),
-        ));
+        let rule = format!("must be at most max, which is {max}");
+        return Err(CHECK.refuse("min", min, rule));
     }
     if !(min..=max).contains(&initial) {
         let rule = format!("must be from min to max, which are {min} and {max}");
-        return Err(refuse("initial", initial, rule));
+        return Err(CHECK.refuse("initial", initial, rule));
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! One sample made of many. A limit that is moved by each call is moved most by whatever comes in bursts:
-//! eight failures of one moment would shrink it eight times.
+//! Groups calls into windows, each of which gives one sample. If each call moved the limit, a burst
+//! of eight failures would lower it eight times.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 const LONGEST_WINDOW: Duration = Duration::from_secs(1);
 const ENOUGH_CALLS: u64 = 10;
 
-/// What a window of calls came to.
+/// The result of a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sample {
-    /// The mean latency of the calls that were not dropped; none if all were.
+    /// The mean latency of the calls that were not dropped; `None` if all were.
     pub(super) rtt: Option<Duration>,
-    /// How many those were.
+    /// The number of calls that were not dropped.
     pub(super) timed: u64,
-    /// The most calls that were under way at once.
+    /// The most calls in flight at once.
     pub(super) in_flight: u32,
-    /// Whether any call was dropped. How many does not matter.
+    /// Whether any call was dropped.
     pub(super) dropped: bool,
 }
 
@@ -45,10 +45,10 @@ impl Samples {
         }
     }
 
-    /// Adds a call, with its latency unless it was dropped, and says what the window came to if it ended.
+    /// Adds a call, with its latency unless it was dropped. Returns the sample if the window ends.
     ///
-    /// A window lasts twice as long as its quickest call took, within 100 ms and a second, so that slow
-    /// calls are seen from their beginning to their end; and for as long as it takes to see ten calls.
+    /// A window lasts for twice its shortest latency, from 100 ms to a second, so that it contains
+    /// whole calls; and until it has ten calls.
     pub(super) fn add(
         &mut self,
         now: Duration,
@@ -77,12 +77,17 @@ impl Samples {
         }
         self.since = now;
         let seen = std::mem::take(&mut self.gathered);
-        let mean = seen.sum.checked_div(u128::from(seen.timed));
         Some(Sample {
-            rtt: mean.map(|nanos| u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)),
+            rtt: mean(seen.sum, seen.timed),
             timed: seen.timed,
             in_flight: seen.in_flight,
             dropped: seen.dropped,
         })
     }
+}
+
+/// The mean of `count` latencies with this sum in nanoseconds.
+pub(super) fn mean(sum: u128, count: u64) -> Option<Duration> {
+    let mean = sum.checked_div(u128::from(count))?;
+    Some(u64::try_from(mean).map_or(Duration::MAX, Duration::from_nanos))
 }

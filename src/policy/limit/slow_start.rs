@@ -1,43 +1,42 @@
-//! How an adaptive limit begins: as TCP does (RFC 5681, slow start), by doubling until something goes wrong.
+//! Slow start of a limit by latency, as in TCP (RFC 5681): it doubles until there is trouble.
 //!
-//! What a doubling does shows late. The first calls to end after it are those that were under way before, and of the new ones the
-//! quick ones. So a slow start goes by rounds, as `HyStart++` does (RFC 9406): in a round each place of the limit is used a few times.
-//! The round after a change only settles things, and the next one is judged. A sign of trouble does not wait for the end of a round.
+//! The effect of a doubling shows late, because the first calls to end after it were in flight
+//! before, or are the fastest. So slow start uses rounds, as `HyStart++` does (RFC 9406), in which
+//! each permit is used a few times. The first round after a doubling lets latencies settle; the
+//! second decides on the next doubling. Trouble ends slow start at any time.
 
 use std::time::Duration;
 
-use super::samples::Sample;
+use super::samples::{Sample, mean};
 
-/// How often each place of the limit is used in a round: a mean over fewer calls is too rough to be judged by.
+/// The uses of each permit in a round. A mean over fewer calls varies too much.
 const USES: u64 = 3;
 
-/// The time in which nothing has gone wrong yet.
 #[derive(Debug, Clone)]
 pub(super) struct SlowStart {
     over: bool,
-    /// The limit is new: this round settles things.
+    /// The limit has just changed: this round decides nothing.
     settling: bool,
     round: Round,
 }
 
-/// Windows in which the limit was used.
+/// The sum of windows in which the limit was used.
 #[derive(Debug, Clone, Default)]
 struct Round {
     calls: u64,
     /// Nanoseconds.
     sum: u128,
-    /// The most calls that were under way at once.
+    /// The most calls in flight at once.
     in_flight: u32,
 }
 
 impl Round {
-    /// The mean latency, once each place of the limit was used so often.
+    /// The mean latency, once each permit was used `uses` times.
     fn after(&self, uses: u64) -> Option<Duration> {
         if self.calls < uses * u64::from(self.in_flight) {
             return None;
         }
-        let mean = self.sum.checked_div(u128::from(self.calls))?;
-        Some(u64::try_from(mean).map_or(Duration::MAX, Duration::from_nanos))
+        mean(self.sum, self.calls)
     }
 }
 
@@ -54,12 +53,11 @@ impl SlowStart {
         self.over
     }
 
-    /// Something went wrong.
     pub(super) const fn end(&mut self) {
         self.over = true;
     }
 
-    /// Takes a window in which the limit was used.
+    /// Adds a window in which the limit was used.
     pub(super) fn add(&mut self, sample: &Sample) {
         let round = &mut self.round;
         round.in_flight = round.in_flight.max(sample.in_flight);
@@ -70,21 +68,22 @@ impl SlowStart {
         }
     }
 
-    /// The mean latency of the round so far: enough to see trouble, when it is too long.
+    /// The mean latency of the round so far, which is enough to detect trouble.
     pub(super) fn so_far(&self) -> Option<Duration> {
         self.round.after(1)
     }
 
-    /// A round that ended just now, and is to be judged: its mean latency, and its most calls at once.
+    /// The mean latency and the most calls in flight of a round that has just ended, unless it was a
+    /// settling one.
     pub(super) fn ended(&mut self) -> Option<(Duration, u32)> {
         let mean = self.round.after(USES)?;
         let round = std::mem::take(&mut self.round);
-        let judged = !self.settling;
+        let decides = !self.settling;
         self.settling = false;
-        judged.then_some((mean, round.in_flight))
+        decides.then_some((mean, round.in_flight))
     }
 
-    /// The limit after a round without trouble: twice of what was used of it, which is no less than it was.
+    /// The limit after a round without trouble: twice the calls in flight, and no lower than before.
     pub(super) fn doubled(&mut self, limit: u32, in_flight: u32, max: u32) -> u32 {
         let doubled = in_flight.min(limit).saturating_mul(2).min(max);
         self.settling = doubled > limit;

@@ -1,10 +1,9 @@
-//! Whether a call is tried again, when, and at whose expense.
+//! The retry decision: whether a call is retried, when, and whether the budget pays.
 //!
-//! The retry layer classifies the end of an attempt ([`End`]) and passes on what it knows: how far
-//! the call has got ([`Progress`]), the time left, a random number, and how to pay for a retry and
-//! how to make its request. The decision is here, and so is the order in which these are asked:
-//! a retry that anything else forbids is not paid for, and the request is taken away from the last
-//! attempt only when the retry is certain.
+//! The retry layer classifies the end of an attempt ([`End`]). It passes in the progress of the call
+//! ([`Progress`]), the remaining time, a random number, and functions that pay for a retry and make
+//! its request. Their order matters: the budget pays only for a retry that nothing else forbids, and
+//! the request is taken from the last attempt only when the retry is certain.
 
 mod reason;
 
@@ -14,12 +13,12 @@ use std::time::Duration;
 
 use super::backoff::{Backoff, Jitter};
 
-/// How often a call is sent again because the server refused it unseen. With the waits of
-/// [`AFTER_REFUSAL`] it takes some 18 seconds to use them up.
+/// The most transparent retries of a call. With the waits of [`AFTER_REFUSAL`] they take about 18
+/// seconds.
 pub(crate) const MOST_REFUSALS: u32 = 30;
 
-/// The waits after refusals. They are short at first, because a server can take another call
-/// whenever one ends, and never close to zero.
+/// The waits before transparent retries. They start short, because a server can accept another call
+/// whenever one ends, and are never close to zero.
 const AFTER_REFUSAL: Backoff = Backoff::exponential(Duration::from_millis(10))
     .cap(Duration::from_secs(1))
     .jitter(Jitter::Equal);
@@ -27,20 +26,19 @@ const AFTER_REFUSAL: Backoff = Backoff::exponential(Duration::from_millis(10))
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The result is the caller's answer, and no failure.
+    /// The result is returned and is no failure.
     Answer,
-    /// A failure that must not be repeated.
+    /// A failure that must not be retried.
     Final,
-    /// A failure that another attempt may avoid, and the wait that the upstream asks for.
+    /// A failure that may be retried, and the upstream's hint for the wait.
     Failed(Option<Duration>),
     /// The attempt did not leave this process.
     NotSent,
-    /// The upstream refused the attempt unseen.
+    /// The upstream refused the attempt without processing it.
     Refused,
 }
 
 impl End {
-    /// The end of an attempt by the decision on its result.
     #[inline]
     pub(crate) fn of(decision: Decision, progress: &Progress) -> Self {
         match decision {
@@ -54,8 +52,8 @@ impl End {
         }
     }
 
-    /// Whether the attempt is a success or a failure to the throttling of gRPC; `None` for one that
-    /// no server has worked on.
+    /// Whether gRPC's retry throttling counts a success or a failure; `None` for an attempt that no
+    /// server processed.
     #[inline]
     pub(crate) const fn is_success(self) -> Option<bool> {
         match self {
@@ -65,8 +63,7 @@ impl End {
         }
     }
 
-    /// The cause of the retry that is called for, if one is; `failure` is the cause where the attempt
-    /// failed.
+    /// The cause of the retry, if one is due; `failure` is the cause for a failed attempt.
     #[inline]
     pub(crate) fn cause(self, failure: impl FnOnce() -> RetryCause) -> Option<RetryCause> {
         match self {
@@ -78,19 +75,19 @@ impl End {
     }
 }
 
-/// How far a call has got.
+/// The attempts and waits of a call so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
     attempt: u32,
-    /// Waits of the back-off since it began, or began anew.
+    /// The waits of the back-off since it last started.
     steps: u32,
-    /// The last of these.
+    /// The last of these waits.
     previous: Option<Duration>,
     refusals: u32,
 }
 
 impl Progress {
-    /// The first attempt is under way.
+    /// During the first attempt.
     pub(crate) const FIRST: Self = Self {
         attempt: 1,
         steps: 0,
@@ -98,13 +95,13 @@ impl Progress {
         refusals: 0,
     };
 
-    /// The number of the attempt: 1 for the first.
+    /// The number of the attempt, from 1.
     #[inline]
     pub(crate) const fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Whether a refusal of the attempt is a failure like any other.
+    /// Whether a further refusal counts as a plain failure.
     #[inline]
     pub(crate) const fn refusals_are_used_up(&self) -> bool {
         self.refusals >= MOST_REFUSALS
@@ -114,45 +111,44 @@ impl Progress {
 /// The settings that a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules<'a> {
-    /// Attempts of a call, the first included.
+    /// Attempts of a call, including the first.
     pub(crate) attempts: u32,
     pub(crate) backoff: &'a Backoff,
-    /// The longest wait that an upstream may ask for.
+    /// The longest accepted hint.
     pub(crate) max_hint: Duration,
 }
 
-/// What is known when an attempt has ended.
+/// The other inputs of a decision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
     pub(crate) progress: Progress,
-    /// The time left until the deadline; `None` without one.
+    /// The remaining time until the deadline; `None` without one.
     pub(crate) left: Option<Duration>,
     /// From 0 to 1.
     pub(crate) random: f64,
 }
 
-/// The attempt that follows.
+/// The next attempt.
 #[derive(Debug)]
 pub(crate) struct Next<Payment, Request> {
-    /// How far the call has got then.
     pub(crate) progress: Progress,
-    /// The wait before it is sent.
+    /// The wait before the attempt.
     pub(crate) delay: Duration,
-    /// `None` where the retry costs nothing.
+    /// `None` if the retry costs nothing.
     pub(crate) payment: Option<Payment>,
     pub(crate) request: Request,
 }
 
 impl Rules<'_> {
-    /// The attempt that follows one that ended like this; `None` where the result is the answer.
+    /// The attempt after one with this `end`; `None` if the result is returned.
     ///
-    /// `pay` asks the budget, at most once and only for a retry that costs something and that nothing
-    /// else here forbids. `replay` makes the request of the attempt whose number it is given; it is
-    /// asked last. A payment is dropped if there is no request.
+    /// `pay` is called at most once, and only for a retry that has a cost and that nothing else
+    /// forbids. `replay` is called last and makes the request for the given attempt number. If it
+    /// fails, the payment is dropped.
     ///
     /// # Errors
     ///
-    /// A retry is called for, and this forbids it.
+    /// The reason, if a retry is due but must not be made.
     pub(crate) fn next<Payment, Request>(
         &self,
         end: End,
@@ -198,7 +194,7 @@ impl Rules<'_> {
         let attempt = progress.attempt.saturating_add(1);
         let refusals = progress.refusals;
         if let Some(hint) = hint {
-            // After a hint of the upstream's own the back-off begins anew.
+            // A hint restarts the back-off.
             let progress = Progress {
                 attempt,
                 refusals,
@@ -219,7 +215,7 @@ impl Rules<'_> {
 }
 
 impl Known {
-    /// The same attempt once more: it has cost the server nothing, and costs the budget nothing.
+    /// The same attempt again. It costs the budget nothing, as it cost the server nothing.
     fn after_refusal(&self) -> (Progress, Duration) {
         let refusals = self.progress.refusals.saturating_add(1);
         let delay = AFTER_REFUSAL.delay(refusals, None, self.random);

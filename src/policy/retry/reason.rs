@@ -10,20 +10,20 @@ pub enum Decision {
     Return,
     /// Try again after the back-off.
     Retry,
-    /// Try again after exactly this wait, which the upstream asks for. If it is longer than the
-    /// layer's [`max_retry_after`](crate::RetryBuilder::max_retry_after), or does not end before the
-    /// deadline, the result is returned to the caller now.
+    /// Try again after exactly this wait, the upstream's hint. If it is longer than the layer's
+    /// [`max_retry_after`](crate::RetryBuilder::max_retry_after), or ends after the deadline, the
+    /// result is returned to the caller at once.
     RetryAfter(Duration),
     /// Try again after the back-off, at no cost to the budget: the request never left this process,
     /// because its connection was closed.
     RetryUnsent,
-    /// Send the request again after a short wait, because the server refused it unseen. gRPC calls
-    /// this a transparent retry. It costs the budget nothing, is none of the
-    /// [`attempts`](crate::RetryBuilder::attempts), and keeps the number of the attempt. After 30 of
-    /// them in one call, it is the same as [`Retry`](Self::Retry).
+    /// Send the request again after a short wait, because the server refused it without processing
+    /// it. gRPC calls this a transparent retry. It costs the budget nothing, does not count as one
+    /// of the [`attempts`](crate::RetryBuilder::attempts), and keeps the attempt number. After 30
+    /// transparent retries in one call, it is the same as [`Retry`](Self::Retry).
     RetryTransparently,
-    /// Return the result to the caller: a failure that must not be repeated. The
-    /// [throttling of gRPC](crate::RetryBudget::throttle) counts it as a failure.
+    /// Return the result to the caller: a failure that must not be retried. The
+    /// [gRPC throttling](crate::RetryBudget::throttle) counts it as a failure.
     Fail,
 }
 
@@ -31,17 +31,17 @@ pub enum Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RetryCause {
-    /// A response that says so: a 503, `UNAVAILABLE`, ...
+    /// A response that permits a retry: a 503, `UNAVAILABLE`, ...
     Response,
-    /// An error that is no response.
+    /// An error instead of a response.
     Error,
     /// The attempt took too long.
     TimedOut,
-    /// The attempt was not sent: a service was not ready for it, or its connection was closed before.
-    /// The retry costs the budget nothing.
+    /// The attempt was not sent: a service was not ready, or the connection was closed before. The
+    /// retry costs the budget nothing.
     NotSent,
-    /// The server refused the attempt unseen. The retry costs the budget nothing and keeps the number
-    /// of the attempt.
+    /// The server refused the attempt without processing it. The retry costs the budget nothing and
+    /// keeps the attempt number.
     Refused,
 }
 
@@ -68,7 +68,7 @@ impl RetryCause {
     }
 }
 
-/// The reason why a retry that the policy asked for was not made.
+/// The reason why a due retry was not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RetryRefused {
@@ -76,18 +76,18 @@ pub enum RetryRefused {
     Attempts,
     /// The budget is spent.
     Budget,
-    /// Its wait would not have ended before the deadline.
+    /// The wait would have ended after the deadline.
     Deadline,
-    /// The upstream asked for a longer wait than
-    /// [`max_retry_after`](crate::RetryBuilder::max_retry_after) allows.
+    /// The upstream's hint is longer than
+    /// [`max_retry_after`](crate::RetryBuilder::max_retry_after).
     HintTooLong,
-    /// More of the request's body has been read than is kept for another attempt.
+    /// The request body is larger than the replay buffer.
     TooLarge,
-    /// The inner service was not ready in time. The retry had already been
-    /// [announced](crate::EventKind::Retrying).
+    /// The inner service was not ready in time. The [`Retrying`](crate::EventKind::Retrying) event
+    /// had already been emitted.
     NotReady,
-    /// The request's body cannot be sent again: its source failed, or it is still being read and that
-    /// cannot be ended.
+    /// The request body cannot be sent again: its source failed, or an earlier attempt still reads
+    /// it.
     Body,
 }
 

@@ -1,5 +1,5 @@
-//! The last n outcomes. Successes are only counted; failures and slow calls remember their position,
-//! because between two of them nothing but the *number* of successes matters.
+//! The last n outcomes. Successes are only counted; failures and slow calls are stored by position,
+//! because only the *number* of successes between them matters.
 
 use std::collections::VecDeque;
 
@@ -8,9 +8,10 @@ use super::Counts;
 #[derive(Debug, Clone)]
 pub(crate) struct CountSamples {
     size: u32,
-    /// How many outcomes the window holds, at most `size`.
+    /// The outcomes in the window, at most `size`.
     calls: u32,
-    /// The position of the next outcome. It wraps; ages are differences, and those are at most `size`.
+    /// The position of the next outcome. It wraps: only differences count, and they are at most
+    /// `size`.
     pub(super) next: u32,
     pub(super) failures: VecDeque<u32>,
     pub(super) slow: VecDeque<u32>,
@@ -28,7 +29,7 @@ impl CountSamples {
     }
 
     pub(super) fn record(&mut self, failed: bool, slow: bool) {
-        // First make room, so that a deque never grows beyond the window.
+        // First drop the oldest, so that a deque never grows beyond the window.
         self.advance(1);
         let position = self.next.wrapping_sub(1);
         if failed {
@@ -42,7 +43,7 @@ impl CountSamples {
     pub(super) fn credit(&mut self, successes: u64) {
         match u32::try_from(successes) {
             Ok(successes) if successes < self.size => self.advance(successes),
-            // Everything before them is pushed out.
+            // They replace all earlier outcomes.
             _ => {
                 self.failures.clear();
                 self.slow.clear();
@@ -51,7 +52,7 @@ impl CountSamples {
         }
     }
 
-    /// Moves on by `outcomes`, at most `size`. Each position is dropped once, after it was stored once.
+    /// Moves on by `outcomes`, at most `size`. Amortized O(1): each stored position is dropped once.
     fn advance(&mut self, outcomes: u32) {
         self.next = self.next.wrapping_add(outcomes);
         self.calls = self.calls.saturating_add(outcomes).min(self.size);

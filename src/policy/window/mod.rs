@@ -1,6 +1,6 @@
-//! A rate is only as good as the calls it is taken over: a window that never slides hides an outage
-//! behind last week's successes, and one that is scanned on every call costs more the busier it gets.
-//! Both windows here slide, and neither costs more for being larger or for holding more calls.
+//! Sliding windows of outcomes. A window that does not slide hides an outage behind old successes,
+//! and one that is scanned on every call gets slower under load. Both windows here slide, and their
+//! cost per call depends neither on their size nor on the number of calls in them.
 
 mod count;
 mod time;
@@ -9,18 +9,18 @@ use std::fmt;
 use std::time::Duration;
 
 use self::{count::CountSamples, time::TimeSamples};
-use super::{LONGEST, SHORTEST};
+use super::{LONGEST, SHORTEST, check::Check};
 use crate::vocabulary::config::ConfigError;
 
 const MAX_CALLS: u32 = 1_000_000;
 const MAX_BUCKETS: u32 = 120;
 const DEFAULT_BUCKETS: u32 = 10;
 
-/// The recent calls that a rate is taken over.
+/// The recent calls from which a rate is computed.
 ///
-/// [`Window::time`] is the default, over 10 seconds: it forgets an incident after the same time
-/// whatever the traffic is. [`Window::count`] always judges the same number of calls, which on a
-/// quiet service may be hours old.
+/// The default is [`Window::time`] over 10 seconds: it forgets an incident after the same time at
+/// any rate of calls. [`Window::count`] always covers the same number of calls, which may be hours
+/// old on a quiet service.
 ///
 /// ```
 /// use mainstay::Window;
@@ -33,7 +33,7 @@ const DEFAULT_BUCKETS: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub(super) extent: Extent,
-    /// `None`: not chosen.
+    /// `None`: not set.
     pub(super) buckets: Option<u32>,
 }
 
@@ -44,9 +44,9 @@ pub(super) enum Extent {
 }
 
 impl Window {
-    /// The last `calls` calls, exactly; 1 to 1 000 000.
+    /// Exactly the last `calls` calls; range 1 to 1 000 000.
     ///
-    /// A success takes no memory, a failed or slow call 4 to 8 bytes while it is in the window.
+    /// A success takes no memory; a failed or slow call takes 4 to 8 bytes while in the window.
     #[must_use]
     pub const fn count(calls: u32) -> Self {
         Self {
@@ -55,10 +55,11 @@ impl Window {
         }
     }
 
-    /// The calls of the last `span`, kept as the sums of 10 equal buckets; at most 24 hours.
+    /// The calls of the last `span`, at most 24 hours, as sums of equal buckets. Default 10
+    /// [`buckets`](Self::buckets).
     ///
-    /// The window moves on by one bucket at a time, so with 10 buckets it covers between 90 % and 100 %
-    /// of `span`. Calls older than that count for nothing, however long the silence after them was.
+    /// The window moves by one bucket at a time, so with 10 buckets it covers 90 % to 100 % of
+    /// `span`. Older calls never count, even if no call follows them.
     #[must_use]
     pub const fn time(span: Duration) -> Self {
         Self {
@@ -67,17 +68,17 @@ impl Window {
         }
     }
 
-    /// How many buckets a time window has: 1 to 120, of at least 1 ms each. 10 if not set.
+    /// The number of buckets of a time window. Default 10; range 1 to 120, of at least 1 ms each.
     ///
-    /// More buckets make the window's trailing edge smoother. A count window has none, and is refused
-    /// when it is built with some.
+    /// With more buckets, the window moves in smaller steps. Buckets in a count window are an error
+    /// when the layer is built.
     #[must_use]
     pub const fn buckets(mut self, buckets: u32) -> Self {
         self.buckets = Some(buckets);
         self
     }
 
-    /// How long a bucket lasts; for ever where there is none.
+    /// The duration of a bucket; [`Duration::MAX`] for a count window.
     pub(crate) fn bucket(&self) -> Duration {
         match self.extent {
             Extent::Count(_) => Duration::MAX,
@@ -88,7 +89,7 @@ impl Window {
         }
     }
 
-    /// The most calls that the window can hold at once, if there is such a number.
+    /// The most calls in the window; `None` if unbounded.
     pub(crate) const fn capacity(&self) -> Option<u32> {
         match self.extent {
             Extent::Count(calls) => Some(calls),
@@ -97,30 +98,24 @@ impl Window {
     }
 
     pub(crate) fn check(&self, component: &'static str) -> Result<(), ConfigError> {
+        let check = Check(component);
         match self.extent {
             Extent::Count(calls) => {
-                if !(1..=MAX_CALLS).contains(&calls) {
-                    let rule = format!("a count window holds 1 to {MAX_CALLS} calls");
-                    return Err(ConfigError::new(component, "window", calls, rule));
-                }
+                check.count("window", calls, 1, MAX_CALLS)?;
                 if let Some(buckets) = self.buckets {
                     let rule = "only a time window has buckets";
-                    return Err(ConfigError::new(component, "buckets", buckets, rule));
+                    return Err(check.refuse("buckets", buckets, rule));
                 }
             }
             Extent::Time(span) => {
                 let buckets = self.buckets.unwrap_or(DEFAULT_BUCKETS);
-                if !(1..=MAX_BUCKETS).contains(&buckets) {
-                    let rule = format!("a time window has 1 to {MAX_BUCKETS} buckets");
-                    return Err(ConfigError::new(component, "buckets", buckets, rule));
-                }
+                check.count("buckets", buckets, 1, MAX_BUCKETS)?;
                 let shortest = SHORTEST.saturating_mul(buckets);
                 if !(shortest..=LONGEST).contains(&span) {
-                    let value = format!("{span:?}");
                     let rule = format!(
-                        "a time window of {buckets} buckets spans {shortest:?} (1 ms each) to 24 h"
+                        "must be from {shortest:?} (1ms for each of {buckets} buckets) to 24h"
                     );
-                    return Err(ConfigError::new(component, "window", value, rule));
+                    return Err(check.refuse_duration("window", span, rule));
                 }
             }
         }
@@ -144,7 +139,7 @@ impl Default for Window {
     }
 }
 
-/// What is in a window.
+/// The totals of a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) calls: u64,
@@ -191,8 +186,8 @@ impl Counts {
     }
 }
 
-/// Divided, not multiplied by the other side: 7 / 100 is the very number that `0.07` is, while
-/// 0.07 x 100 is more than 7.
+/// A quotient to compare with a threshold: 7 / 100 equals `0.07` exactly, while 0.07 * 100 is more
+/// than 7.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 calls")]
 pub(crate) fn rate(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
@@ -223,7 +218,7 @@ impl Samples {
         }
     }
 
-    /// Adds plain successes that happened before this moment, in the bucket that is current now.
+    /// Adds successes that are not slow to the current bucket.
     pub(crate) fn credit(&mut self, successes: u64) {
         match self {
             Self::Count(samples) => samples.credit(successes),
@@ -231,7 +226,7 @@ impl Samples {
         }
     }
 
-    /// Drops what is too old by now.
+    /// Drops expired outcomes.
     pub(crate) fn roll(&mut self, now: Duration) {
         match self {
             Self::Count(_) => {}
@@ -253,7 +248,7 @@ impl Samples {
         }
     }
 
-    /// Until when a plain success may be credited to the current bucket.
+    /// The end of the current bucket, until which successes may be credited to it.
     pub(crate) fn ends(&self) -> Duration {
         match self {
             Self::Count(_) => Duration::MAX,

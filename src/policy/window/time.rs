@@ -1,4 +1,4 @@
-//! The outcomes of the last while, as the sums of equal buckets and the sum of those sums.
+//! The outcomes of a span of time: the sums of equal buckets and their total.
 
 use std::time::Duration;
 
