@@ -1,15 +1,15 @@
-//! User code whose panic must not end what runs it.
+//! User code whose panic must not affect the call.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs an observer, a recorder, or other user code that is not part of a call. If it panics, the call goes on and releases
-/// what it holds. `None` if it panicked.
+/// Runs an observer, a recorder or other user code that is not part of a call. Returns `None` if it
+/// panics, so that the call continues and releases its permits.
 ///
-/// The payload of a panic is the user's, too, and its `drop` may panic. It is dropped here, and if that panics, the second payload is leaked.
+/// The payload of the panic is user code too. If its `drop` panics, the second payload is leaked.
 #[inline]
 pub(crate) fn isolate<R>(run: impl FnOnce() -> R) -> Option<R> {
-    // Whatever the code leaves half done is its own: nothing of this crate is in it.
+    // A panic cannot break invariants of this crate: the code has no access to its state.
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => Some(result),
         Err(payload) => {

@@ -1,10 +1,10 @@
-//! The only module that reads the clock, draws random numbers and makes timers.
+//! The only module that reads the clock, draws random numbers and creates timers.
 //!
 //! The clock is tokio's, so that a paused test clock drives the whole crate.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "forbidden everywhere else, so that they are here"
+    reason = "clocks and random numbers are allowed only here"
 )]
 
 pub(crate) mod isolate;
@@ -28,104 +28,99 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use self::ticker::{Lag, Need, Watches, watch};
 
-/// A moment, in nanoseconds since the beginning. Half the size of an [`Instant`], and to compare or to add to one is a single
-/// instruction; what lies further ahead than 584 years is never.
+/// A point in time, in nanoseconds since the origin. It has half the size of an [`Instant`], and a
+/// comparison is a single instruction. Any time more than 584 years ahead is never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// Later than any other: no deadline.
+    /// Later than any other: for no deadline.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
     #[inline]
     pub(crate) fn now() -> Self {
-        Self(nanos(Instant::now().saturating_duration_since(beginning())))
+        Self(nanos(Instant::now().saturating_duration_since(origin())))
     }
 
-    /// So much later.
     #[inline]
     pub(crate) fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
-    /// How long this is after an earlier moment.
+    /// The time since an earlier moment; zero for a later one.
     #[inline]
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// How long ago it was.
     #[inline]
     pub(crate) fn elapsed(self) -> Duration {
         Self::now().since(self)
     }
 
-    /// How long it is until then, zero when it has passed; `None` for never.
+    /// The time until this moment, zero if it has passed; `None` for never.
     #[inline]
     pub(crate) fn remaining(self) -> Option<Duration> {
         (self != Self::NEVER).then(|| self.since(Self::now()))
     }
 
-    /// The same for a policy, which counts its time from the beginning.
+    /// For a policy, whose time counts from the origin.
     #[inline]
     pub(crate) const fn since_beginning(self) -> Duration {
         Duration::from_nanos(self.0)
     }
 
-    /// The same for a timer.
     fn instant(self) -> Instant {
-        let begun = beginning();
-        begun.checked_add(self.since_beginning()).unwrap_or(begun)
+        let origin = origin();
+        origin.checked_add(self.since_beginning()).unwrap_or(origin)
     }
 
-    /// What `to_bits` gave.
     #[inline]
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// The same for an atomic.
+    /// For an atomic.
     #[inline]
     pub(crate) const fn to_bits(self) -> u64 {
         self.0
     }
 }
 
-/// From where moments are counted: well before this was first asked. A paused test clock stands where it was paused, and must not be
-/// before the beginning because some other clock was asked first.
+/// The origin of all moments, a day before its first use: a test clock that was paused earlier must
+/// not be before it.
 #[inline]
-fn beginning() -> Instant {
-    static BEGINNING: OnceLock<Instant> = OnceLock::new();
+fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
     #[cold]
-    fn begin() -> Instant {
-        // The system's clock: that of the runtime which happens to come first may have been moved ahead of the others.
+    fn first() -> Instant {
+        // The system's clock, because the test clock of the current runtime may be ahead of others.
         let now = std::time::Instant::now();
-        // Not every system's clock reaches back to before its start.
+        // Some systems have no times before their start.
         let earlier = [86_400, 3_600, 60, 1]
             .into_iter()
             .find_map(|seconds| now.checked_sub(Duration::from_secs(seconds)));
         earlier.unwrap_or(now).into()
     }
-    *BEGINNING.get_or_init(begin)
+    *ORIGIN.get_or_init(first)
 }
 
-/// The time of one instance: it goes on as the clock does, but never back.
+/// The time of one instance: it follows the clock, but never goes back.
 ///
-/// Every paused test clock begins at the system's time. An instance in a `static` may have seen a later time in the test before. Without this
-/// it would wait until the new clock gets there: a circuit that opened an hour ahead would stay open for an hour. With it, the instance's time
-/// goes on from where it stood.
+/// Every paused test clock begins at the system's time. An instance in a `static` may have seen a
+/// later time in an earlier test. Without a timeline, a circuit that opened one hour ahead would stay
+/// open for an hour of the new clock. With it, the instance's time continues from its latest value.
 ///
-/// It belongs under the lock of what it is the time of.
+/// It is stored under the lock of its instance.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     /// The latest time, in nanoseconds.
     latest: u64,
-    /// How far it is ahead of the clock.
+    /// Its lead over the clock, in nanoseconds.
     ahead: u64,
 }
 
 impl Timeline {
-    /// A timeline that begins with the clock's time.
     pub(crate) const fn new(now: Moment) -> Self {
         Self {
             latest: now.0,
@@ -133,7 +128,7 @@ impl Timeline {
         }
     }
 
-    /// The time at a reading of the clock.
+    /// The time of the instance at a reading of the clock.
     #[inline]
     pub(crate) fn at(&mut self, read: Moment) -> Duration {
         let now = read.0.saturating_add(self.ahead);
@@ -145,8 +140,8 @@ impl Timeline {
         Duration::from_nanos(self.latest)
     }
 
-    /// A reading was earlier than the latest one. If it only waited for the lock while other threads read the clock, the clock itself is
-    /// not behind.
+    /// Handles a reading earlier than the latest one. If it only waited for the lock while other
+    /// threads read the clock, the clock itself did not go back.
     #[cold]
     fn went_back(&mut self, now: Moment) {
         let now = now.0.saturating_add(self.ahead);
@@ -154,7 +149,7 @@ impl Timeline {
         self.ahead = self.ahead.saturating_add(behind);
     }
 
-    /// What the clock says at this time.
+    /// The reading of the clock at this time of the instance.
     pub(crate) fn moment(&self, time: Duration) -> Moment {
         match nanos(time) {
             u64::MAX => Moment::NEVER,
@@ -163,10 +158,10 @@ impl Timeline {
     }
 }
 
-/// A duration in whole nanoseconds; more than 584 years is for ever.
+/// Whole nanoseconds, saturating after 584 years.
 #[inline]
 pub(crate) fn nanos(duration: Duration) -> u64 {
-    // Not `as_nanos`: its 128-bit product costs more than everything else on this path.
+    // `as_nanos` has a 128-bit product, which costs more than the rest of this path.
     duration
         .as_secs()
         .saturating_mul(1_000_000_000)
@@ -178,7 +173,7 @@ pub(crate) fn random() -> f64 {
     rand::rng().random()
 }
 
-/// Random bytes and the wall clock's milliseconds, for an identifier.
+/// Milliseconds of the wall clock and random bytes, for an identifier.
 pub(crate) fn stamp() -> (u64, [u8; 10]) {
     let millis = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -188,15 +183,15 @@ pub(crate) fn stamp() -> (u64, [u8; 10]) {
     (millis, rand::rng().random())
 }
 
-/// The wall clock, for a date that came over the wire.
+/// The wall clock, to compare with a date in a header.
 #[cfg(feature = "http")]
 pub(crate) fn wall_clock() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
 pin_project! {
-    /// A timer that fires even when the task has used up its cooperative budget: a busy inner future must not
-    /// starve the time limit that is there to end it.
+    /// A timer that fires even if the task has used up its cooperative budget, so that a busy inner
+    /// future cannot starve its own time limit.
     pub(crate) struct Timer {
         #[pin]
         sleep: Sleep,
@@ -204,14 +199,13 @@ pin_project! {
 }
 
 impl Timer {
-    /// Fires at this moment.
     pub(crate) fn at(moment: Moment) -> Self {
         Self {
             sleep: sleep_until(moment.instant()),
         }
     }
 
-    /// Fires at this moment instead, if it is another one. A task that waits for it must poll it again.
+    /// Changes the time to fire. A task that waits for the timer must poll it again.
     #[cfg(feature = "http")]
     pub(crate) fn move_to(self: Pin<&mut Self>, moment: Moment) {
         let (sleep, at) = (self.project().sleep, moment.instant());
@@ -235,7 +229,7 @@ impl Future for Timer {
 
 #[cfg(test)]
 thread_local! {
-    /// Whether every timer of this thread wakes its task while it is polled, as one does that fires while it is registered.
+    /// Whether timers of this thread wake their task while polled, as if they fired meanwhile.
     pub(crate) static WAKES_WHILE_POLLED: Cell<bool> = const { Cell::new(false) };
 }
 

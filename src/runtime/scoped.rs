@@ -1,4 +1,4 @@
-//! A future around which something is entered whenever it runs: polled, and also dropped.
+//! A future that is polled and dropped within a scope.
 
 use std::fmt;
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-/// Something that holds while a piece of code runs.
+/// A scope that can be entered, such as a task-local value or a span.
 pub trait Scope {
     /// Leaves the scope when it is dropped.
     type Entered<'a>
@@ -26,7 +26,8 @@ impl<S: Scope> Scope for Option<S> {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> Self::Entered<'_> {
-        // With the path of the method instead of a closure, Rust 1.88 finds that `S` does not live long enough.
+        // With the method's path instead of a closure, Rust 1.88 reports that `S` does not live long
+        // enough.
         self.as_ref().map(|scope| scope.enter())
     }
 }
@@ -37,7 +38,7 @@ pin_project! {
     where
         S: Scope,
     {
-        // `None` once it has completed, so that it is dropped within the scope then, too.
+        // `None` once completed, so that it is dropped within the scope then, too.
         #[pin]
         future: Option<F>,
         scope: S,
@@ -51,7 +52,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             if this.future.is_some() {
-                give_up(this.future, this.scope);
+                drop_within(this.future, this.scope);
             }
         }
     }
@@ -59,7 +60,7 @@ pin_project! {
 
 /// Drops a future that has not completed.
 #[cold]
-fn give_up<F>(mut future: Pin<&mut Option<F>>, scope: &impl Scope) {
+fn drop_within<F>(mut future: Pin<&mut Option<F>>, scope: &impl Scope) {
     let _entered = scope.enter();
     future.set(None);
 }
@@ -87,7 +88,7 @@ impl<F: Future, S: Scope> Future for Scoped<F, S> {
         let mut this = self.project();
         let _entered = this.scope.enter();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
-            // Polled after it completed: there is nothing to wait for.
+            // Polled after it completed.
             return Poll::Pending;
         };
         let polled = future.poll(cx);

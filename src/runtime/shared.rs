@@ -1,28 +1,28 @@
-//! Owned state: how layers, services and calls share one instance.
+//! Owned state: layers, services and calls share one instance.
 //!
-//! An [`Arc`] cloned into each call would do, but all threads would then write to one reference
-//! count, which costs more than any policy here. So a service that is called repeatedly gets a
-//! reference count of its own, a *lane*, and its calls count there: threads that each own a clone
-//! of a service share nothing but what the policy itself needs.
+//! If every call cloned the same [`Arc`], all threads would write to one reference count, which
+//! costs more than any policy here. So a service that is called repeatedly gets a reference count of
+//! its own, a *lane*, which its calls use. Threads that each own a clone of a service then share
+//! only the state that the policy needs.
 //!
-//! A service that is cloned for a single call (as servers do) makes no lane: only the second call
-//! of the same clone does, the one allocation here. The state is freed when the last layer,
-//! service, handle and call are gone.
+//! The second call of a clone creates the lane, the only allocation here. So a service cloned for a
+//! single call, as in servers, creates none. The state is freed when the last layer, service, handle
+//! and call are dropped.
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
-/// What is shared, as a service holds it.
+/// The reference that a layer or service holds.
 pub(crate) struct Shared<T> {
     lane: Arc<Lane<T>>,
     calls: Calls,
 }
 
-/// Two lanes side by side must not share a cache line, nor two of them that processors fetch
-/// together. With the counts of its own [`Arc`] and what an allocator adds it takes 128 bytes.
+/// A reference count of its own. With the counts of the [`Arc`] and the allocator's overhead it takes
+/// 128 bytes, so that two lanes share neither a cache line nor a pair that processors fetch together.
 pub(crate) struct Lane<T>(
     Arc<T>,
-    #[expect(dead_code, reason = "keeps others away")] [u64; 12],
+    #[expect(dead_code, reason = "padding")] [u64; 12],
 );
 
 impl<T> Lane<T> {
@@ -55,8 +55,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Weak references to the state that is being made, for whatever must find it later without
-    /// keeping it.
+    /// Passes a weak reference to the new state to `make`.
     pub(crate) fn new_cyclic(make: impl FnOnce(&Weak<T>) -> T) -> Self {
         Self {
             lane: Lane::of(Arc::new_cyclic(make)),
@@ -64,17 +63,17 @@ impl<T> Shared<T> {
         }
     }
 
-    /// The state, as a call holds it.
+    /// The reference for a call.
     #[inline]
     pub(crate) fn hold(&mut self) -> Held<T> {
         if self.calls != Calls::OwnLane {
-            self.settle_in();
+            self.count_call();
         }
         Held(Arc::clone(&self.lane))
     }
 
     #[cold]
-    fn settle_in(&mut self) {
+    fn count_call(&mut self) {
         self.calls = match self.calls {
             Calls::None => Calls::One,
             Calls::One | Calls::OwnLane => {
@@ -103,11 +102,11 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-/// What is shared, as a call holds it.
+/// The reference that a call holds.
 pub(crate) struct Held<T>(Arc<Lane<T>>);
 
 impl<T> Held<T> {
-    /// The same, to be erased.
+    /// For type erasure.
     pub(crate) fn into_lane(self) -> Arc<Lane<T>> {
         self.0
     }

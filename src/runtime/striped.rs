@@ -1,4 +1,4 @@
-//! A counter that many threads bump without fighting over it.
+//! A counter that many threads increment without contention.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -7,16 +7,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A count that only goes up.
+/// A counter that only rises.
 ///
-/// As long as one thread bumps it, that is one word, which needs no atomic addition: that would
-/// cost ten times as much as a load and a store. From the second thread on each bumps a cell of its
-/// own, on a cache line of its own; whoever wants the total adds them up. Threads beyond the number
-/// of cells share one, and add.
+/// While only one thread uses it, it is one word with a plain load and store, at a tenth of the cost
+/// of an atomic addition. From the second thread on, each thread has a cell on its own cache line,
+/// and the total is the sum of all cells. Threads beyond the number of cells share one, with atomic
+/// additions.
 #[derive(Default)]
 pub(crate) struct Striped {
-    /// Whose word `first` is: its number and 1, or 0 for nobody's yet; [`NOBODY`] once there are
-    /// cells, because whoever writes it would take the cache line from all others, who read here.
+    /// One more than the number of the thread that owns `first`, or 0 for none yet. [`NO_OWNER`] once
+    /// there are cells, because all threads then read this cache line, and nobody should write to it.
     owner: AtomicUsize,
     first: AtomicU64,
     cells: OnceLock<Box<Cells>>,
@@ -24,19 +24,19 @@ pub(crate) struct Striped {
 
 struct Cells {
     own: Box<[Line]>,
-    /// For threads beyond their number, and for those that end.
+    /// For threads beyond the number of cells, and for those that end.
     shared: Line,
 }
 
 /// No thread has this number.
-const NOBODY: usize = usize::MAX - 2;
+const NO_OWNER: usize = usize::MAX - 2;
 
-/// Two cache lines: processors fetch them in pairs.
+/// Two cache lines, because processors fetch them in pairs.
 #[repr(align(128))]
 #[derive(Default)]
 struct Line(AtomicU64);
 
-/// Nobody else writes it: a number belongs to one thread at a time.
+/// Needs no atomic addition, because a cell has one writer: a number belongs to one thread at a time.
 #[inline]
 fn bump_own(cell: &AtomicU64) {
     let bumped = cell.load(Ordering::Relaxed).wrapping_add(1);
@@ -66,10 +66,10 @@ impl Striped {
         }
     }
 
-    /// The first bump of all, or the first of a second thread.
+    /// The first increment of all, or of a second thread.
     #[cold]
     fn bump_first(&self, thread: usize) {
-        if thread < SHARES {
+        if thread < UNOWNED {
             let owns =
                 self.owner
                     .compare_exchange(0, thread + 1, Ordering::Relaxed, Ordering::Relaxed);
@@ -83,11 +83,11 @@ impl Striped {
                 shared: Line::default(),
             })
         });
-        self.owner.store(NOBODY, Ordering::Relaxed);
+        self.owner.store(NO_OWNER, Ordering::Relaxed);
         cells.bump(thread);
     }
 
-    /// The total. What other threads add while it is read may or may not be in it.
+    /// The total. It may miss concurrent increments.
     pub(crate) fn sum(&self) -> u64 {
         let cells = self.cells.get().map(|cells| cells.sum());
         let first = self.first.load(Ordering::Relaxed);
@@ -116,8 +116,8 @@ impl Cells {
     }
 }
 
-/// Four for each processor, so that a thread of a worker pool has one of its own; at most 64, which
-/// are 8 kB.
+/// The number of cells: four for each processor, so that each worker of a pool has one; at most 64,
+/// which take 8 kB.
 fn cells() -> usize {
     static CELLS: OnceLock<usize> = OnceLock::new();
     *CELLS.get_or_init(|| {
@@ -126,8 +126,8 @@ fn cells() -> usize {
     })
 }
 
-/// The number of the current thread: the lowest that no living thread has, so that the threads of a
-/// program that starts and ends many still have low ones.
+/// The number of the current thread: the lowest free one, so that numbers stay low in a program that
+/// starts and ends many threads.
 #[inline]
 fn this_thread() -> usize {
     NUMBER.with(|number| match number.get() {
@@ -141,12 +141,12 @@ fn this_thread() -> usize {
 }
 
 const UNNUMBERED: usize = usize::MAX;
-/// What a thread counts as once it has given its number back: it shares.
-const SHARES: usize = usize::MAX - 1;
+/// The number of a thread that has released its own: it has no cell.
+const UNOWNED: usize = usize::MAX - 1;
 
 thread_local! {
-    // Apart from what gives the number back: this one has no destructor, so it can be reached for
-    // nothing, and to the very end of the thread.
+    // Separate from `Numbered`: without a destructor, access is free, and possible until the thread
+    // has ended.
     static NUMBER: Cell<usize> = const { Cell::new(UNNUMBERED) };
 }
 
@@ -160,12 +160,12 @@ struct Numbers {
     next: usize,
 }
 
-/// Gives the thread's number back when the thread ends.
+/// Releases the thread's number when the thread ends.
 struct Numbered(usize);
 
 impl Drop for Numbered {
     fn drop(&mut self) {
-        NUMBER.with(|number| number.set(SHARES));
+        NUMBER.with(|number| number.set(UNOWNED));
         let mut numbers = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.free.push(Reverse(self.0));
     }
@@ -186,7 +186,7 @@ fn take_number() -> usize {
             Numbered(number)
         };
     }
-    NUMBERED.try_with(|numbered| numbered.0).unwrap_or(SHARES)
+    NUMBERED.try_with(|numbered| numbered.0).unwrap_or(UNOWNED)
 }
 
 #[cfg(test)]
@@ -202,8 +202,7 @@ mod tests {
             scope.spawn(|| counter.bump());
         });
         assert!(counter.cells.get().is_some());
-        // From now on this thread has a cell, too: the first word would take the line from the
-        // others.
+        // From now on this thread uses a cell, too.
         counter.bump();
         assert_eq!(counter.first.load(Ordering::Relaxed), 100);
         assert_eq!(counter.sum(), 102);

@@ -1,13 +1,14 @@
-//! How late ready tasks run: one ticker for each tokio runtime in which a limit needs to know.
+//! The scheduler lag: how late ready tasks run. One ticker measures it for each tokio runtime.
 //!
-//! A task wakes every 10 ms, takes one turn of the run queue, and compares the time with the one at which it should have run. What it
-//! sees is what every ready task sees: all workers are busy, or nobody looks at timers and sockets. One worker that is blocked while
-//! others are idle is not seen, as the others steal its tasks; unless it was the one to wait for timers, and then nothing else is
-//! woken either.
+//! The ticker is a task that wakes every 10 ms, goes once to the end of the run queue, and compares
+//! the time with its due time. Every ready task has the same delay: all workers are busy, or no
+//! worker polls timers and sockets. One blocked worker among idle ones causes no lag, because the
+//! others steal its tasks; unless it was the one that polls timers, and then no other task is woken
+//! either.
 //!
-//! The ticker begins with the first call that needs it, and ends with the last instance that does. It keeps no runtime alive. A test clock,
-//! paused or moved, has none: it would have to be advanced in steps of 10 ms. Nor has a thread outside of tokio, nor a
-//! runtime without a time driver.
+//! The ticker starts with the first call that needs it, and ends with the last subscriber. It keeps
+//! no runtime alive. There is no ticker under a paused or advanced test clock, which would have to
+//! advance in steps of 10 ms, outside of tokio, or in a runtime without a time driver.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -23,41 +24,41 @@ use super::{Moment, Timer};
 use crate::runtime::isolate::isolate;
 
 const PERIOD: Duration = Duration::from_millis(10);
-/// Timers count in whole milliseconds and round up.
+/// Timers round up to whole milliseconds.
 const GRAIN: Duration = Duration::from_millis(1);
-/// An instance that had no call for so long, and no limit, is not told any more.
+/// A subscriber without a limit and without calls for this time is unsubscribed.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What a ticker saw.
+/// A sample of a ticker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lag {
-    /// A number for the runtime.
+    /// The number of the runtime.
     pub(crate) runtime: u64,
     pub(crate) workers: u32,
-    /// How much later than it should it ran.
     pub(crate) lag: Duration,
     pub(crate) now: Moment,
 }
 
-/// Whether an instance still needs to know of the lag.
+/// Whether a subscriber still needs samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// It has a limit, which must be lifted some time.
+    /// Its limit must be lifted at some time.
     Always,
-    /// As long as it is called.
+    /// Only while it is called.
     WhileCalled,
 }
 
-/// An instance that needs to know of the lag.
+/// A subscriber to the lag.
 pub(crate) trait Watches: Send + Sync {
-    /// Takes a sample.
+    /// Receives a sample.
     fn lag(&self, lag: &Lag) -> Need;
 
-    /// The runtime has no ticker any more, or does not call it.
+    /// No more samples come from this runtime.
     fn unwatched(&self, runtime: u64);
 }
 
-/// Called now and then by an instance that is called in the runtime of this thread. The ticker does not keep it.
+/// Subscribes to the lag of the current runtime. The subscriber repeats this while it is called. The
+/// ticker does not keep it alive.
 pub(crate) fn watch(watcher: &Weak<impl Watches + 'static>) {
     let Ok(handle) = Handle::try_current() else {
         return;
@@ -77,13 +78,13 @@ pub(crate) fn watch(watcher: &Weak<impl Watches + 'static>) {
     let ticker = Arc::new(Ticker {
         id,
         runtime: NUMBER.fetch_add(1, Ordering::Relaxed),
-        watched: Mutex::default(),
+        subscribers: Mutex::default(),
         is_idle: AtomicBool::new(false),
     });
     ticker.add(watcher.clone());
     tickers.push(Arc::clone(&ticker));
     drop(tickers);
-    // If the runtime is being shut down, it is dropped at once.
+    // During a shutdown of the runtime, the task is dropped at once.
     let workers = handle.metrics().num_workers();
     let running = Running {
         ticker,
@@ -93,14 +94,14 @@ pub(crate) fn watch(watcher: &Weak<impl Watches + 'static>) {
     drop(handle.spawn(running.run()));
 }
 
-/// Whether this thread's clock is the system's: not paused, and never was.
+/// Whether this thread's clock is the system's, never paused or advanced.
 fn is_real_time() -> bool {
     let before = std::time::Instant::now();
     let now = Instant::now().into_std();
     (before..=std::time::Instant::now()).contains(&now)
 }
 
-/// All that there are in this process.
+/// All tickers of this process.
 static TICKERS: Mutex<Vec<Arc<Ticker>>> = Mutex::new(Vec::new());
 
 fn tickers() -> MutexGuard<'static, Vec<Arc<Ticker>>> {
@@ -110,46 +111,49 @@ fn tickers() -> MutexGuard<'static, Vec<Arc<Ticker>>> {
 struct Ticker {
     id: Id,
     runtime: u64,
-    /// By address: there may be many. An address is not used again while there is a weak reference to it.
-    watched: Mutex<HashMap<usize, Watched>>,
-    /// Its runtime has no time driver: it watches for nobody.
+    /// By address, which is not reused while a weak reference exists.
+    subscribers: Mutex<HashMap<usize, Subscriber>>,
+    /// Its runtime has no time driver, so it takes no samples.
     is_idle: AtomicBool,
 }
 
 #[derive(Clone)]
-struct Watched {
+struct Subscriber {
     watcher: Weak<dyn Watches>,
-    /// When it was last called, as far as it said.
+    /// The time of its last subscription.
     called: Moment,
 }
 
-impl Watched {
+impl Subscriber {
     fn key(&self) -> usize {
         self.watcher.as_ptr().addr()
     }
 }
 
 impl Ticker {
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Watched>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Subscriber>> {
+        self.subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn add(&self, watcher: Weak<dyn Watches>) {
-        let watched = Watched {
+        let subscriber = Subscriber {
             watcher,
             called: Moment::now(),
         };
-        self.lock().insert(watched.key(), watched);
+        self.lock().insert(subscriber.key(), subscriber);
     }
 
-    fn remove(&self, gone: &Watched) {
-        let mut watched = self.lock();
-        // Unless it was called again meanwhile.
-        if watched
-            .get(&gone.key())
-            .is_some_and(|of| of.called == gone.called)
+    /// Removes a subscriber, unless it has subscribed again meanwhile.
+    fn remove(&self, subscriber: &Subscriber) {
+        let mut subscribers = self.lock();
+        let key = subscriber.key();
+        if subscribers
+            .get(&key)
+            .is_some_and(|current| current.called == subscriber.called)
         {
-            watched.remove(&gone.key());
+            subscribers.remove(&key);
         }
     }
 }
@@ -158,19 +162,19 @@ impl Ticker {
 struct Running {
     ticker: Arc<Ticker>,
     workers: u32,
-    /// It ended by itself, and is in the list no more, or for ever.
+    /// It ended by itself; its entry in [`TICKERS`] is removed, or stays.
     ended: bool,
 }
 
 impl Running {
     async fn run(mut self) {
-        // Used again and again: nothing is allocated for a tick.
-        let mut watched: Vec<Watched> = Vec::new();
+        // Reused, so that a tick allocates nothing.
+        let mut subscribers: Vec<Subscriber> = Vec::new();
         loop {
             let due = Moment::now().after(PERIOD);
-            // There is no other way to ask whether a runtime has a time driver.
+            // A timer panics in a runtime without a time driver, and tokio offers no other test.
             let Some(timer) = isolate(|| Timer::at(due)) else {
-                // It stays in the list, so that nobody tries again.
+                // The entry stays in the list, so that no other ticker is started.
                 self.ticker.is_idle.store(true, Ordering::Relaxed);
                 drop(std::mem::take(&mut *self.ticker.lock()));
                 self.ended = true;
@@ -188,10 +192,10 @@ impl Running {
                 lag: now.since(due).saturating_sub(GRAIN),
                 now,
             };
-            watched.clear();
-            watched.extend(self.ticker.lock().values().cloned());
-            for of in &watched {
-                self.tell(of, &lag);
+            subscribers.clear();
+            subscribers.extend(self.ticker.lock().values().cloned());
+            for subscriber in &subscribers {
+                self.notify(subscriber, &lag);
             }
             if self.is_unneeded() {
                 return;
@@ -199,21 +203,21 @@ impl Running {
         }
     }
 
-    fn tell(&self, of: &Watched, lag: &Lag) {
-        let Some(watcher) = of.watcher.upgrade() else {
-            return self.ticker.remove(of);
+    fn notify(&self, subscriber: &Subscriber, lag: &Lag) {
+        let Some(watcher) = subscriber.watcher.upgrade() else {
+            return self.ticker.remove(subscriber);
         };
         let is_idle = match watcher.lag(lag) {
             Need::Always => false,
-            Need::WhileCalled => lag.now.since(of.called) >= IDLE,
+            Need::WhileCalled => lag.now.since(subscriber.called) >= IDLE,
         };
         if is_idle {
-            self.ticker.remove(of);
+            self.ticker.remove(subscriber);
             watcher.unwatched(lag.runtime);
         }
     }
 
-    /// Ends if there is nobody left to be told. Whoever comes now gets a new ticker.
+    /// Ends the ticker if it has no subscriber. The next subscriber gets a new one.
     fn is_unneeded(&mut self) -> bool {
         let mut tickers = tickers();
         if self.ticker.lock().is_empty() {
@@ -229,22 +233,22 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Also when the runtime is shut down.
+    /// Also runs when the runtime shuts down.
     fn drop(&mut self) {
         if self.ended {
             return;
         }
         self.leave(&mut tickers());
-        let watched = std::mem::take(&mut *self.ticker.lock());
-        for of in watched.into_values() {
-            if let Some(watcher) = of.watcher.upgrade() {
+        let subscribers = std::mem::take(&mut *self.ticker.lock());
+        for subscriber in subscribers.into_values() {
+            if let Some(watcher) = subscriber.watcher.upgrade() {
                 watcher.unwatched(self.ticker.runtime);
             }
         }
     }
 }
 
-/// Goes to the end of the run queue. A timer's task may run before all others that are ready.
+/// Goes to the end of the run queue, because a timer's task may run before all other ready ones.
 async fn queue_up() {
     let mut queued = false;
     poll_fn(|cx| {
