@@ -1,4 +1,4 @@
-//! axum's view of a rejection.
+//! Rejections as axum responses.
 
 use axum_core::body::Body;
 use axum_core::response::{IntoResponse, Response};
@@ -6,8 +6,8 @@ use axum_core::response::{IntoResponse, Response};
 use crate::protocol::respond::answer_http;
 use crate::vocabulary::rejection::Rejection;
 
-/// The response that [`RespondLayer`](crate::RespondLayer) would make of it: for a handler that calls something else through a
-/// stack of its own and passes the rejection on.
+/// The same response as that of a [`RespondLayer`](crate::RespondLayer). For a handler that calls
+/// an upstream through a stack of its own and returns the rejection.
 ///
 /// ```
 /// use axum::response::{IntoResponse, Response};

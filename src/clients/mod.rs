@@ -1,4 +1,4 @@
-//! Adapters to frameworks, each behind its feature.
+//! Adapters for frameworks, each behind its feature.
 
 #[cfg(feature = "axum")]
 mod axum;

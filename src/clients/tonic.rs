@@ -1,4 +1,4 @@
-//! One wrapped service of tonic's keeps the name that tonic routes by.
+//! A wrapped tonic service keeps the name by which tonic routes.
 
 use tonic::server::NamedService;
 

@@ -1,4 +1,4 @@
-//! What HTTP and gRPC mean to the layers, without a framework.
+//! HTTP and gRPC for the layers, without a framework.
 
 #[cfg(feature = "http")]
 pub(crate) mod grpc;

@@ -20,10 +20,7 @@ pub(crate) struct Shared<T> {
 
 /// A reference count of its own. With the counts of the [`Arc`] and the allocator's overhead it takes
 /// 128 bytes, so that two lanes share neither a cache line nor a pair that processors fetch together.
-pub(crate) struct Lane<T>(
-    Arc<T>,
-    #[expect(dead_code, reason = "padding")] [u64; 12],
-);
+pub(crate) struct Lane<T>(Arc<T>, #[expect(dead_code, reason = "padding")] [u64; 12]);
 
 impl<T> Lane<T> {
     fn of(state: Arc<T>) -> Arc<Self> {

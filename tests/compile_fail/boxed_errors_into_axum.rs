@@ -1,5 +1,5 @@
-//~ say how to answer the rest: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> { ... })`
-//~ a `BoxError` mostly comes from a layer of tower's own
+//~ answer other errors with a closure: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> { ... })`
+//~ a `BoxError` mostly comes from a layer of tower
 
 use axum::{Router, routing::get};
 use mainstay::RespondLayer;

@@ -1,4 +1,4 @@
-//~ say how to answer the rest: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> { ... })`
+//~ answer other errors with a closure: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> { ... })`
 
 use http::{Request, Response};
 use mainstay::{BulkheadLayer, RespondLayer};

@@ -1,4 +1,4 @@
-//~ for `reqwest::Client` there is `mainstay::reqwest::client`
+//~ use `mainstay::reqwest::client` for `reqwest::Client`
 
 fn main() {
     let stack = mainstay::grpc::client("users").build().unwrap();

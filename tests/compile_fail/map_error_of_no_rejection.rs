@@ -1,5 +1,5 @@
-//~ it can for `mainstay::Error<E>`, `BoxError` and (feature `tonic`) `tonic::Status`
-//~ by `.map_err(mainstay::Error::from)`
+//~ it knows for `mainstay::Error<E>`, `BoxError` and (feature `tonic`) `tonic::Status`
+//~ use `.map_err(mainstay::Error::from)`
 
 use http::{Request, Response};
 use mainstay::RespondLayer;

@@ -1,5 +1,5 @@
-//~ say how to answer the rest: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> { ... })`
-//~ with a standard stack, put that layer between the stack and what fails
+//~ answer other errors with a closure: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> { ... })`
+//~ with a standard stack, put that layer between the stack and the service that fails
 
 use axum::{Router, routing::get};
 use std::time::Duration;

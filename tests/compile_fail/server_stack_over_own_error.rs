@@ -1,5 +1,5 @@
 //~ write: `impl mainstay::Plain for MyError {}`
-//~ with a standard stack, put that layer between the stack and what fails
+//~ with a standard stack, put that layer between the stack and the service that fails
 
 use http::{Request, Response};
 use tower::{Service, service_fn};

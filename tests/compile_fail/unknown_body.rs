@@ -1,4 +1,4 @@
-//~ say how: `RespondLayer::new().body_with(|json: Bytes| ...)`
+//~ make the body with a closure: `RespondLayer::new().body_with(|json: Bytes| ...)`
 
 use http::{Request, Response};
 use mainstay::{BulkheadLayer, RespondLayer};

@@ -2,7 +2,7 @@
 //! the stack.
 //!
 //! reqwest's client is a tower service, so every layer can wrap it. But its `RequestBuilder` sends
-//! only through the bare client. [`SendThrough`] sends it through a stack.
+//! only through the bare client. [`SendThrough`] sends the request through a stack.
 //!
 //! ```no_run
 //! use mainstay::reqwest::SendThrough;
@@ -28,41 +28,35 @@
 //!
 //! # Errors
 //!
-//! `reqwest::Error` grows into [`mainstay::Error<reqwest::Error>`](crate::Error). With a `BoxError` stack, [`Rejection::find`](crate::Rejection::find)
-//! finds a rejection.
+//! `reqwest::Error` grows into [`mainstay::Error<reqwest::Error>`](crate::Error). In a `BoxError`,
+//! [`Rejection::find`](crate::Rejection::find) finds a rejection.
 //!
-//! # What is retried
+//! # Retries
 //!
-//! [`HttpRetry`](crate::http::HttpRetry) says which requests are retried. A request whose body is a
-//! stream is sent again, too, as long as no more of it has been read than
-//! [`replay_limit`](crate::RetryBuilder::replay_limit) says: see [`ReplayBody`]. Errors that would
-//! be the same again (a request that cannot be built, too many redirects, a response that cannot be
-//! read) are not retried.
+//! [`HttpRetry`](crate::http::HttpRetry) decides which requests are retried. A streaming body can
+//! be sent again while no more than [`replay_limit`](crate::RetryBuilder::replay_limit) of it has
+//! been read: see [`ReplayBody`]. Errors that would repeat are not retried: a request that cannot
+//! be built, too many redirects, a response that cannot be read.
 //!
-//! reqwest follows redirects by itself. When there was no connection, it does not tell whether that
-//! was the first request or one after a redirect. So a request that may not be repeated is not sent
-//! again even then: the first server may have done the work.
+//! reqwest follows redirects itself. A connection error does not say whether it belongs to the
+//! first request or to a redirected one. So a non-idempotent request is not retried even after a
+//! connection error: the first server may have processed it.
 //!
 //! # reqwest's own retries
 //!
-//! A client with nothing set sends a request again that HTTP/2 refused unseen, up to twice. With three attempts that makes nine requests, of which no
-//! circuit breaker, bulkhead or budget here sees more than three. So build the client with `retry(reqwest::retry::never())`, as above. Nothing about a client tells
-//! whether it was. When such a refusal comes out of reqwest, the retry layer logs it at the level `DEBUG` (features `http2` and `tracing`).
+//! By default, reqwest retries a request that HTTP/2 refused without processing it, up to twice.
+//! Three attempts can then make nine requests, of which a circuit breaker, bulkhead or budget sees
+//! only three. So build the client with `retry(reqwest::retry::never())`, as above. mainstay cannot
+//! detect this setting. When reqwest returns such a refusal, the retry layer logs it at the level
+//! `DEBUG` (features `http2` and `tracing`).
 //!
-//! A POST that was refused is then sent once. reqwest follows redirects by itself, so the refusal may be that of a second request. To send it
-//! again, give it an `Idempotency-Key`.
+//! A refused POST is then sent only once, because the refusal may belong to a redirected request.
+//! To allow a retry, add an `Idempotency-Key`.
 //!
-//! # What it rejects, what a clone shares
+//! # Rejections, clones, cancellation, cost
 //!
-//! Nothing by itself. `send_through` calls a clone of the stack, which shares what the layers share: everything that counts.
-//!
-//! # Cancellation
-//!
-//! Dropping the future of `send_through` drops the call.
-//!
-//! # Cost
-//!
-//! One clone of the stack per request.
+//! The module rejects nothing itself. `send_through` clones the stack once for each request; the
+//! clone shares all state of the layers. Dropping the future drops the call.
 
 mod send;
 mod stack;
@@ -103,7 +97,7 @@ impl Carry for Response {
     }
 }
 
-/// It is left as it is: its body is read from a peer, and nobody's code runs there.
+/// The body is unchanged, because it comes from a peer and runs no user code.
 impl WholeReply for Response {}
 
 impl HttpRequest for Request {
@@ -147,7 +141,7 @@ impl ReplayRequest for Request {
 
     fn keep(&mut self, limit: usize) -> Option<KeptRequest> {
         let mut body = self.body_mut().take();
-        // Without a body there is nothing that could not be cloned.
+        // A request without a body can always be cloned.
         let head = self.try_clone();
         let kept = match &mut body {
             Some(body) => body.keep(limit).map(Some),
@@ -170,7 +164,7 @@ impl ReplayRequest for Request {
     }
 }
 
-/// What is kept of a [`reqwest::Request`].
+/// The part of a [`reqwest::Request`] that is kept for a retry.
 pub struct KeptRequest {
     head: Request,
     body: Option<<Body as ReplayBody>::Kept>,
@@ -178,7 +172,7 @@ pub struct KeptRequest {
 
 impl fmt::Debug for KeptRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither the headers nor the query: they may hold secrets.
+        // Headers and query may contain secrets.
         f.debug_struct("KeptRequest")
             .field("method", self.head.method())
             .finish_non_exhaustive()

@@ -7,14 +7,19 @@ use pin_project_lite::pin_project;
 use reqwest::{Request, RequestBuilder};
 use tower_service::Service;
 
-/// Sends a request of reqwest's own builder through a stack instead of through the bare client.
+/// Sends a request of reqwest's builder through a stack instead of through the bare client.
 ///
 /// See the [module](crate::reqwest) for an example.
 pub trait SendThrough: sealed::Sealed {
-    /// Sends the request through a clone of this service, as soon as that is ready.
+    /// Sends the request through a clone of this service, once it is ready.
     ///
-    /// The client that the builder came from is not used; the one inside of the service is. A request that cannot be built is the
-    /// service's error, made by `From<reqwest::Error>`.
+    /// The service's client is used, not the one of the builder. Dropping the future drops the
+    /// call.
+    ///
+    /// # Errors
+    ///
+    /// The future returns the service's error. If the request cannot be built, it is converted by
+    /// `From<reqwest::Error>`.
     fn send_through<S>(self, service: &S) -> SendFuture<S>
     where
         S: Service<Request> + Clone,
@@ -34,7 +39,7 @@ impl SendThrough for RequestBuilder {
     {
         SendFuture {
             state: State::Readying {
-                // Boxed, or every future of a call would be as large as a request. The call that follows costs more.
+                // Boxed to keep the future small. The call itself costs more.
                 request: Some(self.build().map(Box::new)),
                 service: service.clone(),
             },

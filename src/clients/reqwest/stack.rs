@@ -2,7 +2,8 @@
 
 use crate::stack::{ClientBuilder, Http};
 
-/// The standard stack around reqwest's client: correlation, timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline.
+/// The standard stack around reqwest's client: correlation, timeout, retry, circuit breaker,
+/// bulkhead, attempt timeout, deadline.
 ///
 /// ```no_run
 /// use mainstay::reqwest::SendThrough;
@@ -23,12 +24,13 @@ use crate::stack::{ClientBuilder, Http};
 /// # }
 /// ```
 ///
-/// It is the same as [`http::client`](crate::http::client). See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
-/// settings. Leave reqwest's own `timeout` alone, and switch its `retry` off as above: see
-/// [reqwest's own retries](crate::reqwest#reqwests-own-retries).
+/// It is the same as [`http::client`](crate::http::client). [`mainstay::stack`](crate::stack)
+/// describes its layers, and [`ClientBuilder`] its settings. Do not set reqwest's own `timeout`,
+/// and disable its `retry` as above: see [reqwest's own
+/// retries](crate::reqwest#reqwests-own-retries).
 pub fn client(name: impl Into<String>) -> ClientBuilder<Http> {
     crate::stack::http::client(name)
 }
 
-/// reqwest's client in the stack that [`client`] builds.
+/// reqwest's client in the stack of [`client`].
 pub type Client = crate::stack::http::Client<::reqwest::Client>;

@@ -1,4 +1,4 @@
-//! The time limit of a call through reqwest covers its body, too.
+//! The time limit of a call through reqwest includes the response body.
 
 use std::task::Context;
 
@@ -8,7 +8,7 @@ use super::track::rebuilt;
 use crate::layers::timeout::{Answered, Asked, Cover};
 use crate::protocol::http::{BodyLimits, TimedBody};
 
-/// A response whose body is there, or is not limited, stays as it is. Any other's body is boxed once more.
+/// The body is boxed once more, unless it is complete or has no limit.
 impl Cover<Response> for BodyLimits {
     type Response = Response;
 

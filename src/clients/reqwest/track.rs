@@ -1,4 +1,4 @@
-//! A call through reqwest lasts until the end of its response, too.
+//! A call through reqwest lasts until the end of its response body.
 
 use std::mem;
 use std::pin::Pin;
@@ -48,8 +48,9 @@ fn ended(response: &Response) -> bool {
     response.content_length() == Some(0)
 }
 
-/// The rests of all the layers that a response came through, innermost first. It travels in the response's extensions until the body is
-/// read: a layer further out finds it there, and the body is boxed once for all.
+/// The rests of all layers around a response, innermost first. They are in the response's
+/// extensions until the body is read, so that outer layers add to them and the body is boxed only
+/// once.
 #[derive(Clone)]
 struct Rests(Arc<Mutex<Option<Vec<Rest>>>>);
 
@@ -59,7 +60,7 @@ impl Rests {
         rests.take().unwrap_or_default()
     }
 
-    /// Gives the rest back if the body is being read already: it is another one's then.
+    /// Returns the rest if the body is already being read: then it needs a body of its own.
     fn add(&self, rest: Rest) -> Option<Rest> {
         let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *rests {
@@ -92,14 +93,14 @@ fn follow(response: Response, rest: Rest) -> Response {
     })
 }
 
-/// The same response with something done to it that reqwest has no way for.
+/// Changes a response as an `http::Response`, and keeps its URL.
 pub(super) fn rebuilt(
     response: Response,
     by: impl FnOnce(http::Response<Body>) -> http::Response<Body>,
 ) -> Response {
     let url = response.url().clone();
     let (mut head, body) = by(response.into()).into_parts();
-    // The only way to say where a response came from.
+    // reqwest offers no other way to set the URL.
     let mut builder = http::response::Builder::new();
     if let Some(extensions) = builder.extensions_mut() {
         *extensions = mem::take(&mut head.extensions);
@@ -119,7 +120,7 @@ pin_project! {
     }
 }
 
-/// The rests, which are the body's own once it is read.
+/// The rests, which the body takes at its first read.
 struct Unread {
     rests: Rests,
     taken: Option<Vec<Rest>>,
@@ -132,7 +133,7 @@ impl Unread {
 }
 
 impl Drop for Unread {
-    /// Also those of a body that was never read: whoever keeps the extensions keeps nothing else.
+    /// Also drops the rests of an unread body, so that kept extensions hold no permits.
     fn drop(&mut self) {
         self.get().clear();
     }

@@ -20,9 +20,9 @@ static GRPC_PUSHBACK: HeaderName = HeaderName::from_static(PUSHBACK);
 static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// What a rejection looks like.
+/// The settings of a response.
 #[derive(Debug, Clone)]
-pub(crate) struct Look {
+pub(crate) struct Style {
     pub(crate) full: StatusCode,
     pub(crate) names: bool,
     pub(crate) quota: Option<Arc<Quota>>,
@@ -31,14 +31,14 @@ pub(crate) struct Look {
 /// The rate of a rate limit, for `RateLimit-Policy`.
 #[derive(Debug)]
 pub(crate) struct Quota {
-    /// The instance.
+    /// The name of the instance.
     pub(crate) name: String,
     pub(crate) permits: u64,
     /// The window, in seconds.
     pub(crate) window: u64,
 }
 
-impl Look {
+impl Style {
     pub(super) const DEFAULT: Self = Self {
         full: StatusCode::SERVICE_UNAVAILABLE,
         names: false,
@@ -46,17 +46,17 @@ impl Look {
     };
 }
 
-/// What kind of answer a request asks for.
+/// The format of a response, which depends on the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(super) enum Format {
     Http,
-    /// HTTP, to a HEAD: over HTTP/2 nothing below takes a body off, and one is a protocol error.
+    /// HTTP without a body, for a HEAD request: over HTTP/2 a body would be a protocol error.
     Head,
-    /// gRPC, or gRPC-Web, with the content type that the answer has: the request's own, but only if it is a known one.
+    /// gRPC or gRPC-Web, with the request's content type.
     Grpc(&'static str),
 }
 
-/// The most specific first.
+/// The known content types, the most specific first.
 const GRPC: [&str; 8] = [
     "application/grpc-web-text+proto",
     "application/grpc-web-text",
@@ -68,7 +68,7 @@ const GRPC: [&str; 8] = [
     "application/grpc",
 ];
 
-impl Dialect {
+impl Format {
     #[inline]
     pub(super) fn of(method: &Method, headers: &HeaderMap) -> Self {
         if *method == Method::HEAD {
@@ -87,7 +87,7 @@ impl Dialect {
                 .is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
         };
         if value == b"application/grpc" {
-            // As nearly all that speak it write it.
+            // The common case.
             return Self::Grpc("application/grpc");
         }
         if !begins("application/grpc") {
@@ -100,48 +100,48 @@ impl Dialect {
     }
 }
 
-/// The answer to a rejection. It also carries the [`Rejection`] itself in its extensions, for what stands further out.
+/// The response to a rejection, with the [`Rejection`] in its extensions.
 #[cold]
 pub(super) fn answer<ResB, B: MakeBody<ResB>>(
     rejection: Rejection,
-    dialect: Dialect,
-    look: &Look,
+    format: Format,
+    style: &Style,
     body: &B,
 ) -> Response<ResB> {
-    let mut response = match dialect {
-        Dialect::Http => http(&rejection, look, body, false),
-        Dialect::Head => http(&rejection, look, body, true),
-        Dialect::Grpc(content_type) => grpc(&rejection, look, content_type, body),
+    let mut response = match format {
+        Format::Http => http(&rejection, style, body, false),
+        Format::Head => http(&rejection, style, body, true),
+        Format::Grpc(content_type) => grpc(&rejection, style, content_type, body),
     };
     response.extensions_mut().insert(rejection);
     response
 }
 
-/// The answer to a rejection where there is no request to ask for its dialect.
+/// The HTTP response to a rejection, where the request is unknown.
 #[cfg(feature = "axum")]
 pub(crate) fn answer_http<ResB>(rejection: Rejection) -> Response<ResB>
 where
     KnownBody: MakeBody<ResB>,
 {
-    answer(rejection, Dialect::Http, &Look::DEFAULT, &KnownBody)
+    answer(rejection, Format::Http, &Style::DEFAULT, &KnownBody)
 }
 
 fn http<ResB, B: MakeBody<ResB>>(
     rejection: &Rejection,
-    look: &Look,
+    style: &Style,
     body: &B,
     head: bool,
 ) -> Response<ResB> {
-    let status = status(rejection.reason(), look);
-    let json = if B::SPEAKS && !head {
-        problem(rejection, status, look).into()
+    let status = status(rejection.reason(), style);
+    let json = if B::HAS_CONTENT && !head {
+        problem(rejection, status, style).into()
     } else {
         Bytes::new()
     };
     let mut response = Response::new(body.make(json));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    if B::SPEAKS {
+    if B::HAS_CONTENT {
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(CONTENT_TYPE, problem);
     }
@@ -149,16 +149,16 @@ fn http<ResB, B: MakeBody<ResB>>(
         let seconds = seconds(after);
         headers.insert(RETRY_AFTER, seconds.into());
         if rejection.reason() == Reason::RateLimited {
-            write_rate_limit(headers, rejection, look, seconds);
+            write_rate_limit(headers, rejection, style, seconds);
         }
     }
     response
 }
 
-/// The fields of draft-ietf-httpapi-ratelimit-headers: nothing is left of the quota for so many
-/// seconds. A name needs no escape, as in problem details.
-fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: &Look, seconds: u64) {
-    let name = if look.names {
+/// Writes the fields of draft-ietf-httpapi-ratelimit-headers: no quota is left for `seconds`. A
+/// name needs no escape, as in problem details.
+fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, style: &Style, seconds: u64) {
+    let name = if style.names {
         rejection.name()
     } else {
         "default"
@@ -169,7 +169,7 @@ fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: &Look,
         }
     };
     write(&RATE_LIMIT, format!(r#""{name}";r=0;t={seconds}"#));
-    let quota = look
+    let quota = style
         .quota
         .as_deref()
         .filter(|quota| quota.name == rejection.name());
@@ -182,15 +182,15 @@ fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, look: &Look,
     }
 }
 
-fn status(reason: Reason, look: &Look) -> StatusCode {
+fn status(reason: Reason, style: &Style) -> StatusCode {
     match reason {
-        Reason::Full | Reason::QueueTimeout => look.full,
+        Reason::Full | Reason::QueueTimeout => style.full,
         reason => StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 
 /// Problem details. Nothing in it needs to be escaped: the words are this crate's, and names are letters, digits and `. _ : / -`.
-fn problem(rejection: &Rejection, status: StatusCode, look: &Look) -> String {
+fn problem(rejection: &Rejection, status: StatusCode, style: &Style) -> String {
     let reason = rejection.reason();
     let mut json = format!(
         r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{}","reason":"{}""#,
@@ -199,7 +199,7 @@ fn problem(rejection: &Rejection, status: StatusCode, look: &Look) -> String {
         rejection.describe(),
         reason.as_str(),
     );
-    if look.names {
+    if style.names {
         // Writing to a string cannot fail.
         let _ = write!(
             json,
@@ -212,37 +212,37 @@ fn problem(rejection: &Rejection, status: StatusCode, look: &Look) -> String {
     json
 }
 
-/// A response of trailers only: nothing else is understood by every gRPC client as what it is.
+/// A trailers-only response, the only form that every gRPC client understands.
 fn grpc<ResB, B: MakeBody<ResB>>(
     rejection: &Rejection,
-    look: &Look,
+    style: &Style,
     content_type: &'static str,
     body: &B,
 ) -> Response<ResB> {
     let mut response = Response::new(body.make(Bytes::new()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    write_status(headers, rejection, look);
+    write_status(headers, rejection, style);
     response
 }
 
-/// The trailers of a response that had begun when it was rejected.
+/// The trailers of a response that is rejected after its head.
 pub(crate) fn grpc_trailers(rejection: &Rejection) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    write_status(&mut trailers, rejection, &Look::DEFAULT);
+    write_status(&mut trailers, rejection, &Style::DEFAULT);
     trailers
 }
 
-fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: &Look) {
+fn write_status(headers: &mut HeaderMap, rejection: &Rejection, style: &Style) {
     let code = match rejection.reason() {
-        // The limit is the caller's own.
-        Reason::Full | Reason::QueueTimeout if look.full == StatusCode::TOO_MANY_REQUESTS => {
+        // With 429 the limit is the caller's own.
+        Reason::Full | Reason::QueueTimeout if style.full == StatusCode::TOO_MANY_REQUESTS => {
             Code::ResourceExhausted
         }
         reason => Code::of_reason(reason),
     };
     headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
-    let message = if look.names {
+    let message = if style.names {
         percent_encoded(&rejection.to_string())
     } else {
         percent_encoded(&rejection.describe().to_string())
@@ -255,34 +255,34 @@ fn write_status(headers: &mut HeaderMap, rejection: &Rejection, look: &Look) {
     }
 }
 
-/// The answer that a user made of an error, in the dialect of the request: a caller that speaks gRPC must be told in gRPC, one that sent a
-/// HEAD must get no body, and the closure that made the answer does not know who is asking.
-pub(super) fn in_dialect<ResB, B: MakeBody<ResB>>(
+/// Converts the response of a user's closure, which does not know the request, to the request's
+/// format: a gRPC status for gRPC, and no body for HEAD.
+pub(super) fn in_format<ResB, B: MakeBody<ResB>>(
     response: Response<ResB>,
-    dialect: Dialect,
+    format: Format,
     body: &B,
 ) -> Response<ResB> {
-    let content_type = match dialect {
-        Dialect::Http => return response,
-        Dialect::Head => return response.map(|_| body.make(Bytes::new())),
-        Dialect::Grpc(content_type) => content_type,
+    let content_type = match format {
+        Format::Http => return response,
+        Format::Head => return response.map(|_| body.make(Bytes::new())),
+        Format::Grpc(content_type) => content_type,
     };
     if response.headers().contains_key(&GRPC_STATUS) {
         return response;
     }
     let code = match Code::from_http(response.status()) {
-        // An error is none, whatever its status says.
+        // The result was an error, whatever the HTTP status.
         Code::Ok => Code::Unknown,
         code => code,
     };
-    let mut told = Response::new(body.make(Bytes::new()));
-    let headers = told.headers_mut();
+    let mut response = Response::new(body.make(Bytes::new()));
+    let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(code.as_str()));
-    told
+    response
 }
 
-/// As gRPC's specification says: printable ASCII but for `%` as it is, anything else byte by byte.
+/// The encoding of `grpc-message`: all bytes but printable ASCII without `%` are escaped.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -2,7 +2,7 @@ use super::super::body::{EmptyBody, KnownBody};
 use super::*;
 use std::time::Duration;
 
-const LOOK: Look = Look {
+const LOOK: Style = Style {
     full: StatusCode::SERVICE_UNAVAILABLE,
     names: false,
     quota: None,
@@ -24,8 +24,7 @@ fn every_reason_has_a_status_and_valid_problem_details() {
         (Reason::DeadlinePassed, 504, "4"),
         (Reason::RateLimited, 429, "8"),
     ] {
-        let response: Response<String> =
-            answer(rejection(reason), Dialect::Http, &LOOK, &KnownBody);
+        let response: Response<String> = answer(rejection(reason), Format::Http, &LOOK, &KnownBody);
         assert_eq!(response.status(), status);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         let json: serde_json::Value = serde_json::from_str(response.body()).unwrap();
@@ -39,8 +38,8 @@ fn every_reason_has_a_status_and_valid_problem_details() {
         let carried = response.extensions().get::<Rejection>();
         assert_eq!(carried, Some(&rejection(reason)));
 
-        let dialect = Dialect::Grpc("application/grpc");
-        let response: Response<String> = answer(rejection(reason), dialect, &LOOK, &KnownBody);
+        let format = Format::Grpc("application/grpc");
+        let response: Response<String> = answer(rejection(reason), format, &LOOK, &KnownBody);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], code);
         assert_eq!(response.headers()["grpc-message"], reason.describe());
@@ -51,49 +50,49 @@ fn every_reason_has_a_status_and_valid_problem_details() {
 
 #[test]
 fn full_may_be_a_429_and_names_may_be_shown() {
-    let look = Look {
+    let style = Style {
         full: StatusCode::TOO_MANY_REQUESTS,
         names: true,
         quota: None,
     };
     for reason in [Reason::Full, Reason::QueueTimeout] {
         let response: Response<String> =
-            answer(rejection(reason), Dialect::Http, &look, &KnownBody);
+            answer(rejection(reason), Format::Http, &style, &KnownBody);
         assert_eq!(response.status(), 429);
         let json: serde_json::Value = serde_json::from_str(response.body()).unwrap();
         assert_eq!(json["layer"], "bulkhead");
         assert_eq!(json["name"], "payments/eu");
-        let dialect = Dialect::Grpc("application/grpc");
-        let response: Response<String> = answer(rejection(reason), dialect, &look, &KnownBody);
+        let format = Format::Grpc("application/grpc");
+        let response: Response<String> = answer(rejection(reason), format, &style, &KnownBody);
         assert_eq!(response.headers()["grpc-status"], "8");
     }
     let shed = rejection(Reason::Shed);
-    let response: Response<String> = answer(shed.clone(), Dialect::Http, &look, &KnownBody);
+    let response: Response<String> = answer(shed.clone(), Format::Http, &style, &KnownBody);
     assert_eq!(response.status(), 503);
-    let dialect = Dialect::Grpc("application/grpc");
-    let response: Response<String> = answer(shed.clone(), dialect, &look, &KnownBody);
+    let format = Format::Grpc("application/grpc");
+    let response: Response<String> = answer(shed.clone(), format, &style, &KnownBody);
     assert_eq!(response.headers()["grpc-message"], shed.to_string());
 }
 
 #[test]
-fn the_time_is_told_where_it_is_known() {
+fn the_answer_carries_the_time_if_it_is_known() {
     let late = rejection(Reason::CircuitOpen).with_retry_after(Duration::from_micros(1_200_300));
-    let response: Response<String> = answer(late.clone(), Dialect::Http, &LOOK, &KnownBody);
+    let response: Response<String> = answer(late.clone(), Format::Http, &LOOK, &KnownBody);
     assert_eq!(response.headers()["retry-after"], "2");
-    let dialect = Dialect::Grpc("application/grpc");
-    let response: Response<String> = answer(late, dialect, &LOOK, &KnownBody);
+    let format = Format::Grpc("application/grpc");
+    let response: Response<String> = answer(late, format, &LOOK, &KnownBody);
     assert_eq!(response.headers()["grpc-retry-pushback-ms"], "1201");
     assert!(!response.headers().contains_key("retry-after"));
 
     let unknown = rejection(Reason::CircuitOpen);
-    let response: Response<String> = answer(unknown, Dialect::Http, &LOOK, &KnownBody);
+    let response: Response<String> = answer(unknown, Format::Http, &LOOK, &KnownBody);
     assert!(!response.headers().contains_key("retry-after"));
 }
 
 #[test]
 fn an_empty_body_is_not_called_json() {
     let response: Response<String> =
-        answer(rejection(Reason::Full), Dialect::Http, &LOOK, &EmptyBody);
+        answer(rejection(Reason::Full), Format::Http, &LOOK, &EmptyBody);
     assert_eq!(response.body(), "");
     assert!(!response.headers().contains_key(CONTENT_TYPE));
 }
@@ -121,14 +120,14 @@ fn content_types() {
         ("text/application/grpc", None),
         ("", None),
     ] {
-        let expected = expected.map_or(Dialect::Http, Dialect::Grpc);
+        let expected = expected.map_or(Format::Http, Format::Grpc);
         assert_eq!(
-            Dialect::of_content_type(value.as_bytes()),
+            Format::of_content_type(value.as_bytes()),
             expected,
             "{value}"
         );
     }
-    assert_eq!(Dialect::of(&Method::GET, &HeaderMap::new()), Dialect::Http);
+    assert_eq!(Format::of(&Method::GET, &HeaderMap::new()), Format::Http);
 }
 
 #[test]
@@ -142,15 +141,15 @@ fn an_error_is_never_an_ok_to_who_speaks_grpc() {
     for (status, code) in [(200, "2"), (204, "2"), (503, "14"), (404, "12")] {
         let mut response = Response::new(String::from("made by a closure"));
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        let told = in_dialect(response, Dialect::Grpc("application/grpc"), &KnownBody);
-        assert_eq!(told.status(), 200);
-        assert_eq!(told.headers()["grpc-status"], code, "{status}");
-        assert_eq!(told.body(), "");
+        let answered = in_format(response, Format::Grpc("application/grpc"), &KnownBody);
+        assert_eq!(answered.status(), 200);
+        assert_eq!(answered.headers()["grpc-status"], code, "{status}");
+        assert_eq!(answered.body(), "");
     }
 }
 
 #[test]
-fn a_rate_limit_says_when_there_is_more_and_its_rate_if_it_is_to_be_told() {
+fn a_rate_limit_carries_the_remaining_time_and_its_rate_if_set() {
     let quota = Quota {
         name: "search".to_owned(),
         permits: 100,
@@ -160,8 +159,8 @@ fn a_rate_limit_says_when_there_is_more_and_its_rate_if_it_is_to_be_told() {
         let rejection = Rejection::new("rate_limit", name, Reason::RateLimited);
         rejection.with_retry_after(Duration::from_millis(600))
     };
-    let fields = |name, look: &Look| {
-        let response: Response<String> = answer(rejection(name), Dialect::Http, look, &KnownBody);
+    let fields = |name, style: &Style| {
+        let response: Response<String> = answer(rejection(name), Format::Http, style, &KnownBody);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "1");
         let field = |name| {
@@ -170,25 +169,25 @@ fn a_rate_limit_says_when_there_is_more_and_its_rate_if_it_is_to_be_told() {
         };
         (field("ratelimit").unwrap(), field("ratelimit-policy"))
     };
-    let look = Look {
+    let style = Style {
         quota: Some(Arc::new(quota)),
         ..LOOK
     };
-    let told = r#""default";r=0;t=1"#.to_owned();
-    assert_eq!(fields("search", &LOOK), (told.clone(), None));
-    assert_eq!(fields("orders", &look), (told.clone(), None));
+    let answered = r#""default";r=0;t=1"#.to_owned();
+    assert_eq!(fields("search", &LOOK), (answered.clone(), None));
+    assert_eq!(fields("orders", &style), (answered.clone(), None));
     let policy = r#""default";q=100;w=60"#.to_owned();
-    assert_eq!(fields("search", &look), (told, Some(policy)));
-    let named = Look {
+    assert_eq!(fields("search", &style), (answered, Some(policy)));
+    let named = Style {
         names: true,
-        ..look.clone()
+        ..style.clone()
     };
-    let (told, policy) = fields("search", &named);
-    assert_eq!(told, r#""search";r=0;t=1"#);
+    let (answered, policy) = fields("search", &named);
+    assert_eq!(answered, r#""search";r=0;t=1"#);
     assert_eq!(policy.unwrap(), r#""search";q=100;w=60"#);
 
-    let dialect = Dialect::Grpc("application/grpc");
-    let response: Response<String> = answer(rejection("search"), dialect, &look, &KnownBody);
+    let format = Format::Grpc("application/grpc");
+    let response: Response<String> = answer(rejection("search"), format, &style, &KnownBody);
     assert_eq!(response.headers()["grpc-status"], "8");
     assert_eq!(response.headers()["grpc-retry-pushback-ms"], "600");
     assert!(!response.headers().contains_key("ratelimit"));

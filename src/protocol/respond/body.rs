@@ -1,4 +1,4 @@
-//! How the answer to a rejection gets the body type of the service.
+//! Bodies of the service's own type for the responses to rejections.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,17 +8,17 @@ use bytes::Bytes;
 use crate::protocol::http::{GuardedBody, InContextBody};
 use crate::runtime::scoped::Scope;
 
-/// A body type that can hold a short text: the bodies of axum, tonic, reqwest and http-body-util (`Full` and its boxes), each with its feature, and
-/// plain bytes and strings.
+/// A body type that can hold a short text: bytes and strings, and, each with its feature, the
+/// bodies of axum, tonic, reqwest and http-body-util (`Full` and its boxes).
 #[diagnostic::on_unimplemented(
-    message = "mainstay does not know how to make a body of type `{Self}` for the answer to a rejection",
-    label = "this body type is not known",
-    note = "say how: `RespondLayer::new().body_with(|json: Bytes| ...)`, or do without a body: `RespondLayer::new().empty_body()` where it is `Default`",
-    note = "a standard stack needs a known body from its request layers only: outside of the layer that changes the body, add `.with_request_layer(MapResponseLayer::new(|response: http::Response<_>| response.map(axum::body::Body::new)))` (`tower::util::MapResponseLayer`; `tonic::body::Body::new` and http-body-util's `UnsyncBoxBody::new` do as well)",
-    note = "axum's body comes with mainstay's feature `axum`, tonic's with `tonic`, reqwest's with `reqwest`, http-body-util's `Full`, `BoxBody` and `UnsyncBoxBody` with `hyper` or `tonic`"
+    message = "mainstay cannot make a body of type `{Self}` for the response to a rejection",
+    label = "unknown body type",
+    note = "make the body with a closure: `RespondLayer::new().body_with(|json: Bytes| ...)`, or use an empty one: `RespondLayer::new().empty_body()` if the type is `Default`",
+    note = "a standard stack needs a known body only from its request layers: outside of the layer that changes the body, add `.with_request_layer(MapResponseLayer::new(|response: http::Response<_>| response.map(axum::body::Body::new)))` (`tower::util::MapResponseLayer`; or `tonic::body::Body::new`, or http-body-util's `UnsyncBoxBody::new`)",
+    note = "axum's body needs mainstay's feature `axum`, tonic's `tonic`, reqwest's `reqwest`, http-body-util's `Full`, `BoxBody` and `UnsyncBoxBody` need `hyper` or `tonic`"
 )]
 pub trait RejectionBody {
-    /// A body of these bytes; there may be none.
+    /// A body of these bytes, which may be empty.
     fn from_bytes(bytes: Bytes) -> Self;
 }
 
@@ -43,7 +43,7 @@ bodies! {
     #[cfg(any(feature = "hyper", feature = "tonic"))] http_body_util::Full<Bytes> => Self::new,
 }
 
-/// http-body-util's boxes, of any error: a text has none.
+/// http-body-util's boxes, with any error type: a text has no error.
 #[cfg(any(feature = "hyper", feature = "tonic"))]
 mod boxes {
     use bytes::Bytes;
@@ -71,7 +71,7 @@ impl<B: RejectionBody> RejectionBody for GuardedBody<B> {
     }
 }
 
-/// It is not one of the request's own, and so it is in no context.
+/// Outside of the request's context, because no user code runs in it.
 impl<B: RejectionBody, S: Scope> RejectionBody for InContextBody<B, S> {
     fn from_bytes(bytes: Bytes) -> Self {
         Self::outside(B::from_bytes(bytes))
@@ -80,19 +80,19 @@ impl<B: RejectionBody, S: Scope> RejectionBody for InContextBody<B, S> {
 
 /// How a [`RespondLayer`](crate::RespondLayer) makes a body.
 pub trait MakeBody<ResB> {
-    /// Whether what it makes says anything.
-    const SPEAKS: bool;
+    /// Whether the bodies have content.
+    const HAS_CONTENT: bool;
 
     /// A body of these bytes.
     fn make(&self, bytes: Bytes) -> ResB;
 }
 
-/// Makes the bodies that are [known](RejectionBody).
+/// Makes [known](RejectionBody) bodies.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KnownBody;
 
 impl<ResB: RejectionBody> MakeBody<ResB> for KnownBody {
-    const SPEAKS: bool = true;
+    const HAS_CONTENT: bool = true;
 
     fn make(&self, bytes: Bytes) -> ResB {
         ResB::from_bytes(bytes)
@@ -104,21 +104,21 @@ impl<ResB: RejectionBody> MakeBody<ResB> for KnownBody {
 pub struct EmptyBody;
 
 impl<ResB: Default> MakeBody<ResB> for EmptyBody {
-    const SPEAKS: bool = false;
+    const HAS_CONTENT: bool = false;
 
     fn make(&self, _: Bytes) -> ResB {
         ResB::default()
     }
 }
 
-/// Makes bodies by a closure.
+/// Makes bodies with a closure.
 pub struct BodyWith<F>(pub(super) Arc<F>);
 
 impl<F, ResB> MakeBody<ResB> for BodyWith<F>
 where
     F: Fn(Bytes) -> ResB,
 {
-    const SPEAKS: bool = true;
+    const HAS_CONTENT: bool = true;
 
     fn make(&self, bytes: Bytes) -> ResB {
         (self.0)(bytes)

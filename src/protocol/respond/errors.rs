@@ -1,4 +1,4 @@
-//! What the errors of a stack are to the layer that answers them.
+//! The error types that a [`RespondLayer`](crate::RespondLayer) answers.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -11,17 +11,17 @@ use crate::vocabulary::{
     rejection::Rejection,
 };
 
-/// An error that can be nothing but a rejection: [`Rejection`] itself, and [`Infallible`].
+/// An error that is always a rejection: [`Rejection`], and [`Infallible`].
 ///
-/// This is what layers make of a service that cannot fail, such as axum's routes and tonic's.
+/// The layers have this error around a service that cannot fail, such as routes of axum and tonic.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can be more than a mainstay rejection, and `RespondLayer` would not know how to answer that",
-    label = "not only rejections can leave the stack inside of this `RespondLayer`",
-    note = "say how to answer the rest: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> {{ ... }})`; with a standard stack, put that layer between the stack and what fails",
-    note = "a `BoxError` mostly comes from a layer of tower's own, such as `tower::timeout::TimeoutLayer`: mainstay's layers leave the error `Infallible` a `Rejection`"
+    message = "`{Self}` is not always a mainstay rejection, and `RespondLayer` cannot answer other errors",
+    label = "the stack inside of this `RespondLayer` can return other errors than rejections",
+    note = "answer other errors with a closure: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> {{ ... }})`; with a standard stack, put that layer between the stack and the service that fails",
+    note = "a `BoxError` mostly comes from a layer of tower, such as `tower::timeout::TimeoutLayer`: mainstay's layers turn the error `Infallible` into `Rejection`"
 )]
 pub trait OnlyRejection {
-    /// The rejection that it is.
+    /// The rejection.
     fn into_rejection(self) -> Rejection;
 }
 
@@ -37,17 +37,17 @@ impl OnlyRejection for Infallible {
     }
 }
 
-/// An error that is a rejection or something else, and can be told apart.
+/// An error that may be a rejection.
 #[diagnostic::on_unimplemented(
-    message = "`RespondLayer` cannot tell whether a `{Self}` is a rejection",
-    note = "it can for `mainstay::Error<E>`, `BoxError` and (feature `tonic`) `tonic::Status`",
-    note = "a service's own error becomes a `mainstay::Error<E>` in every layer of mainstay's, or by `.map_err(mainstay::Error::from)` (`tower::ServiceBuilder::map_err`) at the bottom of the stack"
+    message = "`RespondLayer` does not know whether a `{Self}` is a rejection",
+    note = "it knows for `mainstay::Error<E>`, `BoxError` and (feature `tonic`) `tonic::Status`",
+    note = "every layer of mainstay turns a service's own error into a `mainstay::Error<E>`; at the bottom of the stack, use `.map_err(mainstay::Error::from)` (`tower::ServiceBuilder::map_err`)"
 )]
 pub trait MayBeRejection {
-    /// What it is when it is no rejection.
+    /// The type of other errors.
     type Rest;
 
-    /// Which of both it is.
+    /// Separates rejections from other errors.
     fn sort(self) -> Error<Self::Rest>;
 }
 
@@ -98,22 +98,22 @@ by_chain! {
     #[cfg(feature = "tonic")] tonic::Status => crate::vocabulary::error::WithRejection::rejection,
 }
 
-/// What a [`RespondLayer`](crate::RespondLayer) does with errors: keeps them between readiness and call, and answers them.
+/// How a [`RespondLayer`](crate::RespondLayer) handles errors.
 pub trait Mapping {
-    /// What can be left of an error when it is no rejection.
+    /// The type of errors that are not rejections.
     type Rest;
 }
 
-/// How errors of a type are answered in responses with a body of type `ResB`.
+/// How errors of a type become responses with a body of type `ResB`.
 pub trait MapError<E, ResB>: Mapping {
-    /// Whether it is a rejection.
+    /// Separates rejections from other errors.
     fn sort(error: E) -> Error<Self::Rest>;
 
-    /// The answer to an error that is none.
+    /// The response to an error that is not a rejection.
     fn answer(&self, rest: Self::Rest) -> http::Response<ResB>;
 }
 
-/// Only rejections can come.
+/// All errors are rejections.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectionsOnly;
 
@@ -131,7 +131,7 @@ impl<E: OnlyRejection, ResB> MapError<E, ResB> for RejectionsOnly {
     }
 }
 
-/// A closure answers what is no rejection.
+/// A closure answers errors that are not rejections.
 pub struct MapErrorWith<F, R> {
     answer: Arc<F>,
     rest: PhantomData<fn(R)>,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tower_layer::Layer;
 
-use super::answer::{Look, Quota};
+use super::answer::{Quota, Style};
 use super::body::{BodyWith, EmptyBody, KnownBody};
 use super::errors::{MapErrorWith, Mapping, RejectionsOnly};
 use super::service::Respond;
@@ -15,17 +15,17 @@ use crate::vocabulary::config::ConfigError;
 /// Turns rejections into responses: see the [module](crate::respond).
 #[derive(Clone)]
 pub struct RespondLayer<M = RejectionsOnly, B = KnownBody> {
-    pub(crate) look: Look,
+    pub(crate) style: Style,
     pub(super) map: M,
     pub(super) body: B,
 }
 
 impl RespondLayer {
-    /// For a stack in which only rejections can go wrong, with a known body.
+    /// A layer for a stack whose only errors are rejections, with a known body type.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            look: Look::DEFAULT,
+            style: Style::DEFAULT,
             map: RejectionsOnly,
             body: KnownBody,
         }
@@ -33,16 +33,17 @@ impl RespondLayer {
 }
 
 impl<M, B> RespondLayer<M, B> {
-    /// With which status a full bulkhead (or a wait in its queue that was too long) is answered over HTTP: 503 by default.
+    /// The HTTP status for `Full` and `QueueTimeout`, the rejections of a bulkhead. Default 503;
+    /// range 400 to 599.
     ///
-    /// 429 is right where the limit is the caller's own: it has sent too much. 503 is right where it is everyone's. With 429 the
-    /// gRPC code is `RESOURCE_EXHAUSTED` instead of `UNAVAILABLE`. Circuit breakers and adaptive limits of the caller ignore both
-    /// by default, because they say nothing about other callers' calls.
+    /// Use 429 if each caller has its own limit, and 503 if all callers share it. With 429 the gRPC
+    /// code is `RESOURCE_EXHAUSTED` instead of `UNAVAILABLE`. The caller's circuit breakers and
+    /// adaptive limits ignore both by default, because they say nothing about other callers' calls.
     ///
     /// # Errors
     ///
-    /// When it is no client or server error (400 to 599): anything else would make a rejection look like an answer, or break the
-    /// connection.
+    /// If the status is not a client or server error: any other status would make a rejection look
+    /// like a success, or break the connection.
     pub fn full_as(mut self, status: StatusCode) -> Result<Self, ConfigError> {
         if !status.is_client_error() && !status.is_server_error() {
             let rule = "must be from 400 to 599";
@@ -53,7 +54,7 @@ impl<M, B> RespondLayer<M, B> {
                 rule,
             ));
         }
-        self.look.full = status;
+        self.style.full = status;
         Ok(self)
     }
 
@@ -61,16 +62,16 @@ impl<M, B> RespondLayer<M, B> {
     /// the message. For services whose callers are your own.
     #[must_use]
     pub fn show_names(mut self) -> Self {
-        self.look.names = true;
+        self.style.names = true;
         self
     }
 
-    /// Adds the rate of this layer to the answers to its rejections, as `RateLimit-Policy`
-    /// (draft-ietf-httpapi-ratelimit-headers). Default: callers only see when to come back.
+    /// Adds `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) with the rate of this layer
+    /// to responses to its rejections. Default off: callers only see when to retry.
     ///
-    /// The window is rounded up to whole seconds: 10 permits for 100 ms are `q=100;w=1`. Of two rate
-    /// limits, that of the last call is advertised. The policy is called `default`, or by the name of
-    /// the instance with [`show_names`](Self::show_names).
+    /// The window is rounded up to whole seconds: 10 permits per 100 ms are `q=100;w=1`. A second
+    /// call of this method replaces the first. The policy is named `default`, or after the instance
+    /// with [`show_names`](Self::show_names).
     ///
     /// ```
     /// use http::{Request, Response};
@@ -101,7 +102,7 @@ impl<M, B> RespondLayer<M, B> {
     #[must_use]
     pub fn rate_limit_policy<Mode, T>(mut self, layer: &RateLimitLayer<Mode, T>) -> Self {
         let (permits, window) = layer.in_whole_seconds();
-        self.look.quota = Some(Arc::new(Quota {
+        self.style.quota = Some(Arc::new(Quota {
             name: layer.name().to_owned(),
             permits,
             window,
@@ -109,11 +110,12 @@ impl<M, B> RespondLayer<M, B> {
         self
     }
 
-    /// Answers errors that are no rejection by a closure of the error: for stacks whose error is a [`mainstay::Error<E>`](crate::Error)
-    /// (the closure gets the `E`), a [`BoxError`](crate::BoxError) or a `tonic::Status` (the closure gets what holds no rejection).
+    /// Answers errors that are not rejections with a closure. For stacks whose error is a
+    /// [`mainstay::Error<E>`](crate::Error) (the closure gets the `E`), a
+    /// [`BoxError`](crate::BoxError) or a `tonic::Status`.
     ///
-    /// A gRPC request is answered by a gRPC status all the same: by the closure's own, if its response carries a `grpc-status`, or else by
-    /// the one that its HTTP status stands for. The answer to a HEAD goes without its body.
+    /// A gRPC request gets a gRPC status: the `grpc-status` of the closure's response, or else the
+    /// code for its HTTP status. A HEAD request gets no body.
     ///
     /// ```
     /// use http::{Request, Response, StatusCode};
@@ -142,14 +144,14 @@ impl<M, B> RespondLayer<M, B> {
         F: Fn(E) -> Response<ResB>,
     {
         RespondLayer {
-            look: self.look,
+            style: self.style,
             map: MapErrorWith::new(answer),
             body: self.body,
         }
     }
 
-    /// Makes the body of an answer by a closure of its bytes, for body types that are not known. In gRPC, and to a HEAD, there are no bytes,
-    /// and what the closure makes of them must be a body that is at its end at once.
+    /// Makes the body with a closure, for unknown body types. For gRPC and HEAD requests the bytes
+    /// are empty, and the body must be at its end at once.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -165,17 +167,17 @@ impl<M, B> RespondLayer<M, B> {
         F: Fn(Bytes) -> ResB,
     {
         RespondLayer {
-            look: self.look,
+            style: self.style,
             map: self.map,
             body: BodyWith(Arc::new(make)),
         }
     }
 
-    /// Answers without a body, for body types that are [`Default`].
+    /// Responds with an empty body, for body types that are [`Default`].
     #[must_use]
     pub fn empty_body(self) -> RespondLayer<M, EmptyBody> {
         RespondLayer {
-            look: self.look,
+            style: self.style,
             map: self.map,
             body: EmptyBody,
         }
@@ -203,8 +205,8 @@ where
 impl<M: fmt::Debug, B: fmt::Debug> fmt::Debug for RespondLayer<M, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RespondLayer")
-            .field("full_as", &self.look.full)
-            .field("show_names", &self.look.names)
+            .field("full_as", &self.style.full)
+            .field("show_names", &self.style.names)
             .field("map_error", &self.map)
             .field("body", &self.body)
             .finish()

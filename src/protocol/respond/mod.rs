@@ -1,8 +1,9 @@
 //! Rejections as responses: an HTTP status with problem details, or a gRPC status.
 //!
-//! A server's stack must answer every request, but a layer that rejects has only an error to give, and frameworks close the connection, break the
-//! stream or do not compile when one reaches them. This layer stands outside of the others and turns what they reject into an answer,
-//! so that nothing but [`Infallible`](std::convert::Infallible) leaves the stack.
+//! A server must answer every request, but a layer that rejects a call returns an error. Frameworks
+//! then close the connection, break the stream or do not compile. [`RespondLayer`] is the outermost
+//! layer: it turns rejections into responses, and its own error is
+//! [`Infallible`](std::convert::Infallible).
 //!
 //! ```
 //! use http::{Request, Response};
@@ -25,46 +26,45 @@
 //! # }
 //! ```
 //!
-//! # What the caller sees
+//! # Responses
 //!
-//! | the reason | HTTP | gRPC |
+//! | reason | HTTP | gRPC |
 //! |---|---|---|
 //! | `CircuitOpen`, `NotReady` | 503 | `UNAVAILABLE` |
-//! | `Full`, `QueueTimeout` | 503, or 429: see [`full_as`](RespondLayer::full_as) | `UNAVAILABLE`, or `RESOURCE_EXHAUSTED` where HTTP says 429 |
+//! | `Full`, `QueueTimeout` | 503, or 429 with [`full_as`](RespondLayer::full_as) | `UNAVAILABLE`, or `RESOURCE_EXHAUSTED` with 429 |
 //! | `Shed` | 503 | `UNAVAILABLE` |
 //! | `TimedOut`, `DeadlinePassed` | 504 | `DEADLINE_EXCEEDED` |
 //! | `RateLimited` | 429 | `RESOURCE_EXHAUSTED` |
 //! | `Refused`, by a policy [of your own](crate::admission) | 503 | `UNAVAILABLE` |
 //!
-//! HTTP requests get a body of `application/problem+json`. Requests whose `content-type` is that of gRPC or gRPC-Web get an HTTP 200 of trailers only.
+//! HTTP requests get an `application/problem+json` body. Requests with a gRPC or gRPC-Web
+//! `content-type` get an HTTP 200 with trailers only.
 //!
-//! An open circuit and a rate limit know when they will admit a call again: the answer carries the time that is left, as `Retry-After` in whole seconds
-//! rounded up, or as `grpc-retry-pushback-ms`. For a rate limit there is also a `RateLimit` field, and `RateLimit-Policy` with
-//! [`rate_limit_policy`](RespondLayer::rate_limit_policy). Other rejections carry neither, because nobody knows when a permit will be free: see
-//! [`Rejection::retry_after`](crate::Rejection::retry_after). Which layer rejected, and
-//! which instance of it, is not told, because it says more of the inside of a system than strangers should know: see
-//! [`show_names`](RespondLayer::show_names). The [`Rejection`](crate::Rejection) itself is in the response's extensions, for whatever logs or counts further out.
+//! An open circuit and a rate limit know when they will admit a call again. Their responses carry
+//! this time as `Retry-After`, in whole seconds rounded up, or as `grpc-retry-pushback-ms`. A rate
+//! limit adds a `RateLimit` field, and `RateLimit-Policy` with
+//! [`rate_limit_policy`](RespondLayer::rate_limit_policy). For other rejections the time is
+//! unknown: see [`Rejection::retry_after`](crate::Rejection::retry_after).
+//!
+//! The response does not name the layer and the instance, because callers need not know the inside
+//! of a system; [`show_names`](RespondLayer::show_names) adds them. The
+//! [`Rejection`](crate::Rejection) itself is in the response's extensions, for logs and metrics.
 //!
 //! # What it rejects
 //!
-//! Nothing. Errors that are no rejection need [`map_error`](RespondLayer::map_error); without it a stack in which they can occur does not compile.
+//! Nothing. Errors that are not rejections need [`map_error`](RespondLayer::map_error); without it,
+//! a stack that can return them does not compile.
 //!
 //! # Readiness
 //!
-//! It is never an error. If the inner service's readiness is one, it is kept and is the answer to the next call; after that the inner service is asked again.
-//! A service that is not ready holds up what is outside, as ever; [`LoadShedLayer`](crate::LoadShedLayer) inside of this one answers instead.
+//! Readiness is never an error. A readiness error of the inner service becomes the answer to the
+//! next call; after that the inner service is polled again. An inner service that is not ready
+//! delays the outer layers; an inner [`LoadShedLayer`](crate::LoadShedLayer) rejects instead.
 //!
-//! # What a clone shares
+//! # Clones, cancellation, cost
 //!
-//! Only settings.
-//!
-//! # Cancellation
-//!
-//! Dropping the future drops the call.
-//!
-//! # Cost
-//!
-//! One look at the request's method and `content-type`. A rejection allocates for its headers and its body.
+//! A clone shares only settings. Dropping the future drops the call. A call reads the request's
+//! method and `content-type`. A rejection allocates its headers and body.
 
 mod answer;
 mod body;

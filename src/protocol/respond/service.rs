@@ -8,17 +8,17 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::answer::{Dialect, answer, in_dialect};
+use super::answer::{Format, answer, in_format};
 use super::body::{KnownBody, MakeBody};
 use super::errors::{MapError, Mapping, RejectionsOnly};
 use super::layer::RespondLayer;
 use crate::vocabulary::error::Error;
 
-/// A service behind a [`RespondLayer`](crate::RespondLayer).
+/// The service of a [`RespondLayer`](crate::RespondLayer).
 pub struct Respond<S, M: Mapping = RejectionsOnly, B = KnownBody> {
     inner: S,
     layer: RespondLayer<M, B>,
-    /// The inner service's error of readiness, until a call takes it as its answer.
+    /// A readiness error of the inner service, until the next call returns it.
     unready: Option<Error<M::Rest>>,
 }
 
@@ -64,15 +64,15 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let dialect = Dialect::of(request.method(), request.headers());
+        let format = Format::of(request.method(), request.headers());
         let layer = self.layer.clone();
-        // Made where it is to be: the inner future is large, mostly, and to move it is not for nothing.
+        // Constructed in place, because the inner future is often large.
         if self.unready.is_none() {
             return ResponseFuture {
                 state: State::Calling {
                     inner: self.inner.call(request),
                 },
-                dialect,
+                format,
                 layer,
             };
         }
@@ -80,14 +80,14 @@ where
             state: State::Failed {
                 error: self.unready.take(),
             },
-            dialect,
+            format,
             layer,
         }
     }
 }
 
 pin_project! {
-    /// The future of a call whose errors are answered.
+    /// The future of [`Respond`].
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, M, B>
     where
@@ -95,7 +95,7 @@ pin_project! {
     {
         #[pin]
         state: State<F, M::Rest>,
-        dialect: Dialect,
+        format: Format,
         layer: RespondLayer<M, B>,
     }
 }
@@ -138,9 +138,9 @@ where
         let layer = this.layer;
         Poll::Ready(Ok(match error {
             Error::Rejected(rejection) => {
-                answer(rejection, *this.dialect, &layer.look, &layer.body)
+                answer(rejection, *this.format, &layer.style, &layer.body)
             }
-            Error::Inner(error) => in_dialect(layer.map.answer(error), *this.dialect, &layer.body),
+            Error::Inner(error) => in_format(layer.map.answer(error), *this.format, &layer.body),
         }))
     }
 }
@@ -151,7 +151,7 @@ where
     M: Mapping + Clone,
     B: Clone,
 {
-    /// What was found of the original's readiness is its own.
+    /// A clone does not take over the readiness error of the original.
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.layer.clone())
     }

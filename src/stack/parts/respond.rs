@@ -16,8 +16,8 @@ impl<T> Part<T> for Respond {
 
     fn describe(settings: &RespondLayer) -> Vec<Setting> {
         vec![
-            ("full_as", settings.look.full.as_u16().to_string()),
-            ("show_names", settings.look.names.to_string()),
+            ("full_as", settings.style.full.as_u16().to_string()),
+            ("show_names", settings.style.names.to_string()),
         ]
     }
 
