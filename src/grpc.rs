@@ -1,7 +1,8 @@
-//! gRPC: what its codes mean to the layers, over the `http` crate's types and (feature `tonic`) with tonic's status as the error.
+//! gRPC: layers that classify calls by their code, over the `http` crate's types. With the feature
+//! `tonic`, their error is `tonic::Status`.
 //!
-//! A gRPC call that failed is, to anyone who looks only at the response, an HTTP 200. A circuit breaker that does not know the codes stays closed for
-//! ever; a client that gets a rejection as anything but a status sees `UNKNOWN` or a broken stream.
+//! A failed gRPC call is an HTTP 200. A circuit breaker that ignores gRPC codes never opens, and a
+//! client that gets a rejection without a status sees `UNKNOWN` or a broken stream.
 //!
 //! ```no_run
 //! # #[cfg(feature = "tonic")]
@@ -23,37 +24,40 @@
 //! # }
 //! ```
 //!
-//! # What is here
+//! # Layers
 //!
-//! - Layers that know gRPC: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`retry`], [`timeout`]. Their calls last until the trailers: see
-//!   [`GrpcClassifier`], and [`mainstay::http`](crate::http#how-long-a-call-lasts) for what is held until then.
-//!   A retry reads trailers that come at once: see [`GrpcRetry`].
-//! - On the server's side [`RespondLayer`](crate::RespondLayer) turns rejections into statuses by itself.
+//! - [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`rate_limit`], [`retry`] and [`timeout`]
+//!   for clients and servers. Their calls last until the trailers: see [`GrpcClassifier`], and
+//!   [`mainstay::http`](crate::http#how-long-a-call-lasts) for permits. [`GrpcRetry`] describes
+//!   retries.
+//! - [`RespondLayer`](crate::RespondLayer) for servers: it turns rejections into statuses.
 //!
-//! # What a client sees of a rejection
+//! # Codes of rejections
 //!
-//! | the reason | the code |
+//! | reason | code |
 //! |---|---|
 //! | `CircuitOpen`, `NotReady`, `Full`, `QueueTimeout`, `Shed`, `Refused` | `UNAVAILABLE` |
 //! | `RateLimited` | `RESOURCE_EXHAUSTED` |
 //! | `TimedOut`, `DeadlinePassed` | `DEADLINE_EXCEEDED` |
 //!
 //! A server with [`full_as(429)`](crate::RespondLayer::full_as) answers `Full` and `QueueTimeout`
-//! by `RESOURCE_EXHAUSTED`.
+//! with `RESOURCE_EXHAUSTED`. An open circuit adds `grpc-retry-pushback-ms`, the remaining open
+//! time.
 //!
-//! With the feature `tonic`, a connection that is lost before the head of a response is `UNAVAILABLE`, too, and so is a call that a server turns
-//! away as it shuts down, where tonic alone says `UNKNOWN`, `CANCELLED` or `INTERNAL`. A connection that is lost afterwards is what tonic makes
-//! of it, which is `UNKNOWN`.
+//! With the feature `tonic`, the error of a stack around a `Channel` is `tonic::Status`, with the
+//! [`Rejection`](crate::Rejection) as its source. A rejection has a status among its own sources,
+//! so that a stub finds the code also behind tower's `Buffer` or a `BoxError`.
 //!
-//! An open circuit adds `grpc-retry-pushback-ms`, the time that it stays open. On the client's side, too: with the feature `tonic` the error of a stack around a
-//! `Channel` is `tonic::Status`, and a [`Rejection`](crate::Rejection) has a status among its sources, so that the stub finds the code also behind
-//! tower's `Buffer` or a `BoxError`.
+//! With the feature `tonic`, `UNAVAILABLE` also stands for a connection that is lost before the
+//! response head, and for a call that a server refuses while it shuts down; tonic alone reports
+//! `UNKNOWN`, `CANCELLED` or `INTERNAL`. A connection that is lost later is `UNKNOWN`, as in tonic.
 //!
 //! # One service of a server
 //!
-//! `Server::builder().layer(stack)` is for all services of a server. For one of them, wrap that service: the services that mainstay's layers and server stacks make
-//! keep its name, tonic's `NamedService` (feature `tonic`). For health checks and reflection, which should be answered also when the server is
-//! full, leave those services out.
+//! `Server::builder().layer(stack)` applies to all services of a server. To apply a stack to one
+//! service, wrap the service. The services of mainstay's layers and server stacks keep its name,
+//! tonic's `NamedService` (feature `tonic`). Do not wrap health checks and reflection, so that they
+//! answer also when the server is full.
 //!
 //! ```ignore
 //! Server::builder()
@@ -61,17 +65,16 @@
 //!     .add_service(stack.wrap(UsersServer::new(directory)))
 //! ```
 //!
-//! With a layer of tower's or of your own in between, the name is lost; tonic's `tonic::service::LayerExt::named_layer` keeps it:
+//! A layer of tower or of your own loses the name. tonic's `tonic::service::LayerExt::named_layer`
+//! keeps it:
 //! `ServiceBuilder::new().layer(stack).layer(other).named_layer(UsersServer::new(directory))`.
 //!
-//! # What it rejects
+//! # Rejections, clones, cancellation, cost
 //!
-//! Nothing by itself: see the layers. So also for what a clone shares, and for cancellation.
-//!
-//! # Cost
-//!
-//! Two look-ups in the headers of a response, and one in its trailers. A retry clones the head of the request, and takes two small allocations and
-//! a list of the frames for its body: see [`ReplayBody`](crate::http::ReplayBody).
+//! The layers describe their rejections, shared state and cancellation. Each call costs two
+//! look-ups in the response headers and one in the trailers. A retry clones the request head, and
+//! makes two small allocations and a list of the frames for its body: see
+//! [`ReplayBody`](crate::http::ReplayBody).
 
 pub use crate::protocol::grpc::*;
 pub use crate::stack::ServerStack;

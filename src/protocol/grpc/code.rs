@@ -5,16 +5,15 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use crate::protocol::http::{ContentType, header};
 use crate::vocabulary::reason::Reason;
 
-/// A name that need not be made anew for each response.
 pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The code of a gRPC status.
 ///
-/// Own, so that gRPC can be understood without tonic (a proxy, a gateway); with the feature `tonic` it converts from and to
-/// `tonic::Code`.
+/// It works without tonic, for a proxy or a gateway. With the feature `tonic`, it converts from and
+/// to `tonic::Code`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "their names are the specification's")]
+#[allow(missing_docs, reason = "the names are the specification's")]
 pub enum Code {
     Ok = 0,
     Cancelled = 1,
@@ -35,7 +34,7 @@ pub enum Code {
     Unauthenticated = 16,
 }
 
-/// Every code, at its number.
+/// All codes, in the order of their numbers.
 const CODES: [(Code, &str); 17] = [
     (Code::Ok, "0"),
     (Code::Cancelled, "1"),
@@ -57,7 +56,7 @@ const CODES: [(Code, &str); 17] = [
 ];
 
 impl Code {
-    /// The code of a `grpc-status`; one that cannot be read is [`Code::Unknown`].
+    /// The code of a `grpc-status`; [`Code::Unknown`] for an invalid one.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         CODES
@@ -66,7 +65,7 @@ impl Code {
             .map_or(Self::Unknown, |(code, _)| *code)
     }
 
-    /// The code that stands for an HTTP status where there is no `grpc-status`: the answer of a proxy, mostly.
+    /// The code for an HTTP status without a `grpc-status`, mostly from a proxy.
     #[must_use]
     pub fn from_http(status: StatusCode) -> Self {
         match status.as_u16() {
@@ -80,20 +79,18 @@ impl Code {
         }
     }
 
-    /// The code of a head: of its `grpc-status`, or else of its HTTP status.
-    ///
-    /// Only these few bytes are read. Whoever parses the whole status here meets the details, which a hostile server can make
-    /// what it likes.
+    /// The code of a response head: of its `grpc-status`, or else of its HTTP status. The details
+    /// of the status are not parsed, because a hostile server controls them.
     pub(super) fn of_head(status: StatusCode, headers: &HeaderMap) -> Self {
         match header::first(headers, &GRPC_STATUS) {
             Some(value) => Self::from_bytes(value.as_bytes()),
-            // Somebody answered who does not speak gRPC: a proxy's own page, say.
+            // Not a gRPC response, such as a proxy's own page.
             None if status == StatusCode::OK && !is_grpc(headers) => Self::Unknown,
             None => Self::from_http(status),
         }
     }
 
-    /// The code in trailers, which always have one.
+    /// The code of trailers, which must have one.
     pub(super) fn of_trailers(trailers: &HeaderMap) -> Self {
         let status = header::first(trailers, &GRPC_STATUS);
         status.map_or(Self::Unknown, |value| Self::from_bytes(value.as_bytes()))
@@ -109,7 +106,7 @@ impl Code {
         }
     }
 
-    /// The number, as a header says it.
+    /// The number, as in a header.
     pub(crate) fn as_str(self) -> &'static str {
         CODES
             .iter()
@@ -118,7 +115,7 @@ impl Code {
     }
 }
 
-/// Whether a head does not say that it is something else.
+/// Whether the content type is gRPC's or missing.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = ContentType::of(headers);
     content_type == ContentType::Missing || content_type.is_grpc()
@@ -163,38 +160,5 @@ impl From<Code> for tonic::Code {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_is_read_as_it_is_written() {
-        for (number, (code, text)) in CODES.into_iter().enumerate() {
-            assert_eq!(code as usize, number);
-            assert_eq!(text, number.to_string());
-            assert_eq!(Code::from_bytes(text.as_bytes()), code);
-            assert_eq!(code.as_str(), text);
-        }
-        for hostile in [
-            &b""[..],
-            b"17",
-            b"-1",
-            b"00",
-            b" 0",
-            b"0 ",
-            b"\xff",
-            b"14,0",
-        ] {
-            assert_eq!(Code::from_bytes(hostile), Code::Unknown);
-        }
-    }
-
-    #[cfg(feature = "tonic")]
-    #[test]
-    fn tonics_codes_are_the_same() {
-        for (code, text) in CODES {
-            let theirs = tonic::Code::from(code);
-            assert_eq!(theirs, tonic::Code::from_bytes(text.as_bytes()));
-            assert_eq!(Code::from(theirs), code);
-        }
-    }
-}
+#[path = "code_tests.rs"]
+mod tests;

@@ -1,28 +1,28 @@
-//! The code behind an error of a gRPC client.
+//! The codes of a gRPC client's errors.
 
 use super::code::Code;
 use super::pushback::Pushback;
 use crate::protocol::http::ErasedError;
 use crate::vocabulary::error::WithRejection;
 
-/// What an error comes from.
+/// The cause of an error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cause {
-    /// A code says it.
+    /// The server, a rejection or tonic gave this code.
     Code(Code),
-    /// A time limit that is not this crate's.
+    /// A time limit of tonic's passed.
     #[cfg_attr(
         not(feature = "tonic"),
-        allow(dead_code, reason = "only a status of tonic's says so")
+        allow(dead_code, reason = "only a status of tonic has it")
     )]
     TimedOut,
-    /// The server cancelled the stream, as it does when its handler is gone: a failure, but of a call that it had begun.
+    /// The server reset the stream after it had begun the call, as when its handler is dropped.
     #[cfg_attr(
         not(feature = "tonic"),
-        allow(dead_code, reason = "only a status of tonic's says so")
+        allow(dead_code, reason = "only a status of tonic has it")
     )]
     Cancelled,
-    /// There is no code: the call did not come to an end.
+    /// There is no code: the transport failed.
     Transport,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn cause<E: WithRejection + 'static>(error: &E) -> Cause {
     Cause::Transport
 }
 
-/// What the status behind an error says of a retry.
+/// The hint for a retry in an error's status.
 pub(super) fn pushback<E: 'static>(error: &E) -> Option<Pushback> {
     #[cfg(feature = "tonic")]
     return super::status::pushback(error);
@@ -50,9 +50,10 @@ pub(super) fn pushback<E: 'static>(error: &E) -> Option<Pushback> {
     }
 }
 
-/// An error of the inner service's readiness as a stub gets it: `UNAVAILABLE`, unless it has a code of its own.
+/// Converts a readiness error for a stub: `UNAVAILABLE`, unless it has a code of its own.
 ///
-/// A stub looks for a status in the chain of sources. An error that has no room for one is replaced by `rejected`.
+/// A stub searches the chain of sources for a status. An error that cannot hold one is replaced by
+/// `rejected`.
 pub(super) fn unready<E: 'static>(error: E, rejected: E) -> E {
     #[cfg(feature = "tonic")]
     return super::status::unready(error, rejected);

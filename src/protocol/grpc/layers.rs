@@ -1,4 +1,4 @@
-//! Where layers for gRPC begin. All of them follow a response to its trailers.
+//! Builders of layers for gRPC. Their calls last until the trailers of the response.
 
 use super::classify::GrpcClassifier;
 use super::code::Code;
@@ -13,7 +13,7 @@ use crate::protocol::http::EndOfBody;
 
 const TRACKER: EndOfBody<GrpcClassifier> = EndOfBody::new(GrpcClassifier::new());
 
-/// A circuit breaker that knows gRPC: see [`GrpcClassifier`].
+/// A circuit breaker for gRPC: see [`GrpcClassifier`].
 ///
 /// ```
 /// let layer = mainstay::grpc::circuit_breaker().name("users").build()?;
@@ -23,9 +23,8 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<GrpcClassifier>> {
     CircuitBreakerBuilder::tracked_by(TRACKER)
 }
 
-/// A load shedder that knows gRPC. Its limit is [`Limit::scheduler_lag`](crate::Limit::scheduler_lag)
-/// by default, which looks at no response; one that adapts to latency gives way to `UNAVAILABLE` and
-/// `DEADLINE_EXCEEDED`.
+/// A load shedder for gRPC. Default limit [`Limit::scheduler_lag`](crate::Limit::scheduler_lag),
+/// which reads no response; a limit by latency falls at `UNAVAILABLE` and `DEADLINE_EXCEEDED`.
 ///
 /// ```
 /// let layer = mainstay::grpc::load_shed().name("users").build()?;
@@ -35,8 +34,7 @@ pub fn load_shed() -> LoadShedBuilder<EndOfBody<GrpcClassifier>> {
     LoadShedBuilder::tracked_by(TRACKER)
 }
 
-/// A bulkhead that knows gRPC: it holds its permit to the last trailer, and records the outcome of
-/// each call.
+/// A bulkhead for gRPC: a call holds its permit until the trailers, which decide its outcome.
 ///
 /// ```
 /// let layer = mainstay::grpc::bulkhead().name("users").limit(64).build()?;
@@ -46,7 +44,7 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<GrpcClassifier>> {
     BulkheadBuilder::tracked_by(TRACKER)
 }
 
-/// A rate limit that knows gRPC: it records the outcome of each call from its trailers.
+/// A rate limit for gRPC: it records the outcome of each call from its trailers.
 ///
 /// ```
 /// let layer = mainstay::grpc::rate_limit().name("users").burst(20).build()?;
@@ -56,7 +54,7 @@ pub fn rate_limit() -> RateLimitBuilder<rate_limit::Rejecting, EndOfBody<GrpcCla
     RateLimitBuilder::tracked_by(TRACKER)
 }
 
-/// Retries that know gRPC: see [`GrpcRetry`]. The body of a response becomes [`Peeked`](super::Peeked).
+/// Retries for gRPC: see [`GrpcRetry`]. The response body becomes [`Peeked`](super::Peeked).
 ///
 /// ```
 /// let layer = mainstay::grpc::retry().name("users").build()?;
@@ -67,7 +65,7 @@ pub fn retry() -> RetryBuilder<GrpcRetry, EarlyTrailers> {
 }
 
 impl CircuitBreakerBuilder<EndOfBody<GrpcClassifier>> {
-    /// These codes are failures, and no others: see [`GrpcClassifier`] for those that are by default.
+    /// Counts exactly these codes as failures. Default: see [`GrpcClassifier`].
     ///
     /// ```
     /// use mainstay::grpc::{self, Code};

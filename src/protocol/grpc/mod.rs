@@ -1,4 +1,4 @@
-//! What gRPC statuses, trailers and methods mean to the layers.
+//! gRPC statuses, trailers and methods for the layers.
 
 mod classify;
 mod code;
@@ -21,7 +21,7 @@ pub use peek::{EarlyTrailers, GrpcResponse, Peeked};
 pub use request::GrpcRequest;
 pub use retry::GrpcRetry;
 
-/// The same as [`http::timeout`](crate::http::timeout()), which knows gRPC as well.
+/// The same as [`http::timeout`](crate::http::timeout()), which also supports gRPC.
 pub use crate::protocol::http::timeout;
 
 pub(crate) use pushback::{PUSHBACK, millis};

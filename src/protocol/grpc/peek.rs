@@ -1,4 +1,4 @@
-//! The first frame of a response, looked at where it is already there.
+//! Reads the first frame of a response body if it is available.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,11 +14,12 @@ use crate::layers::retry::RetryBudget;
 use crate::layers::retry::{Ended, Receive};
 use crate::protocol::http::{HttpResponse, header};
 
-/// Looks whether a response has come to its end without a message, so that a [`GrpcRetry`](super::GrpcRetry) sees the status in its trailers.
+/// Reads trailers that arrive without a message, so that [`GrpcRetry`](super::GrpcRetry) sees their
+/// status.
 ///
-/// A server that fails after it has sent the head of a response, and before any message, says so in trailers that mostly come together with the
-/// head. So the body of a head that does not decide is polled, once: what is there is kept and given back first, and what is not there is
-/// not waited for.
+/// A server that fails after the response head but before any message mostly sends its trailers
+/// together with the head. So if the head has no code, the body is polled once. A frame that is
+/// available is kept, and the reader of the body gets it first. A frame that is not is not awaited.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EarlyTrailers;
 
@@ -41,8 +42,8 @@ where
                 Poll::Pending
             };
             Peeked {
-                decides: !is_open,
-                told: None,
+                head_decides: !is_open,
+                budget: None,
                 first: match polled {
                     Poll::Pending => First::Unread,
                     Poll::Ready(Some(result)) => First::Frame { result },
@@ -54,7 +55,7 @@ where
     }
 
     fn ended(&self, response: &mut Self::Response, budget: &RetryBudget) -> Ended {
-        let code = if response.body().decides {
+        let code = if response.body().head_decides {
             Code::of_head(response.status(), response.headers())
         } else {
             match &response.body().first {
@@ -74,17 +75,17 @@ where
 }
 
 fn later<B: Body>(response: &mut http::Response<Peeked<B>>, budget: &RetryBudget) -> Ended {
-    response.body_mut().told = Some(budget.clone());
+    response.body_mut().budget = Some(budget.clone());
     Ended::Later
 }
 
-/// A response of gRPC whose first frame may have been looked at.
+/// A gRPC response whose first frame may have been read.
 #[diagnostic::on_unimplemented(
     message = "`GrpcRetry` cannot see the trailers of `{Self}`",
-    note = "begin with `mainstay::grpc::retry()`, over a service that answers with `http::Response`; its `policy(..)` takes a `GrpcRetry` of your own"
+    note = "build the layer with `mainstay::grpc::retry()`, around a service that returns `http::Response`; its `policy(..)` accepts your own `GrpcRetry`"
 )]
 pub trait GrpcResponse: HttpResponse {
-    /// The trailers, if they are already there and there was no message before them.
+    /// The trailers, if they have arrived without a message before them.
     fn early_trailers(&self) -> Option<&HeaderMap>;
 }
 
@@ -98,28 +99,26 @@ impl<B: Body> GrpcResponse for http::Response<Peeked<B>> {
 }
 
 pin_project! {
-    /// The body of a response behind [`grpc::retry`](super::retry()): the same as without it.
+    /// The response body of [`grpc::retry`](super::retry()), with unchanged content.
     pub struct Peeked<B>
     where
         B: Body,
     {
-        // The head says how the call went.
-        decides: bool,
+        head_decides: bool,
         first: First<B::Data, B::Error>,
-        // Wants to know how the call ends.
-        told: Option<RetryBudget>,
+        // The budget that counts the end of the call.
+        budget: Option<RetryBudget>,
         #[pin]
         body: B,
     }
 }
 
 enum First<D, E> {
-    /// It was not looked at, was not there, or has been given back.
+    /// Not polled, not available, or already returned.
     Unread,
     Frame {
         result: Result<Frame<D>, E>,
     },
-    /// There is none.
     End,
 }
 
@@ -141,13 +140,13 @@ impl<B: Body> Body for Peeked<B> {
                 First::Unread | First::End => Poll::Ready(None),
             },
         };
-        if let (Some(budget), Poll::Ready(frame)) = (&*this.told, &polled) {
+        if let (Some(budget), Poll::Ready(frame)) = (&*this.budget, &polled) {
             let success = match frame {
                 Some(Ok(frame)) => match frame.trailers_ref().map(Code::of_trailers) {
-                    // There is more to come.
+                    // The trailers follow later.
                     None => return polled,
                     Some(Code::Ok) => Some(true),
-                    // What a retry is for, had it come in time.
+                    // The code that would have been retried before the first message.
                     Some(Code::Unavailable) => Some(false),
                     Some(_) => None,
                 },
@@ -157,7 +156,7 @@ impl<B: Body> Body for Peeked<B> {
             if let Some(success) = success {
                 budget.told(success);
             }
-            *this.told = None;
+            *this.budget = None;
         }
         polled
     }
@@ -187,12 +186,13 @@ impl<B: Body> Body for Peeked<B> {
     }
 }
 
-/// The inner body's default, which no retry budget waits for: for generated code, such as a stub's `with_interceptor`.
+/// The inner body's default, for generated code such as a stub's `with_interceptor`. No retry
+/// budget counts it.
 impl<B: Body + Default> Default for Peeked<B> {
     fn default() -> Self {
         Self {
-            decides: true,
-            told: None,
+            head_decides: true,
+            budget: None,
             first: First::Unread,
             body: B::default(),
         }
@@ -206,91 +206,5 @@ impl<B: Body> fmt::Debug for Peeked<B> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-    use proptest::prelude::*;
-    use std::collections::VecDeque;
-    use std::convert::Infallible;
-    use std::task::Waker;
-
-    /// `None` is one that is not there yet, and with trailers at the end.
-    struct Script(VecDeque<Option<usize>>, bool);
-
-    impl Body for Script {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            Poll::Ready(match self.0.pop_front() {
-                Some(None) => return Poll::Pending,
-                Some(Some(size)) => Some(Ok(Frame::data(vec![b'x'; size].into()))),
-                None if std::mem::take(&mut self.1) => Some(Ok(Frame::trailers(HeaderMap::new()))),
-                None => None,
-            })
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            SizeHint::with_exact(self.0.iter().flatten().sum::<usize>() as u64)
-        }
-
-        fn is_end_stream(&self) -> bool {
-            self.0.is_empty() && !self.1
-        }
-    }
-
-    /// Everything a reader learns of a body.
-    fn read<B: Body<Error = Infallible> + Unpin>(mut body: B) -> Vec<(Option<usize>, u64, bool)> {
-        let mut read = Vec::new();
-        for _ in 0..30 {
-            let (hint, ended) = (body.size_hint().exact().unwrap(), body.is_end_stream());
-            let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
-            match polled {
-                Poll::Pending => {}
-                Poll::Ready(None) => {
-                    read.push((None, hint, ended));
-                    return read;
-                }
-                Poll::Ready(Some(Ok(frame))) => {
-                    let size = frame.data_ref().map(Buf::remaining);
-                    read.push((size, hint, ended));
-                }
-            }
-        }
-        read
-    }
-
-    proptest! {
-        #[test]
-        fn a_body_that_was_looked_at_reads_as_before(
-            frames in prop::collection::vec(prop::option::of(0_usize..9), 0..8),
-            trailers in any::<bool>(),
-        ) {
-            let script = || Script(frames.clone().into(), trailers);
-            let mut cx = Context::from_waker(Waker::noop());
-            let response = EarlyTrailers.receive(http::Response::new(script()), &mut cx);
-            let early = frames.is_empty() && trailers;
-            prop_assert_eq!(response.early_trailers().is_some(), early);
-            prop_assert_eq!(read(response.into_body()), read(script()));
-        }
-    }
-
-    #[test]
-    fn only_a_head_that_does_not_decide_is_looked_behind() {
-        let mut cx = Context::from_waker(Waker::noop());
-        for (status, name, value, expected) in [
-            (200, "content-type", "application/grpc", true),
-            (200, "content-type", "text/html", false),
-            (200, "grpc-status", "0", false),
-            (503, "content-type", "application/grpc", false),
-        ] {
-            let response = http::Response::builder().status(status).header(name, value);
-            let body = Script(VecDeque::new(), true);
-            let response = EarlyTrailers.receive(response.body(body).unwrap(), &mut cx);
-            assert_eq!(response.early_trailers().is_some(), expected, "{value}");
-        }
-    }
-}
+#[path = "peek_tests.rs"]
+mod tests;

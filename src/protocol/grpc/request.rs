@@ -1,11 +1,11 @@
-//! The requests of gRPC.
+//! gRPC requests.
 
 use crate::protocol::http::HttpRequest;
 
-/// A request that can be one of gRPC: any `http::Request`.
+/// A type that can be a gRPC request: any `http::Request`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be a request of gRPC",
-    note = "`mainstay::grpc::client` is for tonic's `Channel`, or any other service of `http::Request`; for `reqwest::Client` there is `mainstay::reqwest::client`, for hyper-util's client `mainstay::http::client`"
+    message = "`{Self}` cannot be a gRPC request",
+    note = "`mainstay::grpc::client` is for tonic's `Channel`, or any other service of `http::Request`; use `mainstay::reqwest::client` for `reqwest::Client`, and `mainstay::http::client` for hyper-util's client"
 )]
 pub trait GrpcRequest: HttpRequest {}
 

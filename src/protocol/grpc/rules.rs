@@ -1,8 +1,8 @@
-//! What holds for one service or method only.
+//! Rules for single services or methods.
 
 use crate::vocabulary::config::ConfigError;
 
-/// Few, so they are looked through.
+/// A list, because there are few rules.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules<T>(Vec<Rule<T>>);
 
@@ -20,7 +20,7 @@ impl<T> Default for Rules<T> {
 }
 
 impl<T> Rules<T> {
-    /// Sets what holds for this name. `component` and `field` are for the error.
+    /// Sets the rule for this name. `component` and `field` are for the error.
     pub(crate) fn set(
         &mut self,
         (component, field): (&'static str, &'static str),
@@ -41,7 +41,7 @@ impl<T> Rules<T> {
         self.0.is_empty()
     }
 
-    /// The number of the most specific rule for a path, `/service/method`.
+    /// The index of the most specific rule for a path, `/service/method`.
     #[inline]
     pub(crate) fn find(&self, path: &str) -> Option<usize> {
         if self.is_empty() {
@@ -53,12 +53,11 @@ impl<T> Rules<T> {
         position(method).or_else(|| position(service))
     }
 
-    /// What a rule says.
     pub(crate) fn get(&self, rule: usize) -> Option<&T> {
         self.0.get(rule).map(|rule| &rule.value)
     }
 
-    /// All of them, by their names.
+    /// All rules with their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|rule| (rule.name.as_str(), &rule.value))
     }
@@ -81,60 +80,5 @@ fn is_word(word: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_specific_rule_holds() {
-        const FIELD: (&str, &str) = ("retry", "never");
-        let mut rules = Rules::default();
-        assert_eq!(rules.find("/shop.Orders/Create"), None);
-        rules.set(FIELD, "shop.Orders", 1).unwrap();
-        rules.set(FIELD, "shop.Orders/Create", 2).unwrap();
-        rules.set(FIELD, "Root", 3).unwrap();
-        let of =
-            |rules: &Rules<u32>, path| rules.find(path).and_then(|rule| rules.get(rule).copied());
-        assert_eq!(of(&rules, "/shop.Orders/Create"), Some(2));
-        assert_eq!(of(&rules, "/shop.Orders/Get"), Some(1));
-        assert_eq!(of(&rules, "/shop.Orders/CreateAll"), Some(1));
-        assert_eq!(of(&rules, "/Root/Get"), Some(3));
-        for other in [
-            "/shop.OrdersOld/Create",
-            "/shop/Orders",
-            "/",
-            "",
-            "*",
-            "shop.Orders/Create",
-        ] {
-            assert_eq!(of(&rules, other), None, "{other}");
-        }
-        // The later one of two for the same name.
-        rules.set(FIELD, "shop.Orders/Create", 4).unwrap();
-        assert_eq!(of(&rules, "/shop.Orders/Create"), Some(4));
-    }
-
-    #[test]
-    fn what_is_no_name_is_refused() {
-        for name in ["shop.Orders", "Orders", "a.b.C/D_2", "_a/_b"] {
-            assert!(is_name(name), "{name}");
-        }
-        for name in [
-            "",
-            "/",
-            "/shop.Orders",
-            "shop.Orders/",
-            "/shop.Orders/Create",
-            "shop.Orders/Create/Now",
-            "shop..Orders",
-            ".Orders",
-            "shop.Orders.",
-            "shop.1",
-            "shop.*",
-            "shop Orders",
-            "shöp",
-        ] {
-            let error = Rules::default().set(("retry", "never"), name, ());
-            assert_eq!(error.unwrap_err().field(), "never", "{name}");
-        }
-    }
-}
+#[path = "rules_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! tonic's status as the error of a stack: it carries a rejection as its source.
+//! `tonic::Status` as the error of a stack, with a rejection as its source.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -47,14 +47,15 @@ impl WithRejection for tonic::transport::Error {
     type Error = Status;
 
     fn grow(self) -> Status {
-        // tonic has a time limit of its own (`Endpoint::timeout`) and calls what it ends cancelled.
+        // tonic reports its own time limit (`Endpoint::timeout`) as CANCELLED.
         let late = find::<TimeoutExpired>(&self).is_some();
         let lost = find::<io::Error>(&self).is_some() || Unprocessed::of_chain(&self).is_some();
         let status = Status::from_error(Box::new(self));
         let code = match status.code() {
             _ if late => tonic::Code::DeadlineExceeded,
-            // It has no code for a connection that breaks, calls a request cancelled for which there was none any more, and one that the
-            // server turned away as it shut down an internal error. A stream that the server has cancelled keeps its code.
+            // tonic reports a broken connection as UNKNOWN, a request without a connection as
+            // CANCELLED, and one refused by a server that shuts down as INTERNAL. A stream that the
+            // server reset keeps its code.
             tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal if lost => {
                 tonic::Code::Unavailable
             }
@@ -91,7 +92,7 @@ fn is_of_transport(error: &(dyn StdError + 'static)) -> bool {
     find::<tonic::transport::Error>(error).is_some()
 }
 
-/// What an error that is no rejection comes from.
+/// The cause of an error that is not a rejection.
 pub(super) fn cause<E: 'static>(error: &E) -> Cause {
     let Some(error) = chain(error) else {
         return Cause::Transport;
@@ -106,9 +107,9 @@ pub(super) fn cause<E: 'static>(error: &E) -> Cause {
         let reset = find::<h2::Error>(error);
         reset.is_some_and(|error| error.is_reset() && error.is_remote())
     };
-    // tonic says "cancelled" or "unknown" of a connection that was lost, "cancelled" of a stream that the server reset, and "permission denied"
-    // of one reset for want of security, and "resource exhausted" of ENHANCE_YOUR_CALM, though no service said any of it. It keeps what
-    // happened as the source.
+    // tonic makes up codes, and keeps the true cause as the source: CANCELLED or UNKNOWN for a lost
+    // connection, CANCELLED for a stream that the server reset, PERMISSION_DENIED for one reset
+    // with INADEQUATE_SECURITY, and RESOURCE_EXHAUSTED for ENHANCE_YOUR_CALM.
     match status.code() {
         tonic::Code::Cancelled if status.source().is_some() && is_reset() => Cause::Cancelled,
         tonic::Code::Cancelled if status.source().is_some() => Cause::Transport,
@@ -151,61 +152,5 @@ fn unavailable(message: String, source: Arc<dyn StdError + Send + Sync>) -> Stat
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vocabulary::reason::Reason;
-    use std::time::Duration;
-    use tonic::Code::{DeadlineExceeded, ResourceExhausted, Unavailable};
-
-    const REASONS: [(Reason, tonic::Code); Reason::ALL.len()] = [
-        (Reason::CircuitOpen, Unavailable),
-        (Reason::NotReady, Unavailable),
-        (Reason::Full, Unavailable),
-        (Reason::QueueTimeout, Unavailable),
-        (Reason::Shed, Unavailable),
-        (Reason::TimedOut, DeadlineExceeded),
-        (Reason::DeadlinePassed, DeadlineExceeded),
-        (Reason::RateLimited, ResourceExhausted),
-        (Reason::Refused, Unavailable),
-    ];
-
-    #[test]
-    fn every_reason_has_its_own_status() {
-        for (reason, code) in REASONS {
-            let status = reason.grpc_status();
-            assert_eq!(status.code(), code);
-            assert_eq!(status.message(), reason.describe());
-            assert!(std::ptr::eq(status, reason.grpc_status()));
-        }
-    }
-
-    #[test]
-    fn a_status_carries_the_rejection() {
-        for (reason, code) in REASONS {
-            let rejection = Rejection::new("bulkhead", "users", reason)
-                .with_retry_after(Duration::from_micros(1_500));
-            let status = Status::reject(rejection.clone());
-            assert_eq!(status.code(), code);
-            assert_eq!(status.message(), rejection.to_string());
-            assert_eq!(status.rejection(), Some(&rejection));
-            let pushback = status.metadata().get(PUSHBACK).unwrap();
-            assert_eq!(pushback.to_str().unwrap(), "2");
-        }
-        assert_eq!(Status::unavailable("").rejection(), None);
-        let status = Status::reject(Rejection::new("bulkhead", "users", Reason::Full));
-        assert!(status.metadata().get(PUSHBACK).is_none());
-    }
-
-    #[test]
-    fn the_code_is_found_behind_any_box() {
-        for (reason, code) in REASONS {
-            let rejection = Rejection::new("bulkhead", "users", reason);
-            let error =
-                crate::vocabulary::error::Error::<std::io::Error>::Rejected(rejection.clone());
-            let boxed: BoxError = Box::new(std::io::Error::other(error));
-            let status = Status::from_error(boxed);
-            assert_eq!(status.code(), code);
-            assert_eq!(status.rejection(), Some(&rejection));
-        }
-    }
-}
+#[path = "status_tests.rs"]
+mod tests;
