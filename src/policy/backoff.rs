@@ -18,8 +18,8 @@ const MAX_FACTOR: f64 = 1_000.0;
 /// The wait before each retry.
 ///
 /// The default is exponential with [full jitter](Jitter::Full): at most 50 ms before the first
-/// retry, twice as much before each further one, and never more than 2 seconds. That spreads retries
-/// widely and keeps the first wait short, which suits short failures.
+/// retry, twice as much before each further one, and never more than 2 seconds. That spreads
+/// retries widely and keeps the first wait short, which suits short failures.
 ///
 /// ```
 /// use mainstay::{Backoff, Jitter};

@@ -26,8 +26,8 @@ impl<S: Scope> Scope for Option<S> {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> Self::Entered<'_> {
-        // With the method's path instead of a closure, Rust 1.88 reports that `S` does not live long
-        // enough.
+        // With the method's path instead of a closure, Rust 1.88 reports that `S` does not live
+        // long enough.
         self.as_ref().map(|scope| scope.enter())
     }
 }

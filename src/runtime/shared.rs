@@ -1,13 +1,13 @@
 //! Owned state: layers, services and calls share one instance.
 //!
 //! If every call cloned the same [`Arc`], all threads would write to one reference count, which
-//! costs more than any policy here. So a service that is called repeatedly gets a reference count of
-//! its own, a *lane*, which its calls use. Threads that each own a clone of a service then share
+//! costs more than any policy here. So a service that is called repeatedly gets a reference count
+//! of its own, a *lane*, which its calls use. Threads that each own a clone of a service then share
 //! only the state that the policy needs.
 //!
 //! The second call of a clone creates the lane, the only allocation here. So a service cloned for a
-//! single call, as in servers, creates none. The state is freed when the last layer, service, handle
-//! and call are dropped.
+//! single call, as in servers, creates none. The state is freed when the last layer, service,
+//! handle and call are dropped.
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
@@ -18,8 +18,9 @@ pub(crate) struct Shared<T> {
     calls: Calls,
 }
 
-/// A reference count of its own. With the counts of the [`Arc`] and the allocator's overhead it takes
-/// 128 bytes, so that two lanes share neither a cache line nor a pair that processors fetch together.
+/// A reference count of its own. With the counts of the [`Arc`] and the allocator's overhead it
+/// takes 128 bytes, so that two lanes share neither a cache line nor a pair that processors fetch
+/// together.
 pub(crate) struct Lane<T>(Arc<T>, #[expect(dead_code, reason = "padding")] [u64; 12]);
 
 impl<T> Lane<T> {
@@ -125,39 +126,5 @@ impl<T> Deref for Held<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_clone_reaches_the_same_state() {
-        let layer = Shared::new(7);
-        let mut service = layer.clone();
-        let (first, second, third) = (service.hold(), service.hold(), service.hold());
-        let mut other = service.clone();
-        let fourth = other.hold();
-        for held in [&first, &second, &third, &fourth] {
-            assert!(std::ptr::eq::<i32>(&**held, &*layer));
-        }
-    }
-
-    #[test]
-    fn a_service_called_twice_counts_in_a_lane_of_its_own() {
-        let layer = Shared::new(());
-        let mut service = layer.clone();
-        assert!(Arc::ptr_eq(&service.hold().0, &layer.lane));
-        let lane = service.hold().0;
-        assert!(!Arc::ptr_eq(&lane, &layer.lane));
-        assert!(Arc::ptr_eq(&lane, &service.hold().0));
-    }
-
-    #[test]
-    fn the_state_lives_as_long_as_anyone_holds_it() {
-        let mut service = Shared::new(Arc::new(()));
-        let state = Arc::downgrade(&service);
-        let (first, second) = (service.hold(), service.hold());
-        drop((service, first));
-        assert!(state.upgrade().is_some());
-        drop(second);
-        assert!(state.upgrade().is_none());
-    }
-}
+#[path = "shared_tests.rs"]
+mod tests;

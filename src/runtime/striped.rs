@@ -9,14 +9,15 @@ use std::sync::{Mutex, PoisonError};
 
 /// A counter that only rises.
 ///
-/// While only one thread uses it, it is one word with a plain load and store, at a tenth of the cost
-/// of an atomic addition. From the second thread on, each thread has a cell on its own cache line,
-/// and the total is the sum of all cells. Threads beyond the number of cells share one, with atomic
-/// additions.
+/// While only one thread uses it, it is one word with a plain load and store, at a tenth of the
+/// cost of an atomic addition. From the second thread on, each thread has a cell on its own cache
+/// line, and the total is the sum of all cells. Threads beyond the number of cells share one, with
+/// atomic additions.
 #[derive(Default)]
 pub(crate) struct Striped {
-    /// One more than the number of the thread that owns `first`, or 0 for none yet. [`NO_OWNER`] once
-    /// there are cells, because all threads then read this cache line, and nobody should write to it.
+    /// One more than the number of the thread that owns `first`, or 0 for none yet. [`NO_OWNER`]
+    /// once there are cells, because all threads then read this cache line, and nobody should write
+    /// to it.
     owner: AtomicUsize,
     first: AtomicU64,
     cells: OnceLock<Box<Cells>>,
@@ -36,7 +37,8 @@ const NO_OWNER: usize = usize::MAX - 2;
 #[derive(Default)]
 struct Line(AtomicU64);
 
-/// Needs no atomic addition, because a cell has one writer: a number belongs to one thread at a time.
+/// Needs no atomic addition, because a cell has one writer: a number belongs to one thread at a
+/// time.
 #[inline]
 fn bump_own(cell: &AtomicU64) {
     let bumped = cell.load(Ordering::Relaxed).wrapping_add(1);
@@ -126,8 +128,8 @@ fn cells() -> usize {
     })
 }
 
-/// The number of the current thread: the lowest free one, so that numbers stay low in a program that
-/// starts and ends many threads.
+/// The number of the current thread: the lowest free one, so that numbers stay low in a program
+/// that starts and ends many threads.
 #[inline]
 fn this_thread() -> usize {
     NUMBER.with(|number| match number.get() {
@@ -190,47 +192,5 @@ fn take_number() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_thread_alone_needs_no_cells() {
-        let counter = Striped::new();
-        (0..100).for_each(|_| counter.bump());
-        assert!(counter.cells.get().is_none());
-        std::thread::scope(|scope| {
-            scope.spawn(|| counter.bump());
-        });
-        assert!(counter.cells.get().is_some());
-        // From now on this thread uses a cell, too.
-        counter.bump();
-        assert_eq!(counter.first.load(Ordering::Relaxed), 100);
-        assert_eq!(counter.sum(), 102);
-    }
-
-    #[test]
-    fn nothing_is_lost_between_threads() {
-        let counter = Striped::new();
-        // More threads than cells, so that some share.
-        std::thread::scope(|scope| {
-            for _ in 0..cells() + 4 {
-                scope.spawn(|| (0..10_000).for_each(|_| counter.bump()));
-            }
-        });
-        assert_eq!(counter.sum(), (cells() as u64 + 4) * 10_000);
-    }
-
-    #[test]
-    fn a_number_is_used_again_when_its_thread_is_gone() {
-        let counter = Striped::new();
-        for _ in 0..200 {
-            std::thread::scope(|scope| {
-                scope.spawn(|| counter.bump());
-            });
-        }
-        assert_eq!(counter.sum(), 200);
-        // Other tests run at the same time and hold numbers, too.
-        let highest = FREE.lock().unwrap().next;
-        assert!(highest < 200, "{highest} numbers for 200 threads in turn");
-    }
-}
+#[path = "striped_tests.rs"]
+mod tests;

@@ -57,8 +57,8 @@ pub(crate) trait Watches: Send + Sync {
     fn unwatched(&self, runtime: u64);
 }
 
-/// Subscribes to the lag of the current runtime. The subscriber repeats this while it is called. The
-/// ticker does not keep it alive.
+/// Subscribes to the lag of the current runtime. The subscriber repeats this while it is called.
+/// The ticker does not keep it alive.
 pub(crate) fn watch(watcher: &Weak<impl Watches + 'static>) {
     let Ok(handle) = Handle::try_current() else {
         return;

@@ -15,8 +15,8 @@ fn close(a: Duration, b: Duration) -> bool {
 }
 
 proptest! {
-    /// The model multiplies or adds its way up, attempt by attempt, and knows each kind of jitter as the
-    /// two ends that it lies between.
+    /// The model multiplies or adds its way up, attempt by attempt, and knows each kind of jitter
+    /// as the two ends that it lies between.
     #[test]
     fn agrees_with_a_model_that_walks_up_to_the_attempt(
         growth in 0..3,

@@ -20,7 +20,8 @@ pub enum Mode {
     /// It rejects calls. The default.
     #[default]
     Enforce,
-    /// It changes its state as usual, but admits every call. Use it to try settings on real traffic.
+    /// It changes its state as usual, but admits every call. Use it to try settings on real
+    /// traffic.
     ///
     /// A call that would have been rejected is reported as `would_reject` in events, metrics, the
     /// log and the snapshot. Its outcome does not influence the state.
@@ -59,12 +60,13 @@ impl fmt::Display for Mode {
 /// answer does. An ignored call counts for no rule, and an ignored probe releases its permit.
 ///
 /// In every variant but [`Ignore`](Self::Ignore), a call that reached one of the program's own time
-/// limits is a failure: 200 hung calls ended by an outer [`TimeoutLayer`](crate::TimeoutLayer) are an
-/// outage.
+/// limits is a failure: 200 hung calls ended by an outer [`TimeoutLayer`](crate::TimeoutLayer) are
+/// an outage.
 ///
-/// A response head is an answer, so a caller that drops a stream after it does not produce a failure.
-/// An incomplete request does not either: within `mainstay::http::timeout`, the running time counts
-/// from the last piece of the request's body, and is zero while the next piece is missing.
+/// A response head is an answer, so a caller that drops a stream after it does not produce a
+/// failure. An incomplete request does not either: within `mainstay::http::timeout`, the running
+/// time counts from the last piece of the request's body, and is zero while the next piece is
+/// missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnCancel {
@@ -161,7 +163,8 @@ impl Config {
         Evidence::new(self.on_cancel.unwrap_or_default(), slow_after, now)
     }
 
-    /// The open time: it grows with each failed recovery in a row; the cap applies after the jitter.
+    /// The open time: it grows with each failed recovery in a row; the cap applies after the
+    /// jitter.
     pub(super) fn open_time(&self, failed_recoveries: u32, random: f64) -> Duration {
         let exponent = i32::try_from(failed_recoveries).unwrap_or(i32::MAX);
         let grown = scale(

@@ -1,6 +1,6 @@
-//! The circuit breaker as a state machine (Nygard, "Release It!"). It detects a failing upstream from
-//! the outcomes of calls, rejects calls for a while, and then admits a few probes to see whether the
-//! upstream has recovered.
+//! The circuit breaker as a state machine (Nygard, "Release It!"). It detects a failing upstream
+//! from the outcomes of calls, rejects calls for a while, and then admits a few probes to see
+//! whether the upstream has recovered.
 //!
 //! ```text
 //! Closed     -> Open        a rule trips
@@ -269,8 +269,8 @@ impl Breaker {
         }
     }
 
-    /// Adds successes, neither slow nor probes, that were counted elsewhere: in the current epoch and
-    /// bucket, since the last change of this breaker.
+    /// Adds successes, neither slow nor probes, that were counted elsewhere: in the current epoch
+    /// and bucket, since the last change of this breaker.
     pub(crate) fn credit(&mut self, successes: u64) {
         let counts = matches!(self.phase, Phase::Closed | Phase::ForcedClosed);
         if successes > 0 && counts && self.config.mode != Mode::Off {
@@ -388,6 +388,8 @@ impl Breaker {
     }
 }
 
+#[cfg(test)]
+mod half_open_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

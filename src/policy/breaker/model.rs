@@ -1,5 +1,5 @@
-//! A breaker that keeps every record and works everything out from scratch. Probes are judged by trying
-//! all that the remaining ones could still bring.
+//! A model of the breaker that keeps every record and computes everything from them. Probes are
+//! evaluated by trying all possible outcomes of the remaining ones.
 
 use super::*;
 use crate::policy::window::{Extent, Window};
@@ -23,7 +23,7 @@ pub(super) struct Model {
     pub(super) state: State,
     epoch: u64,
     now: Duration,
-    /// The rest is about the current epoch only.
+    /// From here on, only the current epoch.
     since: Duration,
     log: Vec<Record>,
     probes: Vec<Probe>,
@@ -33,7 +33,7 @@ pub(super) struct Model {
     failed_recoveries: u32,
 }
 
-/// What changed, without how long it stays open: that is partly random, and checked apart.
+/// A transition without its open time, which is partly random and checked separately.
 type Change = Option<(State, State, Cause)>;
 
 pub(super) fn change(transition: Option<&Transition>) -> Change {
@@ -355,7 +355,7 @@ impl Model {
             })
     }
 
-    /// Checks how long the breaker says that it stays open, and believes it.
+    /// Checks the breaker's open time, and takes it over.
     fn open(&mut self, cause: Cause, actual: Option<&Transition>) -> Change {
         let open_for = actual.and_then(|t| t.open_for).expect("it opens");
         let mut grown = self.config.open_for.as_secs_f64();

@@ -1,5 +1,5 @@
-//! The breaker against its model, in three ways: told everything one by one, with successes credited in
-//! bulk wherever [`Front`] allows it, and that it always finds back to closed.
+//! The breaker against its model: with each outcome recorded singly, and with successes credited in
+//! bulk where [`Front`] permits it. It also closes again from any state.
 
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ const MS: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone)]
 enum Step {
     Pass(Duration),
-    /// The clock as a thread read it that was overtaken on its way to the lock.
+    /// The clock as read by a thread that waits for the lock meanwhile.
     Back(Duration),
     Admit,
     Finish {
@@ -24,14 +24,14 @@ enum Step {
         elapsed: Duration,
         retry_after: Option<Duration>,
     },
-    /// A response begins well.
+    /// A successful response head.
     Answer {
         which: prop::sample::Index,
         elapsed: Duration,
     },
-    /// A call that is let through, ends well and is not slow.
+    /// An admitted call that succeeds and is not slow.
     Succeed,
-    /// A call that is let through and fails.
+    /// An admitted call that fails.
     Fail,
     Look,
     Force(State),
@@ -138,7 +138,7 @@ fn config() -> impl Strategy<Value = Config> {
         )
 }
 
-/// A breaker whose front is used as [`Front`] says it may be.
+/// A breaker that is used through its [`Front`] where possible.
 struct Fronted {
     breaker: Breaker,
     front: Front,
@@ -192,7 +192,7 @@ impl Fronted {
     }
 }
 
-/// A run of the breaker beside its model, and beside itself with a front.
+/// Drives the breaker, its model, and the breaker behind its front together.
 struct Run {
     now: Duration,
     exact: Breaker,
@@ -336,7 +336,7 @@ impl Run {
 
     fn look(&mut self) {
         let seen = self.exact.snapshot(self.now);
-        // The model takes the time from the calls that it is told of.
+        // The model otherwise takes its time from calls.
         self.model.force_time(self.now);
         let counts = (
             seen.calls,
@@ -415,7 +415,7 @@ proptest! {
     }
 }
 
-/// The property above is worth something only if its runs go where the trap is.
+/// The property above must cover trips on successes.
 #[test]
 fn the_runs_trip_on_successes_often() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};

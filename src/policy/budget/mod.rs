@@ -2,8 +2,8 @@
 //! attempts each are three times the load. A budget allows retries for a share of the requests, and
 //! a few more at low rates.
 //!
-//! The algorithm is Finagle's (`RetryBudget`). Each request makes a deposit. Each retry withdraws as
-//! much as `1 / ratio` requests deposit. A reserve is always available, and entries expire after
+//! The algorithm is Finagle's (`RetryBudget`). Each request makes a deposit. Each retry withdraws
+//! as much as `1 / ratio` requests deposit. A reserve is always available, and entries expire after
 //! `ttl`, in ten steps. The unit is a millionth of a retry, in integers, so 60 % stays 60 %.
 
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Keeps every deposit and withdrawal, and adds up those that are not forgotten, in millionths.
+/// Keeps every deposit and withdrawal, and sums up those that have not expired, in millionths.
 struct Model {
     width: u128,
     reserve: i128,

@@ -1,5 +1,5 @@
-//! Additive increase, multiplicative decrease, as in congestion control (Chiu and Jain, 1989), after
-//! a slow start.
+//! Additive increase, multiplicative decrease, as in congestion control (Chiu and Jain, 1989),
+//! after a slow start.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::vocabulary::config::ConfigError;
 ///
 /// # When to use it
 ///
-/// For calls of one kind with a known time-out. It does not detect a queue: calls may become as slow
-/// as the time-out permits. A dropped call lowers the limit even if little of it is used.
+/// For calls of one kind with a known time-out. It does not detect a queue: calls may become as
+/// slow as the time-out permits. A dropped call lowers the limit even if little of it is used.
 ///
 /// Unlike the original, it begins with a [slow start](Limit#how-a-limit-by-latency-begins). Slow
 /// start also ends when calls take longer than half of the [time-out](Self::timeout), because twice

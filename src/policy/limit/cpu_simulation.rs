@@ -1,7 +1,9 @@
-//! A process with workers and a run queue, whose lag a limit sees: what a limit admits decides how long ready tasks wait.
+//! A simulated process with workers and a run queue. A limit observes its scheduler lag, and the
+//! admitted calls cause it.
 //!
-//! It is modelled on tokio. A worker polls one ready task after another. Sockets and timers are looked at when no task is ready, or after 61
-//! polls. A caller whose patience is over is noticed only when its task is polled again, so what came too late is still worked on.
+//! It is modelled on tokio. A worker polls one ready task after another. Sockets and timers are
+//! polled when no task is ready, or after 61 polls. A caller that gives up is noticed only when its
+//! task is polled again, so late calls still cause work.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -10,46 +12,45 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 const US: Duration = Duration::from_micros(1);
-/// Polls between two looks at sockets and timers.
+/// Task polls between two polls of sockets and timers.
 const EVENT_INTERVAL: u32 = 61;
-/// To read a request, and to answer it.
+/// The time to read a request, or to answer it.
 const READ: Duration = Duration::from_micros(40);
-/// The callers' patience.
+/// The time after which callers give up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// One kind of call: so much of a worker, then so long for something else, and so on.
+/// One kind of call: pairs of time on a worker and time spent waiting.
 #[derive(Debug, Clone, Copy)]
 struct Route {
     steps: &'static [(Duration, Duration)],
-    /// Its callers wait for as long as it takes.
+    /// Its callers never give up.
     patient: bool,
 }
 
-/// Who calls.
 #[derive(Clone, Copy)]
 enum Callers {
-    /// So many calls a second at that time, whatever happens.
+    /// Calls per second at a time, independent of results.
     Open(fn(Duration) -> u32),
-    /// So many callers, each with one call after the other, and a pause of 50 ms after one that failed.
+    /// The number of callers. Each makes one call after the other, with a pause of 50 ms after a
+    /// failure.
     Closed(u32),
-    /// So many calls at that moment, and none later.
+    /// The number of calls, all at this time.
     Burst(u32, Duration),
 }
 
-/// Which route a call takes, by the time and a random number.
+/// Chooses the route of a call by time and a random number.
 type Choice = fn(Duration, f64) -> Route;
 
 struct Workload {
     name: &'static str,
     workers: usize,
     seconds: usize,
-    /// The figures are those from this second on.
+    /// The first second that counts.
     from: usize,
-    /// Whether calls whose callers are patient are in the figures.
+    /// Whether calls of patient callers count.
     all_count: bool,
-    /// The most milliseconds that the median may take.
+    /// The highest permitted median, in milliseconds.
     median: u32,
-    /// Each with the route that a call takes, by time and chance.
     callers: &'static [(Callers, Choice)],
 }
 
@@ -79,7 +80,6 @@ struct Call {
     route: Route,
     step: usize,
     admitted: bool,
-    /// Its caller waits no more.
     given_up: bool,
 }
 
@@ -89,14 +89,15 @@ struct Worker {
     polls: u32,
     /// A call whose last step ends when the worker is free.
     ends: Option<u64>,
-    /// A step that is over then.
+    /// A call whose step ends then, and the time that it waits.
     sleeps: Option<(u64, Duration)>,
 }
 
 struct Process<'a> {
     load: &'a Workload,
     limit: Adaptive,
-    /// An admitted call takes a turn of the run queue, so that those that wait for a worker are in flight.
+    /// An admitted call goes to the end of the run queue, so that calls waiting for a worker are in
+    /// flight.
     turns: bool,
     now: Duration,
     events: BinaryHeap<Reverse<(Duration, u64, Event)>>,

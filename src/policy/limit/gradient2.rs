@@ -1,6 +1,6 @@
-//! Gradient2 of Netflix's concurrency-limits, after a slow start. While the short-term latency equals
-//! the long-term latency, the limit grows by a small queue. As it rises, the limit shrinks in
-//! proportion.
+//! Gradient2 of Netflix's concurrency-limits, after a slow start. While the short-term latency
+//! equals the long-term latency, the limit grows by a small queue. As it rises, the limit shrinks
+//! in proportion.
 
 use std::time::Duration;
 
@@ -32,9 +32,9 @@ const REDUCED: u32 = 4;
 ///
 /// # When to use it
 ///
-/// For calls of one kind, to one upstream or resource, whose latency grows with the calls in flight.
-/// Put one layer around each kind of call. If fast and slow calls share a limit, a change of the mix
-/// looks like overload, and healthy calls are rejected.
+/// For calls of one kind, to one upstream or resource, whose latency grows with the calls in
+/// flight. Put one layer around each kind of call. If fast and slow calls share a limit, a change
+/// of the mix looks like overload, and healthy calls are rejected.
 ///
 /// # Differences from the original
 ///

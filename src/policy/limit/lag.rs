@@ -280,7 +280,8 @@ impl SchedulerLag {
         let lag = lag.max(HIGH).as_secs_f64();
         let limit = calls * (HIGH.as_secs_f64() / lag).clamp(STEEPEST_CUT, CUT);
         if limit <= least {
-            // Too many calls were counted as waiting: by the excess of the queue, as `rate` drains it.
+            // Too many calls were counted as waiting: by the excess of the queue, as `rate` drains
+            // it.
             let queue = self.rate * (lag - HIGH.as_secs_f64());
             self.waiting = self.waiting.saturating_sub(queue.max(1.0) as u32);
         }

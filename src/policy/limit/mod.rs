@@ -47,14 +47,14 @@ const DEFAULT_MAX: u32 = 200;
 ///
 /// It begins with a slow start, as TCP does (RFC 5681), so that a healthy service does not shed for
 /// long. The limit doubles, up to its maximum, when at least half of it is used without trouble. It
-/// grows to at most twice the calls in flight. Slow start ends for good at the first dropped call or
-/// the first latency that the algorithm considers too high. From then on the limit moves in the
+/// grows to at most twice the calls in flight. Slow start ends for good at the first dropped call
+/// or the first latency that the algorithm considers too high. From then on the limit moves in the
 /// small steps of its algorithm.
 ///
-/// The effect of a doubling shows late. So each doubling is followed by two rounds, in each of which
-/// every permit is used three times; only the second one can double the limit again (`HyStart++`,
-/// RFC 9406, has such rounds). With calls of 10 ms, a doubling takes 0.2 seconds; with calls of
-/// 100 ms, 0.8 seconds.
+/// The effect of a doubling shows late. So each doubling is followed by two rounds, in each of
+/// which every permit is used three times; only the second one can double the limit again
+/// (`HyStart++`, RFC 9406, has such rounds). With calls of 10 ms, a doubling takes 0.2 seconds;
+/// with calls of 100 ms, 0.8 seconds.
 ///
 /// A limit by latency is opt-in: the default, [`Limit::scheduler_lag`], has no slow start.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,8 +75,8 @@ impl Limit {
         Self(Kind::Fixed(limit))
     }
 
-    /// No limit while the process keeps pace, and an adaptive one once ready tasks wait too long for
-    /// a worker of the tokio runtime. This is the default.
+    /// No limit while the process keeps pace, and an adaptive one once ready tasks wait too long
+    /// for a worker of the tokio runtime. This is the default.
     ///
     /// This wait is the scheduler lag. It grows when a process gets more work than its workers can
     /// do. It does not grow when calls are only slow: a slow route, a slow database, long polls. So
@@ -84,10 +84,11 @@ impl Limit {
     ///
     /// # How the lag is measured
     ///
-    /// In each runtime that calls the layer, a task wakes every 10 ms and measures how late it runs.
-    /// Every ready task has this delay: in a runtime with several workers, all of them are busy. One
-    /// blocked worker among idle ones is no overload. The task starts with the first call. It ends
-    /// when the layer is dropped or was not called for ten seconds, and keeps no runtime alive.
+    /// In each runtime that calls the layer, a task wakes every 10 ms and measures how late it
+    /// runs. Every ready task has this delay: in a runtime with several workers, all of them are
+    /// busy. One blocked worker among idle ones is no overload. The task starts with the first
+    /// call. It ends when the layer is dropped or was not called for ten seconds, and keeps no
+    /// runtime alive.
     ///
     /// # How the limit moves
     ///
@@ -99,8 +100,9 @@ impl Limit {
     ///
     /// The limit applies to the calls that load the process, and is at least 4 or two for each
     /// worker. Calls that wait for something other than a worker are added to it, so that thousands
-    /// of long polls take no permits from other calls. While a limit is set, an admitted call goes to
-    /// the end of the run queue before it starts, so that calls waiting for a worker are counted.
+    /// of long polls take no permits from other calls. While a limit is set, an admitted call goes
+    /// to the end of the run queue before it starts, so that calls waiting for a worker are
+    /// counted.
     ///
     /// # When to use it
     ///
@@ -118,7 +120,8 @@ impl Limit {
         Self(Kind::SchedulerLag)
     }
 
-    /// A limit that adapts to latency: [`Limit::gradient2`] with its defaults, for calls of one kind.
+    /// A limit that adapts to latency: [`Limit::gradient2`] with its defaults, for calls of one
+    /// kind.
     #[must_use]
     pub const fn adaptive() -> Self {
         Self(Kind::Gradient2(Gradient2Builder::new()))
@@ -137,8 +140,8 @@ impl Limit {
 
     /// A limit that follows the ratio of long-term to short-term latency.
     ///
-    /// It needs no time-out, and reacts before calls are dropped. Until calls first take longer than
-    /// usual or are dropped, it [doubles](Limit#how-a-limit-by-latency-begins).
+    /// It needs no time-out, and reacts before calls are dropped. Until calls first take longer
+    /// than usual or are dropped, it [doubles](Limit#how-a-limit-by-latency-begins).
     #[must_use]
     pub const fn gradient2() -> Gradient2Builder {
         Gradient2Builder::new()
@@ -321,6 +324,8 @@ fn check_range(initial: u32, min: u32, max: u32) -> Result<(), ConfigError> {
 
 #[cfg(test)]
 mod cpu_simulation;
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

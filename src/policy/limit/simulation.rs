@@ -1,4 +1,5 @@
-//! The loop that a limit is part of, closed: it decides how many calls a server gets, and the server's queue decides how long they take.
+//! A limit in its feedback loop: it decides how many calls a server gets, and the server's queue
+//! decides their latency.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -7,21 +8,21 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// So many calls are worked on at once; the others wait, in the order in which they came.
+/// A server that works on one call per worker; the others wait in order of arrival.
 #[derive(Clone, Copy)]
 struct Server {
     workers: usize,
     takes: fn(now: Duration, random: f64) -> Duration,
 }
 
-/// Who calls.
 #[derive(Clone, Copy)]
 enum Callers {
-    /// So many calls a second, whatever happens.
+    /// Calls per second, independent of results.
     Calling(u32),
-    /// So many callers, each with one call after the other, and a pause of 50 ms after one that was shed.
+    /// The number of callers. Each makes one call after the other, with a pause of 50 ms after a
+    /// shed one.
     Waiting(u32),
-    /// One such caller, and one more after each of these times.
+    /// One such caller at first, and one more after each of these times.
     MoreAndMore(Duration),
 }
 
@@ -36,7 +37,7 @@ enum Event {
 struct Simulation {
     server: Server,
     callers: Callers,
-    /// Who has waited for so long gives up; the server does not know.
+    /// The time after which a caller gives up, unknown to the server.
     patience: Duration,
     limit: Adaptive,
     now: Duration,
@@ -45,17 +46,17 @@ struct Simulation {
     random: u64,
     waiting: VecDeque<u64>,
     busy: usize,
-    /// Since when. A call that its caller gave up is no longer in flight.
+    /// The start times. An abandoned call is not in flight.
     in_flight: BTreeMap<u64, Duration>,
     report: Report,
 }
 
 #[derive(Debug, Default)]
 struct Report {
-    /// Calls that were answered in time, in each second.
+    /// Calls answered in time, in each second.
     answered: Vec<u32>,
     last_shed: Duration,
-    /// The longest that a call took, in each second.
+    /// The longest call of each second.
     longest: Vec<Duration>,
     peak: u32,
     end: u32,
@@ -242,7 +243,8 @@ fn an_overload_from_the_first_moment_is_not_taken_for_the_usual() {
     for workers in [25, 30, 40, 59, 75, 200] {
         for takes in [even, uneven] {
             let report = overload(gradient2(), workers, takes, 10);
-            // As many calls as its tolerance of 1.5 lets wait, and some more: for its queue, and for what ten seconds taught.
+            // As many calls as its tolerance of 1.5 lets wait, and some more: for its queue, and
+            // for what ten seconds taught.
             assert!(
                 (workers..=workers * 2 + 4).contains(&report.end),
                 "{workers}: {}",

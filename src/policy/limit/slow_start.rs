@@ -73,8 +73,8 @@ impl SlowStart {
         self.round.after(1)
     }
 
-    /// The mean latency and the most calls in flight of a round that has just ended, unless it was a
-    /// settling one.
+    /// The mean latency and the most calls in flight of a round that has just ended, unless it was
+    /// a settling one.
     pub(super) fn ended(&mut self) -> Option<(Duration, u32)> {
         let mean = self.round.after(USES)?;
         let round = std::mem::take(&mut self.round);
@@ -83,7 +83,8 @@ impl SlowStart {
         decides.then_some((mean, round.in_flight))
     }
 
-    /// The limit after a round without trouble: twice the calls in flight, and no lower than before.
+    /// The limit after a round without trouble: twice the calls in flight, and no lower than
+    /// before.
     pub(super) fn doubled(&mut self, limit: u32, in_flight: u32, max: u32) -> u32 {
         let doubled = in_flight.min(limit).saturating_mul(2).min(max);
         self.settling = doubled > limit;

@@ -105,8 +105,8 @@ pub(crate) enum Checked {
     Refuse { wait: Duration },
 }
 
-/// The algorithm. Points in time are nanoseconds since the origin. At a TAT of 0, the whole burst is
-/// available.
+/// The algorithm. Points in time are nanoseconds since the origin. At a TAT of 0, the whole burst
+/// is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gcra {
     interval: u64,
@@ -214,8 +214,8 @@ impl RateLimit {
         self.tat.load(Ordering::Relaxed)
     }
 
-    /// Corrects a TAT later than any possible one. Then the clock went back, as from one test with a
-    /// paused clock to the next; the limit continues with no permit. `tat` must have been loaded
+    /// Corrects a TAT later than any possible one. Then the clock went back, as from one test with
+    /// a paused clock to the next; the limit continues with no permit. `tat` must have been loaded
     /// before `now` was read.
     #[inline]
     pub(crate) fn catch_up(&self, tat: u64, now: u64) {

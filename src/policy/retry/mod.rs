@@ -1,9 +1,9 @@
 //! The retry decision: whether a call is retried, when, and whether the budget pays.
 //!
-//! The retry layer classifies the end of an attempt ([`End`]). It passes in the progress of the call
-//! ([`Progress`]), the remaining time, a random number, and functions that pay for a retry and make
-//! its request. Their order matters: the budget pays only for a retry that nothing else forbids, and
-//! the request is taken from the last attempt only when the retry is certain.
+//! The retry layer classifies the end of an attempt ([`End`]). It passes in the progress of the
+//! call ([`Progress`]), the remaining time, a random number, and functions that pay for a retry and
+//! make its request. Their order matters: the budget pays only for a retry that nothing else
+//! forbids, and the request is taken from the last attempt only when the retry is certain.
 
 mod reason;
 

@@ -52,7 +52,8 @@ impl CountSamples {
         }
     }
 
-    /// Moves on by `outcomes`, at most `size`. Amortized O(1): each stored position is dropped once.
+    /// Moves on by `outcomes`, at most `size`. Amortized O(1): each stored position is dropped
+    /// once.
     fn advance(&mut self, outcomes: u32) {
         self.next = self.next.wrapping_add(outcomes);
         self.calls = self.calls.saturating_add(outcomes).min(self.size);

@@ -4,7 +4,7 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Keeps every outcome it ever saw, and counts those that are in the window when asked.
+/// Keeps every outcome, and counts those in the window on demand.
 struct Model {
     window: Window,
     now: Duration,

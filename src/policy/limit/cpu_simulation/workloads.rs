@@ -1,11 +1,12 @@
-//! What a limit by scheduler lag does with a process that is healthy, and with one that is overloaded.
+//! Workloads for a limit by scheduler lag, healthy and overloaded.
 //!
-//! # What comes of it
+//! # Results
 //!
-//! As the test at the end computes it. Calls come without a limit, under what server stacks had by default before (`Gradient2`, up to 1 024 calls; as it is now),
-//! and under the present default. Shed and given up are of the whole run; calls answered in time, and their median, are of the seconds that
-//! count (from the tenth on where there is overload). Callers of work give up after a second; those who are shed come again after 50 ms where
-//! their number is fixed.
+//! The test at the end computes this table: without a limit, with the former default of server
+//! stacks (`Gradient2`, up to 1 024 calls), and with the present default. Shed and given-up calls
+//! are those of the whole run. Calls answered in time, and their median, are those of the seconds
+//! that count (from the tenth on under overload). Callers of work give up after a second. Of a fixed
+//! number of callers, a shed one calls again after 50 ms.
 //!
 //! | workload | limit | shed | given up | in time, a second | median |
 //! |---|---|---|---|---|---|
@@ -366,7 +367,8 @@ fn it_is_lifted_when_the_overload_is_over() {
     assert_eq!(report.given_up[14..].iter().sum::<u32>(), 0);
 }
 
-/// The table of this module's documentation is computed. Another processor's logarithms may move a figure a little.
+/// The table of this module's documentation is computed. Another processor's logarithms may move a
+/// figure a little.
 #[test]
 fn the_table_is_what_the_simulation_gives() {
     let limits = [

@@ -1,0 +1,42 @@
+use super::*;
+
+#[test]
+fn one_thread_alone_needs_no_cells() {
+    let counter = Striped::new();
+    (0..100).for_each(|_| counter.bump());
+    assert!(counter.cells.get().is_none());
+    std::thread::scope(|scope| {
+        scope.spawn(|| counter.bump());
+    });
+    assert!(counter.cells.get().is_some());
+    // From now on this thread uses a cell, too.
+    counter.bump();
+    assert_eq!(counter.first.load(Ordering::Relaxed), 100);
+    assert_eq!(counter.sum(), 102);
+}
+
+#[test]
+fn nothing_is_lost_between_threads() {
+    let counter = Striped::new();
+    // More threads than cells, so that some share.
+    std::thread::scope(|scope| {
+        for _ in 0..cells() + 4 {
+            scope.spawn(|| (0..10_000).for_each(|_| counter.bump()));
+        }
+    });
+    assert_eq!(counter.sum(), (cells() as u64 + 4) * 10_000);
+}
+
+#[test]
+fn a_number_is_used_again_when_its_thread_is_gone() {
+    let counter = Striped::new();
+    for _ in 0..200 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| counter.bump());
+        });
+    }
+    assert_eq!(counter.sum(), 200);
+    // Other tests run at the same time and hold numbers, too.
+    let highest = FREE.lock().unwrap().next;
+    assert!(highest < 200, "{highest} numbers for 200 threads in turn");
+}
