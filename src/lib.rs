@@ -107,16 +107,16 @@
 //! State belongs to the layer value: clones of a layer, and all services that it makes, share one
 //! limit, one circuit and one budget. An idle service holds neither a permit nor a probe.
 //!
-//! Under HTTP and gRPC, begin with the functions in [`http`](mod@http) and [`grpc`](mod@grpc), such as
-//! `http::circuit_breaker()`. Those layers know statuses, and follow a call to the end of its
+//! Under HTTP and gRPC, begin with the functions in [`http`](mod@http) and [`grpc`](mod@grpc), such
+//! as `http::circuit_breaker()`. Those layers know statuses, and follow a call to the end of its
 //! response body.
 //!
 //! # Errors
 //!
 //! A layer that rejects a call returns a [`Rejection`]. It contains the layer, the instance and the
-//! reason, and for an open circuit or a rate limit also how long the caller should wait. The error
-//! type of a stack grows once to carry a rejection, however many layers there are, and stays typed:
-//! see [`WithRejection`].
+//! reason, and for an open circuit or a rate limit also how long the caller should wait. The
+//! service's error type grows once to carry a rejection, however many layers there are, and it
+//! stays typed: see [`WithRejection`].
 //!
 //! # Readiness
 //!
@@ -129,8 +129,9 @@
 //! # Context
 //!
 //! The [`Context`] of a request is its correlation ID, its deadline and the number of the attempt.
-//! Layers read and narrow it. Client layers write it to the outgoing request. [`spawn`] propagates
-//! it to a new task, and a response body is polled within it.
+//! Layers read it, and a time limit can shorten its deadline. Client layers write it to the
+//! outgoing request. [`spawn`] propagates it to a new task, and a response body is polled within
+//! it.
 //!
 //! # Observability
 //!
