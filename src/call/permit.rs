@@ -114,6 +114,12 @@ pub trait Admit: Emit + Send + Sync + Sized + 'static {
     /// A call is rejected.
     fn refused(&self, _: Reason) {}
 
+    /// Whether the layer is switched off: every call passes, and nothing is counted.
+    #[inline]
+    fn is_off(&self) -> bool {
+        false
+    }
+
     /// Whether an admitted call takes a turn of the run queue first.
     #[inline]
     fn queues_up(&self) -> bool {

@@ -11,7 +11,8 @@ use super::client_stack::{ClientParts, ClientStack};
 use super::description::Description;
 use super::part::{Slot, Stack as Adopted};
 use super::parts::{
-    Bulkhead, CircuitBreaker, ClientTimeout, StackBreaker, StackBulkhead, StackRetry, StackTimeout,
+    Bulkhead, CircuitBreaker, ClientTimeout, RateLimit, StackBreaker, StackBulkhead,
+    StackRateLimit, StackRetry, StackTimeout,
 };
 use super::protocol::Protocol;
 use super::refine::Refine;
@@ -164,6 +165,16 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// stack.
     pub fn without_circuit_breaker(mut self) -> Self {
         self.parts.circuit_breaker = Slot::Off;
+        self
+    }
+
+    /// Sets how many attempts start per second. Default: no rate limit.
+    ///
+    /// It takes attempts per second, or a builder: [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder)
+    /// with another period, a burst or a wait. Each attempt counts, retries included. A rejection by the
+    /// rate limit says nothing about the upstream, so the circuit breaker does not count it.
+    pub fn rate_limit(mut self, rate: impl Refine<StackRateLimit>) -> Self {
+        self.parts.rate_limit.refine(rate, RateLimit::settings());
         self
     }
 

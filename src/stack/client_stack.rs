@@ -12,9 +12,11 @@ use super::list::list;
 use super::parts::{self, AttemptTimeout, ClientCorrelation, ClientTimeout};
 use super::protocol::{Grpc, Http, Protocol};
 use super::service::{AttemptService, ClientService};
+use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
 use crate::layers::correlation::{Client, Correlation};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
 use crate::layers::retry::{self, Retry, RetryBudget};
 use crate::layers::timeout::{self, Fixed, Timeout};
 use crate::protocol::grpc::GrpcRequest;
@@ -38,6 +40,7 @@ list! {
     }
     // Layers of the user's own go here.
     inner Attempts[P] {
+        rate_limit: parts::RateLimit, RateLimit<_, Waiting, AtResponse<StackClassifier<<P as Protocol>::Classifier>>>, rate_limit::Snapshot, "The rate limit.";
         circuit_breaker: parts::CircuitBreaker, CircuitBreaker<_, Tracker<P>>, circuit_breaker::Snapshot, "The circuit breaker.";
         bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker<P>>, bulkhead::Snapshot, "The bulkhead.";
         attempt_timeout: AttemptTimeout<BodyLimits>, Timeout<_, Fixed, BodyLimits>, timeout::Snapshot, "The time limit of each attempt.";
@@ -45,7 +48,8 @@ list! {
     }
 }
 
-/// The layers of a client, in their order: correlation, timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline.
+/// The layers of a client, in their order: correlation, timeout,
+/// retry, rate limit (off by default), circuit breaker, bulkhead, attempt timeout, deadline.
 ///
 /// Made by [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or [`reqwest::client`](crate::reqwest::client), it is a
 /// [`Layer`], or is put around a client by [`wrap`](Self::wrap). Clones share one circuit, one budget and one bulkhead, and so do all services that they make:
@@ -97,6 +101,15 @@ impl<P: Protocol, W> ClientStack<P, W> {
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
         self.layers.circuit_breaker.layer.handle()
+    }
+
+    /// The rate limit: the permits that are available, and how many calls wait. It admits every call
+    /// unless the builder set a rate.
+    #[must_use]
+    pub fn rate_limit(
+        &self,
+    ) -> &RateLimitLayer<Waiting, AtResponse<StackClassifier<P::Classifier>>> {
+        &self.layers.rate_limit.layer
     }
 
     /// The bulkhead: how many attempts are in flight and may be, how many wait.

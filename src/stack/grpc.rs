@@ -4,7 +4,8 @@ use tower_layer::Identity;
 
 use super::{AttemptService, ClientBuilder, ClientService, Grpc, ServerBuilder};
 
-/// The standard stack of a gRPC server: correlation, respond, timeout, load shed, bulkhead.
+/// The standard stack of a gRPC server: correlation, respond,
+/// timeout, rate limit (off by default), load shed, bulkhead.
 ///
 /// ```no_run
 /// # #[cfg(feature = "tonic")]
@@ -26,7 +27,8 @@ pub fn server(name: impl Into<String>) -> ServerBuilder {
     ServerBuilder::new("grpc server", name.into())
 }
 
-/// The standard stack of a gRPC client: correlation, timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline.
+/// The standard stack of a gRPC client: correlation, timeout,
+/// retry, rate limit (off by default), circuit breaker, bulkhead, attempt timeout, deadline.
 ///
 /// ```no_run
 /// # #[cfg(feature = "tonic")]

@@ -7,7 +7,8 @@ use super::{
     ServerService,
 };
 
-/// The standard stack of an HTTP server: correlation, respond, timeout, load shed, bulkhead.
+/// The standard stack of an HTTP server: correlation, respond,
+/// timeout, rate limit (off by default), load shed, bulkhead.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -27,7 +28,8 @@ pub fn server(name: impl Into<String>) -> ServerBuilder {
     ServerBuilder::new("http server", name.into())
 }
 
-/// The standard stack of an HTTP client: correlation, timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline.
+/// The standard stack of an HTTP client: correlation, timeout,
+/// retry, rate limit (off by default), circuit breaker, bulkhead, attempt timeout, deadline.
 ///
 /// ```
 /// # #[cfg(feature = "hyper")]

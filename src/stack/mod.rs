@@ -49,6 +49,7 @@
 //! | time limit of an attempt | | none |
 //! | calls in flight | no limit until ready tasks wait for a worker thread (scheduler lag) | no limit |
 //! | attempts | | 3, if the request may be repeated; retries for 20 % of the calls, and 10 a second in addition |
+//! | calls per second | no limit | no limit |
 //! | circuit | | opens when half of at least 20 attempts within 10 s fail, for 5 s at first |
 //! | response body without progress | ended after 120 s | ended after 120 s in which the reader waits |
 //!
@@ -72,6 +73,8 @@
 //! :  request layers  : yours, if any      |      retry       | within a budget
 //! +--------v---------+                    +--------v---------+
 //! |     timeout      | the caller's, too  :  attempt layers  : yours, if any
+//! +--------v---------+                    +--------v---------+
+//! |    rate limit    | if you set one     |    rate limit    | if you set one
 //! +--------v---------+                    +--------v---------+
 //! |    load shed     | before work begins | circuit breaker  | sees every attempt
 //! +--------v---------+                    +--------v---------+

@@ -8,7 +8,9 @@ use tower_layer::{Identity, Stack};
 use super::classifier::{CustomClassifier, StackClassifier};
 use super::description::Description;
 use super::part::{Slot, Stack as Adopted};
-use super::parts::{Bulkhead, LoadShed, StackBulkhead, StackLoadShed, StackTimeout};
+use super::parts::{
+    Bulkhead, LoadShed, RateLimit, StackBulkhead, StackLoadShed, StackRateLimit, StackTimeout,
+};
 use super::refine::Refine;
 use super::server_stack::{ServerParts, ServerStack};
 use crate::layers::correlation::{CorrelationLayer, Server};
@@ -154,6 +156,16 @@ impl<W> ServerBuilder<W> {
     /// the stack has.
     pub fn ignore_inbound_deadline(mut self) -> Self {
         self.trusts_deadlines = false;
+        self
+    }
+
+    /// Sets how many requests are admitted per second. Default: no rate limit.
+    ///
+    /// It takes requests per second, or a builder: [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder)
+    /// with another period, a burst or a wait. A rejected request is answered with 429 and
+    /// `Retry-After`, in gRPC with `RESOURCE_EXHAUSTED`. All callers share the rate.
+    pub fn rate_limit(mut self, rate: impl Refine<StackRateLimit>) -> Self {
+        self.parts.rate_limit.refine(rate, RateLimit::settings());
         self
     }
 

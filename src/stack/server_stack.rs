@@ -10,9 +10,11 @@ use super::description::Description;
 use super::list::list;
 use super::parts::{self, ServerCorrelation, ServerTimeout};
 use super::service::{LimitedService, ServerService};
+use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::correlation::Correlation;
 use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
 use crate::layers::timeout::{self, Timeout};
 use crate::protocol::http::{BodyLimits, EndOfBody, HttpClassifier, HttpLimit};
 use crate::protocol::respond::Respond;
@@ -33,12 +35,14 @@ list! {
     // Layers of the user's own go here.
     inner Limits[] {
         timeout: ServerTimeout, Timeout<_, HttpLimit, BodyLimits>, timeout::Snapshot, "The time limit.";
+        rate_limit: parts::RateLimit, RateLimit<_, Waiting, AtResponse<StackClassifier<HttpClassifier>>>, rate_limit::Snapshot, "The rate limit.";
         load_shed: parts::LoadShed, LoadShed<_, Limited<Tracker>>, load_shed::Snapshot, "The load shedder.";
         bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker>, bulkhead::Snapshot, "The bulkhead.";
     }
 }
 
-/// The layers of a server, in their order: correlation, respond, timeout, load shed, bulkhead.
+/// The layers of a server, in their order: correlation, respond,
+/// timeout, rate limit (off by default), load shed, bulkhead.
 ///
 /// Made by [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server), it is a [`Layer`] for axum's `Router::layer`, tonic's `Server::layer` and
 /// any other server. Its only error is [`Infallible`](std::convert::Infallible). It serves HTTP and gRPC on one port: each
@@ -59,6 +63,15 @@ impl<W> ServerStack<W> {
         W: Layer<LimitedService<S>>,
     {
         self.layer(service)
+    }
+
+    /// The rate limit: the permits that are available, and how many calls wait. It admits every call
+    /// unless the builder set a rate.
+    #[must_use]
+    pub fn rate_limit(
+        &self,
+    ) -> &RateLimitLayer<Waiting, AtResponse<StackClassifier<HttpClassifier>>> {
+        &self.layers.rate_limit.layer
     }
 
     /// The load shedder: how many requests are in flight and may be.

@@ -63,7 +63,7 @@ impl<S, P: Protocol> ClientService<AttemptService<S, P>, P> {
     /// The circuit, to look at and to steer: the same as that of the [stack](super::ClientStack::circuit_breaker).
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
-        self.0.get_ref().get_ref().get_ref().0.handle()
+        self.0.get_ref().get_ref().get_ref().0.get_ref().handle()
     }
 }
 

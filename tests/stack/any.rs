@@ -121,6 +121,7 @@ fn they_describe_themselves_whatever_order_the_methods_are_called_in() {
            timeout         timeout = 1s\n  \
            retry           attempts = 2, backoff = constant 20ms, no jitter, \
                            budget = 0.2 of the requests, at least 10 a second, over 10s, replay_limit = 65536\n  \
+           rate_limit      off\n  \
            circuit_breaker failure_rate = 0.5, min_calls = 20, window = 10s, open_for = 5s to 60s, \
                            probes = 3, probe_life = 10s\n  \
            bulkhead        limit = 64, queue = none\n  \
@@ -132,7 +133,13 @@ fn they_describe_themselves_whatever_order_the_methods_are_called_in() {
         layers.map(|l| (l.layer().to_owned(), l.is_on())).collect()
     };
     let plain = mainstay::client("cache").build().unwrap();
-    let off = ["correlation", "retry", "attempt_timeout", "deadline"];
+    let off = [
+        "correlation",
+        "retry",
+        "rate_limit",
+        "attempt_timeout",
+        "deadline",
+    ];
     for (layer, is_on) in layers(plain.describe()) {
         assert_eq!(is_on, !off.contains(&layer.as_str()), "{layer}");
     }
@@ -146,6 +153,7 @@ fn they_describe_themselves_whatever_order_the_methods_are_called_in() {
         "server `jobs`\n  \
            correlation     fields = x-correlation-id x-request-id\n  \
            timeout         timeout = 30s, ignore_inbound = true\n  \
+           rate_limit      off\n  \
            load_shed       limit = adaptive (scheduler lag)\n  \
            bulkhead        limit = none, queue = none"
     );

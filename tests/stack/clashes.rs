@@ -112,7 +112,7 @@ fn a_window_that_never_holds_the_calls_it_is_to_judge() {
         .min_calls(20);
     assert_eq!(
         said(http::client("payments").circuit_breaker(breaker).build()),
-        "circuit_breaker `payments`: min_calls = 20 is refused: a window of 10 calls never holds that many"
+        "circuit_breaker `payments`: min_calls = 20 is refused: must be at most the window, which is 10 calls"
     );
 }
 
@@ -254,7 +254,7 @@ fn a_body_limit_that_ends_bodies_that_only_pause() {
 fn a_budget_that_allows_no_retry() {
     assert_eq!(
         said(RetryBudget::builder().ratio(0.0).min_per_second(0).build()),
-        "retry_budget: ratio = 0 is refused: must be more than 0 where min_per_second allows no retry either"
+        "retry_budget: ratio = 0 is refused: must be more than 0 if min_per_second allows no retry within ttl"
     );
     let stack = reqwest::client("payments").retry(http::retry().without_budget());
     assert_eq!(

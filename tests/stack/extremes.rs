@@ -354,7 +354,7 @@ proptest! {
             }
         }
         // One that is never ready: what sheds says so at once.
-        let sheds = stack.describe().layers()[3].is_on();
+        let sheds = stack.describe().layers()[4].is_on();
         let ended = paused(async {
             let service = stack.wrap(infallible(Upstream::always(Act::Hang).never_ready()));
             timeout(FOR_EVER, call(&service, get())).await.ok().map(|response| response.unwrap().status().as_u16())

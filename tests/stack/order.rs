@@ -48,6 +48,7 @@ fn the_order_is_the_stacks_whatever_order_the_methods_are_called_in() {
         "correlation",
         "timeout",
         "retry",
+        "rate_limit",
         "circuit_breaker",
         "bulkhead",
         "attempt_timeout",

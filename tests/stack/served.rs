@@ -35,7 +35,14 @@ fn the_order_is_the_stacks_whatever_order_the_methods_are_called_in() {
         .collect();
     assert_eq!(
         layers,
-        ["correlation", "respond", "timeout", "load_shed", "bulkhead"]
+        [
+            "correlation",
+            "respond",
+            "timeout",
+            "rate_limit",
+            "load_shed",
+            "bulkhead"
+        ]
     );
     for turn in 0..6 {
         let turned: Vec<_> = (0..6).map(|n| (n + turn) % 6).collect();

@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::gate::{Admitted, Gate, reject};
 use crate::call::entry::Entry;
 use crate::call::guarded::{Guarded, Output};
-use crate::call::inner::{Inner, Ready};
+use crate::call::inner::{Inner, InnerFuture, Ready};
 use crate::call::permit::{Admit, Permit, Refusal, Ticket};
 use crate::call::track::Track;
 use crate::call::unsent::Found;
@@ -87,6 +87,13 @@ impl<S, A: Queue, T> Gate<S, A, T> {
         T: Clone,
     {
         let (was_ready, refusal) = match self.inner.take_ready() {
+            Ready::Yes if self.state.is_off() => {
+                return WaitingFuture {
+                    phase: Phase::Passing {
+                        call: self.inner.call(request, &entry),
+                    },
+                };
+            }
             Ready::Yes => match self.state.admit(&mut entry) {
                 Ok(ticket) => {
                     // Before the call, so that it is released should the call panic.
@@ -102,9 +109,15 @@ impl<S, A: Queue, T> Gate<S, A, T> {
         };
         let phase = match max_wait {
             Some(max_wait) => self.wait(request, was_ready, max_wait),
-            None => Phase::Calling {
-                call: reject(&*self.state, refusal),
-            },
+            None => {
+                let retry_after = refusal.retry_after.or_else(|| self.state.retry_after());
+                let refusal = Refusal {
+                    retry_after,
+                    ..refusal
+                };
+                let call = reject(&*self.state, refusal);
+                Phase::Calling { call }
+            }
         };
         WaitingFuture { phase }
     }
@@ -260,6 +273,11 @@ pin_project! {
     where
         A: Queue,
     {
+        /// Called, through a layer that is switched off.
+        Passing {
+            #[pin]
+            call: InnerFuture<F>,
+        },
         /// Apart, because it is large, and most calls never come here.
         Waiting {
             wait: Pin<Box<Wait<S, Req, A, T>>>,
@@ -361,6 +379,12 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut phase = self.project().phase;
+        if let PhaseProj::Passing { call } = phase.as_mut().project() {
+            return call.poll(cx).map(|result| match result {
+                Ok(response) => Ok(T::attach(response, None, &mut None::<Permit<A, T>>)),
+                Err(error) => Err(error.grow()),
+            });
+        }
         if !matches!(*phase, Phase::Calling { .. } | Phase::Waited { .. })
             && let Err(error) = ready!(phase.as_mut().arrive(cx))
         {
@@ -375,7 +399,9 @@ where
                 }
                 polled
             }
-            PhaseProj::Waiting { .. } | PhaseProj::Done => Poll::Pending,
+            PhaseProj::Passing { .. } | PhaseProj::Waiting { .. } | PhaseProj::Done => {
+                Poll::Pending
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct Rejecting;
 /// A rate limit in which calls wait in line for a permit.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting {
-    pub(super) max_wait: Duration,
+    pub(crate) max_wait: Option<Duration>,
 }
 
 /// Limits the rate of calls: see the [module](crate::rate_limit).
@@ -154,11 +154,12 @@ impl<M: fmt::Debug, T> fmt::Debug for RateLimitLayer<M, T> {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RateLimitBuilder<M = Rejecting, T = AtResponse> {
-    name: Option<String>,
-    rate: Rate,
-    mode: M,
+    pub(crate) name: Option<String>,
+    pub(crate) rate: Rate,
+    pub(crate) mode: M,
     tracker: T,
-    observer: Option<Arc<dyn Observer>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    is_off: bool,
 }
 
 impl<T> RateLimitBuilder<Rejecting, T> {
@@ -169,6 +170,42 @@ impl<T> RateLimitBuilder<Rejecting, T> {
             mode: Rejecting,
             tracker,
             observer: None,
+            is_off: false,
+        }
+    }
+
+    /// The same as a type in which calls may wait. None does.
+    pub(crate) fn maybe_waiting(self) -> RateLimitBuilder<Waiting, T> {
+        self.by(Waiting { max_wait: None })
+    }
+}
+
+impl<M, T> RateLimitBuilder<M, T> {
+    /// The same type, which admits every call and counts none.
+    pub(crate) fn off(mut self) -> Self {
+        self.is_off = true;
+        self
+    }
+
+    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> RateLimitBuilder<M, T2> {
+        RateLimitBuilder {
+            name: self.name,
+            rate: self.rate,
+            mode: self.mode,
+            tracker: by(self.tracker),
+            observer: self.observer,
+            is_off: self.is_off,
+        }
+    }
+
+    fn by<M2>(self, mode: M2) -> RateLimitBuilder<M2, T> {
+        RateLimitBuilder {
+            name: self.name,
+            rate: self.rate,
+            mode,
+            tracker: self.tracker,
+            observer: self.observer,
+            is_off: self.is_off,
         }
     }
 }
@@ -209,13 +246,9 @@ impl<M, T> RateLimitBuilder<M, T> {
     /// Timers are exact to a millisecond. At more than 1000 calls a second the line moves in steps of
     /// a millisecond, so let the burst be the permits of two milliseconds or more.
     pub fn max_wait(self, max_wait: Duration) -> RateLimitBuilder<Waiting, T> {
-        RateLimitBuilder {
-            name: self.name,
-            rate: self.rate,
-            mode: Waiting { max_wait },
-            tracker: self.tracker,
-            observer: self.observer,
-        }
+        self.by(Waiting {
+            max_wait: Some(max_wait),
+        })
     }
 
     /// Sends events to this observer.
@@ -227,21 +260,15 @@ impl<M, T> RateLimitBuilder<M, T> {
     /// Follows calls by a [`Track`](crate::Track) of your own, which classifies responses. Default:
     /// [`AtResponse`]. The outcome of a call changes nothing but the counts in snapshots and metrics.
     pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<M, T2> {
-        RateLimitBuilder {
-            name: self.name,
-            rate: self.rate,
-            mode: self.mode,
-            tracker,
-            observer: self.observer,
-        }
+        self.retracked(|_| tracker)
     }
 
     fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.rate.check()?;
-        let emitter = Emitter::new(&KIND, instance, self.observer);
+        let emitter = Emitter::measured(&KIND, instance, self.observer, !self.is_off);
         Ok(RateLimitLayer {
-            limiter: Shared::new(Limiter::new(self.rate, emitter)),
+            limiter: Shared::new(Limiter::new(self.rate, self.is_off, emitter)),
             mode: self.mode,
             tracker: self.tracker,
         })
@@ -269,13 +296,13 @@ impl<T> RateLimitBuilder<Waiting, T> {
     pub fn build(self) -> Result<RateLimitLayer<Waiting, T>, ConfigError> {
         const LONGEST: Duration = Duration::from_secs(3600);
         let name = self.name.clone();
-        let max_wait = self.mode.max_wait;
-        let layer = if max_wait.is_zero() || max_wait > LONGEST {
-            let rule = "must be longer than nothing and at most one hour";
-            let shown = format_args!("{max_wait:?}").to_string();
-            Err(ConfigError::new(KIND.layer, "max_wait", shown, rule))
-        } else {
-            self.built()
+        let layer = match self.mode.max_wait {
+            Some(max_wait) if max_wait.is_zero() || max_wait > LONGEST => {
+                let rule = "must be longer than nothing and at most one hour";
+                let shown = format_args!("{max_wait:?}").to_string();
+                Err(ConfigError::new(KIND.layer, "max_wait", shown, rule))
+            }
+            _ => self.built(),
         };
         layer.of_instance(name.as_deref())
     }

@@ -26,6 +26,7 @@ use crate::vocabulary::{
     reason = "nobody outside can get hold of one"
 )]
 pub struct Limiter {
+    is_off: bool,
     pub(super) rate: Rate,
     limit: RateLimit,
     /// A call was refused, and none has been seen to have a permit since. Only then does `poll_ready`
@@ -40,8 +41,9 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    pub(super) fn new(rate: Rate, emitter: Emitter) -> Self {
+    pub(super) fn new(rate: Rate, is_off: bool, emitter: Emitter) -> Self {
         Self {
+            is_off,
             rate,
             limit: RateLimit::new(&rate),
             refuses: AtomicBool::new(false),
@@ -111,6 +113,11 @@ impl Emit for Limiter {
 
 impl Admit for Limiter {
     const HOLDS: bool = false;
+
+    #[inline]
+    fn is_off(&self) -> bool {
+        self.is_off
+    }
 
     #[inline]
     fn refuses(&self) -> Option<Reason> {

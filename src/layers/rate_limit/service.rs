@@ -71,8 +71,7 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let entry = Entry::of(self);
-        self.gate
-            .call_or_wait(request, entry, Some(self.mode.max_wait))
+        self.gate.call_or_wait(request, entry, self.mode.max_wait)
     }
 }
 

@@ -16,7 +16,9 @@ use crate::layers::correlation::{Client, CorrelationLayer};
 use crate::observe::event::Observer;
 use crate::stack::description::Description;
 use crate::stack::part::{Slot, Stack};
-use crate::stack::parts::{Bulkhead, StackBulkhead, describe_correlation};
+use crate::stack::parts::{
+    Bulkhead, RateLimit, StackBulkhead, StackRateLimit, describe_correlation,
+};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::{
@@ -28,7 +30,8 @@ use crate::vocabulary::{
 /// The kind of the stack in its description.
 const KIND: &str = "client";
 
-/// The standard stack of a client for any request type: timeout, retry, circuit breaker, bulkhead, attempt timeout.
+/// The standard stack of a client for any request type: timeout, retry, rate limit (off
+/// by default), circuit breaker, bulkhead, attempt timeout.
 ///
 /// For what is neither HTTP nor gRPC: a database, a cache, a queue, a protocol of your own. The layers, their order and their
 /// defaults are those of [`http::client`](crate::stack), except for what only you can know of a request:
@@ -183,6 +186,16 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
         self
     }
 
+    /// Sets how many attempts start per second. Default: no rate limit.
+    ///
+    /// It takes attempts per second, or a builder: [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder)
+    /// with another period, a burst or a wait. Each attempt counts, retries included. A rejection by the
+    /// rate limit says nothing about the upstream, so the circuit breaker does not count it.
+    pub fn rate_limit(mut self, rate: impl Refine<StackRateLimit>) -> Self {
+        self.parts.rate_limit.refine(rate, RateLimit::settings());
+        self
+    }
+
     /// Sets how many attempts may be in flight. Default: no limit, because no number fits all healthy programs.
     ///
     /// It takes a number, or a [`BulkheadLayer::builder()`](crate::BulkheadLayer::builder) with a queue or without. A limit of
@@ -251,6 +264,7 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
                 timeout: self.parts.timeout,
                 retry: self.parts.retry.map(retry),
                 circuit_breaker: self.parts.circuit_breaker,
+                rate_limit: self.parts.rate_limit,
                 bulkhead: self.parts.bulkhead,
                 attempt_timeout: self.parts.attempt_timeout,
             },

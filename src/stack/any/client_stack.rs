@@ -10,12 +10,14 @@ use super::propagate::{NoContext, Propagate};
 use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
 use crate::layers::retry::{self, AsItComes, Retry, RetryBudget};
 use crate::layers::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
 use crate::stack::parts::{
     AttemptTimeout, Bulkhead as BulkheadPart, CircuitBreaker as CircuitBreakerPart,
+    RateLimit as RateLimitPart,
 };
 use crate::vocabulary::outcome::ErrorsFail;
 
@@ -30,6 +32,7 @@ list! {
         retry: parts::Retry<R>, Retry<_, R, AsItComes>, retry::Snapshot, "The retries.";
     }
     inner Attempts[C] {
+        rate_limit: RateLimitPart, RateLimit<_, Waiting, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
         circuit_breaker: CircuitBreakerPart, CircuitBreaker<_, AtResponse<C>>, circuit_breaker::Snapshot, "The circuit breaker.";
         bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
         attempt_timeout: AttemptTimeout<HeadOnly>, Timeout<_, Fixed>, timeout::Snapshot, "The time limit of each attempt.";
@@ -37,7 +40,7 @@ list! {
 }
 
 /// The layers of a client for any request type, in their order: correlation (if it [propagates](super::AnyClientBuilder::propagate) the
-/// context), timeout, retry, circuit breaker, bulkhead, attempt timeout, deadline (likewise).
+/// context), timeout, retry, rate limit, circuit breaker, bulkhead, attempt timeout, deadline (likewise).
 ///
 /// Made by [`mainstay::client`](crate::client). Clones share one circuit, one budget and one bulkhead, and so do all services that
 /// they make: build one stack for each upstream, however many connections there are. `R` is the policy of the retry, `C` the
@@ -75,6 +78,13 @@ impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
         self.layers.circuit_breaker.layer.handle()
+    }
+
+    /// The rate limit: the permits that are available, and how many calls wait. It admits every call
+    /// unless the builder set a rate.
+    #[must_use]
+    pub fn rate_limit(&self) -> &RateLimitLayer<Waiting, AtResponse<C>> {
+        &self.layers.rate_limit.layer
     }
 
     /// The bulkhead: how many attempts are in flight and may be, how many wait.

@@ -11,14 +11,15 @@ use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::correlation::{Consumer, CorrelationLayer};
 use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
 use crate::layers::timeout::{self, Timeout};
 use crate::observe::event::Observer;
 use crate::stack::description::Description;
 use crate::stack::list::list;
 use crate::stack::part::{Slot, Stack};
 use crate::stack::parts::{
-    Bulkhead as BulkheadPart, LoadShed as LoadShedPart, StackBulkhead, StackLoadShed,
-    describe_correlation,
+    Bulkhead as BulkheadPart, LoadShed as LoadShedPart, RateLimit as RateLimitPart, StackBulkhead,
+    StackLoadShed, StackRateLimit, describe_correlation,
 };
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::OfInstance as _;
@@ -42,12 +43,14 @@ list! {
         timeout: ServerTimeout<K>, Timeout<_, AnyLimit<K>>, timeout::Snapshot, "The time limit.";
     }
     inner Limits[C] {
+        rate_limit: RateLimitPart, RateLimit<_, Waiting, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
         load_shed: LoadShedPart, LoadShed<_, Limited<AtResponse<C>>>, load_shed::Snapshot, "The load shedder.";
         bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
     }
 }
 
-/// The standard stack of a server for any request type: timeout, load shed, bulkhead.
+/// The standard stack of a server for any request type: timeout, rate limit (off by
+/// default), load shed, bulkhead.
 ///
 /// For what is neither HTTP nor gRPC: frames of a protocol of your own, messages of a queue, jobs. The layers, their order and
 /// their defaults are those of [`http::server`](crate::stack). The differences:
@@ -122,6 +125,17 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
         self
     }
 
+    /// Sets how many requests are admitted per second. Default: no rate limit.
+    ///
+    /// It takes requests per second, or a builder: [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder)
+    /// with another period, a burst or a wait. All callers share the rate.
+    pub fn rate_limit(mut self, rate: impl Refine<StackRateLimit>) -> Self {
+        self.parts
+            .rate_limit
+            .refine(rate, RateLimitPart::settings());
+        self
+    }
+
     /// Sets how many requests may be in flight before others are shed. Default
     /// [`Limit::scheduler_lag`](crate::Limit::scheduler_lag): no limit while the process keeps pace, and one that adapts once ready
     /// tasks wait for a worker thread, because only that tells overload from a slow request.
@@ -177,6 +191,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             parts: Parts {
                 timeout: self.parts.timeout,
                 load_shed: self.parts.load_shed,
+                rate_limit: self.parts.rate_limit,
                 bulkhead: self.parts.bulkhead,
             },
             trusts_deadlines: self.trusts_deadlines,
@@ -202,6 +217,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             parts: Parts {
                 timeout: self.parts.timeout.map(with_context),
                 load_shed: self.parts.load_shed,
+                rate_limit: self.parts.rate_limit,
                 bulkhead: self.parts.bulkhead,
             },
             trusts_deadlines: self.trusts_deadlines,
@@ -294,7 +310,7 @@ impl<C: Clone, K: Propagate> fmt::Debug for AnyServerBuilder<C, K> {
 }
 
 /// The layers of a server for any request type, in their order: correlation (if it [propagates](AnyServerBuilder::propagate) the
-/// context), timeout, load shed, bulkhead.
+/// context), timeout, rate limit, load shed, bulkhead.
 ///
 /// Made by [`mainstay::server`](crate::server). Clones share one limit and one bulkhead, and so do all services that they make: for
 /// every connection. `C` is the classifier, `K` whether the context is read.
@@ -320,6 +336,13 @@ impl<C: Clone, K: Propagate> AnyServerStack<C, K> {
     #[must_use]
     pub fn load_shed(&self) -> &LoadShedLayer<Limited<AtResponse<C>>> {
         &self.layers.load_shed.layer
+    }
+
+    /// The rate limit: the permits that are available, and how many calls wait. It admits every call
+    /// unless the builder set a rate.
+    #[must_use]
+    pub fn rate_limit(&self) -> &RateLimitLayer<Waiting, AtResponse<C>> {
+        &self.layers.rate_limit.layer
     }
 
     /// The bulkhead: how many requests are in flight and may be, how many wait.

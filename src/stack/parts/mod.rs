@@ -6,6 +6,7 @@ mod correlation;
 #[cfg(feature = "http")]
 mod deadline;
 mod load_shed;
+mod rate_limit;
 #[cfg(feature = "http")]
 mod respond;
 mod retry;
@@ -15,6 +16,7 @@ pub(super) use bulkhead::{Bulkhead, StackBulkhead};
 pub(super) use circuit_breaker::CircuitBreaker;
 pub(super) use correlation::describe as describe_correlation;
 pub(super) use load_shed::{LoadShed, StackLoadShed};
+pub(super) use rate_limit::{RateLimit, StackRateLimit};
 pub(super) use retry::{describe as describe_retry, follow};
 pub(super) use timeout::{AttemptTimeout, TOTAL};
 #[cfg(feature = "http")]

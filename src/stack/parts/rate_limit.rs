@@ -1,0 +1,118 @@
+//! The rate limit of a standard stack, which is off by default.
+
+use crate::call::track::AtResponse;
+use crate::layers::rate_limit::{self, RateLimitBuilder, RateLimitLayer, Rejecting, Waiting};
+use crate::policy::rate_limit::Rate;
+#[cfg(feature = "http")]
+use crate::protocol::grpc::GrpcClassifier;
+#[cfg(feature = "http")]
+use crate::protocol::http::{EndOfBody, HttpClassifier};
+use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::refine::Refine;
+use crate::stack::snapshot::Snapshots;
+use crate::vocabulary::config::ConfigError;
+
+/// The settings of a stack's rate limit.
+pub(in crate::stack) type StackRateLimit = RateLimitBuilder<Waiting, ()>;
+
+pub(in crate::stack) struct RateLimit;
+
+impl RateLimit {
+    pub(in crate::stack) fn settings() -> StackRateLimit {
+        RateLimitBuilder::tracked_by(()).maybe_waiting()
+    }
+}
+
+/// A call is classified at the head of its response. To follow its body for a count alone would cost
+/// every request of a stack as much as a layer, also where there is no rate limit.
+impl<T: AtHead> Part<T> for RateLimit {
+    const NAME: &'static str = "rate_limit";
+    type Settings = StackRateLimit;
+    type Layer = RateLimitLayer<Waiting, AtResponse<T::Classifier>>;
+
+    fn standard() -> Option<StackRateLimit> {
+        None
+    }
+
+    fn describe(settings: &StackRateLimit) -> Vec<Setting> {
+        let max_wait = settings.mode.max_wait;
+        let max_wait = max_wait.map_or_else(|| "none".to_owned(), |wait| format!("{wait:?}"));
+        vec![("rate", settings.rate.to_string()), ("max_wait", max_wait)]
+    }
+
+    fn build(
+        settings: Option<StackRateLimit>,
+        stack: &Stack<'_, T>,
+    ) -> Result<Self::Layer, ConfigError> {
+        let mut rate_limit = settings.unwrap_or_else(|| Self::settings().off());
+        stack.adopt(&mut rate_limit.name, &mut rate_limit.observer);
+        rate_limit.retracked(|()| stack.tracker.at_head()).build()
+    }
+}
+
+/// A tracker whose classifier can do without the rest of the response.
+pub(in crate::stack) trait AtHead {
+    type Classifier: Clone;
+
+    fn at_head(&self) -> AtResponse<Self::Classifier>;
+}
+
+impl<C: Clone> AtHead for AtResponse<C> {
+    type Classifier = C;
+
+    fn at_head(&self) -> AtResponse<C> {
+        self.clone()
+    }
+}
+
+#[cfg(feature = "http")]
+impl<C: Clone> AtHead for EndOfBody<C> {
+    type Classifier = C;
+
+    fn at_head(&self) -> AtResponse<C> {
+        AtResponse(self.0.clone())
+    }
+}
+
+impl<M, T> Snapshots for RateLimitLayer<M, T> {
+    type Snapshot = rate_limit::Snapshot;
+
+    fn snapshot(&self) -> Self::Snapshot {
+        self.snapshot()
+    }
+}
+
+/// Calls a second.
+impl Refine<StackRateLimit> for u32 {
+    fn refine(self, mut standard: StackRateLimit) -> StackRateLimit {
+        standard.rate = Rate::new(self, std::time::Duration::from_secs(1));
+        standard
+    }
+}
+
+macro_rules! rate_limits {
+    ($($(#[$if:meta])? $tracker:ty;)*) => {$(
+        $(#[$if])?
+        impl Refine<StackRateLimit> for RateLimitBuilder<Rejecting, $tracker> {
+            fn refine(self, _: StackRateLimit) -> StackRateLimit {
+                self.maybe_waiting().retracked(drop)
+            }
+        }
+
+        $(#[$if])?
+        impl Refine<StackRateLimit> for RateLimitBuilder<Waiting, $tracker> {
+            fn refine(self, _: StackRateLimit) -> StackRateLimit {
+                self.retracked(drop)
+            }
+        }
+    )*};
+}
+
+// Those that the builders begin with, and no others: the stack classifies in their place.
+rate_limits! {
+    AtResponse;
+    #[cfg(feature = "http")]
+    AtResponse<HttpClassifier>;
+    #[cfg(feature = "http")]
+    EndOfBody<GrpcClassifier>;
+}
