@@ -7,18 +7,18 @@
 /// |---|---|---|
 #[cfg_attr(
     feature = "http",
-    doc = "| timeout | a `Duration` | [`TimeoutLayer::builder()`](crate::layers::timeout::TimeoutLayer::builder), over HTTP and gRPC [`http::timeout()`](crate::protocol::http::timeout()) |
-| load shed | a [`Limit`](crate::policy::limit::Limit) | [`LoadShedLayer::builder()`](crate::layers::load_shed::LoadShedLayer::builder), [`http::load_shed()`](crate::protocol::http::load_shed), [`grpc::load_shed()`](crate::protocol::grpc::load_shed) |
-| bulkhead | calls in flight, a `u32` | [`BulkheadLayer::builder()`](crate::layers::bulkhead::BulkheadLayer::builder), [`http::bulkhead()`](crate::protocol::http::bulkhead), [`grpc::bulkhead()`](crate::protocol::grpc::bulkhead), with a queue or without |
+    doc = "| timeout | a `Duration` | [`TimeoutLayer::builder()`](crate::TimeoutLayer::builder), over HTTP and gRPC [`http::timeout()`](crate::http::timeout()) |
+| load shed | a [`Limit`](crate::Limit) | [`LoadShedLayer::builder()`](crate::LoadShedLayer::builder), [`http::load_shed()`](crate::http::load_shed), [`grpc::load_shed()`](crate::grpc::load_shed) |
+| bulkhead | calls in flight, a `u32` | [`BulkheadLayer::builder()`](crate::BulkheadLayer::builder), [`http::bulkhead()`](crate::http::bulkhead), [`grpc::bulkhead()`](crate::grpc::bulkhead), with a queue or without |
 | rate limit | calls per second, a `u32` | [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder), [`http::rate_limit()`](crate::http::rate_limit), [`grpc::rate_limit()`](crate::grpc::rate_limit), with a wait or without |
-| retry | attempts in all, a `u32`; or a policy, [`HttpRetry`](crate::protocol::http::HttpRetry) or [`GrpcRetry`](crate::protocol::grpc::GrpcRetry) | [`http::retry()`](crate::protocol::http::retry), [`grpc::retry()`](crate::protocol::grpc::retry) |
-| circuit breaker | | [`CircuitBreakerLayer::builder()`](crate::layers::circuit_breaker::CircuitBreakerLayer::builder), [`http::circuit_breaker()`](crate::protocol::http::circuit_breaker), [`grpc::circuit_breaker()`](crate::protocol::grpc::circuit_breaker) |"
+| retry | attempts in all, a `u32`; or a policy, [`HttpRetry`](crate::http::HttpRetry) or [`GrpcRetry`](crate::grpc::GrpcRetry) | [`http::retry()`](crate::http::retry), [`grpc::retry()`](crate::grpc::retry) |
+| circuit breaker | | [`CircuitBreakerLayer::builder()`](crate::CircuitBreakerLayer::builder), [`http::circuit_breaker()`](crate::http::circuit_breaker), [`grpc::circuit_breaker()`](crate::grpc::circuit_breaker) |"
 )]
 #[cfg_attr(
     not(feature = "http"),
-    doc = "| timeout | a `Duration` | [`TimeoutLayer::builder()`](crate::layers::timeout::TimeoutLayer::builder) |
-| load shed | a [`Limit`](crate::policy::limit::Limit) | [`LoadShedLayer::builder()`](crate::layers::load_shed::LoadShedLayer::builder) |
-| bulkhead | calls in flight, a `u32` | [`BulkheadLayer::builder()`](crate::layers::bulkhead::BulkheadLayer::builder), with a queue or without |
+    doc = "| timeout | a `Duration` | [`TimeoutLayer::builder()`](crate::TimeoutLayer::builder) |
+| load shed | a [`Limit`](crate::Limit) | [`LoadShedLayer::builder()`](crate::LoadShedLayer::builder) |
+| bulkhead | calls in flight, a `u32` | [`BulkheadLayer::builder()`](crate::BulkheadLayer::builder), with a queue or without |
 | rate limit | calls per second, a `u32` | [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder), with a wait or without |"
 )]
 ///
