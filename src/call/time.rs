@@ -81,7 +81,7 @@ impl Time {
         let (time, now) = (Moment::from_bits(self.0 & !KNOWN), Moment::now());
         match self.0 & KNOWN {
             0 => (Duration::ZERO, now),
-            known if known & TOOK != 0 => (time.since_beginning(), now),
+            known if known & TOOK != 0 => (time.since_origin(), now),
             _ => (now.since(time), now),
         }
     }
@@ -91,7 +91,7 @@ impl Time {
         let time = Moment::from_bits(self.0 & !KNOWN);
         match self.0 & KNOWN {
             0 => Duration::ZERO,
-            known if known & TOOK != 0 => time.since_beginning(),
+            known if known & TOOK != 0 => time.since_origin(),
             _ => time.elapsed(),
         }
     }

@@ -18,7 +18,7 @@ pub(super) struct Buckets<T> {
 impl<T: Default> Buckets<T> {
     pub(super) fn new(span: Duration, buckets: u32, now: Duration) -> Self {
         let buckets = buckets.max(1);
-        let width = (nanos(span) / u64::from(buckets)).max(1);
+        let width = width(span, buckets);
         Self {
             width,
             current: nanos(now) / width,
@@ -72,6 +72,11 @@ impl<T: Default> Buckets<T> {
         self.roll(now, drop);
         self.ring.fill_with(T::default);
     }
+}
+
+/// Nanoseconds in each of this many buckets; not 0.
+pub(super) fn width(span: Duration, buckets: u32) -> u64 {
+    (nanos(span) / u64::from(buckets.max(1))).max(1)
 }
 
 fn slot<T>(ring: &mut [T], number: u64) -> Option<&mut T> {

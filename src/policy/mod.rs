@@ -19,16 +19,13 @@ pub(crate) mod window;
 
 use std::time::Duration;
 
+use crate::runtime::nanos;
+
 /// The longest duration of a setting. It keeps every sum of durations far from overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest duration of a setting that must not be zero.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
-
-/// Whole nanoseconds, saturating after 584 years.
-pub(crate) fn nanos(now: Duration) -> u64 {
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// Clamps a random number to `[0, 1]`; NaN becomes 0.5.
 pub(crate) fn unit(random: f64) -> f64 {

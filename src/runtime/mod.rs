@@ -26,7 +26,7 @@ use rand::RngExt as _;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-pub(crate) use self::ticker::{Lag, Need, Watches, watch};
+pub(crate) use self::ticker::{Lag, LagSubscriber, Need, subscribe_to_lag};
 
 /// A point in time, in nanoseconds since the origin. It has half the size of an [`Instant`], and a
 /// comparison is a single instruction. Any time more than 584 years ahead is never.
@@ -66,13 +66,13 @@ impl Moment {
 
     /// For a policy, whose time counts from the origin.
     #[inline]
-    pub(crate) const fn since_beginning(self) -> Duration {
+    pub(crate) const fn since_origin(self) -> Duration {
         Duration::from_nanos(self.0)
     }
 
     fn instant(self) -> Instant {
         let origin = origin();
-        origin.checked_add(self.since_beginning()).unwrap_or(origin)
+        origin.checked_add(self.since_origin()).unwrap_or(origin)
     }
 
     #[inline]
@@ -175,7 +175,7 @@ pub(crate) fn random() -> f64 {
 }
 
 /// Milliseconds of the wall clock and random bytes, for an identifier.
-pub(crate) fn stamp() -> (u64, [u8; 10]) {
+pub(crate) fn id_parts() -> (u64, [u8; 10]) {
     let millis = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| {

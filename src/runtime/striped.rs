@@ -40,9 +40,9 @@ struct Line(AtomicU64);
 /// Needs no atomic addition, because a cell has one writer: a number belongs to one thread at a
 /// time.
 #[inline]
-fn bump_own(cell: &AtomicU64) {
-    let bumped = cell.load(Ordering::Relaxed).wrapping_add(1);
-    cell.store(bumped, Ordering::Relaxed);
+fn increment_own(cell: &AtomicU64) {
+    let next = cell.load(Ordering::Relaxed).wrapping_add(1);
+    cell.store(next, Ordering::Relaxed);
 }
 
 impl Striped {
@@ -51,32 +51,32 @@ impl Striped {
     }
 
     #[inline]
-    pub(crate) fn bump(&self) {
+    pub(crate) fn increment(&self) {
         let thread = this_thread();
         if self.owner.load(Ordering::Relaxed) == thread.wrapping_add(1) {
-            bump_own(&self.first);
+            increment_own(&self.first);
         } else {
-            self.bump_cell(thread);
+            self.increment_cell(thread);
         }
     }
 
     #[inline]
-    fn bump_cell(&self, thread: usize) {
+    fn increment_cell(&self, thread: usize) {
         match self.cells.get() {
-            Some(cells) => cells.bump(thread),
-            None => self.bump_first(thread),
+            Some(cells) => cells.increment(thread),
+            None => self.increment_first(thread),
         }
     }
 
     /// The first increment of all, or of a second thread.
     #[cold]
-    fn bump_first(&self, thread: usize) {
+    fn increment_first(&self, thread: usize) {
         if thread < UNOWNED {
             let owns =
                 self.owner
                     .compare_exchange(0, thread + 1, Ordering::Relaxed, Ordering::Relaxed);
             if owns.is_ok() {
-                return bump_own(&self.first);
+                return increment_own(&self.first);
             }
         }
         let cells = self.cells.get_or_init(|| {
@@ -86,7 +86,7 @@ impl Striped {
             })
         });
         self.owner.store(NO_OWNER, Ordering::Relaxed);
-        cells.bump(thread);
+        cells.increment(thread);
     }
 
     /// The total. It may miss concurrent increments.
@@ -99,9 +99,9 @@ impl Striped {
 
 impl Cells {
     #[inline]
-    fn bump(&self, thread: usize) {
+    fn increment(&self, thread: usize) {
         match self.own.get(thread) {
-            Some(Line(cell)) => bump_own(cell),
+            Some(Line(cell)) => increment_own(cell),
             None => {
                 self.shared.0.fetch_add(1, Ordering::Relaxed);
             }

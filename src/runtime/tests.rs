@@ -9,10 +9,10 @@ async fn a_reading_that_waited_for_the_lock_moves_nothing() {
     let mut time = Timeline::new(begun);
     tokio::time::advance(SECOND).await;
     let now = Moment::now();
-    assert_eq!(time.at(now), now.since_beginning());
-    assert_eq!(time.at(begun), now.since_beginning());
-    assert_eq!(time.at(now), now.since_beginning());
-    assert_eq!(time.moment(now.since_beginning()), now);
+    assert_eq!(time.at(now), now.since_origin());
+    assert_eq!(time.at(begun), now.since_origin());
+    assert_eq!(time.at(now), now.since_origin());
+    assert_eq!(time.moment(now.since_origin()), now);
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn time_goes_on_from_where_it_stood_when_the_clock_goes_back() {
     let mut time = Timeline::new(Moment::now());
     let ahead = Moment::now().after(3_600 * SECOND);
     let stood = time.at(ahead);
-    assert_eq!(stood, ahead.since_beginning());
+    assert_eq!(stood, ahead.since_origin());
     let now = Moment::now();
     assert_eq!(time.at(now), stood);
     let later = now.after(SECOND);

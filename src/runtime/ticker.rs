@@ -49,17 +49,17 @@ pub(crate) enum Need {
 }
 
 /// A subscriber to the lag.
-pub(crate) trait Watches: Send + Sync {
+pub(crate) trait LagSubscriber: Send + Sync {
     /// Receives a sample.
     fn lag(&self, lag: &Lag) -> Need;
 
     /// No more samples come from this runtime.
-    fn unwatched(&self, runtime: u64);
+    fn unsubscribed(&self, runtime: u64);
 }
 
 /// Subscribes to the lag of the current runtime. The subscriber repeats this while it is called.
 /// The ticker does not keep it alive.
-pub(crate) fn watch(watcher: &Weak<impl Watches + 'static>) {
+pub(crate) fn subscribe_to_lag(instance: &Weak<impl LagSubscriber + 'static>) {
     let Ok(handle) = Handle::try_current() else {
         return;
     };
@@ -67,7 +67,7 @@ pub(crate) fn watch(watcher: &Weak<impl Watches + 'static>) {
     let mut tickers = tickers();
     if let Some(ticker) = tickers.iter().find(|ticker| ticker.id == id) {
         if !ticker.is_idle.load(Ordering::Relaxed) {
-            ticker.add(watcher.clone());
+            ticker.add(instance.clone());
         }
         return;
     }
@@ -81,7 +81,7 @@ pub(crate) fn watch(watcher: &Weak<impl Watches + 'static>) {
         subscribers: Mutex::default(),
         is_idle: AtomicBool::new(false),
     });
-    ticker.add(watcher.clone());
+    ticker.add(instance.clone());
     tickers.push(Arc::clone(&ticker));
     drop(tickers);
     // During a shutdown of the runtime, the task is dropped at once.
@@ -119,14 +119,14 @@ struct Ticker {
 
 #[derive(Clone)]
 struct Subscriber {
-    watcher: Weak<dyn Watches>,
+    instance: Weak<dyn LagSubscriber>,
     /// The time of its last subscription.
     called: Moment,
 }
 
 impl Subscriber {
     fn key(&self) -> usize {
-        self.watcher.as_ptr().addr()
+        self.instance.as_ptr().addr()
     }
 }
 
@@ -137,9 +137,9 @@ impl Ticker {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, watcher: Weak<dyn Watches>) {
+    fn add(&self, instance: Weak<dyn LagSubscriber>) {
         let subscriber = Subscriber {
-            watcher,
+            instance,
             called: Moment::now(),
         };
         self.lock().insert(subscriber.key(), subscriber);
@@ -204,16 +204,16 @@ impl Running {
     }
 
     fn notify(&self, subscriber: &Subscriber, lag: &Lag) {
-        let Some(watcher) = subscriber.watcher.upgrade() else {
+        let Some(instance) = subscriber.instance.upgrade() else {
             return self.ticker.remove(subscriber);
         };
-        let is_idle = match watcher.lag(lag) {
+        let is_idle = match instance.lag(lag) {
             Need::Always => false,
             Need::WhileCalled => lag.now.since(subscriber.called) >= IDLE,
         };
         if is_idle {
             self.ticker.remove(subscriber);
-            watcher.unwatched(lag.runtime);
+            instance.unsubscribed(lag.runtime);
         }
     }
 
@@ -241,8 +241,8 @@ impl Drop for Running {
         self.leave(&mut tickers());
         let subscribers = std::mem::take(&mut *self.ticker.lock());
         for subscriber in subscribers.into_values() {
-            if let Some(watcher) = subscriber.watcher.upgrade() {
-                watcher.unwatched(self.ticker.runtime);
+            if let Some(instance) = subscriber.instance.upgrade() {
+                instance.unsubscribed(self.ticker.runtime);
             }
         }
     }

@@ -111,7 +111,7 @@ impl<P: Admission> Admit for Governed<P> {
     #[inline]
     fn admit(&self, _: &mut Entry) -> Result<Ticket, Refusal> {
         let ticket = self.policy.admit()?;
-        self.admitted.bump();
+        self.admitted.increment();
         Ok(ticket)
     }
 
@@ -136,6 +136,6 @@ impl<P: Admission> Admit for Governed<P> {
     #[inline]
     fn release(&self, ticket: &Ticket) {
         isolate(|| self.policy.release(ticket));
-        self.released.bump();
+        self.released.increment();
     }
 }

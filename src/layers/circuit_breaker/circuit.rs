@@ -1,7 +1,7 @@
 //! The state machine as many threads share it: the machine itself behind a lock, and in front of it one word that
 //! says what may be done without.
 //!
-//! In the closed state a call is admitted by reading that word, and a plain success bumps a counter. Whoever takes
+//! In the closed state a call is admitted by reading that word, and a plain success increments a counter. Whoever takes
 //! the lock brings the machine up to date first: all successes counted since are credited to it. The machine says for how
 //! long that is exact (see `Breaker::front`): as long as no success can trip a rule, and until the current bucket of a window of time ends.
 
@@ -84,7 +84,7 @@ pub(crate) struct Settings {
 impl Circuit {
     pub(super) fn new(settings: Settings) -> Self {
         let (config, read) = (settings.config, Moment::now());
-        let now = read.since_beginning();
+        let now = read.since_origin();
         let slow = config
             .slow_calls
             .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
@@ -213,7 +213,7 @@ impl Circuit {
                 left.wrapping_sub(1) < self.bucket
             };
             if fast && exact {
-                self.successes.bump();
+                self.successes.increment();
                 return;
             }
         }
@@ -236,7 +236,7 @@ impl Circuit {
             _ => ran,
         };
         self.with(|breaker, now| {
-            let outcome = breaker.weigh(now, verdict.outcome(), evident, limit);
+            let outcome = breaker.effective_outcome(now, verdict.outcome(), evident, limit);
             let hint = verdict.retry_after();
             let random = random();
             ((), breaker.record(now, ticket, outcome, ran, hint, random))

@@ -67,7 +67,7 @@
 //!
 //! # Cost
 //!
-//! A closed circuit's success takes no lock: it bumps a counter that belongs to the thread. The clock
+//! A closed circuit's success takes no lock: it increments a counter that belongs to the thread. The clock
 //! is read when a call is made, and once more when it ends, unless the call did not have to wait, the
 //! window counts calls, and no rule is about slow calls. Failures take a short lock. Rejections read
 //! the clock. Nothing is allocated; a classifier of your own costs a reference count a call. No cost

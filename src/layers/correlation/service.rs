@@ -12,8 +12,8 @@ use super::{Carry, CorrelationId, Reply};
 use crate::call::entry::Entry;
 use crate::call::inner::{Inner, InnerFuture};
 use crate::observe::span::{self, InSpan, OwnedEntered, Side};
+use crate::runtime::id_parts;
 use crate::runtime::scoped::{Scope, Scoped};
-use crate::runtime::stamp;
 use crate::vocabulary::context::{self, CorrelationScope};
 
 /// A service behind a [`CorrelationLayer`](crate::CorrelationLayer).
@@ -51,7 +51,7 @@ impl<S, D> Correlation<S, D> {
 
 #[cold]
 fn new_id() -> CorrelationId {
-    let (millis, random) = stamp();
+    let (millis, random) = id_parts();
     CorrelationId::new(millis, random)
 }
 

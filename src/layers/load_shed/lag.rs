@@ -7,7 +7,7 @@ use crate::observe::emit::Emit;
 use crate::observe::event::EventKind;
 use crate::observe::snapshot::{MOST_CALLS, limited};
 use crate::policy::limit::Tick;
-use crate::runtime::{self, Lag, Need, Watches};
+use crate::runtime::{self, Lag, LagSubscriber, Need};
 use crate::vocabulary::reason::Reason;
 
 impl Load {
@@ -22,7 +22,7 @@ impl Load {
     #[inline]
     pub(super) fn watch_lag(&self) {
         if self.lags() {
-            runtime::watch(&self.me);
+            runtime::subscribe_to_lag(&self.me);
         }
     }
 
@@ -50,7 +50,7 @@ impl Load {
     }
 }
 
-impl Watches for Load {
+impl LagSubscriber for Load {
     fn lag(&self, lag: &Lag) -> Need {
         let changed = self.change(|moving, word| {
             let tick = Tick {
@@ -74,7 +74,7 @@ impl Watches for Load {
         }
     }
 
-    fn unwatched(&self, runtime: u64) {
+    fn unsubscribed(&self, runtime: u64) {
         if let Some(changed) = self.change(|moving, _| moving.limit.forget(runtime)) {
             self.tell_change(changed);
         }

@@ -60,7 +60,7 @@ pub(super) struct Moving {
 impl Moving {
     fn new(limit: &Limit, on_cancel: OnCancel) -> Self {
         let now = Moment::now();
-        let since = now.since_beginning();
+        let since = now.since_origin();
         Self {
             timeline: Timeline::new(now),
             limit: Adaptive::new(limit, since),

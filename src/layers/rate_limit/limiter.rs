@@ -157,7 +157,7 @@ impl Admit for Limiter {
     fn settle(&self, _: &Ticket, verdict: Verdict) {
         let outcome = verdict.outcome();
         if outcome == Outcome::Success {
-            self.successes.bump();
+            self.successes.increment();
         }
         self.emit(|| EventKind::Settled {
             outcome,

@@ -87,13 +87,13 @@ impl RetryBudget {
 
     fn of(config: &BudgetConfig) -> Self {
         let now = Moment::now();
-        let budget = Budget::new(config, now.since_beginning());
+        let budget = Budget::new(config, now.since_origin());
         Self::with(Kind::Budget(budget), now, Terms::Budget(*config))
     }
 
     fn with(kind: Kind, now: Moment, terms: Terms) -> Self {
         let (page_ends, page) = match &kind {
-            Kind::Budget(budget) => (nanos(budget.ends()), nanos(budget.page())),
+            Kind::Budget(budget) => (nanos(budget.ends()), nanos(budget.bucket())),
             Kind::Throttle(_) => (u64::MAX, u64::MAX),
         };
         Self(Arc::new(Account {
@@ -130,7 +130,7 @@ impl RetryBudget {
             // On the current page: it has not ended, and has begun, which a clock that went back does not know of.
             let left = page_ends.wrapping_sub(now.to_bits());
             if left.wrapping_sub(1) < self.0.page {
-                self.0.counted.bump();
+                self.0.counted.increment();
             } else {
                 self.0.request_on_new_page(now);
             }
@@ -159,7 +159,7 @@ impl RetryBudget {
     /// An attempt succeeded.
     #[inline]
     pub(super) fn succeeded(&self) {
-        self.0.counted.bump();
+        self.0.counted.increment();
     }
 
     /// An attempt failed in a way that calls for a retry. Only throttling records it.

@@ -149,7 +149,7 @@ impl Breaker {
 
     /// Classifies a cancelled call as a failure or as ignored, and records how long a success took.
     /// `limit` is the length of the program's own time limit for the call.
-    pub(crate) fn weigh(
+    pub(crate) fn effective_outcome(
         &mut self,
         now: Duration,
         outcome: Outcome,
@@ -168,7 +168,7 @@ impl Breaker {
         outcome
     }
 
-    /// Counts the outcome of a call, after [`weigh`](Self::weigh).
+    /// Counts the outcome of a call, after [`effective_outcome`](Self::effective_outcome).
     ///
     /// `retry_after` is the upstream's hint with a failure.
     pub(crate) fn record(

@@ -52,7 +52,9 @@ impl Bench {
         outcome: Outcome,
         elapsed: Duration,
     ) -> Option<Transition> {
-        let outcome = self.breaker.weigh(self.now, outcome, elapsed, None);
+        let outcome = self
+            .breaker
+            .effective_outcome(self.now, outcome, elapsed, None);
         self.breaker
             .record(self.now, ticket, outcome, elapsed, None, 0.5)
     }

@@ -144,7 +144,7 @@ impl Budget {
     }
 
     /// The duration of a bucket.
-    pub(crate) const fn page(&self) -> Duration {
+    pub(crate) const fn bucket(&self) -> Duration {
         self.buckets.width()
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use self::{count::CountSamples, time::TimeSamples};
-use super::{LONGEST, SHORTEST, check::Check};
+use super::{LONGEST, SHORTEST, buckets::width, check::Check};
 use crate::vocabulary::config::ConfigError;
 
 const MAX_CALLS: u32 = 1_000_000;
@@ -83,8 +83,8 @@ impl Window {
         match self.extent {
             Extent::Count(_) => Duration::MAX,
             Extent::Time(span) => {
-                let buckets = self.buckets.unwrap_or(DEFAULT_BUCKETS).max(1);
-                Duration::from_nanos((super::nanos(span) / u64::from(buckets)).max(1))
+                let buckets = self.buckets.unwrap_or(DEFAULT_BUCKETS);
+                Duration::from_nanos(width(span, buckets))
             }
         }
     }
