@@ -125,7 +125,7 @@ fn the_first_waits_are_as_documented() {
 }
 
 #[test]
-fn what_a_backoff_cannot_be_is_refused() {
+fn invalid_backoffs_are_refused() {
     let refused = |backoff: Backoff| backoff.check().expect_err("refused").field().to_owned();
     for base in [Duration::ZERO, Duration::MAX] {
         assert_eq!(refused(Backoff::exponential(base)), "base");

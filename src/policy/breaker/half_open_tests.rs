@@ -60,7 +60,7 @@ fn a_hung_probe_blocks_nobody_for_ever_and_its_late_result_counts_for_nothing() 
 }
 
 #[test]
-fn a_late_probe_is_judged_once() {
+fn a_late_probe_counts_once() {
     let mut bench = Bench::tripped();
     bench.now += SECOND * 5;
     let hung = bench.admit().expect("a probe");
@@ -97,7 +97,7 @@ fn ignored_and_cancelled_probes_release_their_permits() {
 }
 
 #[test]
-fn probes_are_judged_as_soon_as_the_rest_cannot_matter() {
+fn probes_decide_as_soon_as_the_rest_cannot_matter() {
     let mut bench = Bench::tripped();
     bench.now += SECOND * 5;
     assert_eq!(

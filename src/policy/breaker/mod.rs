@@ -391,6 +391,8 @@ impl Breaker {
 #[cfg(test)]
 mod half_open_tests;
 #[cfg(test)]
+mod inputs_tests;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod scenarios;

@@ -113,7 +113,7 @@ fn callers_that_leave_early_say_nothing() {
 }
 
 #[test]
-fn what_successes_took_is_remembered_while_the_circuit_is_open() {
+fn latencies_of_successes_do_not_expire_while_the_circuit_is_open() {
     let config = Config {
         open_for: SECOND * 300,
         open_max: SECOND * 300,

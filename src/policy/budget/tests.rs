@@ -196,7 +196,7 @@ fn any_numbers_are_survived() {
 }
 
 #[test]
-fn what_a_budget_cannot_be_is_refused() {
+fn invalid_budgets_are_refused() {
     let config = BudgetConfig::default();
     let refused = |config: BudgetConfig| config.check().expect_err("refused").field().to_owned();
     for ratio in [-0.1, f64::NAN, f64::INFINITY, 1_000.1, 0.000_000_1] {

@@ -93,7 +93,7 @@ fn a_limit_follows_the_lag() {
 }
 
 #[test]
-fn what_is_cut_is_as_much_as_the_queue_has_grown_meanwhile() {
+fn the_cut_includes_the_growth_of_the_queue() {
     let mut bench = Bench::new();
     // The first late sample says nothing of the queue that is there by now.
     assert_eq!(bench.tick(MS * 60, 80), None);
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn what_lags_little_has_no_limit(
+    fn a_low_lag_sets_no_limit(
         ticks in prop::collection::vec((0..=25_u32, 0..10_000_u32), 0..500),
     ) {
         let mut bench = Bench::new();

@@ -47,7 +47,7 @@ fn a_limit_that_is_not_used_does_not_grow() {
 }
 
 #[test]
-fn calls_that_are_dropped_are_heard_however_little_of_the_limit_is_used() {
+fn dropped_calls_lower_a_limit_that_is_hardly_used() {
     for limit in both() {
         let mut bench = Bench::new(limit);
         let mut limits = vec![100];
@@ -120,7 +120,7 @@ fn a_burst_of_failures_is_one_piece_of_evidence() {
 }
 
 #[test]
-fn the_usual_latency_of_an_incident_is_forgotten_after_it() {
+fn the_long_term_latency_recovers_after_an_incident() {
     let mut bench = Bench::new(Limit::adaptive());
     bench.windows(100, MS * 10, |limit| limit);
     // Ten times slower for so long that this is the usual latency.
@@ -170,7 +170,7 @@ fn aimd_never_falls_to_nothing() {
 }
 
 #[test]
-fn what_a_limit_cannot_be_is_refused() {
+fn invalid_limits_are_refused() {
     fn field(limit: Result<Limit, ConfigError>) -> String {
         let error = limit.expect_err("refused");
         assert_eq!(error.component(), "limit");

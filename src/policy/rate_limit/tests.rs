@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_waits_as_told_is_admitted_and_nobody_is_who_comes_earlier(
+    fn a_call_is_admitted_after_the_exact_wait_and_not_before(
         rate in rate(),
         start in 0..u64::MAX / 4,
         calls in 1..100_u32,
@@ -177,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_available_is_admitted_and_grows_when_it_says(
+    fn available_permits_are_admitted_and_grow_at_the_given_time(
         rate in small_rate(),
         used in 0..10_u32,
         passed in 0..2_000_000_u64,

@@ -205,7 +205,7 @@ fn seven_in_a_hundred_is_seven_per_cent() {
 }
 
 #[test]
-fn what_a_window_cannot_be_is_refused() {
+fn invalid_windows_are_refused() {
     let day = Duration::from_secs(24 * 60 * 60);
     for (window, field) in [
         (Window::count(0), "window"),

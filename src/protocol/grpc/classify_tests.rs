@@ -125,7 +125,7 @@ fn errors_without_a_code_are_failures() {
 
 #[cfg(feature = "tonic")]
 #[test]
-fn a_status_as_the_error_is_judged_by_its_code() {
+fn a_status_error_is_classified_by_its_code() {
     use crate::vocabulary::error::BoxError;
     use tonic::Status;
 

@@ -128,7 +128,7 @@ fn a_rule_for_a_method_replaces_the_codes_for_all() {
 }
 
 #[test]
-fn what_is_never_retried_is_not_kept() {
+fn requests_that_are_never_retried_are_not_kept() {
     let policy = GrpcRetry::new().never("shop.Orders").unwrap();
     let mut request = Req::default();
     let keep = |request: &mut Req| RetryPolicy::<Req, Res, Err>::keep(&policy, request, 0);

@@ -2,7 +2,7 @@ use super::super::body::{EmptyBody, KnownBody};
 use super::*;
 use std::time::Duration;
 
-const LOOK: Style = Style {
+const STYLE: Style = Style {
     full: StatusCode::SERVICE_UNAVAILABLE,
     names: false,
     quota: None,
@@ -24,7 +24,8 @@ fn every_reason_has_a_status_and_valid_problem_details() {
         (Reason::DeadlinePassed, 504, "4"),
         (Reason::RateLimited, 429, "8"),
     ] {
-        let response: Response<String> = answer(rejection(reason), Format::Http, &LOOK, &KnownBody);
+        let response: Response<String> =
+            answer(rejection(reason), Format::Http, &STYLE, &KnownBody);
         assert_eq!(response.status(), status);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
         let json: serde_json::Value = serde_json::from_str(response.body()).unwrap();
@@ -39,7 +40,7 @@ fn every_reason_has_a_status_and_valid_problem_details() {
         assert_eq!(carried, Some(&rejection(reason)));
 
         let format = Format::Grpc("application/grpc");
-        let response: Response<String> = answer(rejection(reason), format, &LOOK, &KnownBody);
+        let response: Response<String> = answer(rejection(reason), format, &STYLE, &KnownBody);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], code);
         assert_eq!(response.headers()["grpc-message"], reason.describe());
@@ -77,22 +78,22 @@ fn full_may_be_a_429_and_names_may_be_shown() {
 #[test]
 fn the_answer_carries_the_time_if_it_is_known() {
     let late = rejection(Reason::CircuitOpen).with_retry_after(Duration::from_micros(1_200_300));
-    let response: Response<String> = answer(late.clone(), Format::Http, &LOOK, &KnownBody);
+    let response: Response<String> = answer(late.clone(), Format::Http, &STYLE, &KnownBody);
     assert_eq!(response.headers()["retry-after"], "2");
     let format = Format::Grpc("application/grpc");
-    let response: Response<String> = answer(late, format, &LOOK, &KnownBody);
+    let response: Response<String> = answer(late, format, &STYLE, &KnownBody);
     assert_eq!(response.headers()["grpc-retry-pushback-ms"], "1201");
     assert!(!response.headers().contains_key("retry-after"));
 
     let unknown = rejection(Reason::CircuitOpen);
-    let response: Response<String> = answer(unknown, Format::Http, &LOOK, &KnownBody);
+    let response: Response<String> = answer(unknown, Format::Http, &STYLE, &KnownBody);
     assert!(!response.headers().contains_key("retry-after"));
 }
 
 #[test]
 fn an_empty_body_is_not_called_json() {
     let response: Response<String> =
-        answer(rejection(Reason::Full), Format::Http, &LOOK, &EmptyBody);
+        answer(rejection(Reason::Full), Format::Http, &STYLE, &EmptyBody);
     assert_eq!(response.body(), "");
     assert!(!response.headers().contains_key(CONTENT_TYPE));
 }
@@ -171,10 +172,10 @@ fn a_rate_limit_carries_the_remaining_time_and_its_rate_if_set() {
     };
     let style = Style {
         quota: Some(Arc::new(quota)),
-        ..LOOK
+        ..STYLE
     };
     let answered = r#""default";r=0;t=1"#.to_owned();
-    assert_eq!(fields("search", &LOOK), (answered.clone(), None));
+    assert_eq!(fields("search", &STYLE), (answered.clone(), None));
     assert_eq!(fields("orders", &style), (answered.clone(), None));
     let policy = r#""default";q=100;w=60"#.to_owned();
     assert_eq!(fields("search", &style), (answered, Some(policy)));

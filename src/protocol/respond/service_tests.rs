@@ -14,7 +14,7 @@ use crate::vocabulary::{
     rejection::Rejection,
 };
 
-/// Whose readiness is what it is told, one after the other.
+/// A service with scripted readiness results.
 #[derive(Clone)]
 struct Inner<E>(Vec<Poll<Result<(), E>>>);
 

@@ -18,7 +18,7 @@ fn the_defaults_are_accepted() {
 }
 
 #[test]
-fn what_is_no_share_is_refused() {
+fn invalid_shares_are_refused() {
     for value in [
         0.0,
         -0.1,

@@ -315,7 +315,7 @@ fn best(load: &Workload) -> f64 {
 }
 
 #[test]
-fn what_is_healthy_is_never_shed() {
+fn healthy_workloads_are_never_shed() {
     for load in HEALTHY {
         for seed in 1..4 {
             let report = by_lag(load, seed);
