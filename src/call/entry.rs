@@ -88,7 +88,7 @@ fn address<S>(service: &S) -> usize {
     std::ptr::from_ref(service).addr()
 }
 
-/// Emit a type from all that it could wrap, or be wrapped by: their names have other lengths. A constant, and without the bound
+/// Distinguishes a type from those that it wraps or that wrap it: their names differ in length. A constant, without the bound
 /// `'static` of a `TypeId`.
 #[inline]
 fn kind<S>() -> usize {

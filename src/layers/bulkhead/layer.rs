@@ -231,7 +231,7 @@ impl<M, T> BulkheadBuilder<M, T> {
         }
     }
 
-    /// Emit this observer what the bulkhead decides.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

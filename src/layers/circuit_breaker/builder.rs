@@ -201,7 +201,7 @@ impl<T> CircuitBreakerBuilder<T> {
         }
     }
 
-    /// Emit this observer what the circuit breaker decides.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

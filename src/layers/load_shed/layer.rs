@@ -283,7 +283,7 @@ impl<T> LoadShedBuilder<T> {
         }
     }
 
-    /// Emit this observer what the load shedder decides.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

@@ -292,7 +292,7 @@ impl<P, R> RetryBuilder<P, R> {
         }
     }
 
-    /// Emit this observer what the layer decides.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

@@ -58,8 +58,10 @@ impl<M, B> RespondLayer<M, B> {
         Ok(self)
     }
 
-    /// Emit the caller which layer rejected and the name of its instance: in the problem details as `layer` and `name`, in gRPC in
-    /// the message. For services whose callers are your own.
+    /// Includes the rejecting layer and the name of its instance in responses. Default off.
+    ///
+    /// Problem details carry them as `layer` and `name`; a gRPC status has them in its message. For
+    /// services whose callers are your own.
     #[must_use]
     pub fn show_names(mut self) -> Self {
         self.style.names = true;
