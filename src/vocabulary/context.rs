@@ -87,7 +87,7 @@ impl Context {
     /// next service. A layer's default limit that nobody set does not show here: it ends the wait for an answer, and nothing else.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.told().remaining()
+        self.deadline.propagated().remaining()
     }
 
     /// Which attempt this is of a call that may be retried: 1 for the first, 0 outside of a retry layer.
@@ -163,7 +163,7 @@ pub(crate) fn own_limit_has_passed() -> bool {
 pub(crate) fn has_run_out(ran: Duration) -> bool {
     /// The network and timers are late by as much.
     const SLACK: Duration = Duration::from_millis(25);
-    let Some(left) = deadline().told().remaining() else {
+    let Some(left) = deadline().propagated().remaining() else {
         return false;
     };
     left <= SLACK.max((ran + left) / 10)

@@ -130,7 +130,7 @@ impl<P: Admission> Admit for Governed<P> {
     }
 
     fn ended(&self, outcome: Outcome) {
-        self.tally.told(outcome);
+        self.tally.record(outcome);
     }
 
     #[inline]

@@ -331,7 +331,7 @@ impl Admit for Places {
     }
 
     fn ended(&self, outcome: Outcome) {
-        self.tally.told(outcome);
+        self.tally.record(outcome);
     }
 
     #[inline]

@@ -228,7 +228,7 @@ impl Circuit {
 
     #[cold]
     fn settled(&self, ticket: Ticket, verdict: Verdict, ran: Duration) {
-        self.tally.told(verdict.outcome());
+        self.tally.record(verdict.outcome());
         let limit = context::own_limit();
         let evident = match verdict.outcome() {
             // How long a success took to be sent says nothing of how long an answer takes.

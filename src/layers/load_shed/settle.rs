@@ -83,7 +83,7 @@ impl Admit for Load {
     }
 
     fn ended(&self, outcome: Outcome) {
-        self.tally.told(outcome);
+        self.tally.record(outcome);
     }
 
     fn cancel(&self, ticket: &Ticket) {

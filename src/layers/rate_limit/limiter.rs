@@ -167,7 +167,7 @@ impl Admit for Limiter {
     }
 
     fn ended(&self, outcome: Outcome) {
-        self.tally.told(outcome);
+        self.tally.record(outcome);
     }
 
     #[inline]

@@ -145,7 +145,7 @@ impl RetryBudget {
 
     /// Takes note of how a call ended of which that was [not known](crate::retry::Ended::Later) when its response came: the last attempt
     /// succeeded, or failed in a way that calls for a retry. Only [throttling](Self::throttle) wants to know.
-    pub fn told(&self, success: bool) {
+    pub fn record(&self, success: bool) {
         if !self.is_throttle() {
             return;
         }
@@ -388,8 +388,8 @@ mod tests {
         let (done, is_done) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                budget.told(false);
-                budget.told(true);
+                budget.record(false);
+                budget.record(true);
                 budget.failed();
                 done.send(())
             });
@@ -401,9 +401,9 @@ mod tests {
 
         let throttle = RetryBudget::throttle(2, 1.0).unwrap();
         assert_eq!(throttle.balance(), 1);
-        throttle.told(false);
+        throttle.record(false);
         assert_eq!(throttle.balance(), 0);
-        throttle.told(true);
+        throttle.record(true);
         assert_eq!(throttle.balance(), 1);
     }
 }

@@ -35,7 +35,7 @@ pub enum Ended {
     Well,
     /// It failed in a way that a retry would not have changed: it counts neither way.
     Otherwise,
-    /// It is not known yet. The budget is [told](RetryBudget::told) when it is.
+    /// Not known yet: the response [records](RetryBudget::record) it later.
     Later,
 }
 

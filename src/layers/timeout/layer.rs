@@ -85,7 +85,7 @@ impl CallLimit {
     /// Whether it holds for a call that comes with this deadline.
     #[inline]
     pub(super) fn holds(self, outer: Deadline) -> bool {
-        self.source != LimitSource::Fallback || outer.told() == Moment::NEVER
+        self.source != LimitSource::Fallback || outer.propagated() == Moment::NEVER
     }
 
     /// Whether somebody set the limit. A default that nobody set is not propagated to the next service.

@@ -72,9 +72,9 @@ where
             None => context::deadline(),
         };
         self.emitter.begin();
-        if outer.told() != Moment::NEVER {
+        if outer.propagated() != Moment::NEVER {
             self.emitter
-                .record(|handles| handles.deadline(outer.told().since(begun)));
+                .record(|handles| handles.deadline(outer.propagated().since(begun)));
         }
         if outer.local() <= begun {
             self.inner.take_ready();
@@ -110,7 +110,7 @@ where
             })),
             Upload::None | Upload::Whole(_) => None,
         };
-        let cover = self.cover.clone().begin(Asked(outer.told()));
+        let cover = self.cover.clone().begin(Asked(outer.propagated()));
         let emitter = self.emitter.hold();
         // A limit that begins anew is no fixed deadline for what is further in.
         let inside = if renewed.is_some() {

@@ -8,33 +8,33 @@ use crate::vocabulary::{outcome::Outcome, reason::Reason};
 /// How the calls of an instance went. Of plain successes each layer has a count of its own, that costs nothing.
 pub(crate) struct Tally {
     /// What else there was, in the order of [`Outcomes`].
-    told: [AtomicU64; 4],
+    counts: [AtomicU64; 4],
 }
 
 impl Tally {
     pub(crate) fn new() -> Self {
         Self {
-            told: Default::default(),
+            counts: Default::default(),
         }
     }
 
-    pub(crate) fn told(&self, outcome: Outcome) {
-        let [success, failure, ignored, cancelled] = &self.told;
-        let told = match outcome {
+    pub(crate) fn record(&self, outcome: Outcome) {
+        let [success, failure, ignored, cancelled] = &self.counts;
+        let count = match outcome {
             Outcome::Success => success,
             Outcome::Failure => failure,
             Outcome::Ignored => ignored,
             Outcome::Cancelled => cancelled,
         };
-        told.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// All there was, with so many plain successes.
     pub(crate) fn with_plain(&self, plain: u64) -> Outcomes {
         let [success, failure, ignored, cancelled] = self
-            .told
+            .counts
             .each_ref()
-            .map(|told| told.load(Ordering::Relaxed));
+            .map(|count| count.load(Ordering::Relaxed));
         Outcomes {
             success: success.wrapping_add(plain),
             failure,

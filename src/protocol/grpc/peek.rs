@@ -154,7 +154,7 @@ impl<B: Body> Body for Peeked<B> {
                 None => None,
             };
             if let Some(success) = success {
-                budget.told(success);
+                budget.record(success);
             }
             *this.budget = None;
         }

@@ -228,9 +228,9 @@ where
         // A limit of gRPC is one of the whole call, but for a default that nobody set: that one ends at the head.
         let whole = self.whole || content_type.is_grpc();
         let deadline = if whole {
-            call.until.now().told()
+            call.until.now().propagated()
         } else {
-            self.asked.min(context::deadline().told())
+            self.asked.min(context::deadline().propagated())
         };
         let whole = whole && deadline != Moment::NEVER;
         // Nothing can be the matter with a stream that says nothing for minutes.

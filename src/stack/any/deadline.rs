@@ -101,8 +101,8 @@ where
                 self.inner.take_ready();
                 return Guarded::rejected(self.emitter.reject(Reason::DeadlinePassed, None));
             }
-            if deadline.told() != Moment::NEVER {
-                write(&mut request, deadline.told().since(now));
+            if deadline.propagated() != Moment::NEVER {
+                write(&mut request, deadline.propagated().since(now));
             }
         }
         Guarded::admitted(self.inner.call(request, &entry), Uncounted)

@@ -17,8 +17,8 @@ thread_local! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadline {
     /// Goes on the wire: the caller's deadline, or a limit that somebody set.
-    told: Moment,
-    /// The layers of this process obey it. Never later than `told`.
+    propagated: Moment,
+    /// The layers of this process obey it. Never later than `propagated`.
     local: Moment,
     /// The length in nanoseconds of the layer's limit that `local` follows from; `FOREIGN` where it follows from none.
     limit: u64,
@@ -39,7 +39,7 @@ impl Deadline {
     #[inline]
     pub(crate) const fn foreign(at: Moment) -> Self {
         Self {
-            told: at,
+            propagated: at,
             local: at,
             limit: FOREIGN,
             answerable: ALWAYS,
@@ -55,7 +55,7 @@ impl Deadline {
             return Self::NEVER;
         }
         Self {
-            told: if set { at } else { Moment::NEVER },
+            propagated: if set { at } else { Moment::NEVER },
             local: at,
             limit: nanos(limit),
             answerable: ALWAYS,
@@ -71,7 +71,7 @@ impl Deadline {
             (other.local, other.limit)
         };
         Self {
-            told: self.told.min(other.told),
+            propagated: self.propagated.min(other.propagated),
             local,
             limit,
             answerable: self.answerable.max(other.answerable),
@@ -92,8 +92,8 @@ impl Deadline {
 
     /// What goes on the wire.
     #[inline]
-    pub(crate) const fn told(self) -> Moment {
-        self.told
+    pub(crate) const fn propagated(self) -> Moment {
+        self.propagated
     }
 
     /// What the layers of this process obey.
@@ -151,12 +151,12 @@ mod tests {
         let foreign = Deadline::foreign(now.after(3 * SECOND));
 
         for both in [set.and(default), default.and(set)] {
-            assert_eq!(both.told(), now.after(2 * SECOND));
+            assert_eq!(both.propagated(), now.after(2 * SECOND));
             assert_eq!(both.local(), now.after(SECOND));
             assert_eq!(both.limit(), Some(SECOND));
         }
         for both in [foreign.and(default), default.and(foreign)] {
-            assert_eq!(both.told(), now.after(3 * SECOND));
+            assert_eq!(both.propagated(), now.after(3 * SECOND));
             assert_eq!(both.local(), now.after(SECOND));
             assert_eq!(both.limit(), Some(SECOND));
         }

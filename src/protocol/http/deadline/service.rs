@@ -75,8 +75,8 @@ where
                     let rejection = self.emitter.reject(Reason::DeadlinePassed, None);
                     return Guarded::rejected(rejection);
                 }
-                if deadline.told() != Moment::NEVER {
-                    write(header, &mut request, deadline.told().since(now));
+                if deadline.propagated() != Moment::NEVER {
+                    write(header, &mut request, deadline.propagated().since(now));
                 }
             }
         }
