@@ -238,7 +238,7 @@ pub use observe::snapshot;
 #[cfg(feature = "http")]
 pub use protocol::respond;
 
-pub use call::permit::Held;
+pub use call::permit::ErasedPermit;
 pub use call::spawn::{spawn, spawn_blocking};
 pub use call::track::{AtResponse, Head, Settle, Track};
 pub use layers::bulkhead::BulkheadLayer;

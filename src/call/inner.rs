@@ -1,9 +1,8 @@
 //! The inner service of a layer, and its readiness.
 //!
-//! An error of the inner service's `poll_ready` is an outcome of the call that follows. [`Inner`] keeps the
-//! error, reports that it is ready, and the next call resolves to the error without calling the inner
-//! service. So neither the circuit breaker nor a retry misses it, and it never leaves a stack through
-//! `poll_ready`.
+//! An error of the inner service's `poll_ready` is the outcome of the next call. [`Inner`] stores the
+//! error and reports that it is ready. The next call resolves to the error without calling the inner
+//! service. So circuit breakers and retries see it, and it never leaves a stack through `poll_ready`.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -16,27 +15,27 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::call::entry::Entry;
-use crate::call::unsent::{FailureNumber, Found};
+use crate::call::readiness::{FailureId, Readiness};
 use crate::vocabulary::reason::Reason;
 
 /// The inner service of a layer.
 ///
-/// A rejection is the answer to a call, never an error of readiness. So a layer that already knows that it
-/// will reject is ready without asking the inner service; and having said so, it rejects the call
-/// that follows, whatever has changed since, because the inner service may not be called unasked.
+/// A rejection is the answer to a call, never an error of readiness. So a layer that will reject the
+/// next call is ready without polling the inner service. It then rejects that call even if its state
+/// has changed: the inner service must not be called without a `poll_ready`.
 pub(crate) struct Inner<S> {
     service: S,
     ready: Ready,
-    /// The error of readiness that the next call resolves to.
+    /// The next call resolves to this error of readiness.
     failure: Option<Failure>,
 }
 
 /// The result of the last `poll_ready`.
 #[derive(Clone, Copy)]
 pub(crate) enum Ready {
-    /// One call may be made: the inner service is ready for it, or has failed and the call resolves to its error.
+    /// The inner service is ready for one call, or has failed and the call resolves to its error.
     Yes,
-    /// The inner service is not ready (or was not asked), and a call is rejected for this reason.
+    /// The inner service is not ready, or was not polled: a call is rejected for this reason.
     No(Reason),
 }
 
@@ -57,7 +56,7 @@ impl<S> Inner<S> {
         self.service
     }
 
-    /// Asks the inner service. Ready when it is, and when it has failed.
+    /// Polls the inner service. `Ready` also if it has failed.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
@@ -66,7 +65,7 @@ impl<S> Inner<S> {
     {
         if let Some(failure) = &self.failure {
             if matches!(self.ready, Ready::Yes) {
-                // It said that it is ready, and stays so until the call.
+                // It reported that it is ready, and stays so until the call.
                 return Self::failed(failure);
             }
             // The call that would have resolved to it was rejected.
@@ -90,17 +89,17 @@ impl<S> Inner<S> {
 
     #[cold]
     fn failed(failure: &Failure) -> Poll<()> {
-        Found::Failed(failure.number).note();
+        Readiness::Failed(failure.id).record();
         Poll::Ready(())
     }
 
-    /// Is ready to reject the next call.
+    /// Becomes ready to reject the next call.
     #[inline]
     pub(crate) fn will_reject(&mut self, reason: Reason) {
         self.ready = Ready::No(reason);
     }
 
-    /// The result of the last `poll_ready`, once: the next call needs a new one.
+    /// The result of the last `poll_ready`. Each call needs a new one.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn take_ready(&mut self) -> Ready {
         std::mem::replace(&mut self.ready, Ready::No(Reason::NotReady))
@@ -114,14 +113,14 @@ impl<S> Inner<S> {
         S::Error: 'static,
     {
         if let Some(failure) = self.failure.take()
-            // It is not where the service was made ready for requests of another type, whose error is another.
+            // Not if the service was polled for another type of request, which has another error.
             && failure.is::<S::Error>()
         {
             return InnerFuture::Failed {
                 failure: Some(failure),
             };
         }
-        let _handed = entry.hand_on(&self.service);
+        let _passed = entry.pass_on(&self.service);
         InnerFuture::Called {
             inner: self.service.call(request),
         }
@@ -129,7 +128,7 @@ impl<S> Inner<S> {
 }
 
 impl<S: Clone> Inner<S> {
-    /// Gives up what the inner service has reserved, and leaves a clone in its place, which is not ready.
+    /// Replaces the inner service by a clone that is not ready, so that it releases its reservation.
     pub(crate) fn reset(&mut self) -> S {
         let service = self.service.clone();
         *self = Self::new(service.clone());
@@ -138,7 +137,7 @@ impl<S: Clone> Inner<S> {
 }
 
 impl<S: Clone> Clone for Inner<S> {
-    /// A clone is never ready: what the original reserved is its own.
+    /// A clone is never ready: the reservation belongs to the original.
     fn clone(&self) -> Self {
         Self::new(self.service.clone())
     }
@@ -152,12 +151,12 @@ impl<S: fmt::Debug> fmt::Debug for Inner<S> {
 
 /// An error of readiness.
 ///
-/// A layer does not know the type of its requests before it is called, nor then the type of the inner service's
-/// error. So the error is kept without its type. The mutex is never locked: it makes `Sync` what need not be.
+/// Its type is erased: the error's type depends on the type of the request, which a layer does not
+/// know before it is called. The mutex is never locked; it makes the error `Sync`.
 pub struct Failure {
     error: Box<Mutex<dyn Any + Send>>,
     kind: TypeId,
-    number: FailureNumber,
+    id: FailureId,
 }
 
 impl Failure {
@@ -166,7 +165,7 @@ impl Failure {
         Self {
             error: Box::new(Mutex::new(Some(error))),
             kind: TypeId::of::<E>(),
-            number: FailureNumber::next(),
+            id: FailureId::next(),
         }
     }
 
@@ -177,7 +176,7 @@ impl Failure {
 
     #[cold]
     fn take<E: 'static>(&mut self) -> Option<E> {
-        self.number.is_the_answer();
+        self.id.record_answer();
         let error = self.error.get_mut().unwrap_or_else(PoisonError::into_inner);
         error.downcast_mut::<Option<E>>().and_then(Option::take)
     }
@@ -190,7 +189,7 @@ impl fmt::Debug for Failure {
 }
 
 pin_project! {
-    /// The future of an inner service that was called, or failed when it was to be made ready.
+    /// The future of an inner service that was called, or whose `poll_ready` failed.
     #[project = InnerProj]
     #[must_use = "futures do nothing unless polled"]
     pub enum InnerFuture<F> {
@@ -217,7 +216,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             InnerProj::Called { inner } => inner.poll(cx),
-            // Without an error it was polled after its completion.
+            // No error: polled after completion.
             InnerProj::Failed { failure } => {
                 let error = failure.take().and_then(|mut failure| failure.take());
                 error.map_or(Poll::Pending, |error| Poll::Ready(Err(error)))

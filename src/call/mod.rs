@@ -1,11 +1,14 @@
-//! One call through a layer: readiness, the entry time, the permit, the response future, and when the call is over.
+//! One call through a layer: readiness, entry time, permit, response future, and its end.
 
+pub(crate) mod admit;
+pub(crate) mod call_time;
 pub(crate) mod entry;
-pub(crate) mod guarded;
+pub(crate) mod future;
 pub(crate) mod inner;
 pub(crate) mod permit;
+pub(crate) mod progress;
+pub(crate) mod readiness;
 pub(crate) mod replay;
 pub(crate) mod spawn;
-pub(crate) mod time;
+pub(crate) mod ticket;
 pub(crate) mod track;
-pub(crate) mod unsent;

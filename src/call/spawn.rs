@@ -1,4 +1,4 @@
-//! Tasks that keep the context of the request that started them.
+//! Tasks that inherit the context of the request that started them.
 
 use std::future::Future;
 
@@ -8,8 +8,9 @@ use crate::observe::span::InSpan;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::vocabulary::context::Context;
 
-/// [`tokio::spawn`], with the current [`Context`] and (feature `tracing`) the current span carried into the new task: its log lines
-/// stand under the same correlation ID.
+/// Spawns a task that inherits the current [`Context`] and (feature `tracing`) the current span.
+///
+/// Like [`tokio::spawn`]; log lines of the task have the correlation ID of the request.
 ///
 /// ```
 /// # use mainstay::Context;
@@ -22,7 +23,8 @@ use crate::vocabulary::context::Context;
 /// # }
 /// ```
 ///
-/// The span stays open until the task has ended. The deadline is carried along, but nothing ends the task when it has passed.
+/// The span stays open until the task has ended. The task also inherits the deadline, but nothing
+/// ends the task when the deadline passes.
 ///
 /// # Panics
 ///
@@ -40,8 +42,8 @@ where
     tokio::spawn(Scoped::new(future, Task::current()))
 }
 
-/// [`tokio::task::spawn_blocking`], with the current [`Context`] and (feature `tracing`) the current span carried along, as by
-/// [`spawn`].
+/// Runs a blocking closure that inherits the current [`Context`] and (feature `tracing`) the current
+/// span: [`spawn`] for [`tokio::task::spawn_blocking`].
 ///
 /// ```
 /// # use mainstay::Context;
@@ -60,7 +62,7 @@ where
 ///
 /// # Cancellation
 ///
-/// Nothing ends the closure once it runs: not dropping the handle, and not the deadline.
+/// Neither dropping the handle nor the deadline ends a closure that runs.
 #[track_caller]
 pub fn spawn_blocking<F, R>(run: F) -> JoinHandle<R>
 where
@@ -74,7 +76,7 @@ where
     })
 }
 
-/// What a new task takes along, and what runs for a request in a task that is nobody's.
+/// The context and the span that a new task inherits.
 pub(crate) struct Task {
     context: Context,
     span: InSpan,

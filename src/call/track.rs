@@ -1,38 +1,38 @@
-//! When a call is over: at its response, or only at the end of what the response carries.
+//! When a call is over: at its response, or at the end of the response's body.
 //!
-//! A layer holds something for every call: a place in a bulkhead, a probe of a circuit breaker, a
-//! sample of a limit. For most protocols the call ends with the response. For HTTP and gRPC the
-//! outcome can stand in the trailers, and the work goes on until the body has been read. The layers
-//! know no protocol, so they ask a [`Track`]: [`AtResponse`] here, and one that follows bodies in `http`.
+//! A layer holds a permit, a probe or a sample for each call. For most protocols the call ends with
+//! the response. For HTTP and gRPC the outcome can be in the trailers, and the work lasts until the
+//! body has been read. Layers know no protocol, so they ask a [`Track`]: [`AtResponse`] here, or
+//! the one in `http` that follows bodies.
 
-use crate::call::permit::Held;
+use crate::call::permit::ErasedPermit;
 use crate::vocabulary::outcome::{Classify, Verdict};
 
-/// What a layer holds for one call.
+/// The permit of one call.
 ///
-/// Two events end it, and they are not the same: [`settle`](Settle::settle) says how the call went;
-/// dropping gives back what was held. A guard that is dropped unsettled counts as cancelled.
+/// Two separate events end it: [`settle`](Settle::settle) records the outcome, and dropping
+/// releases the permit. A call that is dropped unsettled counts as cancelled.
 pub trait Settle: Sized {
-    /// Says how the call went. Only the first verdict counts.
+    /// Records the outcome. Only the first verdict counts.
     fn settle(&mut self, verdict: Verdict);
 
-    /// Whether it still holds something when it is settled.
-    fn holds(&self) -> bool;
+    /// Whether there is still a permit to release once it is settled.
+    fn holds_permit(&self) -> bool;
 
-    /// The same without the type, to be kept with a response.
-    fn into_held(self) -> Held;
+    /// The same permit without its type, to be attached to a response.
+    fn erase(self) -> ErasedPermit;
 }
 
-/// What can be said of a call when its result arrives.
+/// The verdict on a result as it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head<P> {
-    /// How it went is known.
+    /// The outcome is known.
     Final(Verdict),
-    /// It depends on what follows; `P` is what must be remembered until then.
+    /// The outcome depends on what follows. `P` is the state needed until then.
     Pending(P),
 }
 
-/// How the responses of a service are judged, and how long a call lasts.
+/// Classifies the responses of a service, and decides how long a call lasts.
 ///
 /// [`AtResponse`] is the default and leaves the response type alone.
 #[diagnostic::on_unimplemented(
@@ -42,16 +42,16 @@ pub enum Head<P> {
     note = "for other services, begin with the layer itself: `mainstay::CircuitBreakerLayer::builder()`, `mainstay::BulkheadLayer::builder()`, `mainstay::LoadShedLayer::builder()`"
 )]
 pub trait Track<Res, Err> {
-    /// What must be remembered of a head that does not decide.
+    /// The state needed after a head that does not decide.
     type Pending;
 
-    /// The response, with whatever is attached to it.
+    /// The response with the permit attached.
     type Response;
 
-    /// Judges a result as it arrives. An error is always final: `Pending` for one counts as a failure.
+    /// Classifies a result. An error is always final: `Pending` for one counts as a failure.
     fn head(&self, result: Result<&Res, &Err>) -> Head<Self::Pending>;
 
-    /// Takes the guard and attaches it to the response, so that it is settled (if `pending`) and dropped when the
+    /// Moves the guard into the response, where it is settled (if `pending`) and dropped when the
     /// call is over.
     fn attach<G: Settle>(
         response: Res,
@@ -60,12 +60,12 @@ pub trait Track<Res, Err> {
     ) -> Self::Response;
 }
 
-/// A call is over when its response is there, and a [`Classify`] says how it went.
+/// Ends a call at its response, with the verdict of a [`Classify`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AtResponse<C = crate::vocabulary::outcome::ErrorsFail>(pub(crate) C);
 
 impl<C> AtResponse<C> {
-    /// Judges responses and errors by this classifier.
+    /// Uses this classifier.
     #[must_use]
     pub const fn new(classifier: C) -> Self {
         Self(classifier)

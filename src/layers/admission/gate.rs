@@ -4,10 +4,11 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
-use crate::call::guarded::Guarded;
+use crate::call::future::CallFuture;
 use crate::call::inner::{Inner, InnerFuture, Ready};
-use crate::call::permit::{Admit, Permit, Refusal};
+use crate::call::permit::Permit;
 use crate::runtime::shared::Shared;
 
 /// An inner service, and the instance that admits its calls.
@@ -18,7 +19,7 @@ pub(crate) struct Gate<S, A, T> {
 }
 
 /// The future of a call that was admitted or rejected.
-pub(crate) type Admitted<F, A, T> = Guarded<InnerFuture<F>, Permit<A, T>>;
+pub(crate) type Admitted<F, A, T> = CallFuture<InnerFuture<F>, Permit<A, T>>;
 
 impl<S, A: Admit, T> Gate<S, A, T> {
     /// Ready to reject without asking the inner service.
@@ -72,7 +73,7 @@ where
             Ok(ticket) => {
                 // Before the call, so that it is released should the call panic.
                 let permit = Permit::new(state.hold(), ticket, || tracker.clone());
-                return Guarded::admitted(inner.call(request, &entry), permit);
+                return CallFuture::admitted(inner.call(request, &entry), permit);
             }
             Err(refusal) => refusal,
         },
@@ -87,7 +88,7 @@ where
 #[cold]
 pub(crate) fn reject<F, A: Admit, T>(state: &A, refusal: Refusal) -> Admitted<F, A, T> {
     state.refused(refusal.reason);
-    Guarded::rejected(state.reject(refusal.reason, refusal.retry_after))
+    CallFuture::rejected(state.reject(refusal.reason, refusal.retry_after))
 }
 
 impl<S: Clone, A, T: Clone> Clone for Gate<S, A, T> {

@@ -74,4 +74,4 @@ pub use snapshot::Snapshot;
 pub(crate) use gate::{Admitted, Gate, call};
 pub(crate) use wait::{Joined, Queue, WaitingFuture};
 
-pub use crate::call::permit::{Refusal, Ticket};
+pub use crate::call::{admit::Refusal, ticket::Ticket};

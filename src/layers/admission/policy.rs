@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
-use crate::call::permit::{Admit, Refusal, Ticket};
+use crate::call::ticket::Ticket;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::{EventKind, Observer};

@@ -10,12 +10,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::gate::{Admitted, Gate, reject};
+use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
-use crate::call::guarded::{Guarded, Output};
+use crate::call::future::{CallFuture, Output};
 use crate::call::inner::{Inner, InnerFuture, Ready};
-use crate::call::permit::{Admit, Permit, Refusal, Ticket};
+use crate::call::permit::Permit;
+use crate::call::readiness::Readiness;
+use crate::call::ticket::Ticket;
 use crate::call::track::Track;
-use crate::call::unsent::Found;
 use crate::observe::meter::Handles;
 use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
@@ -67,7 +69,7 @@ impl<S, A: Queue, T> Gate<S, A, T> {
     {
         if let Some(reason) = self.state.refuses() {
             self.inner.will_reject(reason);
-            Found::Unasked.note();
+            Readiness::Deferred.record();
             return Poll::Ready(());
         }
         self.inner.poll_ready(cx)
@@ -98,7 +100,7 @@ impl<S, A: Queue, T> Gate<S, A, T> {
                 Ok(ticket) => {
                     // Before the call, so that it is released should the call panic.
                     let permit = Permit::new(self.state.hold(), ticket, || self.tracker.clone());
-                    let call = Guarded::admitted(self.inner.call(request, &entry), permit);
+                    let call = CallFuture::admitted(self.inner.call(request, &entry), permit);
                     return WaitingFuture {
                         phase: Phase::Calling { call },
                     };
@@ -291,7 +293,7 @@ pin_project! {
         Waited {
             #[pin]
             call: Admitted<F, A, T>,
-            found: Found,
+            readiness: Readiness,
         },
         Done,
     }
@@ -314,7 +316,7 @@ pin_project! {
 }
 
 /// The end of a wait.
-type Waited<S, Req, A, T> = (Parts<S, Req, A, T>, Result<Found, Refusal>);
+type Waited<S, Req, A, T> = (Parts<S, Req, A, T>, Result<Readiness, Refusal>);
 
 impl<S, Req, A, T> Wait<S, Req, A, T>
 where
@@ -336,9 +338,9 @@ where
             match parts.turn.poll(*this.until, cx) {
                 Ok(Err(refusal)) => break Err(refusal),
                 Ok(Ok(())) => {
-                    let (ready, found) = Found::by(|| parts.service.poll_ready(cx));
+                    let (ready, readiness) = Readiness::of(|| parts.service.poll_ready(cx));
                     if ready.is_ready() {
-                        break Ok(found);
+                        break Ok(readiness);
                     }
                 }
                 Err(at) => again = at,
@@ -392,10 +394,10 @@ where
         }
         match phase.project() {
             PhaseProj::Calling { call } => call.poll(cx),
-            PhaseProj::Waited { call, found } => {
+            PhaseProj::Waited { call, readiness } => {
                 let polled = call.poll(cx);
                 if let Poll::Ready(Err(_)) = polled {
-                    found.settle();
+                    readiness.record_unsent();
                 }
                 polled
             }
@@ -426,10 +428,10 @@ where
             mut turn,
         } = parts;
         let error = match ended {
-            Ok(found) => {
+            Ok(readiness) => {
                 let permit = turn.into_permit(tracker);
-                let call = Guarded::admitted(service.call(request, &Entry::new()), permit);
-                self.set(Phase::Waited { call, found });
+                let call = CallFuture::admitted(service.call(request, &Entry::new()), permit);
+                self.set(Phase::Waited { call, readiness });
                 return Poll::Ready(Ok(()));
             }
             Err(Refusal {

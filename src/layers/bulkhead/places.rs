@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use super::layer::Settings;
 use super::word::{ADMISSION, ADMISSIONS, CALL, WAITS, admissions, admit, in_flight};
+use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
-use crate::call::permit::{Admit, Refusal, Ticket};
+use crate::call::ticket::Ticket;
 use crate::layers::admission::{Joined, Queue};
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::circuit::Circuit;
+use crate::call::admit::{Admit, Refusal};
+use crate::call::call_time::CallTime;
 use crate::call::entry::Entry;
-use crate::call::permit::{Admit, Refusal, Ticket};
-use crate::call::time::Time;
+use crate::call::ticket::Ticket;
 use crate::observe::emit::{Emit, set_newest};
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
@@ -17,7 +18,7 @@ use crate::vocabulary::{outcome::Verdict, reason::Reason};
 impl Ticket {
     /// What the machine remembers of the call, and what is known of its time.
     #[inline]
-    fn of(ticket: breaker::Ticket, time: Time) -> Self {
+    fn of(ticket: breaker::Ticket, time: CallTime) -> Self {
         let [number, serial] = ticket.to_words();
         Self {
             number,
@@ -44,7 +45,7 @@ impl Emit for Circuit {
 }
 
 impl Admit for Circuit {
-    const HOLDS: bool = false;
+    const HOLDS_PERMIT: bool = false;
 
     #[inline]
     fn refuses(&self) -> Option<Reason> {
@@ -58,9 +59,9 @@ impl Admit for Circuit {
             None => self.ask_and_tell()?,
         };
         let time = if self.measures() {
-            Time::begun(entry.now())
+            CallTime::begun(entry.now())
         } else {
-            Time::UNKNOWN
+            CallTime::UNKNOWN
         };
         Ok(Ticket::of(ticket, time))
     }
@@ -115,7 +116,7 @@ impl Circuit {
 
     /// `counts_as` is the time that the circuit hears of, where that is not the true one.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Option<Time>) {
+    fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Option<CallTime>) {
         let (mut time, mut now) = (ticket.time, None);
         let mut true_time = time;
         if time.has_waited() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::history::{Change, History};
-use crate::call::time::Time;
+use crate::call::call_time::CallTime;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::{EventKind, Observer};
@@ -135,7 +135,7 @@ impl Circuit {
 
     /// Whether a call is slow that takes so long.
     #[inline]
-    pub(crate) fn is_slow(&self, time: Time) -> bool {
+    pub(crate) fn is_slow(&self, time: CallTime) -> bool {
         self.slow != NEVER_SLOW && nanos(time.ran()) > self.slow
     }
 
@@ -199,7 +199,13 @@ impl Circuit {
     /// and is not credited to the next state; unless the thread stood still right there for as long as it took to close
     /// again, and then it is one success too many among the first of the new window.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn record(&self, ticket: Ticket, verdict: Verdict, time: Time, now: Option<Moment>) {
+    pub(crate) fn record(
+        &self,
+        ticket: Ticket,
+        verdict: Verdict,
+        time: CallTime,
+        now: Option<Moment>,
+    ) {
         let gate = self.gate.load(Ordering::Acquire);
         let counts = gate & COUNTS != 0
             && gate >> FLAGS == ticket.epoch()

@@ -82,7 +82,7 @@ mod service;
 mod settle;
 mod snapshot;
 
-pub use crate::call::guarded::Uncounted;
+pub use crate::call::future::Uncounted;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};

@@ -6,7 +6,7 @@ use tower_service::Service;
 use super::layer::{Limited, OnReadiness};
 use super::load::Load;
 use crate::call::entry::Entry;
-use crate::call::guarded::{Guarded, Uncounted};
+use crate::call::future::{CallFuture, Uncounted};
 use crate::call::inner::{Inner, InnerFuture, Ready};
 use crate::call::permit::Permit;
 use crate::call::track::AtResponse;
@@ -102,14 +102,14 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let entry = Entry::of(self);
         match self.inner.take_ready() {
-            Ready::Yes => Guarded::admitted(self.inner.call(request, &entry), Uncounted),
-            Ready::No(reason) => Guarded::rejected(self.mode.emitter.reject(reason, None)),
+            Ready::Yes => CallFuture::admitted(self.inner.call(request, &entry), Uncounted),
+            Ready::No(reason) => CallFuture::rejected(self.mode.emitter.reject(reason, None)),
         }
     }
 }
 
 /// The future of a call through a load shedder.
-pub type ResponseFuture<F, G = Permit<Load, AtResponse>> = Guarded<InnerFuture<F>, G>;
+pub type ResponseFuture<F, G = Permit<Load, AtResponse>> = CallFuture<InnerFuture<F>, G>;
 
 impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

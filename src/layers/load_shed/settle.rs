@@ -1,9 +1,10 @@
 //! What a call in flight tells the limit when its outcome is known.
 
 use super::load::Load;
+use crate::call::admit::{Admit, Refusal};
+use crate::call::call_time::CallTime;
 use crate::call::entry::Entry;
-use crate::call::permit::{Admit, Refusal, Ticket};
-use crate::call::time::Time;
+use crate::call::ticket::Ticket;
 use crate::observe::emit::{Emit, set_newest};
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
@@ -30,7 +31,7 @@ impl Emit for Load {
 }
 
 impl Admit for Load {
-    const QUEUES_UP: bool = true;
+    const YIELDS_FIRST: bool = true;
 
     #[inline]
     fn refuses(&self) -> Option<Reason> {
@@ -45,9 +46,9 @@ impl Admit for Load {
         }
         // Not for a call whose time nobody wants.
         let time = if sample.is_taken() || self.moves() || self.emitter.has_sinks() {
-            Time::begun(entry.now())
+            CallTime::begun(entry.now())
         } else {
-            Time::UNKNOWN
+            CallTime::UNKNOWN
         };
         Ok(Ticket {
             number: sample.to_bits().into(),
@@ -64,7 +65,7 @@ impl Admit for Load {
     }
 
     #[inline]
-    fn queues_up(&self) -> bool {
+    fn yields_first(&self) -> bool {
         self.has_lag_limit()
     }
 
@@ -107,7 +108,7 @@ impl Admit for Load {
 impl Load {
     /// `counts_as` is the time that the limit hears of; told is the true one.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Time) {
+    fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: CallTime) {
         let (time, sample) = (ticket.time, Sample::from_bits(ticket.number as u8));
         let tells = sample.is_taken()
             || verdict.is_overload()
@@ -125,13 +126,13 @@ impl Load {
 
     /// Whether it took so long that a limit which adapts has to know.
     #[inline]
-    fn is_long(&self, time: Time) -> bool {
+    fn is_long(&self, time: CallTime) -> bool {
         time.has_waited() && self.moves() && time.ran() >= FLOOR
     }
 
     /// The latency of a sample is taken, or a drop is noted.
     #[cold]
-    fn report(&self, sample: Sample, time: Time, verdict: Verdict, counts_as: Time) {
+    fn report(&self, sample: Sample, time: CallTime, verdict: Verdict, counts_as: CallTime) {
         let outcome = verdict.outcome();
         let (ran, now) = time.ran_until_now();
         let latency = counts_as.is_known().then_some(ran);

@@ -5,8 +5,9 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::line::Line;
+use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
-use crate::call::permit::{Admit, Refusal, Ticket};
+use crate::call::ticket::Ticket;
 use crate::layers::admission::{Joined, Queue};
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
@@ -112,7 +113,7 @@ impl Emit for Limiter {
 }
 
 impl Admit for Limiter {
-    const HOLDS: bool = false;
+    const HOLDS_PERMIT: bool = false;
 
     #[inline]
     fn is_off(&self) -> bool {

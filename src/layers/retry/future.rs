@@ -17,7 +17,7 @@ use super::service::Kit;
 use super::wait::{self, Announced, Wait};
 use crate::call::entry::Entry;
 use crate::call::inner::InnerFuture;
-use crate::call::unsent::Found;
+use crate::call::readiness::Readiness;
 use crate::observe::emit::Emit;
 use crate::observe::event::EventKind;
 use crate::observe::span::InSpan;
@@ -49,7 +49,7 @@ pin_project! {
         pub(super) phase: Phase<S, S::Future, Grown<S::Error>, Req>,
         // To send again; `None` where the request cannot be. Dropped as soon as the answer is known: it may keep a body.
         pub(super) kept: Option<P::Kept>,
-        pub(super) found: Found,
+        pub(super) readiness: Readiness,
         pub(super) progress: Progress,
         pub(super) deadline: Moment,
         pub(super) kit: Held<Kit<S, P, R>>,
@@ -113,7 +113,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            this.found.before_poll();
+            this.readiness.before_poll();
             let result = match this.phase.as_mut().project() {
                 PhaseProj::Calling { call } => ready!(call.poll(cx)),
                 PhaseProj::CallingTraced { call } => ready!(call.as_mut().poll(cx)),
@@ -123,7 +123,7 @@ where
                     let wait::Next {
                         mut service,
                         request,
-                        found,
+                        readiness,
                     } = match result {
                         Ok(next) => next,
                         Err(error) => {
@@ -132,8 +132,8 @@ where
                             return Poll::Ready(Err(error));
                         }
                     };
-                    *this.found = found;
-                    Found::forget();
+                    *this.readiness = readiness;
+                    Readiness::forget();
                     let core = &this.kit.core;
                     let attempt = Attempt::new(this.progress.attempt());
                     let attempt = attempt.refusals_count(this.progress.refusals_are_used_up());
@@ -146,7 +146,7 @@ where
                 PhaseProj::Done => return Poll::Pending,
             };
             let core = &this.kit.core;
-            let unsent = result.is_err() && this.found.is_unsent();
+            let unsent = result.is_err() && this.readiness.is_unsent();
             let mut result = match result {
                 Ok(response) => Ok(core.receive.receive(response, cx)),
                 Err(error) => Err(error.grow()),

@@ -10,7 +10,7 @@ use super::receive::AsItComes;
 use super::service::{Kit, Retry};
 use super::snapshot::{Books, Snapshot};
 use crate::call::inner::Inner;
-use crate::call::unsent::Found;
+use crate::call::readiness::Readiness;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::{Events, Observer};
@@ -141,7 +141,7 @@ impl<S: Clone, P, R> Layer<S> for RetryLayer<P, R> {
                 spare: Mutex::new(inner.clone()),
             }),
             inner: Inner::new(inner),
-            found: Found::Ready,
+            readiness: Readiness::Ready,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{AsItComes, Receive};
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
-use crate::call::unsent::Found;
+use crate::call::readiness::Readiness;
 use crate::observe::emit::Emit;
 use crate::observe::span::InSpan;
 use crate::policy::retry::Progress;
@@ -24,7 +24,7 @@ use crate::vocabulary::error::{Grown, WithRejection};
 pub struct Retry<S, P = RetryErrors, R = AsItComes> {
     pub(super) inner: Inner<S>,
     /// Of the last `poll_ready`.
-    pub(super) found: Found,
+    pub(super) readiness: Readiness,
     pub(super) kit: Shared<Kit<S, P, R>>,
 }
 
@@ -61,8 +61,8 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let (ready, found) = Found::by(|| self.inner.poll_ready(cx));
-        self.found = found;
+        let (ready, readiness) = Readiness::of(|| self.inner.poll_ready(cx));
+        self.readiness = readiness;
         ready.map(Ok)
     }
 
@@ -95,7 +95,7 @@ where
             return ResponseFuture {
                 phase: Phase::CallingTraced { call },
                 kept,
-                found: self.found,
+                readiness: self.readiness,
                 progress: Progress::FIRST,
                 deadline,
                 kit,
@@ -106,7 +106,7 @@ where
         ResponseFuture {
             phase: Phase::first(self.inner.call(request, &entry), attempt),
             kept,
-            found: self.found,
+            readiness: self.readiness,
             progress: Progress::FIRST,
             deadline,
             kit,
@@ -118,7 +118,7 @@ impl<S: Clone, P, R> Clone for Retry<S, P, R> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            found: Found::Ready,
+            readiness: Readiness::Ready,
             kit: self.kit.clone(),
         }
     }

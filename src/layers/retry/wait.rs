@@ -12,7 +12,7 @@ use super::budget::Payment;
 use super::service::Kit;
 use super::snapshot::Books;
 use crate::call::inner::Inner;
-use crate::call::unsent::Found;
+use crate::call::readiness::Readiness;
 use crate::observe::emit::Emit;
 use crate::policy::retry::RetryRefused;
 use crate::runtime::{Moment, Timer};
@@ -23,7 +23,7 @@ pub(super) struct Next<S, Req> {
     pub(super) service: Inner<S>,
     pub(super) request: Req,
     /// Of the service's readiness.
-    pub(super) found: Found,
+    pub(super) readiness: Readiness,
 }
 
 /// A retry that was announced: it is sent, refused after all, or given up.
@@ -112,12 +112,12 @@ impl<S, E, Req> Wait<S, E, Req> {
         let Some(service) = this.service else {
             return Poll::Pending;
         };
-        let (ready, found) = Found::by(|| service.poll_ready(cx));
+        let (ready, readiness) = Readiness::of(|| service.poll_ready(cx));
         match ready {
             Poll::Ready(()) => {
                 this.announced.settle();
                 let payment = this.payment.take();
-                if !matches!(found, Found::Failed(_))
+                if !matches!(readiness, Readiness::Failed(_))
                     && let Some(payment) = payment
                 {
                     payment.spend();
@@ -126,7 +126,7 @@ impl<S, E, Req> Wait<S, E, Req> {
                 let next = next.map(|(service, request)| Next {
                     service,
                     request,
-                    found,
+                    readiness,
                 });
                 Poll::Ready(next.ok_or_else(|| E::reject(core.reject(Reason::NotReady, None))))
             }

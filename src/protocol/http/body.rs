@@ -8,14 +8,14 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::end::End;
-use crate::call::permit::Held;
+use crate::call::permit::ErasedPermit;
 use crate::vocabulary::outcome::FAILED;
 use crate::vocabulary::outcome::{Outcome, Verdict};
 
 /// What is left of a call once the head of its response is there.
 #[derive(Debug)]
 pub(crate) struct Rest {
-    held: Held,
+    held: ErasedPermit,
     /// How to judge the end, if the head did not decide.
     end: Option<End>,
     /// Whether a frame of data has come.
@@ -23,7 +23,7 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    pub(crate) fn new(held: Held, end: Option<End>) -> Self {
+    pub(crate) fn new(held: ErasedPermit, end: Option<End>) -> Self {
         Self {
             held,
             end,
@@ -68,7 +68,7 @@ impl Rest {
         let Some(end) = self.end.take() else {
             return;
         };
-        let verdict = self.held.weigh(verdict(end));
+        let verdict = self.held.adjusted(verdict(end));
         // A message is an answer: a call that is cancelled after it counts as one whose caller let go of the body.
         if !(self.has_data && verdict.outcome() == Outcome::Cancelled) {
             self.held.settle(verdict);

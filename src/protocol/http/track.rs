@@ -61,11 +61,9 @@ pub(crate) fn rest_of<G: Settle>(
 ) -> Option<Rest> {
     let stays = guard
         .as_ref()
-        .is_some_and(|guard| pending.is_some() || (guard.holds() && !is_over()));
+        .is_some_and(|guard| pending.is_some() || (guard.holds_permit() && !is_over()));
     if stays {
-        guard
-            .take()
-            .map(|guard| Rest::new(guard.into_held(), pending))
+        guard.take().map(|guard| Rest::new(guard.erase(), pending))
     } else {
         // Where it lies: to move it would cost more.
         *guard = None;

@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::call::entry::Entry;
-use crate::call::guarded::{Guarded, Uncounted};
+use crate::call::future::{CallFuture, Uncounted};
 use crate::call::inner::{Inner, InnerFuture};
 use crate::layers::correlation::Carry;
 use crate::observe::emit::Emit as _;
@@ -85,7 +85,7 @@ where
 {
     type Response = S::Response;
     type Error = Grown<S::Error>;
-    type Future = Guarded<InnerFuture<S::Future>, Uncounted>;
+    type Future = CallFuture<InnerFuture<S::Future>, Uncounted>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -99,13 +99,13 @@ where
             let now = entry.now();
             if deadline.local() <= now {
                 self.inner.take_ready();
-                return Guarded::rejected(self.emitter.reject(Reason::DeadlinePassed, None));
+                return CallFuture::rejected(self.emitter.reject(Reason::DeadlinePassed, None));
             }
             if deadline.propagated() != Moment::NEVER {
                 write(&mut request, deadline.propagated().since(now));
             }
         }
-        Guarded::admitted(self.inner.call(request, &entry), Uncounted)
+        CallFuture::admitted(self.inner.call(request, &entry), Uncounted)
     }
 }
 

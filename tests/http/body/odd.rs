@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use mainstay::{
-    Head, Held, Limit, Outcome, Settle, Track, grpc as resilient_grpc, http as resilient,
+    ErasedPermit, Head, Limit, Outcome, Settle, Track, grpc as resilient_grpc, http as resilient,
 };
 use tower::{Layer as _, Service, ServiceExt as _};
 
@@ -396,7 +396,7 @@ struct ByHand;
 
 impl<E> Track<&'static str, E> for ByHand {
     type Pending = ();
-    type Response = (&'static str, Option<Held>);
+    type Response = (&'static str, Option<ErasedPermit>);
 
     fn head(&self, _: Result<&&'static str, &E>) -> Head<()> {
         Head::Pending(())
@@ -408,7 +408,7 @@ impl<E> Track<&'static str, E> for ByHand {
         guard: &mut Option<G>,
     ) -> Self::Response {
         assert!(pending.is_some());
-        (reply, guard.take().map(Settle::into_held))
+        (reply, guard.take().map(Settle::erase))
     }
 }
 

@@ -25,7 +25,7 @@ fn nothing_is_lost_between_threads() {
                     } else {
                         Outcome::Success
                     };
-                    circuit.record(admitted(&circuit), outcome.into(), Time::UNKNOWN, None);
+                    circuit.record(admitted(&circuit), outcome.into(), CallTime::UNKNOWN, None);
                 }
             });
         }
@@ -46,7 +46,7 @@ async fn successes_after_a_look_are_credited() {
         observer: None,
     });
     let record = |outcome: Outcome| {
-        circuit.record(admitted(&circuit), outcome.into(), Time::UNKNOWN, None);
+        circuit.record(admitted(&circuit), outcome.into(), CallTime::UNKNOWN, None);
     };
     // From now on a success could open it.
     record(Outcome::Failure);

@@ -7,7 +7,7 @@ use tower_service::Service;
 
 use super::wire::{Form, GRPC_TIMEOUT};
 use crate::call::entry::Entry;
-use crate::call::guarded::{Guarded, Uncounted};
+use crate::call::future::{CallFuture, Uncounted};
 use crate::call::inner::{Inner, InnerFuture};
 use crate::observe::emit::Emit as _;
 use crate::observe::emitter::Emitter;
@@ -73,14 +73,14 @@ where
                 if deadline.local() <= now {
                     self.inner.take_ready();
                     let rejection = self.emitter.reject(Reason::DeadlinePassed, None);
-                    return Guarded::rejected(rejection);
+                    return CallFuture::rejected(rejection);
                 }
                 if deadline.propagated() != Moment::NEVER {
                     write(header, &mut request, deadline.propagated().since(now));
                 }
             }
         }
-        Guarded::admitted(self.inner.call(request, &entry), Uncounted)
+        CallFuture::admitted(self.inner.call(request, &entry), Uncounted)
     }
 }
 
@@ -108,4 +108,4 @@ fn write(header: &HeaderName, request: &mut impl HttpRequest, left: Duration) {
 }
 
 /// The future of a call that was told its deadline.
-pub type ResponseFuture<F> = Guarded<InnerFuture<F>, Uncounted>;
+pub type ResponseFuture<F> = CallFuture<InnerFuture<F>, Uncounted>;

@@ -1,4 +1,4 @@
-//! What the layers that admit or reject a call have in common: the future of a call that holds something.
+//! The future of a call through a layer that admits or rejects it.
 
 use std::fmt;
 use std::future::Future;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::call::track::{Head, Settle, Track};
-use crate::call::{permit::Held, track::AtResponse};
+use crate::call::{permit::ErasedPermit, track::AtResponse};
 use crate::vocabulary::outcome::{FAILED, IGNORED};
 use crate::vocabulary::outcome::{not_sent, of_timed_out, timed_out};
 use crate::vocabulary::{
@@ -18,38 +18,39 @@ use crate::vocabulary::{
     rejection::Rejection,
 };
 
-/// What a layer holds for a call, as the call's future sees it.
+/// The permit of a call, as the call's future uses it.
 ///
-/// It begins in the inner `call`: if it is dropped before that has [returned](Self::returned), user code has panicked; if it is dropped later,
-/// the caller went away. A panic of the inner future settles it where the unwinding passes by. That tells a panic from a cancellation even where
-/// the unwinding has long been caught, and no call that does not panic has to note when user code runs.
+/// A guard that is dropped before the inner `call` has [returned](Self::returned) belongs to a call
+/// that panicked; one that is dropped later was cancelled. A panic of the inner future settles the
+/// guard during unwinding. So a panic is never taken for a cancellation, and a call that does not
+/// panic need not record when user code runs.
 pub trait Guard: Settle {
-    /// How the layer judges and tracks responses.
+    /// How the layer classifies and tracks responses.
     type Track;
 
-    /// How the layer judges and tracks responses.
+    /// The tracker.
     fn tracker(&self) -> &Self::Track;
 
     /// The inner `call` has returned a future.
     fn returned(&mut self);
 
-    /// Whether the call has to take a turn of the run queue before it starts; once.
+    /// Whether the call has to yield to the scheduler before it starts; `true` once.
     #[inline]
-    fn queues_up(&mut self) -> bool {
+    fn yields_first(&mut self) -> bool {
         false
     }
 
-    /// The call waits.
+    /// The call is pending.
     fn suspended(&mut self) {}
 
-    /// The response is there: latency is taken now, although the outcome is not known yet.
+    /// The response is there: the latency is final, but the outcome is not known yet.
     fn at_head(&mut self) {}
 }
 
-/// Around user code that runs in a poll: if this is dropped, it has panicked.
+/// Wraps user code that runs in a poll: dropping this means that it panicked.
 ///
-/// A mark in the guard, set before and cleared afterwards, would say the same, but the processor has to wait for what was changed in part before
-/// it can be read as a whole.
+/// A flag in the guard would do, too. But then the processor stalls: it writes a part of a word and
+/// reads the whole word right after.
 struct Running<'a, G: Guard>(&'a mut Option<G>);
 
 impl<G: Guard> Drop for Running<'_, G> {
@@ -61,7 +62,7 @@ impl<G: Guard> Drop for Running<'_, G> {
     }
 }
 
-/// What a call holds that its layer does not count: nothing.
+/// The guard of a layer that counts nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Uncounted;
 
@@ -70,12 +71,12 @@ impl Settle for Uncounted {
     fn settle(&mut self, _: Verdict) {}
 
     #[inline]
-    fn holds(&self) -> bool {
+    fn holds_permit(&self) -> bool {
         false
     }
 
-    fn into_held(self) -> Held {
-        Held::nothing()
+    fn erase(self) -> ErasedPermit {
+        ErasedPermit::nothing()
     }
 }
 
@@ -92,11 +93,11 @@ impl Guard for Uncounted {
 }
 
 pin_project! {
-    /// A call that holds something of its layer until it is over, or was rejected at once.
-    #[project = GuardedProj]
+    /// A call that holds a permit until it is over, or was rejected.
+    #[project = CallFutureProj]
     #[must_use = "futures do nothing unless polled"]
-    pub enum Guarded<F, G> {
-        /// Admitted. The work is dropped before what it holds is given back.
+    pub enum CallFuture<F, G> {
+        /// Admitted. The inner future is dropped before the permit.
         Admitted {
             #[pin]
             inner: F,
@@ -109,8 +110,8 @@ pin_project! {
     }
 }
 
-impl<F, G> Guarded<F, G> {
-    /// The inner `call` has returned this future.
+impl<F, G> CallFuture<F, G> {
+    /// Takes the future that the inner `call` returned.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn admitted(inner: F, mut guard: G) -> Self
     where
@@ -131,13 +132,13 @@ impl<F, G> Guarded<F, G> {
     }
 }
 
-/// What a guarded call resolves to.
+/// The result of a [`CallFuture`].
 pub(crate) type Output<G, Res, E> = Result<
     <<G as Guard>::Track as Track<Res, <E as WithRejection>::Error>>::Response,
     <E as WithRejection>::Error,
 >;
 
-impl<F, G, Res, E> Future for Guarded<F, G>
+impl<F, G, Res, E> Future for CallFuture<F, G>
 where
     F: Future<Output = Result<Res, E>>,
     E: WithRejection,
@@ -149,9 +150,9 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            GuardedProj::Admitted { inner, guard } => {
+            CallFutureProj::Admitted { inner, guard } => {
                 if let Some(guard) = guard
-                    && guard.queues_up()
+                    && guard.yields_first()
                 {
                     guard.suspended();
                     cx.waker().wake_by_ref();
@@ -168,13 +169,13 @@ where
                     Poll::Ready(result) if running.0.is_some() => {
                         Poll::Ready(finish(running.0, result))
                     }
-                    // Polled after completion, and the inner future allowed it.
+                    // Polled after completion.
                     Poll::Ready(_) => Poll::Pending,
                 };
                 mem::forget(running);
                 polled
             }
-            GuardedProj::Rejected { rejection } => match rejection.take() {
+            CallFutureProj::Rejected { rejection } => match rejection.take() {
                 Some(rejection) => Poll::Ready(Err(E::reject(rejection))),
                 None => Poll::Pending,
             },
@@ -182,8 +183,8 @@ where
     }
 }
 
-/// The result is there: judges it, and settles the call or passes the guard on with the response. Done where the guard
-/// lies: moving it costs more than all it does.
+/// Classifies the result, and settles the call or attaches the guard to the response. Works on the
+/// guard in place, because moving it costs more than the rest.
 #[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn finish<G, Res, E>(slot: &mut Option<G>, result: Result<Res, E>) -> Output<G, Res, E>
 where
@@ -203,9 +204,9 @@ where
                 }
                 Head::Final(verdict) => guard.settle(verdict),
                 Head::Pending(_) if result.is_err() => guard.settle(FAILED),
-                Head::Pending(what) => {
+                Head::Pending(state) => {
                     guard.at_head();
-                    pending = Some(what);
+                    pending = Some(state);
                 }
             }
         }
@@ -219,11 +220,11 @@ where
     }
 }
 
-impl<F, G> fmt::Debug for Guarded<F, G> {
+impl<F, G> fmt::Debug for CallFuture<F, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Admitted { .. } => "Guarded::Admitted",
-            Self::Rejected { .. } => "Guarded::Rejected",
+            Self::Admitted { .. } => "CallFuture::Admitted",
+            Self::Rejected { .. } => "CallFuture::Rejected",
         })
     }
 }

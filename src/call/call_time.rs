@@ -1,38 +1,37 @@
-//! What a layer knows of the time of a call.
+//! The time of a call, as far as a layer knows it.
 
 use std::time::Duration;
 
 use crate::runtime::{Moment, nanos};
 
-/// What is known of the time of a call: in one word, because it is moved with every call. What is known is in the three highest
-/// bits, the time in the others, where 73 years have room.
+/// When a call began or how long it took, in one word: it moves with every call.
+///
+/// The three highest bits say what is known. The others hold the time, up to 73 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Time(u64);
+pub(crate) struct CallTime(u64);
 
 const KNOWN: u64 = 0b111 << 61;
-/// When it began.
+/// The time is the moment of the call's beginning.
 const BEGUN: u64 = 0b001 << 61;
-/// How long it took until its head.
+/// The time is the latency up to the head of the response.
 const TOOK: u64 = 0b100 << 61;
-/// It had to wait.
+/// The call was pending at least once.
 const WAITED: u64 = 0b010 << 61;
 
-impl Time {
-    /// Nothing.
+impl CallTime {
     pub(crate) const UNKNOWN: Self = Self(0);
 
-    /// It began then, and has not had to wait.
     #[inline]
     pub(crate) const fn begun(moment: Moment) -> Self {
         Self(moment.to_bits() & !KNOWN | BEGUN)
     }
 
-    /// It took so long, until its head was there; whether it had to wait is as before.
+    /// A latency of `ran`. Whether the call waited stays as it was.
     pub(crate) fn took(self, ran: Duration) -> Self {
         Self(nanos(ran).min(!KNOWN) | TOOK | self.0 & WAITED)
     }
 
-    /// The same once it has to wait, if it is known when it began.
+    /// Marks a call whose beginning is known as pending.
     #[inline]
     pub(crate) const fn waiting(self) -> Self {
         match self.0 & KNOWN {
@@ -41,7 +40,7 @@ impl Time {
         }
     }
 
-    /// The same from its head on: no time passes any more.
+    /// Stops the time at the head of the response.
     pub(crate) fn at_head(self) -> Self {
         if self.is_known() {
             self.took(self.ran())
@@ -50,8 +49,7 @@ impl Time {
         }
     }
 
-    /// The same for a caller that went away: known only if it was waiting. It was not where the call was never pending, nor once the
-    /// head was there.
+    /// The time of a cancelled call. It is known only if the call was pending and had no head.
     pub(crate) const fn if_it_waited(self) -> Self {
         if self.0 & KNOWN == BEGUN | WAITED {
             self
@@ -60,7 +58,7 @@ impl Time {
         }
     }
 
-    /// Whether it took at least as long until its head: of a time [taken](Self::took) alone.
+    /// Whether a [latency](Self::took) of at least `time` is known.
     #[inline]
     pub(crate) const fn took_at_least(self, time: Duration) -> bool {
         self.0 & TOOK != 0 && self.0 & !KNOWN >= time.as_nanos() as u64
@@ -70,7 +68,6 @@ impl Time {
         self.0 & KNOWN != 0
     }
 
-    /// Whether it had to wait, as far as is known.
     #[inline]
     pub(crate) const fn has_waited(self) -> bool {
         self.0 & WAITED != 0
@@ -86,7 +83,7 @@ impl Time {
         }
     }
 
-    /// How long the call ran.
+    /// How long the call has run; zero if that is unknown.
     pub(crate) fn ran(self) -> Duration {
         let time = Moment::from_bits(self.0 & !KNOWN);
         match self.0 & KNOWN {
