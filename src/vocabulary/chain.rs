@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-/// Finds an error of a type behind any error, itself included.
+/// Finds an error of type `T` in an error's chain of sources, itself included.
 pub(crate) fn find<'a, T: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a T> {
@@ -13,7 +13,7 @@ pub(crate) fn find<'a, T: StdError + 'static>(
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // Pointers to an error are errors of their own, and give out its source and not itself.
+        // A pointer to an error returns the error's source, not the error itself.
         if let Some(found) = error.downcast_ref::<Arc<T>>() {
             return Some(found);
         }
@@ -26,7 +26,7 @@ pub(crate) fn find<'a, T: StdError + 'static>(
 }
 
 fn source<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    // An `io::Error` that wraps another error gives out that one's source and leaves out the error itself.
+    // An `io::Error` that wraps an error returns the source of that error, not the error itself.
     let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
     match wrapped {
         Some(wrapped) => Some(wrapped),
@@ -35,22 +35,4 @@ fn source<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vocabulary::{error::Error, reason::Reason, rejection::Rejection};
-
-    #[test]
-    fn an_error_is_found_behind_any_other() {
-        let rejection = Rejection::new("bulkhead", "disk", Reason::Full);
-        assert_eq!(find(&rejection), Some(&rejection));
-        let error: Error<io::Error> = Error::Rejected(rejection.clone());
-        assert_eq!(find(&error), Some(&rejection));
-        let inner = io::Error::other(io::Error::other(rejection.clone()));
-        let error = Error::Inner(inner);
-        assert_eq!(find(&error), Some(&rejection));
-        assert_eq!(find::<std::fmt::Error>(&error), None);
-        let shared = io::Error::other(Arc::new(rejection.clone()));
-        assert_eq!(find(&shared), Some(&rejection));
-        assert_eq!(find(&Box::new(rejection.clone())), Some(&rejection));
-    }
-}
+mod tests;

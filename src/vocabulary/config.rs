@@ -1,13 +1,13 @@
-//! What `build()` says about a setting it cannot accept.
+//! The error of `build()` for a setting out of range.
 
 use std::fmt;
 
 use crate::vocabulary::name;
 
-/// A setting that a builder refused: of which instance, which field, the value it had, and the rule it broke.
+/// A setting that a builder refused: the instance, the field, its value, and the rule it breaks.
 ///
-/// Every builder in this crate checks all of its settings, and the settings against each other, in
-/// `build()`. What `build()` accepts can neither panic nor wedge a call later.
+/// Every builder checks its settings, alone and against each other, in `build()`. Settings that
+/// `build()` accepts never make a call panic or hang.
 ///
 /// ```
 /// use mainstay::BulkheadLayer;
@@ -23,7 +23,7 @@ use crate::vocabulary::name;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     component: &'static str,
-    /// Apart from the rest, so that a result that carries one stays small.
+    /// Boxed, so that a `Result` with this error stays small.
     name: Option<Box<str>>,
     field: &'static str,
     value: String,
@@ -46,31 +46,31 @@ impl ConfigError {
         }
     }
 
-    /// The kind of layer or stack that was being built: `bulkhead`, `circuit_breaker`, `http client`, ...
+    /// The kind of layer or stack: `bulkhead`, `circuit_breaker`, `http client`, ...
     #[must_use]
     pub fn component(&self) -> &str {
         self.component
     }
 
-    /// The name of the instance that was being built: of the layer or the standard stack. `None` if it was not given one.
+    /// The name of the layer or the standard stack; `None` if it was not set.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The name of the setting, as its setter is called; for one of a setter's several arguments, `setter.argument`.
+    /// The name of the setter, or `setter.argument` if the setter has several arguments.
     #[must_use]
     pub fn field(&self) -> &str {
         self.field
     }
 
-    /// The value it was given.
+    /// The refused value.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// The rule it broke.
+    /// The rule that the value breaks.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule
@@ -93,9 +93,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// What a builder returns, with the name of its instance.
+/// Adds the name of the instance to a builder's error.
 pub(crate) trait OfInstance {
-    /// Adds the name to an error that has none. A name that is itself refused is the value of its error.
+    /// Adds a valid name to an error that has none. A refused name is the error's value already.
     fn of_instance(self, name: Option<&str>) -> Self;
 }
 

@@ -1,5 +1,6 @@
-//! One name for everything that is done on behalf of one request, across processes. It comes from outside
-//! and ends up in headers and logs, so nothing is taken over that could do harm there.
+//! The identifier of a request, shared by all processes that work on it.
+//!
+//! It comes from outside and ends up in headers and logs, so only harmless characters are accepted.
 
 use std::{error, fmt, str::FromStr, sync::Arc};
 
@@ -9,14 +10,14 @@ const MAX_LENGTH: usize = 128;
 /// A UUID's text: 32 digits and 4 hyphens.
 const UUID_LENGTH: usize = 36;
 
-/// The name of a request, the same in every process that takes part in it.
+/// The identifier of a request, the same in every process that works on it.
 ///
-/// One that is made here is a UUID of version 7, so that sorting by it sorts by time. One that comes from
-/// elsewhere is taken as it is if it is 1 to 128 bytes of ASCII letters, digits and `. _ : / + = @ -`. That
-/// covers UUIDs, ULIDs, Base64 and the identifiers of the well-known tracers, and leaves nothing that
-/// could end a header line or a log entry.
+/// A new ID is a UUID of version 7, which sorts by time. An inbound ID is accepted unchanged if it
+/// is 1 to 128 bytes of ASCII letters, digits and `. _ : / + = @ -`. That covers UUIDs, ULIDs,
+/// Base64 and the IDs of the well-known tracers. No such character can end a header line or a log
+/// entry.
 ///
-/// Cloning one is cheap. A UUID in lower case takes no allocation, any other foreign text takes one.
+/// Clones are cheap. A UUID in lower case needs no allocation, any other inbound ID needs one.
 ///
 /// ```
 /// use mainstay::CorrelationId;
@@ -29,24 +30,24 @@ const UUID_LENGTH: usize = 36;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CorrelationId(Repr);
 
-/// A text has one representation only, so that what is equal as text is equal.
+/// Each text has one representation, so that IDs with equal texts are equal.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Repr {
-    /// What its lower-case hyphenated text says, as `Uuid::as_u64_pair`: words are copied faster than bytes, and this is
-    /// copied with every poll.
+    /// A lower-case hyphenated UUID as `Uuid::as_u64_pair`. It is copied with every poll, and words
+    /// are copied faster than bytes.
     Uuid(u64, u64),
-    /// Anything else that is valid.
+    /// Any other valid text.
     Foreign(Arc<str>),
 }
 
-/// What an ID is made of.
+/// The content of an ID.
 pub(crate) enum Parts<'a> {
     Uuid(u64, u64),
     Text(&'a Arc<str>),
 }
 
 impl CorrelationId {
-    /// A new one: a UUID of version 7, from milliseconds since 1970 and 74 of these random bits.
+    /// A UUID of version 7 from the milliseconds since 1970 and 74 of the random bits.
     pub(crate) const fn new(unix_millis: u64, random: [u8; 10]) -> Self {
         let builder = Builder::from_unix_timestamp_millis(unix_millis, &random);
         let (high, low) = builder.into_uuid().as_u64_pair();
@@ -57,12 +58,11 @@ impl CorrelationId {
         Self(Repr::Uuid(high, low))
     }
 
-    /// From a text that came from [`parts`](Self::parts).
+    /// From a text of [`parts`](Self::parts).
     pub(crate) const fn of_text(text: Arc<str>) -> Self {
         Self(Repr::Foreign(text))
     }
 
-    /// What it is made of.
     #[inline]
     pub(crate) const fn parts(&self) -> Parts<'_> {
         match &self.0 {
@@ -71,7 +71,7 @@ impl CorrelationId {
         }
     }
 
-    /// Its text, written without an allocation: to `buffer`, unless it is kept as a text anyway.
+    /// The text of the ID. A UUID is written to `buffer`, so nothing is allocated.
     pub(crate) fn encode<'a>(&'a self, buffer: &'a mut [u8; UUID_LENGTH]) -> &'a str {
         match &self.0 {
             Repr::Uuid(high, low) => Uuid::from_u64_pair(*high, *low)
@@ -89,18 +89,19 @@ impl TryFrom<&[u8]> for CorrelationId {
     fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
         match uuid_of(bytes) {
             Some((high, low)) => Ok(Self(Repr::Uuid(high, low))),
-            // Only the text comes from there: an ID that others write could not be kept in registers, not even where it is a UUID.
+            // `foreign` returns only the text: an ID written through a pointer could not stay in
+            // registers, not even a UUID.
             None => foreign(bytes).map(|text| Self(Repr::Foreign(text))),
         }
     }
 }
 
-/// The text of an ID that was not made here.
+/// Checks the text of an inbound ID.
 #[cold]
 fn foreign(bytes: &[u8]) -> Result<Arc<str>, InvalidCorrelationId> {
     match bytes.len() {
         0 => return Err(InvalidCorrelationId(Rule::Empty)),
-        // Before the bytes are looked at: there may be very many.
+        // First, because the value may be very long.
         length if length > MAX_LENGTH => {
             return Err(InvalidCorrelationId(Rule::TooLong { length }));
         }
@@ -111,7 +112,7 @@ fn foreign(bytes: &[u8]) -> Result<Arc<str>, InvalidCorrelationId> {
     }
     match str::from_utf8(bytes) {
         Ok(text) => Ok(Arc::from(text)),
-        // Not reached: what is allowed is ASCII.
+        // Not reached: allowed bytes are ASCII.
         Err(_) => Err(InvalidCorrelationId(Rule::Character { at: 0 })),
     }
 }
@@ -144,10 +145,10 @@ const fn is_allowed(byte: u8) -> bool {
         || matches!(byte, b'.' | b'_' | b':' | b'/' | b'+' | b'=' | b'@' | b'-')
 }
 
-/// The UUID that has exactly this text. Other spellings of it must come out as they came in.
+/// Parses a UUID in exactly this spelling. Other spellings must be propagated unchanged.
 ///
-/// Eight bytes at a time: this is done for every request. And none across two such words: of a text that has just been copied the processor
-/// can have each word at once, but what lies in two of them only much later.
+/// Runs for every request, so it reads eight aligned bytes at a time. A load across two words that
+/// were just written would stall the processor.
 #[cfg_attr(not(debug_assertions), inline(always))]
 fn uuid_of(text: &[u8]) -> Option<(u64, u64)> {
     let text: &[u8; UUID_LENGTH] = text.try_into().ok()?;
@@ -156,7 +157,7 @@ fn uuid_of(text: &[u8]) -> Option<(u64, u64)> {
     };
     let last: [u8; 4] = last.try_into().ok()?;
     let [a, b, c, d] = [a, b, c, d].map(u64::from_be_bytes);
-    // Where the four hyphens are.
+    // The four hyphens.
     if b & 0xff00_0000_00ff_0000 != 0x2d00_0000_002d_0000
         || c & 0x0000_ff00_0000_00ff != 0x0000_2d00_0000_002d
     {
@@ -170,7 +171,7 @@ fn uuid_of(text: &[u8]) -> Option<(u64, u64)> {
     Some((high, low))
 }
 
-/// The number that eight lower-case hexadecimal digits say, the first of them in the highest byte.
+/// Parses eight lower-case hexadecimal digits; the first one is in the highest byte.
 #[cfg_attr(not(debug_assertions), inline(always))]
 fn digits(text: u64) -> Option<u64> {
     /// This byte, eight times.
@@ -180,7 +181,7 @@ fn digits(text: u64) -> Option<u64> {
     // A letter has this bit, and its lower half counts from 1.
     let letters = (text >> 6) & each(1);
     let values = (text & each(0x0f)) + letters * 9;
-    // Whatever was no such digit does not come out again as it went in.
+    // Writing the digits again must give the same text, or else it was invalid.
     let above_nine = ((values + each(0x76)) >> 7) & each(1);
     let again = values + each(b'0') + above_nine * u64::from(b'a' - b'0' - 10);
     if again != text || values & each(0xf0) != 0 {
@@ -191,8 +192,7 @@ fn digits(text: u64) -> Option<u64> {
     Some((fours | fours >> 16) & 0xffff_ffff)
 }
 
-/// Why a text is not taken as a [`CorrelationId`]. It says which rule was broken, and where, and does not
-/// repeat the text.
+/// Why a text is no [`CorrelationId`]: the rule it breaks, and where. It does not repeat the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidCorrelationId(Rule);
 

@@ -1,4 +1,4 @@
-//! How an error type grows to also carry a rejection, without nesting.
+//! How an error type grows to carry a rejection, too, without nesting.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -6,20 +6,20 @@ use std::fmt;
 
 use crate::vocabulary::rejection::Rejection;
 
-/// An error of any type, boxed: what many tower stacks end in.
+/// A boxed error of any type, the error of many tower stacks.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A service error that can also be a [`Rejection`]: the rules by which every layer grows the error
-/// of the service it wraps.
+/// A service error that can also be a [`Rejection`].
 ///
-/// Growing is idempotent: ten layers deep the error is still one flat type.
+/// Every layer grows the error of its inner service by these rules. Growing is idempotent: below
+/// ten layers the error is still one flat type.
 ///
-/// An error is `Send` and `'static`, because a layer keeps an error of the inner service's readiness until the next call, as part of
-/// itself: see [readiness](crate#readiness).
+/// Errors are `Send` and `'static`, because a layer stores an error of `poll_ready` until the next
+/// call: see [readiness](crate#readiness).
 ///
-/// | the service's error | what a layer makes of it |
+/// | error of the service | error of a layer |
 /// |---|---|
-/// | [`Infallible`] | [`Rejection`]: all that can go wrong is a rejection |
+/// | [`Infallible`] | [`Rejection`], the only possible error |
 /// | [`Rejection`], [`Error<E>`], [`BoxError`] | itself |
 /// | `tonic::Status` | itself; the rejection is its source |
 /// | `tonic::transport::Error` | `tonic::Status` |
@@ -35,7 +35,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// # Implementing it by hand
 ///
-/// Only where your error type already has a place for a rejection: then let it grow into itself.
+/// Only if your error type can already hold a rejection. Then it grows into itself.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a mainstay rejection",
     label = "the service's error type must grow to also be a `mainstay::Rejection`",
@@ -43,25 +43,25 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
     note = "for an error type of another crate, turn it into `mainstay::BoxError` or into a type of your own with `.map_err(..)` (`tower::ServiceBuilder::map_err`) at the bottom of the stack"
 )]
 pub trait WithRejection: Sized + Send + 'static {
-    /// This error, grown. Growing it again changes nothing.
+    /// The grown type. Growing it again changes nothing.
     type Error: WithRejection<Error = Self::Error>;
 
     /// Turns this error into the grown type.
     fn grow(self) -> Self::Error;
 
-    /// Makes the grown error of a rejection.
+    /// Makes a grown error from a rejection.
     fn reject(rejection: Rejection) -> Self::Error;
 
-    /// The rejection that this error is or wraps, if any.
+    /// The rejection that this error is or wraps.
     fn rejection(&self) -> Option<&Rejection>;
 }
 
 /// The grown form of a service's error: see [`WithRejection`].
 pub type Grown<E> = <E as WithRejection>::Error;
 
-/// A plain error that knows nothing of rejections: it grows into [`Error<Self>`](Error).
+/// An error type without rejections: it grows into [`Error<Self>`](Error).
 ///
-/// One empty `impl` admits an error type of your own: see [`WithRejection`].
+/// For an error type of your own, an empty `impl` is enough: see [`WithRejection`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a mainstay rejection",
     label = "the service's error type must grow to also be a `mainstay::Rejection`",
@@ -70,30 +70,30 @@ pub type Grown<E> = <E as WithRejection>::Error;
 )]
 pub trait Plain: Send + 'static {}
 
-/// The service's own error, or a rejection by a policy in front of it.
+/// The service's own error, or a rejection by a layer.
 ///
 /// ```
 /// use mainstay::{Error, Reason, Rejection};
 ///
-/// fn tell(error: &Error<std::io::Error>) -> String {
+/// fn describe(error: &Error<std::io::Error>) -> String {
 ///     match error {
 ///         Error::Rejected(rejection) => format!("not even tried: {}", rejection.reason()),
 ///         Error::Inner(error) => format!("tried and failed: {error}"),
 ///     }
 /// }
 /// # let rejection = Rejection::new("bulkhead", "disk", Reason::Full);
-/// assert_eq!(tell(&Error::Rejected(rejection)), "not even tried: full");
+/// assert_eq!(describe(&Error::Rejected(rejection)), "not even tried: full");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Error<E> {
-    /// A policy rejected the call, or ended it.
+    /// A layer rejected or ended the call.
     Rejected(Rejection),
     /// The service's own error.
     Inner(E),
 }
 
 impl<E> Error<E> {
-    /// The rejection, if it is one.
+    /// The rejection, if any.
     pub const fn as_rejection(&self) -> Option<&Rejection> {
         match self {
             Self::Rejected(rejection) => Some(rejection),
@@ -101,7 +101,7 @@ impl<E> Error<E> {
         }
     }
 
-    /// The service's own error, if it is one.
+    /// The service's own error, if any.
     pub fn into_inner(self) -> Option<E> {
         match self {
             Self::Rejected(_) => None,
@@ -127,8 +127,8 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
 
 impl<E: StdError + 'static> StdError for Error<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        // The variant itself is what is wrapped: whoever looks for an `io::Error` or a `Rejection`
-        // behind a box must be able to find it.
+        // Not the source of the variant, but the variant: code that looks for an `io::Error` or a
+        // `Rejection` in the chain must find it.
         match self {
             Self::Rejected(rejection) => Some(rejection),
             Self::Inner(error) => Some(error),

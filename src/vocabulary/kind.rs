@@ -1,5 +1,4 @@
-//! What there is to know of a kind of layer: one table a kind, read by metrics, log lines and
-//! rejections.
+//! The kinds of layers: one table for each, which metrics, log lines and rejections read.
 
 use crate::vocabulary::reason::Reason;
 
@@ -7,11 +6,11 @@ use crate::vocabulary::reason::Reason;
 #[derive(Debug)]
 pub(crate) struct Kind {
     pub(crate) id: Id,
-    /// Its name in labels, events and rejections.
+    /// The name in labels, events and rejections.
     pub(crate) layer: &'static str,
-    /// Why it rejects or ends calls.
+    /// The reasons for which it rejects or ends calls.
     pub(crate) reasons: &'static [Reason],
-    /// What it records.
+    /// The metrics that it records.
     #[cfg_attr(
         not(feature = "metrics"),
         allow(dead_code, reason = "only metrics ask for it")
@@ -19,8 +18,7 @@ pub(crate) struct Kind {
     pub(crate) series: &'static [Series],
 }
 
-/// Which kind, for what must be known when the crate is compiled, and for what has room for a
-/// number only.
+/// The number of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Id {
     Admission,
@@ -33,7 +31,7 @@ pub(crate) enum Id {
     RateLimit,
     Retry,
     Timeout,
-    /// A layer that this crate does not know.
+    /// A layer of a user.
     Unknown,
 }
 
@@ -52,7 +50,7 @@ impl Id {
         Self::Unknown,
     ];
 
-    /// The name of the layer.
+    /// The name.
     pub(crate) const fn layer(self) -> &'static str {
         match self {
             Self::Admission => "admission",
@@ -70,26 +68,26 @@ impl Id {
     }
 }
 
-/// A group of metrics that belong together.
+/// A group of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "metrics"),
     allow(dead_code, reason = "only metrics ask for it")
 )]
 pub(crate) enum Series {
-    /// Calls by outcome, and those in flight.
+    /// Calls by outcome, and calls in flight.
     Calls,
-    /// How long calls take.
+    /// Latencies.
     Duration,
-    /// State, changes of state, slow calls, and what shadow mode would reject.
+    /// State, transitions, slow calls, and rejections that shadow mode only records.
     Circuit,
-    /// Calls and retries that their callers gave up while they waited.
+    /// Calls and retries whose callers gave up during the wait.
     GivenUp,
-    /// Depth of a queue and time in it.
+    /// Depth of the queue and time in it.
     Queue,
-    /// Retries, by cause, and those that were refused.
+    /// Retries by cause, and refused retries.
     Retries,
-    /// What requests have left of their deadline.
+    /// Time left until the deadline.
     Deadline,
 }
 
@@ -123,15 +121,4 @@ impl Kind {
 pub(crate) static DEADLINE: Kind = Kind::new(Id::Deadline, &[Reason::DeadlinePassed], &[]);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_has_its_number_and_its_name() {
-        for (number, id) in Id::ALL.into_iter().enumerate() {
-            assert_eq!(id as usize, number);
-            let named = Id::ALL.iter().filter(|other| other.layer() == id.layer());
-            assert_eq!(named.count(), 1, "{id:?}");
-        }
-    }
-}
+mod tests;

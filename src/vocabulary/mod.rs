@@ -1,4 +1,4 @@
-//! The words that all layers share: names, reasons, rejections, errors, outcomes and the context of a request.
+//! Types that all layers share: names, reasons, rejections, errors, outcomes and the context.
 
 pub(crate) mod chain;
 pub(crate) mod config;

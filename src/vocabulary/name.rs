@@ -1,7 +1,7 @@
-//! Which instance it is: the kind of layer, and the name that it was built with.
+//! The name of an instance: the kind of layer, and the name that was set.
 //!
-//! A name is owned by its instance, and by the rejections and events that mention it. An instance
-//! without a name of its own owns nothing.
+//! The instance owns its name, together with its rejections and events. The default name owns
+//! nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::vocabulary::kind::{Id, Kind};
 /// The longest name an instance may have, in bytes.
 const LONGEST: usize = 64;
 
-/// The name of an instance that was not given one.
+/// The name of an instance without a name of its own.
 pub(crate) const DEFAULT: &str = "default";
 
 /// The kind of layer (`circuit_breaker`) and the name (`payments`) of an instance.
@@ -22,24 +22,23 @@ pub(crate) struct InstanceName {
     named: Named,
 }
 
-/// What an instance with a name of its own, or of a user's own kind of layer, is called.
+/// The layer and name of a named instance, or of a user's layer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Named(Option<Arc<(&'static str, Box<str>)>>);
 
 impl Named {
-    /// The kind of layer, which is this one if there is no name.
+    /// The kind of layer: that of `id` if there is no name.
     pub(crate) fn layer(&self, id: Id) -> &'static str {
         self.0.as_ref().map_or(id.layer(), |named| named.0)
     }
 
-    /// The name.
     pub(crate) fn name(&self) -> &str {
         self.0.as_ref().map_or(DEFAULT, |named| &named.1)
     }
 }
 
 impl InstanceName {
-    /// An instance of this kind without a name of its own.
+    /// The default name of this kind.
     pub(crate) const fn default_of(kind: &Kind) -> Self {
         Self {
             id: kind.id,
@@ -47,7 +46,7 @@ impl InstanceName {
         }
     }
 
-    /// An instance of this kind, with a name or without.
+    /// A name of this kind, if valid.
     pub(crate) fn new(kind: &Kind, name: Option<&str>) -> Result<Self, ConfigError> {
         let Some(name) = name else {
             return Ok(Self::default_of(kind));
@@ -56,7 +55,7 @@ impl InstanceName {
         Ok(Self::of(kind.id, kind.layer, name))
     }
 
-    /// An instance of a user's own kind of layer.
+    /// A name for a user's kind of layer.
     pub(crate) fn of_users(
         kind: &Kind,
         layer: &'static str,
@@ -80,7 +79,7 @@ impl InstanceName {
         ))
     }
 
-    /// The instance with a name that may be anything: what a name may not contain is replaced.
+    /// Replaces invalid characters, and cuts the name off where it is too long.
     pub(crate) fn lossy(layer: &'static str, name: &str) -> Self {
         let layer = if is_word(layer) {
             layer
@@ -104,7 +103,7 @@ impl InstanceName {
         self.id
     }
 
-    /// The same without the kind, for what keeps that as a number.
+    /// The name without the number of the kind.
     pub(crate) const fn named(&self) -> &Named {
         &self.named
     }
@@ -142,7 +141,7 @@ fn clean(name: &str) -> String {
     }
 }
 
-/// The rule that a name breaks, if it does.
+/// The rule that a name breaks, if any.
 fn broken_rule(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("must not be empty")
@@ -159,12 +158,12 @@ pub(crate) fn is_valid(name: &str) -> bool {
     broken_rule(name).is_none()
 }
 
-/// Why a name is refused, if it is.
+/// Refuses an invalid name.
 pub(crate) fn check(component: &'static str, name: &str) -> Result<(), ConfigError> {
     let Some(rule) = broken_rule(name) else {
         return Ok(());
     };
-    // The value is shown shortened and escaped: it may be anything, and it may be long.
+    // The error shows the value shortened and escaped.
     let mut shown: String = name.chars().take(LONGEST).collect();
     if shown.len() < name.len() {
         shown.push_str("...");
@@ -177,50 +176,10 @@ pub(crate) fn check(component: &'static str, name: &str) -> Result<(), ConfigErr
     ))
 }
 
-/// Names go into metric labels, headers and log lines: only what is plain in all of them.
+/// Names go into metric labels, headers and log lines: only characters that are safe in all.
 fn allowed(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '/' | '-')
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vocabulary::kind::DEADLINE;
-
-    #[test]
-    fn an_instance_without_a_name_owns_nothing() {
-        let unnamed = InstanceName::new(&DEADLINE, None).unwrap();
-        assert_eq!(unnamed.named, Named(None));
-        assert_eq!((unnamed.layer(), unnamed.name()), ("deadline", "default"));
-        assert_eq!(
-            InstanceName::new(&DEADLINE, Some("default")).unwrap(),
-            unnamed
-        );
-        let named = InstanceName::new(&DEADLINE, Some("payments")).unwrap();
-        assert_eq!((named.layer(), named.name()), ("deadline", "payments"));
-        assert_ne!(named, unnamed);
-    }
-
-    #[test]
-    fn a_bad_name_is_refused_and_not_echoed_raw() {
-        for (name, rule) in [
-            ("", "empty"),
-            ("a\nb", "ASCII"),
-            ("a\"b", "ASCII"),
-            (&"x".repeat(10_000), "64 bytes"),
-        ] {
-            let error = InstanceName::new(&DEADLINE, Some(name)).unwrap_err();
-            assert_eq!(error.field(), "name");
-            assert!(error.rule().contains(rule), "{error}");
-            assert!(error.to_string().len() < 200 && !error.to_string().contains('\n'));
-        }
-    }
-
-    #[test]
-    fn a_lossy_name_is_always_plain() {
-        let instance = InstanceName::lossy("my layer", &"\u{1b}\n".repeat(500));
-        assert_eq!(instance.layer(), "unknown");
-        assert_eq!(instance.name(), "_".repeat(64));
-        assert_eq!(InstanceName::lossy("x", "").to_string(), "x `default`");
-    }
-}
+mod tests;

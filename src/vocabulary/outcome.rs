@@ -1,4 +1,4 @@
-//! How a call went, in the few words that every policy understands, and who says so.
+//! The outcome of a call, and the classifiers that decide it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,19 +11,21 @@ use crate::vocabulary::{
     rejection::{Rejection, TimeLimit},
 };
 
-/// How a call went.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The call did what it should.
+    /// The call succeeded.
     Success,
-    /// The call failed in a way that says something about the health of what was called.
+    /// The call failed in a way that says something about the health of the service.
     Failure,
-    /// The call says nothing about health (a bad request, say): it is as if it had not been made.
+    /// The call says nothing about the service's health, such as a bad request.
     Ignored,
-    /// Somebody ended the call before there was an answer: its caller went away, or the caller's deadline ran out. A policy
-    /// records this by itself; a classifier may say it of a result that means the same. A circuit breaker and an adaptive
-    /// limit take it for a failure if the call had run for too long: see [`OnCancel`](crate::OnCancel).
+    /// The call ended before there was a response: its caller went away, or the caller's deadline
+    /// passed.
+    ///
+    /// Layers record this themselves; a classifier may return it, too. Circuit breakers and adaptive
+    /// limits count it as a failure if the call ran for too long: see [`OnCancel`](crate::OnCancel).
     Cancelled,
 }
 
@@ -46,21 +48,21 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a classifier says of a result: the outcome, whether it tells of overload, and how long
-/// whoever answered asked to be left alone (`Retry-After`), if it did.
+/// A classifier's verdict on a result: the outcome, whether it shows overload, and the server's
+/// `Retry-After`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     outcome: Outcome,
     overload: bool,
     deadline_exceeded: bool,
-    /// In milliseconds; `NO_HINT` where there is none. The whole is one word, which is passed in a register.
+    /// In milliseconds, or `NO_HINT`. A verdict fits in one register.
     retry_after: u32,
 }
 
 const NO_HINT: u32 = u32::MAX;
 
 impl Verdict {
-    /// A verdict without a hint.
+    /// A verdict without overload and without a hint.
     #[must_use]
     #[inline]
     pub const fn new(outcome: Outcome) -> Self {
@@ -72,17 +74,21 @@ impl Verdict {
         }
     }
 
-    /// Sets whether the result is a sign of overload: the service had too much to do and said so (503,
-    /// `UNAVAILABLE`). An adaptive limit gives way to it; other failures do not move the limit. A call
-    /// that ran into a time limit counts as overload without a classifier's help.
+    /// Sets whether the result shows that the service is overloaded (503, `UNAVAILABLE`). Default
+    /// `false`.
+    ///
+    /// An adaptive limit shrinks at overload, not at other failures. A call that a time limit ended
+    /// counts as overload, whatever the classifier returns.
     #[must_use]
     pub const fn with_overload(mut self, overload: bool) -> Self {
         self.overload = overload;
         self
     }
 
-    /// Sets whether the service answered only that the call's time had run out (504, 408, 499,
-    /// `DEADLINE_EXCEEDED`). Where the deadline that was propagated to it has run out indeed, the call then counts as
+    /// Sets whether the service answered that the call's time had run out (504, 408, 499,
+    /// `DEADLINE_EXCEEDED`). Default `false`.
+    ///
+    /// If the propagated deadline has indeed passed, the call counts as
     /// [cancelled](Outcome::Cancelled), whatever its outcome: that deadline is the caller's choice.
     #[must_use]
     pub const fn with_deadline_exceeded(mut self, exceeded: bool) -> Self {
@@ -90,7 +96,7 @@ impl Verdict {
         self
     }
 
-    /// The same, with the time that whoever answered asked to be left alone: rounded up to milliseconds, and at most 49 days.
+    /// Sets the server's `Retry-After`, rounded up to milliseconds, at most 49 days. Default none.
     #[must_use]
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.retry_after = match after {
@@ -103,28 +109,28 @@ impl Verdict {
         self
     }
 
-    /// How the call went.
+    /// The outcome of the call.
     #[must_use]
     #[inline]
     pub const fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// Whether it tells of overload.
+    /// Whether the result shows overload.
     #[must_use]
     #[inline]
     pub const fn is_overload(&self) -> bool {
         self.overload
     }
 
-    /// Whether the service answered only that the call's time had run out.
+    /// Whether the service answered that the call's time had run out.
     #[must_use]
     #[inline]
     pub const fn is_deadline_exceeded(&self) -> bool {
         self.deadline_exceeded
     }
 
-    /// How long whoever answered asked to be left alone.
+    /// The server's `Retry-After`.
     #[must_use]
     #[inline]
     pub const fn retry_after(&self) -> Option<Duration> {
@@ -142,22 +148,22 @@ impl From<Outcome> for Verdict {
     }
 }
 
-/// Says how a call went from its result.
+/// Classifies the result of a call.
 ///
-/// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)), so that a classifier
-/// stays the same wherever in a stack its layer stands. Results that are a rejection of a call that
-/// was not sent are never shown to a classifier: they are [`Outcome::Ignored`].
+/// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)), so a classifier works
+/// at any position in a stack. Rejections of calls that were not sent never reach a classifier: they
+/// are [`Outcome::Ignored`].
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot judge a `Result<&{Res}, &{Err}>`",
+    message = "`{Self}` cannot classify a `Result<&{Res}, &{Err}>`",
     label = "this classifier does not know the results of the service",
     note = "the error is the grown one (see `mainstay::WithRejection`); for a classifier of your own, write: `impl mainstay::Classify<{Res}, {Err}> for {Self}`"
 )]
 pub trait Classify<Res, Err> {
-    /// How it went.
+    /// The verdict on a result.
     fn classify(&self, result: Result<&Res, &Err>) -> Verdict;
 }
 
-/// The classifier that needs no configuration: a response is a success, an error is a failure.
+/// The default classifier: a response is a success, an error is a failure.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ErrorsFail;
 
@@ -181,7 +187,7 @@ where
     }
 }
 
-/// A closure as a classifier. Made by the builders' `classify`.
+/// A closure as a classifier, made by the builders' `classify`.
 pub struct ClassifyFn<F>(pub(crate) F);
 
 impl<F> fmt::Debug for ClassifyFn<F> {
@@ -201,20 +207,20 @@ where
     }
 }
 
-/// Whether a result is the rejection of a call that never reached the service: it says nothing about the
-/// service, and it is a policy's decision that a retry must respect.
+/// Whether a result is the rejection of a call that never reached the service. It says nothing about
+/// the service, and a retry must respect it.
 #[inline]
 pub(crate) fn not_sent<Res, Err: WithRejection>(result: &Result<Res, Err>) -> bool {
     rejected(result).is_some_and(Rejection::not_sent)
 }
 
-/// Whether a result is that of a call that was sent and timed out.
+/// Whether a result is the rejection of a call that was sent and timed out.
 #[inline]
 pub(crate) fn timed_out<Res, Err: WithRejection>(result: &Result<Res, Err>) -> bool {
     rejected(result).is_some_and(|r| r.reason() == Reason::TimedOut)
 }
 
-/// The verdict on a call that a time limit further in ended, whatever the classifier said.
+/// The verdict on a call that an inner time limit ended.
 #[cold]
 pub(crate) fn of_timed_out<Res, Err: WithRejection>(
     verdict: Verdict,
@@ -222,11 +228,11 @@ pub(crate) fn of_timed_out<Res, Err: WithRejection>(
 ) -> Verdict {
     let limit = rejected(result).and_then(Rejection::time_limit);
     let is_own = match limit {
-        // The request is not complete: nobody could answer it.
+        // The request is not complete, so the service could not answer it.
         _ if context::waits_for_its_caller() => false,
-        // The caller's: its length is the caller's choice.
+        // Its length is the caller's choice.
         Some(TimeLimit::Deadline(_)) => false,
-        // A layer's, which is also further in than the one that asks, unless the deadline is known here, too.
+        // The limit of another inner layer, unless the deadline has passed here, too.
         Some(TimeLimit::Outer(_)) => !context::deadline_has_passed(),
         _ => true,
     };
@@ -239,7 +245,7 @@ pub(crate) fn of_timed_out<Res, Err: WithRejection>(
     }
 }
 
-/// The verdict on an answer which says that the time had run out, after so long.
+/// The verdict on an answer that the time had run out, for a call that ran for `ran`.
 #[cold]
 pub(crate) fn of_deadline_exceeded(verdict: Verdict, ran: Duration) -> Verdict {
     if context::has_run_out(ran) {
@@ -254,7 +260,7 @@ fn rejected<Res, Err: WithRejection>(result: &Result<Res, Err>) -> Option<&Rejec
     result.as_ref().err().and_then(WithRejection::rejection)
 }
 
-/// The verdicts on calls that ended in a way that no response tells.
+// The verdicts on calls that no classifier sees.
 pub(crate) const FAILED: Verdict = Verdict::new(Outcome::Failure);
 pub(crate) const CANCELLED: Verdict = Verdict::new(Outcome::Cancelled);
 pub(crate) const IGNORED: Verdict = Verdict::new(Outcome::Ignored);

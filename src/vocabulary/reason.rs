@@ -1,4 +1,4 @@
-//! Why a call was rejected: one table, read by everything that must know.
+//! Why a call was rejected: one table for messages, metrics and status codes.
 
 use std::fmt;
 #[cfg(feature = "tonic")]
@@ -8,43 +8,42 @@ use std::sync::LazyLock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The circuit is open: what is behind it has been failing.
+    /// The circuit is open: the upstream has been failing.
     CircuitOpen,
-    /// A bulkhead has all its calls in flight (and its queue, if it has one, is full).
+    /// All permits of a bulkhead are taken, and its queue (if any) is full.
     Full,
-    /// The call waited for a permit of a bulkhead for as long as it may.
+    /// The call waited for a permit for the maximum time.
     QueueTimeout,
-    /// A load shedder has reached its limit of calls in flight.
+    /// A load shedder has reached its limit.
     Shed,
-    /// The inner service was not ready to take the call.
+    /// The inner service was not ready.
     NotReady,
-    /// The call was started and took longer than it may.
+    /// The call was sent and took longer than its time limit.
     TimedOut,
-    /// The deadline had passed before the call was started.
+    /// The deadline had passed before the call was sent.
     DeadlinePassed,
-    /// More calls came in a time than a rate limit or a quota allows.
+    /// A rate limit or a quota is used up.
     RateLimited,
-    /// A policy of the program's own refused the call: see
-    /// [`Admission`](crate::admission::Admission).
+    /// A user's own policy rejected the call: see [`Admission`](crate::admission::Admission).
     Refused,
 }
 
-/// What follows from a reason.
+/// A row of the table.
 struct Row {
     reason: Reason,
-    /// In labels and logs.
+    /// For labels and logs.
     word: &'static str,
-    /// In a message that may be shown to a caller.
+    /// For callers.
     sentence: &'static str,
     /// Whether the inner service was not called.
     not_sent: bool,
-    /// The status of HTTP.
+    /// HTTP status.
     #[cfg_attr(
         not(feature = "http"),
         allow(dead_code, reason = "only HTTP asks for it")
     )]
     status: u16,
-    /// The code of gRPC.
+    /// gRPC code.
     #[cfg_attr(
         not(feature = "http"),
         allow(dead_code, reason = "only gRPC asks for it")
@@ -54,8 +53,8 @@ struct Row {
 
 const UNAVAILABLE: u8 = 14;
 const DEADLINE_EXCEEDED: u8 = 4;
-/// The code of quotas and over-large messages. A full bulkhead and shed load do not have it: a
-/// client could not tell overload from what one of its own callers asked for too much.
+/// For quotas only. With this code for overload, too, a client could not tell an overloaded server
+/// from one of its own callers that exceeded a quota.
 const RESOURCE_EXHAUSTED: u8 = 8;
 
 macro_rules! table {
@@ -107,7 +106,7 @@ impl Reason {
         self.row().word
     }
 
-    /// The reason in words that may be shown to a caller.
+    /// A sentence for callers.
     pub(crate) const fn describe(self) -> &'static str {
         self.row().sentence
     }
@@ -117,13 +116,13 @@ impl Reason {
         self.row().not_sent
     }
 
-    /// The status of the answer in HTTP.
+    /// The HTTP status.
     #[cfg(feature = "http")]
     pub(crate) const fn status(self) -> u16 {
         self.row().status
     }
 
-    /// The number of the code in gRPC.
+    /// The gRPC code.
     #[cfg(feature = "http")]
     pub(crate) const fn code(self) -> u8 {
         self.row().code
@@ -138,7 +137,7 @@ impl fmt::Display for Reason {
 
 #[cfg(feature = "tonic")]
 impl Reason {
-    /// A status of the reason's code, for a rejection's chain of sources.
+    /// The status for a rejection's chain of sources.
     pub(crate) fn grpc_status(self) -> &'static tonic::Status {
         static STATUSES: LazyLock<[tonic::Status; Reason::ALL.len()]> = LazyLock::new(|| {
             Reason::ALL.map(|reason| {
@@ -151,21 +150,4 @@ impl Reason {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_has_a_row_of_its_own() {
-        for (at, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, at);
-            assert_eq!(reason.row().reason, reason);
-            assert_eq!(
-                Reason::ALL
-                    .iter()
-                    .filter(|of| of.as_str() == reason.as_str())
-                    .count(),
-                1
-            );
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The one thing a policy says when it does not let a call through, or ends it.
+//! The rejection of a call.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,11 +10,10 @@ use crate::vocabulary::kind::Id;
 use crate::vocabulary::name::{InstanceName, Named};
 use crate::vocabulary::reason::Reason;
 
-/// A call that a policy rejected: by which layer, by which instance of it, and why. A rejection by
-/// an open circuit also says when to retry.
+/// A rejected call: the layer, the instance and the reason, and possibly when to retry.
 ///
-/// One type for all layers, two words in size, cheap to make and to clone. However deep in a stack it was made,
-/// and behind however many error types, [`Rejection::find`] finds it.
+/// One type for all layers. It is two words in size, and cheap to make and to clone.
+/// [`Rejection::find`] finds it in any chain of errors.
 ///
 /// ```
 /// use mainstay::{Reason, Rejection};
@@ -33,16 +32,16 @@ use crate::vocabulary::reason::Reason;
 pub struct Rejection {
     /// The name of the instance.
     named: Named,
-    /// All else in one word: every result and every future of a stack is as large as a rejection makes
-    /// it. From the highest: 5 bits of reason (never 0), 3 bits of what the time is, 24 bits of the kind
-    /// of layer, 32 bits of time in units of 100 microseconds.
+    /// One word, because every result and future of a stack contains a rejection. From the highest:
+    /// 5 bits of reason (never 0), 3 bits for the meaning of the time, 24 bits of the kind of layer,
+    /// 32 bits of time in units of 100 microseconds.
     word: NonZeroU64,
 }
 
 const UNIT: Duration = Duration::from_micros(100);
 const NO_HINT: u32 = u32::MAX;
 
-/// What the time of a rejection is.
+/// The meaning of a rejection's time.
 mod time {
     pub(super) const RETRY_AFTER: u64 = 0;
     pub(super) const LAYER: u64 = 1;
@@ -51,19 +50,19 @@ mod time {
     pub(super) const OUTER: u64 = 4;
 }
 
-/// The time limit that ended a call, and its length: see [`Rejection::time_limit`].
+/// The time limit that ended a call: see [`Rejection::time_limit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TimeLimit {
-    /// The layer's own limit, in full.
+    /// The layer's own limit, with its full length.
     Layer(Duration),
-    /// The limit of an outer layer, which ends earlier than the layer's own. The duration is the time that the call had until
-    /// then.
+    /// The limit of an outer layer, which ended before the layer's own. The duration is the time
+    /// that the call had.
     Outer(Duration),
-    /// The deadline of the request, which no layer set: the caller's or the [`Context`](crate::Context)'s. The duration is the
-    /// time that the call had until then.
+    /// The deadline of the request, set by its caller or by the [`Context`](crate::Context). The
+    /// duration is the time that the call had.
     Deadline(Duration),
-    /// The limit on how long a body may make no progress.
+    /// The limit for a body without progress.
     Idle(Duration),
 }
 
@@ -110,10 +109,11 @@ impl fmt::Display for TimeLimit {
 }
 
 impl Rejection {
-    /// A rejection of your own making: for a test, or for a layer of your own.
+    /// A rejection for a test, or for a layer of your own.
     ///
-    /// What a name may not contain (anything but ASCII letters, digits and `. _ : / -`, or more than
-    /// 64 bytes) is replaced. A layer that is not made of `a-z`, `0-9` and `_` becomes `unknown`.
+    /// Characters of the name other than ASCII letters, digits and `. _ : / -` are replaced, and a
+    /// name of more than 64 bytes is cut off. A layer with characters other than `a-z`, `0-9` and
+    /// `_` becomes `unknown`.
     #[must_use]
     pub fn new(layer: &'static str, name: &str, reason: Reason) -> Self {
         Self::by(&InstanceName::lossy(layer, name), reason)
@@ -127,7 +127,7 @@ impl Rejection {
         }
     }
 
-    /// A call that this limit ended.
+    /// The rejection of a call that this limit ended.
     pub(crate) fn timed_out(instance: &InstanceName, limit: TimeLimit) -> Self {
         let kind = match limit {
             TimeLimit::Layer(_) => time::LAYER,
@@ -146,7 +146,7 @@ impl Rejection {
         }
     }
 
-    /// The time, if it is of this kind.
+    /// The time, if it has this meaning.
     fn time(&self, kind: u64) -> Option<Duration> {
         let units = self.word.get() as u32;
         ((self.word.get() >> 56) & 0b111 == kind && units != NO_HINT).then(|| UNIT * units)
@@ -157,15 +157,15 @@ impl Rejection {
         Id::ALL.get(number).copied().unwrap_or(Id::Unknown)
     }
 
-    /// The same, with the time after which a new try may be worth while: rounded up to 100 microseconds, and at most 119 hours. It
-    /// takes the place of the [`time_limit`](Self::time_limit).
+    /// Sets the time after which a retry is worthwhile: rounded up to 100 microseconds, at most 119
+    /// hours. It replaces the [`time_limit`](Self::time_limit).
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
         let word = packed(self.reason(), self.id(), time::RETRY_AFTER, units(after));
         Self { word, ..self }
     }
 
-    /// Why.
+    /// The reason.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         let number = (self.word.get() >> 59) as usize;
@@ -175,34 +175,37 @@ impl Rejection {
         Reason::ALL[number - 1]
     }
 
-    /// Which kind of layer: `circuit_breaker`, `bulkhead`, ...
+    /// The kind of layer: `circuit_breaker`, `bulkhead`, ...
     #[must_use]
     pub fn layer(&self) -> &'static str {
         self.named.layer(self.id())
     }
 
-    /// Which instance of it: the name it was built with, or `default`.
+    /// The name of the instance, or `default`.
     #[must_use]
     pub fn name(&self) -> &str {
         self.named.name()
     }
 
-    /// After how long a new try may be worth while, where that is known: a circuit breaker knows how long it stays open
-    /// ([`Reason::CircuitOpen`]; `None` while it sends probes and while it is forced open), and a rate limit when there is a permit
-    /// ([`Reason::RateLimited`]).
+    /// The time after which a retry is worthwhile, if known.
     ///
-    /// Other layers return `None`. When the next permit will be free depends on the calls that hold one, and a constant would send all rejected
-    /// callers back at the same moment; a back-off with jitter spreads them. After a time-out there is nothing to wait for.
+    /// A circuit breaker returns how long it stays open ([`Reason::CircuitOpen`]; `None` while it is
+    /// half-open or forced open), a rate limit when the next permit is available
+    /// ([`Reason::RateLimited`]). Other layers return `None`: they cannot know when the next permit
+    /// is free, and a constant would send all rejected callers back at the same moment. A back-off
+    /// with jitter spreads them.
     ///
-    /// `RespondLayer` sends it as `Retry-After` (HTTP) or `grpc-retry-pushback-ms` (gRPC), and neither where it is `None`.
+    /// `RespondLayer` sends it as `Retry-After` (HTTP) or `grpc-retry-pushback-ms` (gRPC), unless it
+    /// is `None`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.time(time::RETRY_AFTER)
     }
 
-    /// Which time limit ended the call, and how long it was, for [`Reason::TimedOut`]: the layer's own, in full, or the deadline of the
-    /// request. The length is rounded up to 100 microseconds, and at most 119 hours. `None` for every other reason, and for a
-    /// rejection made by [`new`](Self::new).
+    /// The time limit that ended the call ([`Reason::TimedOut`]): rounded up to 100 microseconds, at
+    /// most 119 hours.
+    ///
+    /// `None` for every other reason, and for a rejection made by [`new`](Self::new).
     ///
     /// ```
     /// use mainstay::{TimeLimit, TimeoutLayer};
@@ -229,22 +232,23 @@ impl Rejection {
         layer.or_else(outer).or_else(deadline).or_else(idle)
     }
 
-    /// The reason in words that may be shown to a caller.
+    /// A sentence for callers.
     pub(crate) const fn describe(&self) -> Described<'_> {
         Described(self)
     }
 
-    /// Whether the layer that made this rejection never called its inner service: only [`Reason::TimedOut`] ends a call that had been
-    /// started.
+    /// Whether the layer did not call its inner service: true for every reason but
+    /// [`Reason::TimedOut`].
     ///
-    /// That is said of this one call. An earlier attempt of a retried request may have been sent, and where an error hides the
-    /// rejection of somebody else's call, of a client that the service uses inside, the service itself was called.
+    /// This is about one call of one layer. An earlier attempt of a retried request may have been
+    /// sent. And if the error of a service contains a rejection by a client that the service uses,
+    /// then the service itself was called.
     #[must_use]
     pub const fn not_sent(&self) -> bool {
         self.reason().not_sent()
     }
 
-    /// Finds the rejection behind any error, by walking its [`source`](StdError::source) chain.
+    /// Finds the rejection in an error's [`source`](StdError::source) chain.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
         find(error)
@@ -254,7 +258,7 @@ impl Rejection {
 const fn packed(reason: Reason, id: Id, kind: u64, units: u32) -> NonZeroU64 {
     let reason = (reason as u64 + 1) << 59;
     let id = (id as u64) << 32;
-    // The reason makes it more than nothing.
+    // The reason is never 0.
     match NonZeroU64::new(reason | kind << 56 | id | units as u64) {
         Some(word) => word,
         None => NonZeroU64::MIN,
@@ -267,7 +271,7 @@ fn units(duration: Duration) -> u32 {
     u32::try_from(units).unwrap_or(NO_HINT).min(NO_HINT - 1)
 }
 
-/// The reason in words that may be shown to a caller: with the time limit that ended the call, without the name of an instance.
+/// A sentence for callers: with the time limit that ended the call, without the instance's name.
 pub(crate) struct Described<'a>(&'a Rejection);
 
 impl fmt::Display for Described<'_> {
@@ -302,8 +306,8 @@ impl fmt::Display for Rejection {
 }
 
 impl StdError for Rejection {
-    /// With the `tonic` feature, a `tonic::Status` of the rejection's code: whoever looks for a
-    /// status in the chain of sources (tonic does) finds the right one.
+    /// With the feature `tonic`, a `tonic::Status` of the rejection's code, because tonic looks for
+    /// a status in the chain of sources.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         #[cfg(feature = "tonic")]
         return Some(self.reason().grpc_status());
@@ -313,79 +317,4 @@ impl StdError for Rejection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_is_two_words_and_keeps_everything() {
-        assert_eq!(size_of::<Option<Rejection>>(), 16);
-        assert_eq!(
-            size_of::<Result<u64, crate::vocabulary::error::Error<std::io::Error>>>(),
-            24
-        );
-        for reason in [
-            Reason::CircuitOpen,
-            Reason::Full,
-            Reason::QueueTimeout,
-            Reason::Shed,
-            Reason::NotReady,
-            Reason::TimedOut,
-            Reason::DeadlinePassed,
-            Reason::RateLimited,
-        ] {
-            let rejection = Rejection::new("my_layer", reason.as_str(), reason);
-            assert_eq!(rejection.reason(), reason);
-            assert_eq!(rejection.layer(), "my_layer");
-            assert_eq!(rejection.name(), reason.as_str());
-            assert_eq!(rejection.retry_after(), None);
-            assert_eq!(rejection.not_sent(), reason != Reason::TimedOut);
-            for (after, rounded) in [
-                (Duration::ZERO, Duration::ZERO),
-                (Duration::from_nanos(1), UNIT),
-                (Duration::from_millis(1_500), Duration::from_millis(1_500)),
-                (Duration::MAX, UNIT * (NO_HINT - 1)),
-            ] {
-                let rejection = rejection.clone().with_retry_after(after);
-                assert_eq!(rejection.retry_after(), Some(rounded));
-                assert_eq!(rejection.reason(), reason);
-                assert_eq!(rejection.name(), reason.as_str());
-            }
-        }
-    }
-
-    #[test]
-    fn it_keeps_the_limit_that_ended_the_call() {
-        let instance = InstanceName::lossy("timeout", "users");
-        let second = Duration::from_secs(1);
-        for (limit, shown) in [
-            (
-                TimeLimit::Layer(second),
-                "the call took longer than the timeout of 1s",
-            ),
-            (
-                TimeLimit::Outer(second),
-                "the timeout of an outer layer ended the call after 1s",
-            ),
-            (
-                TimeLimit::Deadline(second),
-                "the deadline of the request passed after 1s",
-            ),
-            (TimeLimit::Idle(second), "the body made no progress for 1s"),
-        ] {
-            let rejection = Rejection::timed_out(&instance, limit);
-            assert_eq!(rejection.reason(), Reason::TimedOut);
-            assert_eq!(rejection.name(), "users");
-            assert_eq!(rejection.time_limit(), Some(limit));
-            assert_eq!(rejection.retry_after(), None);
-            assert_eq!(rejection.to_string(), format!("timeout `users`: {shown}"));
-            let hinted = rejection.with_retry_after(second);
-            assert_eq!(hinted.time_limit(), None);
-            assert_eq!(hinted.retry_after(), Some(second));
-        }
-        let short = TimeLimit::Layer(Duration::from_nanos(1));
-        let rejection = Rejection::timed_out(&instance, short);
-        assert_eq!(rejection.time_limit(), Some(TimeLimit::Layer(UNIT)));
-        let none = Rejection::by(&instance, Reason::TimedOut);
-        assert_eq!(none.time_limit(), None);
-    }
-}
+mod tests;

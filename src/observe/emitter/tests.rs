@@ -1,0 +1,47 @@
+use super::*;
+use crate::observe::emit::Emit;
+use crate::vocabulary::kind::DEADLINE;
+use crate::vocabulary::rejection::Rejection;
+use futures::FutureExt;
+
+#[test]
+fn no_events_are_made_after_the_last_subscriber_is_gone() {
+    let emitter = emitter(None);
+    let (one, other) = (emitter.subscribe(), emitter.subscribe());
+    assert!(emit(&emitter));
+    drop(one);
+    assert!(emit(&emitter));
+    drop(other);
+    assert!(!emit(&emitter));
+    let mut late = emitter.subscribe();
+    assert!(emit(&emitter));
+    assert!(late.try_recv().is_some());
+}
+
+#[test]
+fn an_observer_stays() {
+    let emitter = emitter(Some(Arc::new(|_: &Event| {})));
+    drop(emitter.subscribe());
+    assert!(emit(&emitter) && emit(&emitter));
+}
+
+#[test]
+fn a_subscription_ends_when_the_instance_is_gone() {
+    let emitter = emitter(None);
+    let mut events = emitter.subscribe();
+    assert!(events.recv().now_or_never().is_none());
+    drop(emitter);
+    assert!(matches!(events.recv().now_or_never(), Some(None)));
+}
+
+fn emitter(observer: Option<Arc<dyn Observer>>) -> Emitter {
+    let instance = InstanceName::default_of(&DEADLINE);
+    Emitter::measured(&DEADLINE, instance, observer, false)
+}
+
+/// Emits an event. Whether there are sinks after it.
+fn emit(emitter: &Emitter) -> bool {
+    let rejection = Rejection::by(emitter.instance(), Reason::DeadlinePassed);
+    Emit::emit(emitter, || EventKind::Rejected(rejection.clone()));
+    emitter.has_sinks()
+}
