@@ -1,4 +1,4 @@
-//! How a layer emits its decisions.
+//! Emits the events of a layer.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ pub trait Emit {
     /// The sinks of the instance.
     fn emitter(&self) -> &Emitter;
 
-    /// Sets the gauges to what holds now.
+    /// Sets the gauges to their current values.
     fn set_gauges(&self, handles: &Handles);
 
-    /// Emits an event, which is made only if anything receives it.
+    /// Emits an event. It is made only if there is a sink.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn emit(&self, kind: impl FnOnce() -> EventKind)
     where
@@ -32,20 +32,20 @@ pub trait Emit {
         }
     }
 
-    /// Emits an event that is also logged: a change, of which there are few.
+    /// Emits and logs an event, such as a change of state.
     #[cold]
     fn emit_and_log(&self, kind: impl Fn() -> EventKind)
     where
         Self: Sized,
     {
         if log::is_on() {
-            // The subscriber of `tracing` is user code.
+            // The `tracing` subscriber is user code.
             isolate(|| log::event(self.emitter(), &kind));
         }
         self.emit(kind);
     }
 
-    /// Makes a rejection, counts and emits it.
+    /// Makes, counts and emits a rejection.
     #[cold]
     fn reject(&self, reason: Reason, retry_after: Option<Duration>) -> Rejection
     where
@@ -59,7 +59,7 @@ pub trait Emit {
         rejection
     }
 
-    /// Ends a call by a time limit.
+    /// Makes, counts and emits the rejection of a call that this limit ended.
     #[cold]
     fn timed_out(&self, limit: TimeLimit) -> Rejection
     where
@@ -83,7 +83,7 @@ pub trait Emit {
         self.emit(|| EventKind::Rejected(rejection.clone()));
     }
 
-    /// A call begins that may emit nothing else: its metrics are there from the first call on.
+    /// Called at the beginning of a call that may emit nothing, so that its metrics exist.
     #[inline]
     fn begin(&self)
     where
@@ -95,7 +95,7 @@ pub trait Emit {
         }
     }
 
-    /// Records a metric that is not an event, if there is a recorder. Whether there is one.
+    /// Records a metric that is no event. Returns whether there is a recorder.
     #[inline]
     fn record(&self, record: impl FnOnce(&Handles)) -> bool
     where
@@ -113,7 +113,7 @@ pub trait Emit {
         handles.is_some()
     }
 
-    /// Records a metric that goes with one that was recorded before.
+    /// Records a metric that follows an earlier one of the same call.
     fn record_again(&self, record: impl FnOnce(&Handles)) {
         if let Some(handles) = self.emitter().known_handles() {
             isolate(|| record(handles));
@@ -129,8 +129,8 @@ impl Emit for Emitter {
     fn set_gauges(&self, _: &Handles) {}
 }
 
-/// Sets a gauge to a value that may change meanwhile: of two who set it at once, the last one sets
-/// what is true.
+/// Sets a gauge to a value that may change meanwhile. Of two concurrent calls, the last one sets the
+/// current value.
 pub(crate) fn set_newest<T: Copy + PartialEq>(read: impl Fn() -> T, set: impl Fn(T)) {
     let mut last = read();
     loop {

@@ -1,4 +1,4 @@
-//! What an instance emits its events with: its name, its observer, its subscribers, its metrics.
+//! The emitter of an instance: its name, observer, subscribers and metrics.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,24 +14,21 @@ use crate::vocabulary::kind::Kind;
 use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::reason::Reason;
 
-/// How many events a subscription keeps for a reader that is behind.
+/// Number of events that a subscription stores for a slow reader.
 const BACKLOG: usize = 256;
 
 /// The sinks of one instance.
-#[allow(
-    missing_debug_implementations,
-    reason = "nobody outside can get hold of one"
-)]
+#[allow(missing_debug_implementations, reason = "not reachable from outside")]
 pub struct Emitter {
-    /// Whether anything receives events, in one word: the only thing that is read when nothing does.
+    /// Flags of the sinks that there are: all that is read when there are none.
     sinks: AtomicU32,
-    /// Whether its metrics are recorded.
+    /// Whether metrics are recorded.
     measured: bool,
     kind: &'static Kind,
     instance: InstanceName,
     handles: Slot,
     observer: Option<Arc<dyn Observer>>,
-    /// Made when it is first needed: most instances never reject, and nobody subscribes to most.
+    /// Made when first needed: most instances never reject, and have no subscribers.
     rare: OnceLock<Box<Rare>>,
 }
 
@@ -40,9 +37,9 @@ struct Rare {
     would_reject: AtomicU64,
     #[cfg_attr(
         not(feature = "tracing"),
-        allow(dead_code, reason = "only log lines ask for it")
+        allow(dead_code, reason = "only log lines use it")
     )]
-    sums: log::Sums,
+    summaries: log::Summaries,
     subscribers: Mutex<Option<broadcast::Sender<Event>>>,
 }
 
@@ -51,17 +48,17 @@ impl Rare {
         Self {
             rejected: Rejected::new(),
             would_reject: AtomicU64::new(0),
-            sums: log::Sums::new(),
+            summaries: log::Summaries::new(),
             subscribers: Mutex::new(None),
         }
     }
 }
 
-/// There is an observer, or a subscriber.
+/// There is an observer or a subscriber.
 const OBSERVED: u32 = 1;
-/// Nobody has looked yet whether there is a recorder of metrics.
+/// It must look for a recorder of metrics.
 const LOOK: u32 = 1 << 1;
-/// There is a recorder, and handles.
+/// There is a recorder.
 const METERED: u32 = 1 << 2;
 
 /// The sinks of a new instance.
@@ -76,12 +73,12 @@ impl Emitter {
         Self::measured(kind, instance, observer, true)
     }
 
-    /// An instance of this kind without a name of its own.
+    /// An instance with the default name.
     pub(crate) fn of_default(kind: &'static Kind) -> Self {
         Self::new(kind, InstanceName::default_of(kind), None)
     }
 
-    /// An instance that admits everything is not measured.
+    /// An instance that may be `measured` or not: a layer that is switched off is not.
     pub(crate) fn measured(
         kind: &'static Kind,
         instance: InstanceName,
@@ -101,12 +98,12 @@ impl Emitter {
         }
     }
 
-    /// A new instance of this name, with the same observer.
+    /// A new instance with this name and the same observer.
     pub(crate) fn renamed(&self, instance: InstanceName) -> Self {
         Self::new(self.kind, instance, self.observer.clone())
     }
 
-    /// A new instance of the same name, with this observer.
+    /// A new instance with the same name and this observer.
     pub(crate) fn observed_by(&self, observer: Option<Arc<dyn Observer>>) -> Self {
         Self::new(self.kind, self.instance.clone(), observer)
     }
@@ -123,19 +120,19 @@ impl Emitter {
         self.instance.name()
     }
 
-    /// What happened since the last log line.
+    /// Counts since the last log line.
     #[cfg(feature = "tracing")]
-    pub(crate) fn sums(&self) -> &log::Sums {
-        &self.rare().sums
+    pub(crate) fn summaries(&self) -> &log::Summaries {
+        &self.rare().summaries
     }
 
-    /// How many calls were rejected, for each reason.
+    /// Number of rejected calls for each reason.
     pub(crate) fn rejections(&self) -> Rejections {
         let rare = self.rare.get();
         rare.map_or_else(Rejections::default, |rare| rare.rejected.counts())
     }
 
-    /// How many calls were rejected for this reason.
+    /// Number of calls rejected for this reason.
     pub(crate) fn rejected(&self, reason: Reason) -> u64 {
         self.rare.get().map_or(0, |rare| rare.rejected.of(reason))
     }
@@ -144,7 +141,7 @@ impl Emitter {
         self.rare().rejected.add(reason);
     }
 
-    /// How many calls would have been rejected, in shadow mode.
+    /// Number of calls that only shadow mode admitted.
     pub(crate) fn would_reject(&self) -> u64 {
         let rare = self.rare.get();
         rare.map_or(0, |rare| rare.would_reject.load(Ordering::Relaxed))
@@ -158,20 +155,19 @@ impl Emitter {
         self.rare.get_or_init(|| Box::new(Rare::new()))
     }
 
-    /// Whether anything receives events.
+    /// Whether there is a sink for events.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn has_sinks(&self) -> bool {
         self.sinks.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether nobody has looked yet whether there is a recorder.
+    /// Whether it must look for a recorder.
     #[inline]
     pub(crate) fn is_new(&self) -> bool {
         self.sinks.load(Ordering::Relaxed) & LOOK != 0
     }
 
-    /// The metric handles, if there is a recorder. Its gauges are set when it is found: at the first
-    /// call.
+    /// The metric handles, if there is a recorder. Sets the gauges when it finds one.
     pub(crate) fn handles(&self, set_gauges: &dyn Fn(&Handles)) -> Option<&Handles> {
         if self.is_new() {
             self.look(set_gauges);
@@ -179,7 +175,7 @@ impl Emitter {
         self.handles.get()
     }
 
-    /// The metric handles, if a recorder was found.
+    /// The metric handles, if a recorder was found before.
     pub(crate) fn known_handles(&self) -> Option<&Handles> {
         self.handles.get()
     }
@@ -196,7 +192,7 @@ impl Emitter {
         }
     }
 
-    /// A recorder that was installed after the first call is found at the next rejection.
+    /// Looks again at a rejection, for a recorder that was installed after the first call.
     pub(crate) fn look_again(&self) {
         if NEW != 0
             && self.measured
@@ -225,14 +221,14 @@ impl Emitter {
             isolate(|| observer.observe(&event));
         }
         if let Some(subscribers) = subscribers {
-            // It wakes the subscribers' tasks. It fails only when the last subscriber is gone.
+            // Wakes the subscribers' tasks. Fails only if there are none left.
             if isolate(|| subscribers.send(event).is_err()) == Some(true) {
                 self.forget_subscribers();
             }
         }
     }
 
-    /// If the last subscriber is gone, calls need not make events any more, nor meet at the lock.
+    /// After the last subscriber, calls need neither make events nor take the lock.
     fn forget_subscribers(&self) {
         let mut subscribers = self.lock();
         let left = subscribers.take_if(|to| to.receiver_count() == 0);
@@ -261,52 +257,4 @@ impl Emitter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::observe::emit::Emit;
-    use crate::vocabulary::kind::DEADLINE;
-    use crate::vocabulary::rejection::Rejection;
-    use futures::FutureExt;
-
-    #[test]
-    fn no_events_are_made_after_the_last_subscriber_is_gone() {
-        let emitter = emitter(None);
-        let (one, other) = (emitter.subscribe(), emitter.subscribe());
-        assert!(emit(&emitter));
-        drop(one);
-        assert!(emit(&emitter));
-        drop(other);
-        assert!(!emit(&emitter));
-        let mut late = emitter.subscribe();
-        assert!(emit(&emitter));
-        assert!(late.try_recv().is_some());
-    }
-
-    #[test]
-    fn an_observer_stays() {
-        let emitter = emitter(Some(Arc::new(|_: &Event| {})));
-        drop(emitter.subscribe());
-        assert!(emit(&emitter) && emit(&emitter));
-    }
-
-    #[test]
-    fn a_subscription_ends_when_the_instance_is_gone() {
-        let emitter = emitter(None);
-        let mut events = emitter.subscribe();
-        assert!(events.recv().now_or_never().is_none());
-        drop(emitter);
-        assert!(matches!(events.recv().now_or_never(), Some(None)));
-    }
-
-    fn emitter(observer: Option<Arc<dyn Observer>>) -> Emitter {
-        let instance = InstanceName::default_of(&DEADLINE);
-        Emitter::measured(&DEADLINE, instance, observer, false)
-    }
-
-    /// Emits an event. Whether anything receives events after it.
-    fn emit(emitter: &Emitter) -> bool {
-        let rejection = Rejection::by(emitter.instance(), Reason::DeadlinePassed);
-        Emit::emit(emitter, || EventKind::Rejected(rejection.clone()));
-        emitter.has_sinks()
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What the layers tell: facts, to whoever listens. Nobody here can steer a layer.
+//! Events, observers and subscriptions. None of them can influence a layer.
 
 use std::fmt;
 use std::io;
@@ -14,56 +14,58 @@ use crate::runtime::isolate::isolate;
 use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{outcome::Outcome, reason::Reason, rejection::Rejection};
 
-/// Something a layer decided or saw.
+/// A decision or an observation of a layer.
 #[derive(Debug, Clone)]
 pub struct Event {
     instance: InstanceName,
     kind: EventKind,
 }
 
-/// What was decided or seen.
+/// The content of an [`Event`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EventKind {
     /// A call was rejected.
     Rejected(Rejection),
-    /// A circuit breaker in [shadow mode](crate::Mode::Shadow) admitted a call that it would have rejected; the rejection
-    /// is the one that the caller would have got. The call's own outcome follows in [`Settled`](Self::Settled).
+    /// A circuit breaker in [shadow mode](crate::Mode::Shadow) admitted a call that it would have
+    /// rejected with this rejection. The outcome follows in [`Settled`](Self::Settled).
     WouldReject(Rejection),
-    /// A call ended. `latency` is there where the layer takes the time of its calls, and the call had to wait.
+    /// A call ended.
     Settled {
-        /// How it went.
+        /// The outcome.
         outcome: Outcome,
-        /// From the call to the head of its response.
+        /// Time up to the head of the response, if the layer measures it and the call was pending.
         latency: Option<Duration>,
-        /// Whether a circuit breaker with a [threshold for slow calls](crate::circuit_breaker::CircuitBreakerBuilder::slow_calls) takes it for slow,
-        /// failed or not. Never, where there is no threshold.
+        /// Whether the call, failed or not, exceeds a circuit breaker's
+        /// [threshold for slow calls](crate::circuit_breaker::CircuitBreakerBuilder::slow_calls).
+        /// `false` without a threshold.
         slow: bool,
     },
     /// A circuit breaker changed its state.
     Transition(Transition),
-    /// An attempt failed and another one follows.
+    /// An attempt failed, and another one follows.
     Retrying {
-        /// The number of the attempt that will follow: 2 for the first retry.
+        /// The number of the next attempt: 2 for the first retry.
         attempt: u32,
-        /// How long it waits before that.
+        /// The back-off before it.
         delay: Duration,
-        /// What the last attempt came to.
+        /// Why the last attempt is retried.
         cause: RetryCause,
     },
-    /// A retry was called for, but something forbade it.
+    /// A retry was refused.
     RetryRefused(RetryRefused),
-    /// A call was given up by its caller before it was admitted, while it waited in a bulkhead's queue: it is neither [rejected](Self::Rejected)
-    /// nor [settled](Self::Settled). From a retry layer: a retry that was [announced](Self::Retrying) was given up during its back-off.
+    /// The caller gave up a call that waited in a queue: it is neither
+    /// [rejected](Self::Rejected) nor [settled](Self::Settled). From a retry layer: the caller gave
+    /// up during the back-off of an [announced](Self::Retrying) retry.
     GivenUp {
-        /// How long it had waited.
+        /// Time waited.
         waited: Duration,
     },
     /// An adaptive limit changed.
     LimitChanged {
-        /// Calls in flight that it admitted until now; `None`: there was no limit.
+        /// The old limit of calls in flight; `None` for no limit.
         from: Option<u32>,
-        /// Calls in flight that it admits from now on; `None`: there is no limit.
+        /// The new limit of calls in flight; `None` for no limit.
         to: Option<u32>,
     },
 }
@@ -73,7 +75,7 @@ impl Event {
         Self { instance, kind }
     }
 
-    /// Which kind of layer: `circuit_breaker`, `bulkhead`, ...
+    /// The kind of layer: `circuit_breaker`, `bulkhead`, ...
     #[must_use]
     pub fn layer(&self) -> &'static str {
         self.instance.layer()
@@ -85,15 +87,16 @@ impl Event {
         self.instance.name()
     }
 
-    /// What was decided or seen.
+    /// The content.
     #[must_use]
     pub fn kind(&self) -> &EventKind {
         &self.kind
     }
 }
 
-/// One line for people: `circuit_breaker payments: closed -> open (failure_rate: 11 of 20 failed, 0 slow)`, `bulkhead stock: rejected (full)`. Programs read the
-/// [kind](Event::kind).
+/// One line for people, such as `bulkhead stock: rejected (full)` or
+/// `circuit_breaker payments: closed -> open (failure_rate: 11 of 20 failed, 0 slow)`. Programs
+/// read the [kind](Event::kind).
 ///
 /// ```
 /// use mainstay::{BulkheadLayer, Event};
@@ -106,12 +109,12 @@ impl fmt::Display for Event {
         write!(f, "{} {}: ", self.layer(), self.name())?;
         match &self.kind {
             EventKind::Rejected(rejection) => {
-                // It had begun.
-                let what = match rejection.reason() {
+                // The call had begun.
+                let verb = match rejection.reason() {
                     Reason::TimedOut => "ended",
                     _ => "rejected",
                 };
-                write!(f, "{what} {}", Why(rejection))
+                write!(f, "{verb} {}", Why(rejection))
             }
             EventKind::WouldReject(rejection) => write!(f, "would reject {}", Why(rejection)),
             EventKind::Settled {
@@ -165,12 +168,12 @@ impl fmt::Display for Why<'_> {
     }
 }
 
-/// Someone a layer tells what it decides.
+/// Receives the events of a layer. Any `Fn(&Event)` is an observer.
 ///
-/// Called in the task of the request, outside of every lock; a panic in it is caught and harms
-/// nothing. What it takes in time, the request takes longer: for what may block, there is [`Events::listen`]. Any `Fn(&Event)` is one.
+/// It runs in the task of the request, outside of all locks, and delays the request. Code that may
+/// block uses [`Events::listen`] instead. A panic in it is caught.
 pub trait Observer: Send + Sync {
-    /// Something was decided or seen.
+    /// Receives an event.
     fn observe(&self, event: &Event);
 }
 
@@ -182,8 +185,8 @@ impl<F: Fn(&Event) + Send + Sync> Observer for F {
 
 /// A subscription to the events of one layer.
 ///
-/// It keeps the newest 256 events for a reader that is behind; what was lost beyond that is counted
-/// by [`missed`](Events::missed). A slow reader never holds up a call.
+/// It stores the newest 256 events for a slow reader, and counts the lost ones
+/// ([`missed`](Events::missed)). A slow reader never delays a call.
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Event>,
@@ -198,7 +201,7 @@ impl Events {
         }
     }
 
-    /// The next event; `None` when the layer and all its services are gone.
+    /// Waits for the next event; `None` when the layer and all its services are dropped.
     ///
     /// # Cancel safety
     ///
@@ -215,7 +218,7 @@ impl Events {
         }
     }
 
-    /// The next event, if there is one now.
+    /// The next event, if there is one.
     pub fn try_recv(&mut self) -> Option<Event> {
         loop {
             match self.receiver.try_recv() {
@@ -228,8 +231,11 @@ impl Events {
         }
     }
 
-    /// Calls a listener with each event, in a thread of its own, where it may take its time: it may block, and no call waits for it. It ends, with the number of events that it
-    /// was too slow for, when the layer and all its services are gone. A panic in the listener is caught, and the next event is told all the same.
+    /// Calls a listener with each event, in a new thread. The listener may block: no call waits for it.
+    ///
+    /// The thread ends when the layer and all its services are dropped, and returns the number of
+    /// events that the listener missed. A panic in the listener is caught; it still receives the next
+    /// event.
     ///
     /// ```
     /// use mainstay::CircuitBreakerLayer;
@@ -245,7 +251,7 @@ impl Events {
     ///
     /// # Errors
     ///
-    /// When the system has no thread for it.
+    /// When the system cannot start a thread.
     pub fn listen(
         mut self,
         mut listener: impl FnMut(&Event) + Send + 'static,
@@ -267,7 +273,7 @@ impl Events {
         thread::Builder::new().name(name).spawn(listen)
     }
 
-    /// How many events this subscription was too slow for.
+    /// Number of events that were lost because the reader was too slow.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed

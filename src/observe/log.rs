@@ -1,20 +1,21 @@
-//! What the layers log (feature `tracing`). Without the feature, and where no subscriber wants the level, nothing is formatted or counted.
+//! Log lines (feature `tracing`). Without the feature, or a subscriber for the level, nothing is
+//! formatted or counted.
 //!
-//! The target of a line is the crate and the layer (`mainstay::circuit_breaker`), so that a filter is written by the names that users see.
+//! The target is the public path of the layer, such as `mainstay::circuit_breaker`.
 
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::vocabulary::rejection::Rejection;
 
-/// What an instance does so often in an outage that it is summed up.
+/// Counts of frequent events. One log line a second summarises them.
 #[derive(Debug)]
-pub(crate) struct Sums {
+pub(crate) struct Summaries {
     #[cfg(feature = "tracing")]
-    rejections: on::Untold,
+    rejections: on::Summary,
     #[cfg(feature = "tracing")]
-    would_reject: on::Untold,
+    would_reject: on::Summary,
     #[cfg(feature = "tracing")]
-    retries: on::Untold,
+    retries: on::Summary,
 }
 
 #[cfg(feature = "tracing")]
@@ -24,61 +25,61 @@ mod on {
 
     use tracing::{Level, debug, info, level_enabled, warn};
 
-    use super::{Emitter, EventKind, Rejection, Sums};
+    use super::{Emitter, EventKind, Rejection, Summaries};
     use crate::observe::snapshot::ShownLimit;
     use crate::policy::breaker::{State, Transition};
     use crate::runtime::Moment;
     use crate::vocabulary::kind::Id;
     use crate::vocabulary::{reason::Reason, rejection::TimeLimit};
 
-    /// An outage is no reason for a storm of log lines: one a second is enough to see it.
+    /// One line a second is enough to see an outage.
     const PAUSE: Duration = Duration::from_secs(1);
-    /// Never.
+    /// Nothing was logged yet.
     const NEVER: u64 = u64::MAX;
 
-    impl Sums {
+    impl Summaries {
         pub(crate) const fn new() -> Self {
             Self {
-                rejections: Untold::new(),
-                would_reject: Untold::new(),
-                retries: Untold::new(),
+                rejections: Summary::new(),
+                would_reject: Summary::new(),
+                retries: Summary::new(),
             }
         }
     }
 
-    /// How many times something has happened that was not told of, and when it was told of last.
+    /// The number of events since the last log line, and the time of that line.
     #[derive(Debug)]
-    pub(super) struct Untold {
-        told: AtomicU64,
-        times: AtomicU64,
+    pub(super) struct Summary {
+        logged: AtomicU64,
+        count: AtomicU64,
     }
 
-    impl Untold {
+    impl Summary {
         const fn new() -> Self {
             Self {
-                told: AtomicU64::new(NEVER),
-                times: AtomicU64::new(0),
+                logged: AtomicU64::new(NEVER),
+                count: AtomicU64::new(0),
             }
         }
 
-        /// How many there are, with this one, if it is time to tell of them.
-        fn take(&self) -> Option<u64> {
-            self.times.fetch_add(1, Ordering::Relaxed);
+        /// Counts an event. Returns the number of events if a line is due.
+        fn add(&self) -> Option<u64> {
+            self.count.fetch_add(1, Ordering::Relaxed);
             let now = Moment::now().to_bits();
-            let told = self.told.load(Ordering::Relaxed);
-            // Time goes back where another clock is used: in the next test, say.
+            let logged = self.logged.load(Ordering::Relaxed);
+            // The time can go back: the next test has another clock.
             let pause = PAUSE.as_nanos() as u64;
-            if told != NEVER && told <= now && now - told < pause {
+            if logged != NEVER && logged <= now && now - logged < pause {
                 return None;
             }
-            self.told
-                .compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed)
+            self.logged
+                .compare_exchange(logged, now, Ordering::Relaxed, Ordering::Relaxed)
                 .ok()?;
-            Some(self.times.swap(0, Ordering::Relaxed)).filter(|times| *times > 0)
+            Some(self.count.swap(0, Ordering::Relaxed)).filter(|count| *count > 0)
         }
     }
 
-    /// A line whose target is that of the layer. `tracing` asks for a literal, so there is one event for each layer.
+    /// A line with the target of the layer. `tracing` needs a literal for each target.
     macro_rules! of_layer {
         ($event:ident, $layer:expr, $($line:tt)*) => {
             match $layer {
@@ -106,10 +107,10 @@ mod on {
 
     #[cold]
     fn log_rejected(emitter: &Emitter, rejection: &Rejection) {
-        if let Some(rejections) = emitter.sums().rejections.take() {
+        if let Some(rejections) = emitter.summaries().rejections.add() {
             let reason = rejection.reason();
-            // It had begun.
-            let what = match reason {
+            // The call had begun.
+            let message = match reason {
                 Reason::TimedOut => "call ended",
                 _ => "call rejected",
             };
@@ -123,7 +124,7 @@ mod on {
                 limit = rejection.time_limit().map(TimeLimit::as_str),
                 limit_ms = rejection.time_limit().map(|limit| millis(limit.duration())),
                 rejections,
-                "{what}"
+                "{message}"
             );
         }
     }
@@ -131,7 +132,7 @@ mod on {
     #[cold]
     pub(crate) fn would_reject(emitter: &Emitter, rejection: &Rejection) {
         if level_enabled!(Level::INFO)
-            && let Some(would_reject) = emitter.sums().would_reject.take()
+            && let Some(would_reject) = emitter.summaries().would_reject.add()
         {
             of_layer!(
                 info,
@@ -146,7 +147,7 @@ mod on {
         }
     }
 
-    /// Whether any subscriber wants what is logged at the highest level.
+    /// Whether there is a subscriber for warnings.
     pub(crate) fn is_on() -> bool {
         level_enabled!(Level::WARN)
     }
@@ -162,7 +163,7 @@ mod on {
                 cause,
             } => {
                 if level_enabled!(Level::INFO)
-                    && let Some(retries) = emitter.sums().retries.take()
+                    && let Some(retries) = emitter.summaries().retries.add()
                 {
                     info!(
                         target: "mainstay::retry",
@@ -183,13 +184,13 @@ mod on {
                 let is_new = from.is_none() || to.is_none();
                 let (from, to) = (ShownLimit(*from), ShownLimit(*to));
                 if is_new {
-                    // The overload begins or is over.
+                    // Overload begins or ends.
                     info!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
                 } else {
                     debug!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
                 }
             }
-            // What a call came to is for metrics; rejections are summed up.
+            // Outcomes are for metrics; rejections are summarised.
             EventKind::Settled { .. }
             | EventKind::Rejected(_)
             | EventKind::WouldReject(_)
@@ -197,7 +198,7 @@ mod on {
         }
     }
 
-    /// An open circuit is a reason to look. That probes are sent is a routine step, of which the next change says what came of it.
+    /// An open circuit is a warning. Half-open is routine: the next change shows its result.
     fn changed(name: &str, transition: &Transition) {
         let Transition {
             from,
@@ -241,7 +242,7 @@ mod on {
 pub(crate) use on::{event, is_on, rejected, would_reject};
 
 #[cfg(not(feature = "tracing"))]
-impl Sums {
+impl Summaries {
     pub(crate) const fn new() -> Self {
         Self {}
     }

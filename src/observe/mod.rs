@@ -1,4 +1,4 @@
-//! What a layer reports: events and their sinks (metrics, log, spans, observers, subscribers), counters and snapshots.
+//! Events and their sinks (metrics, log, spans, observers, subscribers), counters and snapshots.
 
 pub(crate) mod emit;
 pub(crate) mod emitter;

@@ -1,4 +1,4 @@
-//! The span (feature `tracing`) in which something runs; without the feature it is nothing at all.
+//! Tracing spans (feature `tracing`). Without the feature they compile to nothing.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use crate::runtime::scoped::Scope;
 use crate::vocabulary::correlation_id::CorrelationId;
 use crate::vocabulary::name::InstanceName;
 
-/// On which side of a request a span is opened. The span has its name: those of OpenTelemetry's kinds, and not `request`, which is the name of the
-/// span of tower-http's `TraceLayer` around it.
+/// The side of a request, and the name of its span. The names are OpenTelemetry's span kinds; the
+/// span of tower-http's `TraceLayer` has the name `request` already.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Side {
     Server,
@@ -15,19 +15,19 @@ pub(crate) enum Side {
     Client,
 }
 
-/// A span, unless nobody wants it: entering even a disabled one costs more than a whole layer.
+/// An enabled span, or none: entering even a disabled span costs more than a whole layer.
 pub struct InSpan {
     #[cfg(feature = "tracing")]
     span: Option<Box<tracing::Span>>,
 }
 
-/// In it without borrowing it.
+/// Entered without a borrow.
 #[cfg(feature = "tracing")]
 pub(crate) type OwnedEntered = Option<tracing::span::EnteredSpan>;
 #[cfg(not(feature = "tracing"))]
 pub(crate) type OwnedEntered = ();
 
-/// Whether anybody may be interested in one of ours.
+/// Whether there may be a subscriber for the crate's spans.
 #[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn are_wanted() -> bool {
     #[cfg(feature = "tracing")]
@@ -38,8 +38,8 @@ pub(crate) fn are_wanted() -> bool {
 
 #[cfg(feature = "tracing")]
 impl InSpan {
-    /// A new one, for the request with this ID; of this instance, if it is one of a standard stack. The ID is a copy: were the place of the one in the
-    /// future known to somebody else, all calls would be slower, also those without a span.
+    /// A new span for the request with this ID, and for this instance in a standard stack. The ID is
+    /// passed by value: a reference to the one in the future would slow down all calls.
     #[cold]
     pub(crate) fn of_request(
         side: Side,
@@ -59,7 +59,7 @@ impl InSpan {
         })
     }
 
-    /// A new one, for one attempt of this instance; `None` where nobody wants it.
+    /// A new span for an attempt; `None` without a subscriber for it.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn of_attempt(instance: &InstanceName, attempt: u32) -> Option<Self> {
         if are_wanted() {
@@ -78,12 +78,12 @@ impl InSpan {
         span.span.is_some().then_some(span)
     }
 
-    /// None.
+    /// No span.
     pub(crate) const fn none() -> Self {
         Self { span: None }
     }
 
-    /// The one that this is running in.
+    /// The current span.
     pub(crate) fn current() -> Self {
         Self::of(tracing::Span::current())
     }

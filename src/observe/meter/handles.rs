@@ -1,4 +1,4 @@
-//! The handles of one instance, all of them made at once.
+//! The metric handles of one instance, all made at once.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -31,7 +31,7 @@ const STATES: [State; 6] = [
     State::ForcedOpen,
     State::ForcedClosed,
 ];
-/// The changes that a circuit makes by itself; all others are somebody's doing.
+/// The transitions that a circuit makes by itself. All others are made by hand.
 const TRANSITIONS: [(State, State); 7] = [
     (State::Closed, State::Open),
     (State::Open, State::HalfOpen),
@@ -42,11 +42,8 @@ const TRANSITIONS: [(State, State); 7] = [
     (State::Recovering, State::Closed),
 ];
 
-/// The handles of one instance.
-#[allow(
-    missing_debug_implementations,
-    reason = "nobody outside can get hold of one"
-)]
+/// The metric handles of one instance.
+#[allow(missing_debug_implementations, reason = "not reachable from outside")]
 pub struct Handles {
     instance: InstanceName,
     calls: [Counter; OUTCOMES.len()],
@@ -126,7 +123,7 @@ impl Maker<'_> {
 }
 
 impl Handles {
-    /// Those that there are of this kind of layer, each with the value that it has before anything happened.
+    /// The handles of this kind of layer, with their initial values.
     pub(super) fn new(
         kind: &'static Kind,
         instance: &InstanceName,
@@ -187,8 +184,7 @@ impl Handles {
         }
     }
 
-    /// Records an event, and sets the gauges that it changes to what holds now: of two changes at
-    /// once, the later one wins.
+    /// Records an event, and sets the gauges to their current values.
     pub(crate) fn record(&self, kind: &EventKind, set_gauges: &dyn Fn(&Self)) {
         match kind {
             EventKind::Settled {
@@ -239,14 +235,14 @@ impl Handles {
         count(&Reason::ALL, reason, &self.rejections);
     }
 
-    /// No limit is infinity, so that what is computed from it stays true: `in_flight / limit` is 0 then.
+    /// No limit is infinity, so that `in_flight / limit` is 0.
     pub(crate) fn limit(&self, limit: Option<u32>) {
         let limit = limit.map_or(f64::INFINITY, f64::from);
         self.set_if_any(names::LIMIT, &self.limit, limit);
     }
 
-    /// Sets a gauge that not all layers of the kind have: a limit that does not exist must not read 0. It
-    /// is made when it is first set, right after the others.
+    /// Sets a gauge that not all layers of the kind have. It is made when it is first set: a missing
+    /// limit must not read 0.
     fn set_if_any(&self, name: &'static str, gauge: &OnceLock<Gauge>, value: f64) {
         if let Some(gauge) = gauge.get() {
             return gauge.set(value);
@@ -255,11 +251,11 @@ impl Handles {
         let new =
             metrics::with_recorder(|recorder| Maker { recorder, instance }.gauge(true, name, None));
         new.set(value);
-        // Not made in there: a recorder may call a layer.
+        // Not with `get_or_init`: a recorder may call a layer.
         let _ = gauge.set(new);
     }
 
-    /// One of them is 1, all others are 0.
+    /// Sets this state to 1, all others to 0.
     pub(crate) fn state(&self, state: State) {
         for (of, gauge) in STATES.iter().zip(&self.states) {
             gauge.set(if *of == state { 1.0 } else { 0.0 });
@@ -271,14 +267,14 @@ impl Handles {
         if TRANSITIONS.contains(&change) {
             return count(&TRANSITIONS, change, &self.transitions);
         }
-        // Somebody did it: that is rare, and of too many kinds to make a handle for each.
+        // Made by hand: too rare for handles.
         metrics::with_recorder(|recorder| {
             let instance = &self.instance;
             Maker { recorder, instance }.transition(change).increment(1);
         });
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "nobody has so many to spend")]
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub(crate) fn balance(&self, retries: u64) {
         self.set_if_any(names::RETRY_BUDGET_BALANCE, &self.balance, retries as f64);
     }
@@ -304,7 +300,7 @@ fn count<T: PartialEq>(kinds: &[T], kind: T, counters: &[Counter]) {
     }
 }
 
-/// Tells what each metric is, of whatever layer: once is enough.
+/// Describes all metrics to the recorder.
 pub(super) fn describe(recorder: &dyn Recorder) {
     for (name, kind, unit, text) in names::ALL {
         let (name, unit) = (SharedString::const_str(name).into(), Some(*unit));

@@ -1,5 +1,4 @@
-//! The seam between the layers and the `metrics` facade. Without the feature there is nothing on the
-//! other side, and nothing is left of it.
+//! The link to the `metrics` facade. Without the feature `metrics` it compiles to nothing.
 
 #[cfg(feature = "metrics")]
 mod handles;

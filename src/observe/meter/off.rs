@@ -1,4 +1,4 @@
-//! What there is without the feature `metrics`: nothing.
+//! Stand-ins without the feature `metrics`.
 
 use std::time::Duration;
 
@@ -7,11 +7,8 @@ use crate::policy::breaker::State;
 use crate::vocabulary::kind::Kind;
 use crate::vocabulary::name::InstanceName;
 
-/// What would be recorded of an instance.
-#[allow(
-    missing_debug_implementations,
-    reason = "nobody outside can get hold of one"
-)]
+/// The metric handles of one instance.
+#[allow(missing_debug_implementations, reason = "not reachable from outside")]
 pub struct Handles;
 
 macro_rules! nothing {
@@ -37,7 +34,7 @@ nothing! {
     deadline(remaining: Duration);
 }
 
-/// Where an instance would keep its handles.
+/// The place of an instance's handles.
 pub(crate) struct Slot;
 
 impl Slot {

@@ -1,4 +1,4 @@
-//! The metric handles of an instance, resolved through the facade once.
+//! Looks for a recorder, and resolves the metric handles of an instance once.
 
 use std::mem::size_of_val;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use crate::runtime::isolate::isolate;
 use crate::vocabulary::kind::Kind;
 use crate::vocabulary::name::InstanceName;
 
-/// Where an instance keeps its handles, once a recorder was found.
+/// The handles of an instance, once there is a recorder.
 pub(crate) struct Slot(OnceLock<Box<Handles>>);
 
 impl Slot {
@@ -23,26 +23,25 @@ impl Slot {
         self.0.get().map(|handles| &**handles)
     }
 
-    /// Looks for a recorder, and makes the handles if there is one. `true` if they were made here.
+    /// Makes the handles if there is a recorder. Returns `true` if this call made them.
     #[cold]
     pub(crate) fn look(&self, kind: &'static Kind, instance: &InstanceName) -> bool {
         let find = |recorder: &dyn Recorder| {
             (!records_nothing(recorder)).then(|| {
-                // Also if another instance has done so: a recorder is not known by its address, at which
-                // another one may stand next.
+                // Even if another instance has done so: a recorder cannot be identified by its
+                // address, which another one may reuse.
                 describe(recorder);
                 Box::new(Handles::new(kind, instance, recorder))
             })
         };
-        // A recorder is somebody else's code: no lock is held while it runs, and of two threads
-        // that look at once, one drops what it made.
+        // A recorder is foreign code, so it runs without a lock: of two concurrent threads, one drops
+        // the handles that it made.
         let found = isolate(|| metrics::with_recorder(find)).flatten();
         found.is_some_and(|handles| self.0.set(handles).is_ok())
     }
 }
 
-/// The facade's own recorder, which is there until another one is installed: the only one that is of
-/// no size.
+/// Whether this is the facade's own recorder, the only one of size 0.
 fn records_nothing(recorder: &dyn Recorder) -> bool {
     size_of_val(recorder) == 0
 }

@@ -1,11 +1,11 @@
-//! What an instance looks like at one moment: counts, the latency of the last minute, and what its kind of layer has to tell.
+//! Snapshots: the counters, the latencies and the state of an instance.
 //!
-//! Each layer that counts anything has a `snapshot()`, a circuit breaker at its handle. The
-//! correlation layer has none, nor has
-//! [`LoadShedLayer::on_readiness`](crate::LoadShedLayer::on_readiness). The standard stacks have
-//! one for all their layers at once. A snapshot prints itself on one line, and with the feature
-//! `serde` it can be serialized: durations as seconds (a name that ends in `_seconds`), states and
-//! reasons as the words that metrics use.
+//! `snapshot()` is a method of each layer with counters, of a circuit breaker's handle, and of the
+//! standard stacks (for all their layers at once). It needs no feature. The correlation layer and
+//! [`LoadShedLayer::on_readiness`](crate::LoadShedLayer::on_readiness) have none.
+//!
+//! A snapshot prints itself on one line. With the feature `serde` it can be serialized: durations in
+//! seconds (fields end in `_seconds`), states and reasons as the words of the metrics.
 //!
 //! ```
 //! use mainstay::BulkheadLayer;
@@ -26,24 +26,27 @@
 //! # }
 //! ```
 //!
-//! # What is counted, and since when
+//! # Counters
 //!
-//! Outcomes and rejections, since the layer was made, by all services of the layer: without any feature, and whether or not anybody looks. Successes are counted by what
-//! admits calls anyway, so they cost nothing. A bulkhead and a load shedder count a call when it is over, at the end of its body. A time limit has no state; its counts are those of
-//! all instances of its name.
+//! All services of a layer share its counters of outcomes and rejections, which count from the
+//! layer's construction. Successes cost nothing extra. Bulkheads and load shedders count a call at
+//! the end of its body.
 //!
-//! Every call through a bulkhead, a circuit breaker or a load shedder is in exactly one count: it is in flight or waits, it is over with an outcome, it was
-//! rejected, or its caller gave it up while it waited for a permit (`given_up`).
+//! Each call through a bulkhead, a circuit breaker or a load shedder is in exactly one count: it is
+//! in flight, waiting, over with an outcome, rejected, or given up by its caller during the wait for
+//! a permit (`given_up`).
 //!
 //! # Latency
 //!
-//! Circuit breakers and load shedders keep the latencies of the last minute (in four pieces of fifteen seconds, of which the
-//! oldest is dropped as a whole) in a histogram from a microsecond to a minute, as
-//! [HdrHistogram](https://hdrhistogram.github.io/HdrHistogram/) lays it out with one significant figure: a percentile is at most a
-//! sixteenth too high. It takes 6 kB for each instance, from the first call that had to wait. Calls
-//! whose response was there at once are not in it: no time is taken of them. To read the clock costs more than the rest, so a load shedder takes samples, as its limit does: of more than
-//! 640 calls a second one in so many, which stands for the others. Latency is that of the head of a response, as everywhere; a call that was given up is in it with the time
-//! after which it was.
+//! Circuit breakers and load shedders store the latencies of the last minute, up to the head of the
+//! response, in four slots of fifteen seconds. The histogram has the buckets of
+//! [HdrHistogram](https://hdrhistogram.github.io/HdrHistogram/) with one significant figure, from a
+//! microsecond to a minute: a percentile is at most a sixteenth too high. It takes 6 kB for each
+//! instance, from the first pending call on.
+//!
+//! Calls that complete at their first poll are not measured. A clock reading costs more than the
+//! rest, so a load shedder samples above 640 calls a second, as its limit does; each sample then
+//! stands for several calls. A cancelled call counts with the time until its end.
 
 use std::fmt;
 
@@ -60,41 +63,41 @@ pub(crate) use write::{as_str, counts, optional_seconds, seconds};
 
 use crate::vocabulary::reason::Reason;
 
-/// The benchmark compares with a build that has none.
-pub(crate) const KEPT: bool = !cfg!(mainstay_without_snapshots);
+/// `false` in the build that a benchmark compares with.
+pub(crate) const RECORDED: bool = !cfg!(mainstay_without_snapshots);
 
-/// How calls went that were let through and are over.
+/// Outcomes of admitted calls that are over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Outcomes {
-    /// Did what they should.
+    /// Calls that succeeded.
     pub success: u64,
-    /// Failed in a way that says something about the health of what was called.
+    /// Calls that failed in a way that says something about the service's health.
     pub failure: u64,
-    /// Say nothing about health.
+    /// Calls that say nothing about health.
     pub ignored: u64,
-    /// The caller went away before there was a result.
+    /// Calls that ended before there was a response.
     pub cancelled: u64,
 }
 
 impl Outcomes {
-    /// All of them.
+    /// The sum.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.success + self.failure + self.ignored + self.cancelled
     }
 }
 
-/// The most calls in flight that a layer counts; as a limit, it is none.
+/// The highest number of calls in flight; as a limit, it means none.
 pub(crate) const MOST_CALLS: u32 = (1 << 24) - 1;
 
-/// A limit as it is shown.
+/// `None` for the highest limit.
 pub(crate) fn limited(limit: u32) -> Option<u32> {
     (limit < MOST_CALLS).then_some(limit)
 }
 
-/// A limit of calls in flight: a number, or `none`.
+/// Prints a limit as a number, or `none`.
 pub(crate) struct ShownLimit(pub(crate) Option<u32>);
 
 impl fmt::Display for ShownLimit {
@@ -134,7 +137,7 @@ impl fmt::Display for Outcomes {
     }
 }
 
-/// How many calls were rejected, for each reason that there was.
+/// Number of rejected calls for each reason that occurred.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(transparent))]
@@ -148,7 +151,7 @@ impl Rejections {
         Self(counts.into_iter().filter(|(_, count)| *count > 0).collect())
     }
 
-    /// How many for this reason.
+    /// The number for this reason.
     #[must_use]
     pub fn of(&self, reason: Reason) -> u64 {
         self.iter()
@@ -156,13 +159,13 @@ impl Rejections {
             .unwrap_or(0)
     }
 
-    /// All of them.
+    /// The sum.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.iter().map(|(_, count)| count).sum()
     }
 
-    /// Each reason that there was, and how often.
+    /// Each reason that occurred, with its number.
     pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + Clone + '_ {
         self.0.iter().copied()
     }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Outcomes, Rejections};
 use crate::vocabulary::{outcome::Outcome, reason::Reason};
 
-/// How the calls of an instance went. Of plain successes each layer has a count of its own, that costs nothing.
+/// Outcomes of an instance's calls. Each layer counts plain successes elsewhere, at no cost.
 pub(crate) struct Tally {
-    /// What else there was, in the order of [`Outcomes`].
+    /// In the order of [`Outcomes`].
     counts: [AtomicU64; 4],
 }
 
@@ -29,7 +29,7 @@ impl Tally {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All there was, with so many plain successes.
+    /// All outcomes, with `plain` more successes.
     pub(crate) fn with_plain(&self, plain: u64) -> Outcomes {
         let [success, failure, ignored, cancelled] = self
             .counts
@@ -43,15 +43,15 @@ impl Tally {
         }
     }
 
-    /// All there was, if so many calls are over.
+    /// All outcomes, if `over` calls are over.
     pub(crate) fn of_all(&self, over: u64) -> Outcomes {
         let others = self.with_plain(0);
-        // What ends while this is read may be in one of the numbers only.
+        // A call that ends meanwhile may be in one of the numbers only.
         self.with_plain(over.saturating_sub(others.total()))
     }
 }
 
-/// How often there was each of a few kinds of something.
+/// A counter for each of `N` values.
 #[derive(Debug)]
 pub(crate) struct Counts<const N: usize>([AtomicU64; N]);
 
@@ -67,14 +67,14 @@ impl<const N: usize> Counts<N> {
         }
     }
 
-    /// How often there was this kind.
+    /// The count of this value.
     pub(crate) fn one<T: PartialEq>(&self, all: &[T; N], kind: T) -> u64 {
         let at = all.iter().position(|of| *of == kind);
         at.and_then(|at| self.0.get(at))
             .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// Those that there were.
+    /// The values with a count above 0.
     pub(crate) fn of<T: Copy>(&self, all: &[T; N]) -> Vec<(T, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         let counts = all.iter().copied().zip(counts);
@@ -82,7 +82,7 @@ impl<const N: usize> Counts<N> {
     }
 }
 
-/// How many calls an instance rejected, for each reason.
+/// Number of rejected calls for each reason.
 #[derive(Debug)]
 pub(crate) struct Rejected(Counts<{ Reason::ALL.len() }>);
 
@@ -95,7 +95,7 @@ impl Rejected {
         self.0.add(&Reason::ALL, reason);
     }
 
-    /// How many for this reason.
+    /// The number for this reason.
     pub(crate) fn of(&self, reason: Reason) -> u64 {
         self.0.one(&Reason::ALL, reason)
     }

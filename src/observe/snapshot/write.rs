@@ -1,4 +1,4 @@
-//! How snapshots are written.
+//! Formatting of snapshots.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ impl<I: Iterator<Item = (&'static str, u64)> + Clone> fmt::Display for Words<I> 
     }
 }
 
-/// A duration as people write it: `850 us`, `12 ms`, `3.2 s`, `4 min`.
+/// A duration for people: `850 us`, `12 ms`, `3.2 s`, `4 min`.
 pub(crate) struct InWords(pub(crate) Duration);
 
 impl fmt::Display for InWords {
@@ -62,7 +62,7 @@ mod with_serde {
         }
     }
 
-    /// What has one word for each of its kinds.
+    /// Enums with one word for each variant.
     pub(crate) trait AsStr: Copy {
         fn word(self) -> &'static str;
     }
@@ -99,27 +99,4 @@ mod with_serde {
 pub(crate) use with_serde::{as_str, counts, optional_seconds, seconds};
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_as_people_write_them() {
-        for (micros, words) in [
-            (0, "0 us"),
-            (999, "999 us"),
-            (1_000, "1.0 ms"),
-            (9_949, "9.9 ms"),
-            (12_000, "12 ms"),
-            (999_999, "999 ms"),
-            (1_000_000, "1.0 s"),
-            (119_000_000, "119.0 s"),
-            (120_000_000, "2 min"),
-            (7_199_000_000, "119 min"),
-            (7_200_000_000, "2 h"),
-        ] {
-            let duration = Duration::from_micros(micros);
-            assert_eq!(InWords(duration).to_string(), words);
-        }
-        assert!(InWords(Duration::MAX).to_string().ends_with(" h"));
-    }
-}
+mod tests;
