@@ -166,8 +166,9 @@
 //!
 //! # Tests
 //!
-//! All time is tokio's. Under `#[tokio::test(start_paused = true)]` (tokio's feature `test-util`)
-//! the open time of a circuit, a back-off or a time limit passes without waiting.
+//! The module [`testing`] has an inner service whose calls the test answers, and a probe that counts
+//! calls, polls and drops. All time is tokio's. Under `#[tokio::test(start_paused = true)]` (tokio's
+//! feature `test-util`) the open time of a circuit, a back-off or a time limit passes without waiting.
 //!
 //! # Features
 //!
@@ -226,6 +227,7 @@ pub mod http;
 #[cfg(all(any(doc, doctest), feature = "full"))]
 pub mod recipes;
 pub mod stack;
+pub mod testing;
 
 #[cfg(feature = "reqwest")]
 pub use clients::reqwest;

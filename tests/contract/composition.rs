@@ -1,5 +1,6 @@
 //! Layers stand in any stack, and errors stay flat in it (P13).
 
+use mainstay::testing::ProbeFuture;
 use mainstay::{BoxError, Error, Rejection, WithRejection};
 use tower::buffer::Buffer;
 use tower::util::MapErr;
@@ -39,17 +40,17 @@ where
 /// Before a buffer, whose error is a box.
 pub(crate) async fn it_works_around_a_buffer<L>(make: impl AsyncFn() -> Subject<L>)
 where
-    L: Layer<Buffer<Message, Work>>,
+    L: Layer<Buffer<Message, ProbeFuture<Work>>>,
     L::Service: Service<Message, Response = Answer, Error = BoxError> + Clone,
 {
-    let probe = Probe::new();
-    let log = probe.log();
-    let service = make().await.layer.layer(Buffer::new(probe, 2));
+    let probe = Probe::default();
+    let log = probe.get_ref().log();
+    let service = make().await.layer.layer(Buffer::new(probe.clone(), 2));
     for id in 0..5 {
         let answer = service.clone().oneshot(log.message(id)).await;
         assert_eq!(answer.unwrap().id, id);
     }
-    assert_eq!(log.seen().unready_calls, 0);
+    assert_eq!(probe.unready_calls(), 0);
 }
 
 /// With the layer or without: over an error that has grown already, it changes no type.
@@ -59,8 +60,8 @@ where
     L::Service: Service<Message, Response = Answer, Error = Error<Fault>>,
 {
     for there in [true, false] {
-        let probe = Probe::new();
-        let log = probe.log();
+        let probe = Probe::default();
+        let log = probe.get_ref().log();
         let grown: Grown = probe.map_err(Error::Inner);
         let layer = Some(make().await.layer).filter(|_| there);
         let service = ServiceBuilder::new().option_layer(layer).service(grown);
@@ -83,8 +84,8 @@ where
 /// Ten of a layer, one in the other.
 macro_rules! ten_deep {
     ($subject:expr) => {{
-        let probe = $crate::probe::Probe::new();
-        let message = probe.log().message($crate::world::ID);
+        let probe = $crate::probe::Probe::default();
+        let message = probe.get_ref().log().message($crate::world::ID);
         let service = $crate::composition::wrap!($subject, probe; 1 2 3 4 5 6 7 8 9 10);
         $crate::composition::assert_flat(service, message).await;
     }};

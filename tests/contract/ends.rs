@@ -67,7 +67,7 @@ pub(crate) async fn a_retry_that_is_not_sent_costs_nothing<L: Core>(
             run.drop_call();
             let subject = &run.world.subject;
             if let (true, Some(spent)) = (subject.retries, subject.failed()) {
-                assert_eq!(spent, u64::from(run.world.log.seen().calls - 1));
+                assert_eq!(spent, u64::from(run.world.probe.calls() - 1));
             }
         }
     }

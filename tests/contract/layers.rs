@@ -97,8 +97,8 @@ pub(crate) async fn half_open() -> Subject<CircuitBreakerLayer> {
         .on_cancel(OnCancel::Ignore)
         .build()
         .unwrap();
-    let probe = Probe::new();
-    let log = probe.log();
+    let probe = Probe::default();
+    let log = probe.get_ref().log();
     log.plan([Plan::after(0, End::Fault); 3]);
     for _ in 0..3 {
         let failed = layer.layer(probe.clone()).oneshot(log.message(0)).await;

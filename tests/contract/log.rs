@@ -1,4 +1,4 @@
-//! What the probe saw, and what it is told: shared by all clones of a probe, and by the test that drives it.
+//! What the service of a probe saw, and what it is told: shared by all its clones, and by the test that drives it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -31,17 +31,8 @@ pub(crate) struct State {
 /// The numbers in the log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
-    /// How often `poll_ready` was asked.
-    pub(crate) asked: u32,
-    pub(crate) calls: u32,
-    /// Calls without a `poll_ready` that was ready before. There may never be one.
-    pub(crate) unready_calls: u32,
-    pub(crate) polls: u32,
-    /// Futures that were made, and those that were dropped.
+    /// Futures that are alive, those that ended included.
     pub(crate) futures: u32,
-    pub(crate) dropped: u32,
-    /// Futures that have neither ended nor been dropped.
-    pub(crate) working: u32,
     /// Requests that are alive, copies for a retry included.
     pub(crate) requests: i64,
     /// What the layer held when a future was dropped that had not ended.

@@ -4,7 +4,7 @@
 //! `again`: perhaps more than once), and makes it. What else the contract must know of a layer (that it holds places, that it
 //! rejects what is not ready, ...), the line says, too: see [`subject::Subject`].
 //!
-//! Behind every layer stands the same [`probe::Probe`], and [`world::Run`] drives a call through it by hand.
+//! Behind every layer stands the same [`probe::Planned`] in a [`probe::Probe`], and [`world::Run`] drives a call through it by hand.
 
 // Ten stacks of six layers are sixty types deep.
 #![recursion_limit = "256"]

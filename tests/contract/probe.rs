@@ -1,5 +1,5 @@
-//! The one service that stands behind every layer here: it does what a test tells it, counts everything, and never
-//! moves by itself. Time for it passes in *events*.
+//! The one service that stands behind every layer here: it does what a test tells it and never
+//! moves by itself. Time for it passes in *events*. The [`Probe`] around it counts.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tower::Service;
 use crate::exchange::{Answer, Fault, Message};
 use crate::log::Log;
 
-/// What the probe does with one call: it waits for so many events, then ends.
+/// What the service does with one call: it waits for so many events, then ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) events: u32,
@@ -34,7 +34,7 @@ impl Plan {
     }
 }
 
-/// What `poll_ready` of the probe, of all its clones, says.
+/// What `poll_ready` of the service, of all its clones, says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readiness {
     Ready,
@@ -42,52 +42,40 @@ pub(crate) enum Readiness {
     Failing,
 }
 
-/// The probe. Its clones report to the same [`Log`], and each has to be made ready for itself.
-#[derive(Debug)]
-pub(crate) struct Probe {
+/// The service, and what is done with it.
+pub(crate) type Probe = mainstay::testing::Probe<Planned>;
+
+/// The service. Its clones share a [`Log`], and each has to be made ready for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Planned {
     log: Log,
     number: u64,
-    ready: bool,
 }
 
-impl Probe {
-    pub(crate) fn new() -> Self {
-        Self::of(Log::default())
-    }
-
-    fn of(log: Log) -> Self {
-        Self {
-            number: log.number(),
-            log,
-            ready: false,
-        }
-    }
-
+impl Planned {
     pub(crate) fn log(&self) -> Log {
         self.log.clone()
     }
 }
 
-impl Clone for Probe {
+impl Clone for Planned {
     fn clone(&self) -> Self {
-        Self::of(self.log.clone())
+        Self {
+            log: self.log.clone(),
+            number: self.log.number(),
+        }
     }
 }
 
-impl Service<Message> for Probe {
+impl Service<Message> for Planned {
     type Response = Answer;
     type Error = Fault;
     type Future = Work;
 
     fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<Result<(), Fault>> {
         let mut state = self.log.lock();
-        state.seen.asked += 1;
-        self.ready = false;
         match state.readiness {
-            None | Some(Readiness::Ready) => {
-                self.ready = true;
-                Poll::Ready(Ok(()))
-            }
+            None | Some(Readiness::Ready) => Poll::Ready(Ok(())),
             Some(Readiness::Pending) => {
                 state.waiting.insert(self.number, task.waker().clone());
                 Poll::Pending
@@ -100,8 +88,6 @@ impl Service<Message> for Probe {
         message.sent();
         self.log.note(message.id, "call");
         let mut state = self.log.lock();
-        state.seen.calls += 1;
-        state.seen.unready_calls += u32::from(!std::mem::take(&mut self.ready));
         let plan = state.plans.pop_front();
         let plan = plan.unwrap_or(Plan::after(0, End::Answer));
         if plan.end == End::PanicInCall {
@@ -110,7 +96,6 @@ impl Service<Message> for Probe {
         }
         state.numbers += 1;
         state.seen.futures += 1;
-        state.seen.working += 1;
         Work {
             log: self.log.clone(),
             number: state.numbers,
@@ -122,7 +107,7 @@ impl Service<Message> for Probe {
     }
 }
 
-/// The probe's future.
+/// Its future.
 #[derive(Debug)]
 pub(crate) struct Work {
     log: Log,
@@ -140,7 +125,6 @@ impl Future for Work {
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         self.log.note(self.id, "poll");
         let mut state = self.log.lock();
-        state.seen.polls += 1;
         if state.events < self.due || self.end == End::Never {
             state.waiting.insert(self.number, task.waker().clone());
             return Poll::Pending;
@@ -155,7 +139,6 @@ impl Future for Work {
             // Whoever polls once more gets no second answer, and no panic that could be taken for the layer's.
             return Poll::Pending;
         };
-        self.log.lock().seen.working -= 1;
         Poll::Ready(match self.end {
             End::Fault => Err(Fault::new(message.id)),
             _ => Ok(Answer::to(&message)),
@@ -169,8 +152,7 @@ impl Drop for Work {
         let held = self.message.as_ref().and_then(|_| self.log.held());
         let mut state = self.log.lock();
         state.waiting.remove(&self.number);
-        state.seen.dropped += 1;
-        state.seen.working -= u32::from(self.message.is_some());
+        state.seen.futures -= 1;
         state.seen.held_at_drop.extend(held);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn readiness_is_that_of_the_inner_service<L: Core>(
         make_ready(&mut service);
         world.log.be(Readiness::Ready);
         assert_rejected(call(&world, &mut service, 1), true);
-        assert_eq!(world.log.seen().calls, 0);
+        assert_eq!(world.probe.calls(), 0);
     } else {
         let (polled, old) = poll_with(|task| service.poll_ready(task));
         assert!(polled.is_pending());
@@ -48,7 +48,7 @@ pub(crate) async fn readiness_is_that_of_the_inner_service<L: Core>(
     make_ready(&mut service);
     let answered = call(&world, &mut service, 2);
     assert_eq!(answered, Poll::Ready(Outcome::Answer(2)));
-    assert_eq!(world.log.seen().unready_calls, 0);
+    assert_eq!(world.probe.unready_calls(), 0);
 }
 
 /// An error of the inner service's readiness never leaves as one: it is the answer to the call that follows, and the inner service is
@@ -58,14 +58,17 @@ pub(crate) async fn an_error_of_readiness_is_the_answer_to_the_call<L: Core>(
 ) {
     let world = World::new(&make).await;
     let failed = world.subject.failed();
-    let before = world.log.seen();
+    let (calls, asked) = (world.probe.calls(), world.probe.readiness_polls());
     let mut service = world.service();
     world.log.be(Readiness::Failing);
     make_ready(&mut service);
-    let asked = world.log.seen().asked;
-    assert_eq!(asked, before.asked + 1);
+    assert_eq!(world.probe.readiness_polls(), asked + 1);
     make_ready(&mut service);
-    assert_eq!(world.log.seen().asked, asked, "it stays ready for the call");
+    assert_eq!(
+        world.probe.readiness_polls(),
+        asked + 1,
+        "it stays ready for the call"
+    );
     assert_eq!(world.subject.held(), 0, "which holds nothing yet");
     if world.subject.rejects_unready {
         let mut clone = service.clone();
@@ -74,9 +77,8 @@ pub(crate) async fn an_error_of_readiness_is_the_answer_to_the_call<L: Core>(
 
     let answered = service.call(world.log.message(2)).await;
     assert_eq!(Outcome::from(answered), Outcome::Fault(0), "as it was");
-    let seen = world.log.seen();
-    assert_eq!(seen.calls, before.calls, "nobody is called");
-    assert_eq!(seen.requests, 0);
+    assert_eq!(world.probe.calls(), calls, "nobody is called");
+    assert_eq!(world.log.seen().requests, 0);
     assert_eq!(world.subject.held(), 0, "everything is given back");
     let counted = u64::from(world.subject.counts_panics);
     assert_eq!(
@@ -89,7 +91,7 @@ pub(crate) async fn an_error_of_readiness_is_the_answer_to_the_call<L: Core>(
     make_ready(&mut service);
     let answered = call(&world, &mut service, 3);
     assert_eq!(answered, Poll::Ready(Outcome::Answer(3)));
-    assert_eq!(world.log.seen().unready_calls, 0);
+    assert_eq!(world.probe.unready_calls(), 0);
 }
 
 /// Whoever goes away before the error is there leaves nothing behind, and neither does a service that is never called.
@@ -110,7 +112,7 @@ pub(crate) async fn an_error_of_readiness_that_nobody_takes_is_gone<L: Core>(
     make_ready(&mut service);
     let answered = call(&world, &mut service, 2);
     assert_eq!(answered, Poll::Ready(Outcome::Answer(2)));
-    assert_eq!(world.log.seen().unready_calls, 0);
+    assert_eq!(world.probe.unready_calls(), 0);
 }
 
 /// A retry finds the service ready again.
@@ -128,9 +130,9 @@ pub(crate) async fn an_error_of_readiness_is_retried_as_not_sent<L: Core>(
     let call = service.call(world.log.message(ID));
     world.log.be(Readiness::Ready);
     assert_eq!(Outcome::from(call.await), Outcome::Answer(ID));
-    assert_eq!(world.log.seen().calls, 1, "it is sent once");
+    assert_eq!(world.probe.calls(), 1, "it is sent once");
     assert_eq!(world.subject.failed(), failed, "and costs nothing");
-    assert_eq!(world.log.seen().unready_calls, 0);
+    assert_eq!(world.probe.unready_calls(), 0);
 }
 
 /// A call that waits for a place, and then for a service that fails to be ready, gets that error and gives its place to the next.
@@ -142,7 +144,7 @@ pub(crate) async fn a_waiter_gets_the_error_of_readiness<L: Core>(
         return;
     }
     let others = world.occupy(world.subject.places);
-    let calls = world.log.seen().calls;
+    let calls = world.probe.calls();
     let mut waiting = [world.call(1), world.call(2)];
     for call in &mut waiting {
         assert!(poll(call.as_mut()).is_pending());
@@ -154,7 +156,7 @@ pub(crate) async fn a_waiter_gets_the_error_of_readiness<L: Core>(
         assert_eq!(polled, Poll::Ready(Outcome::Fault(0)));
     }
     assert_eq!(world.subject.held(), 0);
-    assert_eq!(world.log.seen().calls, calls, "nobody is called");
+    assert_eq!(world.probe.calls(), calls, "nobody is called");
     world.log.be(Readiness::Ready);
     assert_eq!(
         world.occupy(world.subject.places).len() as u32,
@@ -180,9 +182,9 @@ pub(crate) async fn a_known_rejection_does_not_wait_and_stands<L: Core>(
 fn rejects_whatever_changes<L: Core, T>(world: &World<L>, change: impl FnOnce() -> T) {
     let mut service = world.service();
     world.log.be(Readiness::Pending);
-    let before = world.log.seen();
+    let (calls, asked) = (world.probe.calls(), world.probe.readiness_polls());
     make_ready(&mut service);
-    assert_eq!(world.log.seen().asked, before.asked, "nobody is asked");
+    assert_eq!(world.probe.readiness_polls(), asked, "nobody is asked");
 
     world.log.be(Readiness::Ready);
     change();
@@ -191,12 +193,12 @@ fn rejects_whatever_changes<L: Core, T>(world: &World<L>, change: impl FnOnce() 
         assert_eq!(polled, Poll::Ready(Outcome::Answer(3)));
     } else {
         assert_rejected(polled, false);
-        assert_eq!(world.log.seen().calls, before.calls, "nobody is called");
+        assert_eq!(world.probe.calls(), calls, "nobody is called");
     }
     make_ready(&mut service);
     let polled = call(world, &mut service, 4);
     assert_eq!(polled, Poll::Ready(Outcome::Answer(4)), "and that was that");
-    assert_eq!(world.log.seen().unready_calls, 0);
+    assert_eq!(world.probe.unready_calls(), 0);
 }
 
 /// What is full only after it was ready says so from the call.
@@ -209,10 +211,10 @@ pub(crate) async fn a_late_rejection_comes_from_the_call<L: Core>(
     }
     let mut service = world.ready();
     let others = world.occupy(world.subject.places);
-    let calls = world.log.seen().calls;
+    let calls = world.probe.calls();
     let mut late = Box::pin(service.call(world.log.message(5)));
     let polled = poll(late.as_mut()).map(Outcome::from);
-    assert_eq!(world.log.seen().calls, calls, "nobody is called");
+    assert_eq!(world.probe.calls(), calls, "nobody is called");
     if world.subject.queues {
         assert!(polled.is_pending());
         drop(others);
@@ -221,7 +223,7 @@ pub(crate) async fn a_late_rejection_comes_from_the_call<L: Core>(
     } else {
         assert_rejected(polled, false);
     }
-    assert_eq!(world.log.seen().unready_calls, 0);
+    assert_eq!(world.probe.unready_calls(), 0);
 }
 
 /// What is not ready is not called: neither a clone of what is, nor what was ready for the call before.
@@ -243,7 +245,7 @@ pub(crate) async fn readiness_is_for_one_call_and_not_for_clones<L: Core>(
     let answered = call(&world, &mut original, 7);
     assert_eq!(answered, Poll::Ready(Outcome::Answer(7)));
     unready(call(&world, &mut original, 8));
-    assert_eq!(world.log.seen().unready_calls, 0);
+    assert_eq!(world.probe.unready_calls(), 0);
 }
 
 /// As many idle services as one likes, alive, dropped or forgotten, keep nobody out.

@@ -74,8 +74,8 @@ where
     L: Layer<Boxed>,
     L::Service: Service<Message, Response = Answer, Error = BoxError>,
 {
-    let probe = Probe::new();
-    let log = probe.log();
+    let probe = Probe::default();
+    let log = probe.get_ref().log();
     let boxed: Boxed = probe.map_err(Into::into);
     let mut service = make().await.layer.layer(boxed);
     log.plan([Plan::after(0, End::Fault); 2]);
@@ -93,8 +93,8 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 /// A request that retry does not copy is sent once.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_copied_is_sent_once() {
-    let probe = Probe::new();
-    let log = probe.log();
+    let probe = Probe::default();
+    let log = probe.get_ref().log();
     log.plan([Plan::after(0, End::Fault); 2]);
     let layer = mainstay::RetryLayer::builder()
         .decide_cloning(
@@ -103,8 +103,8 @@ async fn a_request_that_cannot_be_copied_is_sent_once() {
         )
         .build()
         .unwrap();
-    let mut call = Box::pin(layer.layer(probe).oneshot(log.message(ID)));
+    let mut call = Box::pin(layer.layer(probe.clone()).oneshot(log.message(ID)));
     let polled = poll(call.as_mut());
     assert!(matches!(polled, std::task::Poll::Ready(Err(Error::Inner(fault))) if fault.id == ID));
-    assert_eq!(log.seen().calls, 1);
+    assert_eq!(probe.calls(), 1);
 }

@@ -34,8 +34,8 @@ fn limits_are_shared<L: Core>(world: &World<L>) {
     if places == 0 {
         return;
     }
-    let probe = Probe::new();
-    let log = probe.log();
+    let probe = Probe::default();
+    let log = probe.get_ref().log();
     let mut family = family(&world.subject.layer, &probe);
     let mut admitted = Vec::new();
     for place in 0..places {
@@ -53,17 +53,17 @@ fn limits_are_shared<L: Core>(world: &World<L>) {
             ended => assert!(matches!(ended, Poll::Ready(Outcome::Rejected(_)))),
         }
     }
-    assert_eq!(log.seen().calls as usize, places);
+    assert_eq!(probe.calls() as usize, places);
 }
 
 async fn failures_are_shared<L: Core>(world: &World<L>) {
     let Some(before) = world.subject.failed() else {
         return;
     };
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut calls = 0;
     for service in family(&world.subject.layer, &probe).iter_mut().take(2) {
-        probe.log().plan([Plan::after(0, End::Fault); 2]);
+        probe.get_ref().log().plan([Plan::after(0, End::Fault); 2]);
         assert_eq!(Outcome::from(call(world, service).await), Outcome::Fault(1));
         calls += 1;
         assert_eq!(world.subject.failed(), Some(before + calls));
@@ -71,7 +71,7 @@ async fn failures_are_shared<L: Core>(world: &World<L>) {
 }
 
 fn switches_are_shared<L: Core>(world: &World<L>) {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut family = family(&world.subject.layer, &probe);
     if world.subject.shut(true).is_none() {
         return;

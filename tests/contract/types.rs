@@ -84,8 +84,8 @@ where
     CallOf<L>: Send + Sync + 'static,
     ErrorOf<L>: Send + Sync,
 {
-    let probe = Probe::new();
-    let log = probe.log();
+    let probe = Probe::default();
+    let log = probe.get_ref().log();
     let service = make().await.layer.layer(probe);
     let cloned: BoxCloneService<Message, Answer, _> = BoxCloneService::new(service.clone());
     let owned: BoxService<Message, Answer, _> = BoxService::new(service);
@@ -103,8 +103,8 @@ where
     L: Layer<BoxCloneService<Message, Answer, Fault>>,
     L::Service: Service<Message, Response = Answer, Error: WithRejection>,
 {
-    let probe = Probe::new();
-    let message = probe.log().message(ID);
+    let probe = Probe::default();
+    let message = probe.get_ref().log().message(ID);
     let service = make().await.layer.layer(BoxCloneService::new(probe));
     assert_eq!(service.oneshot(message).await.ok().unwrap().id, ID);
 }
@@ -115,8 +115,8 @@ where
     L: Layer<BoxService<Message, Answer, Fault>>,
     L::Service: Service<Message, Response = Answer, Error: WithRejection>,
 {
-    let probe = Probe::new();
-    let message = probe.log().message(ID);
+    let probe = Probe::default();
+    let message = probe.get_ref().log().message(ID);
     let service = make().await.layer.layer(BoxService::new(probe));
     assert_eq!(service.oneshot(message).await.ok().unwrap().id, ID);
 }

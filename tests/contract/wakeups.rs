@@ -20,11 +20,11 @@ pub(crate) async fn a_call_is_woken_by_events_alone<L: Core>(make: impl AsyncFn(
         for twice in [false, true] {
             println!("{scenario:?}: {twice}");
             let mut run = Run::new(&make, scenario).await.begin();
-            let others = run.world.log.seen().polls;
+            let others = run.world.probe.polls();
             let rounds = poll_when_woken(&mut run, twice).await;
             assert_eq!(run.outcome, eager.outcome, "no wake-up is lost");
             assert!(rounds <= run.steps + 2, "{rounds} for {} events", run.steps);
-            let polls = run.world.log.seen().polls - others;
+            let polls = run.world.probe.polls() - others;
             let rounds = rounds * if twice { 2 } else { 1 };
             assert!(polls <= rounds, "{polls} inner polls in {rounds}");
         }
@@ -76,7 +76,7 @@ pub(crate) async fn all_who_wait_are_served<L: Core>(make: impl AsyncFn() -> Sub
         places => places,
     };
     assert_eq!(answered.count() as u32, expected);
-    let polls = world.log.seen().polls;
+    let polls = world.probe.polls();
     assert!(
         polls <= 2 * expected,
         "{polls} polls of {expected} calls with one event each"

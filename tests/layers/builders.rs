@@ -208,7 +208,7 @@ fn never_panics_or_hangs<V, L>(
                     }
                     Ok(layer) => {
                         accepted.fetch_add(1, Ordering::Relaxed);
-                        let service = layer.layer(Probe::new());
+                        let service = layer.layer(Probe::default());
                         assert!(!format!("{layer:?} {service:?}").is_empty());
                         // A hundred attempts may be a day apart each.
                         timeout(secs(86_400 * 700), exercise(service))

@@ -24,7 +24,7 @@ fn queued(
         .queue(queue, wait)
         .build()
         .unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let service = layer.layer(probe.clone());
     (layer, service, probe)
 }
@@ -34,7 +34,7 @@ fn queued(
 #[tokio::test(start_paused = true)]
 async fn the_limit_is_one_for_all_routes_and_connections() {
     let layer = BulkheadLayer::new(1);
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut calls = Vec::new();
     for _route in 0..3 {
         let layer = layer.clone();
@@ -50,14 +50,14 @@ async fn the_limit_is_one_for_all_routes_and_connections() {
             Err(error) => assert_eq!(reason::<u32, _>(Err(error)), Reason::Full),
         }
     }
-    assert_eq!((passed, probe.most_in_flight()), (1, 1));
+    assert_eq!((passed, probe.max_in_flight()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn idle_ready_clones_hold_nothing() {
     let layer = BulkheadLayer::new(1);
     let (queued, queued_service, _) = queued(1, 5, secs(1));
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     let mut idle: Vec<_> = (0..10).map(|_| service.clone()).collect();
     let mut idle_queued: Vec<_> = (0..10).map(|_| queued_service.clone()).collect();
     for (service, queued_service) in idle.iter_mut().zip(&mut idle_queued) {
@@ -81,7 +81,7 @@ async fn full_is_said_at_once_and_says_full() {
         .limit(2)
         .build()
         .unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.layer(probe.clone());
     let _hung = [
         start(&service, Act::Hang).await,
@@ -103,7 +103,7 @@ async fn full_is_said_at_once_and_says_full() {
 async fn by_default_nothing_waits() {
     let layer = BulkheadLayer::builder().build().unwrap();
     assert_eq!(layer.limit().unwrap(), 256);
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     let calls = (0..300).map(|_| {
         let mut service = service.clone();
         async move { send(&mut service, Act::OkAfter(secs(1))).await }
@@ -114,14 +114,14 @@ async fn by_default_nothing_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_of_nothing_rejects_everything() {
-    let mut service = BulkheadLayer::new(0).layer(Probe::new());
+    let mut service = BulkheadLayer::new(0).layer(Probe::default());
     assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Full);
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_full_it_is_ready_whatever_is_behind_it_and_rejects_in_call() {
     let layer = BulkheadLayer::new(1);
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.layer(probe.clone());
     let hung = start(&service, Act::Hang).await;
     probe.set_ready(false);
@@ -140,7 +140,7 @@ async fn while_full_it_is_ready_whatever_is_behind_it_and_rejects_in_call() {
 #[tokio::test(start_paused = true)]
 async fn a_place_is_held_until_the_call_is_over_however_it_ends() {
     let layer = BulkheadLayer::new(1);
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     let call = start(&service, Act::OkAfter(secs(3_600))).await;
     advance(secs(3_599)).await;
     settle().await;
@@ -434,7 +434,7 @@ async fn a_thousand_waiters_all_finish() {
     });
     let results = futures::future::join_all(calls).await;
     assert!(results.iter().all(Result::is_ok));
-    assert_eq!((probe.calls(), probe.most_in_flight()), (1_003, 3));
+    assert_eq!((probe.calls(), probe.max_in_flight()), (1_003, 3));
     assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
 }
 
@@ -470,7 +470,7 @@ fn many_threads_that_wait_cancel_and_panic_all_finish_and_leave_nothing_behind()
             assert_eq!(timeout(secs(60), call).await.unwrap().is_err(), n % 5 == 1);
         }
     });
-    assert!(probe.most_in_flight() <= 3, "{}", probe.most_in_flight());
+    assert!(probe.max_in_flight() <= 3, "{}", probe.max_in_flight());
     assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
 }
 
@@ -517,7 +517,7 @@ async fn a_readiness_error_at_the_turn_of_a_waiting_call_is_its_answer() {
         .build()
         .unwrap();
     let broken = Arc::default();
-    let service = layer.layer(Failing(Probe::new(), Arc::clone(&broken)));
+    let service = layer.layer(Failing(Probe::default(), Arc::clone(&broken)));
     let first = start(&service, Act::OkAfter(ms(10))).await;
     let waiting = start(&service, Act::Ok).await;
     broken.store(true, std::sync::atomic::Ordering::SeqCst);
@@ -557,7 +557,7 @@ struct Gated {
 impl Gated {
     fn new(gate: &Arc<Gate>) -> Self {
         Self {
-            probe: Probe::new(),
+            probe: Probe::default(),
             gate: Arc::clone(gate),
             has: false,
         }
@@ -704,7 +704,7 @@ async fn with_a_queue_a_panic_in_call_is_a_failure_and_the_next_one_is_let_in() 
         .observer(observer)
         .build()
         .unwrap();
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     // At once, and after a wait.
     assert!(send_caught(&service, Act::PanicInCall).await.is_err());
     assert_eq!(layer.in_flight(), 0);
@@ -767,7 +767,7 @@ async fn it_tells_of_every_rejection_and_of_how_calls_went() {
         .build()
         .unwrap();
     let mut events = layer.events();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     let hung = start(&service, Act::Hang).await;
     let waiting = start(&service, Act::Ok).await;
     assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Full);
@@ -808,7 +808,7 @@ async fn it_tells_of_every_rejection_and_of_how_calls_went() {
 async fn a_call_dropped_before_its_first_poll_is_told_as_cancelled() {
     let (observer, told) = recorder();
     let layer = BulkheadLayer::builder().observer(observer).build().unwrap();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     drop(service.ready().await.unwrap().call(Act::Ok));
     assert!(matches!(
         told.lock().unwrap()[..],

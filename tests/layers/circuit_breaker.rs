@@ -28,7 +28,7 @@ fn over_probe(
     builder: CircuitBreakerBuilder,
 ) -> (CircuitBreaker<Probe>, CircuitBreakerHandle, Probe) {
     let layer = builder.build().unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     (layer.layer(probe.clone()), layer.handle(), probe)
 }
 
@@ -235,7 +235,7 @@ async fn without_a_failure_rate_only_the_other_rules_count() {
 #[tokio::test(start_paused = true)]
 async fn the_default_opens_at_half_of_twenty_calls_for_about_five_seconds() {
     let layer = CircuitBreakerLayer::new();
-    let (mut service, circuit) = (layer.layer(Probe::new()), layer.handle());
+    let (mut service, circuit) = (layer.layer(Probe::default()), layer.handle());
     repeat(&mut service, 10, Act::Ok).await;
     repeat(&mut service, 9, Act::Fail).await;
     assert_eq!(circuit.state(), State::Closed);
@@ -268,7 +268,7 @@ async fn two_hundred_hung_calls_cut_off_by_an_outer_timeout_open_it() {
 #[tokio::test(start_paused = true)]
 async fn hung_calls_that_are_cut_off_all_at_once_open_it() {
     let layer = CircuitBreakerLayer::new();
-    let (service, circuit) = (layer.layer(Probe::new()), layer.handle());
+    let (service, circuit) = (layer.layer(Probe::default()), layer.handle());
     let calls = (0..200).map(|_| {
         let mut service = service.clone();
         async move {
@@ -286,7 +286,7 @@ async fn hung_calls_that_are_cut_off_all_at_once_open_it() {
 async fn fifty_panics_open_it() {
     for act in [Act::Panic, Act::PanicInCall] {
         let layer = CircuitBreakerLayer::new();
-        let (service, circuit) = (layer.layer(Probe::new()), layer.handle());
+        let (service, circuit) = (layer.layer(Probe::default()), layer.handle());
         let mut panics = 0;
         for _ in 0..50 {
             panics += u32::from(send_caught(&service, act).await.is_err());
@@ -303,7 +303,7 @@ async fn a_classifier_that_panics_has_seen_a_failure() {
         .classify(|_: Result<&u32, &Error<Broken>>| -> Outcome { panic!("a bad classifier") })
         .build()
         .unwrap();
-    let (service, circuit) = (layer.layer(Probe::new()), layer.handle());
+    let (service, circuit) = (layer.layer(Probe::default()), layer.handle());
     for _ in 0..10 {
         assert_eq!(circuit.state(), State::Closed);
         assert!(send_caught(&service, Act::Ok).await.is_err());
@@ -391,7 +391,7 @@ async fn a_cancelled_call_counts_as_on_cancel_says() {
 async fn a_rejection_from_further_in_is_not_counted() {
     let layer = builder().build().unwrap();
     let bulkhead = BulkheadLayer::new(1);
-    let mut service = layer.layer(bulkhead.layer(Probe::new()));
+    let mut service = layer.layer(bulkhead.layer(Probe::default()));
     let hung = start(&service, Act::Hang).await;
     for _ in 0..100 {
         assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Full);
@@ -402,7 +402,7 @@ async fn a_rejection_from_further_in_is_not_counted() {
     );
     hung.abort();
 
-    let probe = Probe::new();
+    let probe = Probe::default();
     probe.set_ready(false);
     let mut service = layer.layer(LoadShedLayer::new(Limit::fixed(10)).layer(probe));
     for _ in 0..100 {
@@ -417,7 +417,7 @@ async fn a_rejection_from_further_in_is_not_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_time_out_further_in_is_counted() {
     let layer = builder().build().unwrap();
-    let mut service = layer.layer(TimeoutLayer::new(ms(10)).layer(Probe::new()));
+    let mut service = layer.layer(TimeoutLayer::new(ms(10)).layer(Probe::default()));
     for _ in 0..10 {
         assert_eq!(
             reason(send(&mut service, Act::Hang).await),
@@ -477,13 +477,9 @@ async fn while_open_it_is_ready_whatever_is_behind_it_and_rejects_in_call() {
     let (mut service, _, probe) = over_probe(builder());
     repeat(&mut service, 10, Act::Fail).await;
     probe.set_ready(false);
-    let polled = probe.seen().polled_ready.load(Ordering::SeqCst);
+    let polled = probe.readiness_polls();
     assert!(futures::poll!(service.ready()).is_ready(), "ready at once");
-    assert_eq!(
-        probe.seen().polled_ready.load(Ordering::SeqCst),
-        polled,
-        "and without asking"
-    );
+    assert_eq!(probe.readiness_polls(), polled, "and without asking");
     assert_eq!(reason(service.call(Act::Ok).await), Reason::CircuitOpen);
 }
 
@@ -560,7 +556,7 @@ async fn a_retry_after_hint_lengthens_the_open_time_up_to_the_cap() {
             })
             .build()
             .unwrap();
-        let mut service = layer.layer(Probe::new());
+        let mut service = layer.layer(Probe::default());
         for _ in 0..10 {
             let _ = send(&mut service, Act::Fail).await;
         }
@@ -573,7 +569,7 @@ async fn a_retry_after_hint_lengthens_the_open_time_up_to_the_cap() {
         })
         .build()
         .unwrap();
-    let mut service = forever.layer(Probe::new());
+    let mut service = forever.layer(Probe::default());
     for _ in 0..10 {
         let _ = send(&mut service, Act::Fail).await;
     }
@@ -719,7 +715,7 @@ async fn an_ignored_probe_gives_its_place_back() {
 async fn a_probe_that_is_rejected_further_in_gives_its_place_back() {
     let layer = builder().probes(1).build().unwrap();
     let bulkhead = BulkheadLayer::new(1);
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.layer(bulkhead.layer(probe.clone()));
     for _ in 0..10 {
         let _ = send(&mut service, Act::Fail).await;
@@ -1007,7 +1003,9 @@ async fn forced_states_hold_until_reset() {
 #[tokio::test(start_paused = true)]
 async fn the_circuit_is_one_for_all_services_of_a_layer() {
     let layer = builder().build().unwrap();
-    let mut services: Vec<_> = (0..5).map(|_| layer.clone().layer(Probe::new())).collect();
+    let mut services: Vec<_> = (0..5)
+        .map(|_| layer.clone().layer(Probe::default()))
+        .collect();
     for service in &mut services {
         repeat(service, 2, Act::Fail).await;
     }

@@ -68,7 +68,7 @@ async fn calls_that_are_polled_late_succeed_when_they_end() {
         let mut service = ServiceBuilder::new()
             .layer(TimeoutLayer::new(secs(3_600)))
             .layer(circuit)
-            .service(Probe::new());
+            .service(Probe::default());
         let mut calls = Vec::new();
         for _ in 0..100 {
             calls.push(service.ready().await.unwrap().call(Act::Ok));
@@ -90,7 +90,7 @@ where
     S: Service<Act, Future: Future<Output = Result<S::Response, S::Error>>>,
     S::Error: std::fmt::Debug,
 {
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     let call = service.ready().await.unwrap().call(Act::OkAfter(secs(1)));
     advance(secs(3)).await;
     call.await.unwrap();
@@ -128,7 +128,7 @@ async fn a_latency_begins_at_the_call() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_the_queue_begins_at_the_call() {
     let bulkhead = BulkheadLayer::builder().limit(1).queue(1, secs(2));
-    let mut service = bulkhead.build().unwrap().layer(Probe::new());
+    let mut service = bulkhead.build().unwrap().layer(Probe::default());
     let _hung = start(&service, Act::Hang).await;
     let began = tokio::time::Instant::now();
     let call = service.ready().await.unwrap().call(Act::Ok);
@@ -149,7 +149,7 @@ fn a_circuit_is_open_for_its_open_time_when_the_clock_goes_back() {
         .build()
         .unwrap();
     let handle = circuit.handle();
-    let mut service = circuit.layer(Probe::new());
+    let mut service = circuit.layer(Probe::default());
     paused().block_on(async {
         advance(secs(3_600)).await;
         send(&mut service, Act::Fail).await.unwrap_err();
@@ -172,7 +172,7 @@ fn a_circuit_forgets_in_its_time_when_the_clock_goes_back() {
     let circuit = CircuitBreakerLayer::builder();
     let circuit = circuit.window(Window::time(secs(10))).build().unwrap();
     let handle = circuit.handle();
-    let mut service = circuit.layer(Probe::new());
+    let mut service = circuit.layer(Probe::default());
     paused().block_on(async {
         advance(secs(3_600)).await;
         send(&mut service, Act::Ok).await.unwrap();
@@ -193,7 +193,9 @@ fn a_circuit_forgets_in_its_time_when_the_clock_goes_back() {
 
 #[test]
 fn a_rate_limit_refills_at_its_rate_when_the_clock_goes_back() {
-    let mut service = RateLimitLayer::per_second(2).unwrap().layer(Probe::new());
+    let mut service = RateLimitLayer::per_second(2)
+        .unwrap()
+        .layer(Probe::default());
     paused().block_on(async {
         advance(secs(3_600)).await;
         for _ in 0..2 {

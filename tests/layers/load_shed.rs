@@ -38,7 +38,7 @@ where
 
 fn over_probe(limit: Limit) -> (LoadShedLayer, LoadShed<Probe>, Probe) {
     let layer = LoadShedLayer::new(limit);
-    let probe = Probe::new();
+    let probe = Probe::default();
     let service = layer.layer(probe.clone());
     (layer, service, probe)
 }
@@ -71,7 +71,7 @@ async fn a_fixed_limit_sheds_what_is_over_it() {
         .limit(Limit::fixed(3))
         .build()
         .unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.layer(probe.clone());
     let mut calls = Vec::new();
     for _ in 0..3 {
@@ -91,15 +91,15 @@ async fn a_fixed_limit_sheds_what_is_over_it() {
     assert!(send(&mut service, Act::Ok).await.is_ok());
     // A fixed one stays where it is.
     drive(&service, 10, Act::OkAfter(ms(10)), secs(5)).await;
-    assert_eq!((layer.limit().unwrap(), probe.most_in_flight()), (3, 3));
+    assert_eq!((layer.limit().unwrap(), probe.max_in_flight()), (3, 3));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_limit_is_one_for_all_services_of_a_layer() {
     let layer = LoadShedLayer::new(Limit::fixed(1));
-    let _hung = start(&layer.clone().layer(Probe::new()), Act::Hang).await;
+    let _hung = start(&layer.clone().layer(Probe::default()), Act::Hang).await;
     for _ in 0..5 {
-        let mut service = layer.clone().layer(Probe::new());
+        let mut service = layer.clone().layer(Probe::default());
         assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Shed);
     }
 }
@@ -145,18 +145,9 @@ async fn at_the_limit_it_is_ready_whatever_is_behind_it() {
     let (_, mut service, probe) = over_probe(Limit::fixed(1));
     let hung = start(&service, Act::Hang).await;
     probe.set_ready(false);
-    let polled = probe
-        .seen()
-        .polled_ready
-        .load(std::sync::atomic::Ordering::SeqCst);
+    let polled = probe.readiness_polls();
     assert!(futures::poll!(service.ready()).is_ready());
-    assert_eq!(
-        probe
-            .seen()
-            .polled_ready
-            .load(std::sync::atomic::Ordering::SeqCst),
-        polled
-    );
+    assert_eq!(probe.readiness_polls(), polled);
     hung.abort();
     settle().await;
     assert_eq!(reason(service.call(Act::Ok).await), Reason::Shed);
@@ -219,7 +210,7 @@ async fn a_healthy_service_with_many_callers_is_soon_at_their_service() {
             "{limit:?}: {}",
             layer.limit().unwrap()
         );
-        assert_eq!(probe.most_in_flight(), 150, "{limit:?}");
+        assert_eq!(probe.max_in_flight(), 150, "{limit:?}");
     }
 }
 
@@ -227,7 +218,7 @@ async fn a_healthy_service_with_many_callers_is_soon_at_their_service() {
 async fn what_went_wrong_once_ends_the_slow_start_for_good() {
     for limit in adaptive(20, 1) {
         let layer = LoadShedLayer::new(limit);
-        let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::new()));
+        let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::default()));
         drive(&service, 150, Act::Hang, ms(200)).await;
         assert!(
             layer.limit().unwrap() < 20,
@@ -262,7 +253,7 @@ async fn max_and_min_bound_a_limit() {
     ];
     for limit in limits {
         let layer = LoadShedLayer::new(limit);
-        let mut service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::new()));
+        let mut service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::default()));
         drive(&service, 40, Act::OkAfter(ms(100)), secs(60)).await;
         assert_eq!(layer.limit().unwrap(), 13, "{limit:?}");
         drive(&service, 40, Act::Hang, secs(120)).await;
@@ -275,7 +266,7 @@ async fn max_and_min_bound_a_limit() {
 async fn drops_are_heard_however_little_of_a_limit_is_used() {
     for limit in adaptive(200, 10) {
         let layer = LoadShedLayer::new(limit);
-        let service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::new()));
+        let service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::default()));
         drive(&service, 60, Act::Hang, secs(60)).await;
         assert!(
             layer.limit().unwrap() < 60,
@@ -298,7 +289,7 @@ async fn a_limit_whose_calls_say_nothing_for_hours_grows() {
             hung.push(start(&service, Act::Hang).await);
         }
         settle().await;
-        assert_eq!(probe.most_in_flight(), 20);
+        assert_eq!(probe.max_in_flight(), 20);
         let mut service = service.clone();
         let shed = send(&mut service, Act::Ok).await;
         assert_eq!(reason(shed), Reason::Shed);
@@ -350,7 +341,7 @@ async fn a_queue_that_grows_slowly_is_seen() {
 async fn a_burst_of_eight_drops_does_not_collapse_a_limit() {
     for limit in adaptive(100, 1) {
         let layer = LoadShedLayer::new(limit);
-        let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::new()));
+        let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::default()));
         let good = drive(&service, 60, Act::OkAfter(ms(20)), secs(3));
         let burst = async {
             tokio::time::sleep(secs(2)).await;
@@ -378,7 +369,7 @@ async fn a_burst_of_eight_drops_does_not_collapse_a_limit() {
 async fn drops_lower_a_limit_and_it_recovers_after_the_incident() {
     for limit in adaptive(100, 5) {
         let layer = LoadShedLayer::new(limit);
-        let service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::new()));
+        let service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::default()));
         drive(&service, 60, Act::OkAfter(ms(100)), secs(10)).await;
         let before = layer.limit().unwrap();
         drive(&service, 100, Act::Hang, secs(60)).await;
@@ -475,7 +466,7 @@ async fn gradient2_follows_its_settings() {
             .build()
             .unwrap();
         let layer = LoadShedLayer::new(limit);
-        let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::new()));
+        let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::default()));
         // Or it would double.
         drive(&service, 300, Act::Hang, ms(200)).await;
         drive(&service, 300, Act::OkAfter(ms(50)), secs(2)).await;
@@ -498,7 +489,7 @@ async fn aimd_falls_by_its_backoff_when_calls_take_longer_than_its_timeout() {
         .observer(observer)
         .build()
         .unwrap();
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     drive(&service, 80, Act::OkAfter(ms(51)), ms(500)).await;
     let told: Vec<_> = told
         .lock()
@@ -572,7 +563,7 @@ async fn a_verdict_of_overload_lowers_the_limit() {
             })
             .build()
             .unwrap();
-        let service = layer.layer(Probe::new());
+        let service = layer.layer(Probe::default());
         drive(&service, 30, Act::FailAfter(ms(20)), secs(10)).await;
         assert_eq!(
             layer.limit().unwrap() < 10,
@@ -587,7 +578,7 @@ async fn a_verdict_of_overload_lowers_the_limit() {
 async fn a_rejection_from_further_in_says_nothing_about_load() {
     for limit in adaptive(30, 1) {
         let layer = LoadShedLayer::new(limit);
-        let service = layer.layer(mainstay::BulkheadLayer::new(0).layer(Probe::new()));
+        let service = layer.layer(mainstay::BulkheadLayer::new(0).layer(Probe::default()));
         drive(&service, 30, Act::Ok, secs(3)).await;
         assert_eq!(layer.limit().unwrap(), 30, "{limit:?}");
     }
@@ -602,7 +593,7 @@ async fn a_call_that_is_cancelled_after_long_counts_as_dropped() {
             builder = builder.on_cancel(on_cancel);
         }
         let layer: LoadShedLayer<Limited> = builder.build().unwrap();
-        let service = layer.layer(Probe::new());
+        let service = layer.layer(Probe::default());
         for _ in 0..10 {
             let hung = (0..20).map(|_| {
                 let mut service = service.clone();
@@ -654,13 +645,13 @@ async fn calls_cut_off_at_a_high_rate_are_seen_although_few_calls_are_samples() 
 async fn the_default_has_no_limit_and_adaptive_is_from_twenty_to_two_hundred() {
     let layer = LoadShedLayer::builder().build().unwrap();
     assert_eq!(layer.limit(), None);
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     drive(&service, 300, Act::OkAfter(ms(100)), secs(60)).await;
     assert_eq!(layer.limit(), None);
     assert_eq!(layer.snapshot().rejections.total(), 0);
     let layer = LoadShedLayer::new(Limit::adaptive());
     assert_eq!(layer.limit().unwrap(), 20);
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     drive(&service, 300, Act::OkAfter(ms(100)), secs(60)).await;
     assert_eq!(layer.limit().unwrap(), 200);
 }
@@ -675,7 +666,7 @@ async fn it_tells_of_every_rejection_and_of_how_calls_went() {
         .observer(observer)
         .build()
         .unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.layer(probe.clone());
     let hung = start(&service, Act::Hang).await;
     assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Shed);

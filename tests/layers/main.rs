@@ -10,6 +10,7 @@ mod lifetimes;
 mod load_shed;
 mod rate_limit;
 mod retry;
+mod testing;
 mod timeout;
 
 #[path = "../support/mod.rs"]

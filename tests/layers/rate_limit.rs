@@ -23,7 +23,7 @@ fn limit(permits: u32, per: Duration, burst: u32) -> RateLimitLayer {
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_is_admitted_at_once_and_then_one_call_for_each_interval() {
-    let mut service = limit(10, secs(1), 3).layer(Probe::new());
+    let mut service = limit(10, secs(1), 3).layer(Probe::default());
     for call in 0..3 {
         assert!(send(&mut service, Act::Ok).await.is_ok(), "{call}");
     }
@@ -42,7 +42,7 @@ async fn a_burst_is_admitted_at_once_and_then_one_call_for_each_interval() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_brings_the_burst_back_and_no_more() {
     let layer = limit(10, secs(1), 3);
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     for pause in [Duration::ZERO, ms(300), secs(3_600)] {
         advance(pause).await;
         assert_eq!(layer.available(), 3);
@@ -56,7 +56,9 @@ async fn a_pause_brings_the_burst_back_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn the_burst_is_a_period_by_default() {
-    let mut service = RateLimitLayer::per_second(5).unwrap().layer(Probe::new());
+    let mut service = RateLimitLayer::per_second(5)
+        .unwrap()
+        .layer(Probe::default());
     for _ in 0..5 {
         assert!(send(&mut service, Act::Ok).await.is_ok());
     }
@@ -66,7 +68,7 @@ async fn the_burst_is_a_period_by_default() {
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_below_the_rate_is_never_rejected() {
-    let mut service = limit(7, secs(1), 1).layer(Probe::new());
+    let mut service = limit(7, secs(1), 1).layer(Probe::default());
     for _ in 0..100 {
         assert!(send(&mut service, Act::Ok).await.is_ok());
         advance(ms(143)).await;
@@ -80,7 +82,7 @@ async fn the_rate_is_one_for_all_routes_and_connections() {
     for _route in 0..3 {
         let layer = layer.clone();
         for _connection in 0..3 {
-            let mut service = layer.layer(Probe::new());
+            let mut service = layer.layer(Probe::default());
             let mut clone = service.clone();
             admitted += u32::from(send(&mut service, Act::Ok).await.is_ok());
             admitted += u32::from(send(&mut clone, Act::Ok).await.is_ok());
@@ -94,7 +96,7 @@ async fn the_rate_is_one_for_all_routes_and_connections() {
 #[tokio::test(start_paused = true)]
 async fn a_rejection_says_by_which_instance_and_the_inner_service_is_not_called() {
     let layer = RateLimitLayer::builder().name("search").burst(1);
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.build().unwrap().layer(probe.clone());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     let began = Instant::now();
@@ -110,7 +112,7 @@ async fn a_rejection_says_by_which_instance_and_the_inner_service_is_not_called(
 
 #[tokio::test(start_paused = true)]
 async fn a_rejected_call_uses_up_nothing() {
-    let mut service = limit(1, secs(1), 1).layer(Probe::new());
+    let mut service = limit(1, secs(1), 1).layer(Probe::default());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     for _ in 0..1_000 {
         let rejection = rejected(send(&mut service, Act::Ok).await);
@@ -122,7 +124,7 @@ async fn a_rejected_call_uses_up_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn while_calls_are_rejected_it_is_ready_whatever_the_inner_service_is() {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = limit(1, secs(1), 1).layer(probe.clone());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     assert!(send(&mut service, Act::Ok).await.is_err());
@@ -140,7 +142,7 @@ async fn while_calls_are_rejected_it_is_ready_whatever_the_inner_service_is() {
 #[tokio::test(start_paused = true)]
 async fn readiness_takes_no_permit() {
     let layer = limit(1, secs(60), 1);
-    let mut idle: Vec<_> = (0..10).map(|_| layer.layer(Probe::new())).collect();
+    let mut idle: Vec<_> = (0..10).map(|_| layer.layer(Probe::default())).collect();
     for service in &mut idle {
         service.ready().await.unwrap();
     }
@@ -156,7 +158,7 @@ async fn readiness_takes_no_permit() {
 #[tokio::test(start_paused = true)]
 async fn a_permit_is_used_up_however_the_call_ends() {
     let layer = limit(1, secs(60), 5);
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     assert!(send(&mut service, Act::Fail).await.is_err());
     assert!(send_caught(&service, Act::Panic).await.is_err());
     assert!(send_caught(&service, Act::PanicInCall).await.is_err());
@@ -199,7 +201,7 @@ async fn waiting_calls_are_admitted_one_for_each_interval_in_their_order() {
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_permit_comes_too_late_is_rejected_at_once_with_the_exact_time() {
     let layer = waiting(10, 1, ms(250));
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     let calls = [
         start(&service, Act::Ok).await,
         start(&service, Act::Ok).await,
@@ -220,7 +222,7 @@ async fn a_call_whose_permit_comes_too_late_is_rejected_at_once_with_the_exact_t
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_does_not_end_before_the_deadline_is_not_begun() {
     let layer = waiting(10, 1, secs(10));
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     for (left, expected) in [
         (Duration::ZERO, Some(Reason::DeadlinePassed)),
@@ -244,7 +246,7 @@ async fn a_wait_that_does_not_end_before_the_deadline_is_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_that_goes_away_leaves_its_turn_to_those_behind_it() {
     let layer = waiting(10, 1, secs(10));
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     let mut calls = Vec::new();
     for _ in 0..4 {
@@ -269,7 +271,7 @@ async fn a_waiting_call_that_goes_away_leaves_its_turn_to_those_behind_it() {
 #[tokio::test(start_paused = true)]
 async fn callers_that_leave_the_line_use_up_no_permit() {
     let layer = waiting(10, 1, secs(10));
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     let calls = (0..100_u32).map(|number| {
         let mut service = service.clone();
         async move {
@@ -286,7 +288,7 @@ async fn callers_that_leave_the_line_use_up_no_permit() {
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_does_not_overtake_a_waiting_call() {
     let layer = waiting(10, 1, secs(10));
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     // One that was made ready when there was a permit, and one that is made ready later.
     let mut early = service.clone();
     early.ready().await.unwrap();
@@ -313,7 +315,7 @@ async fn a_newcomer_does_not_overtake_a_waiting_call() {
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_is_woken_for_its_turn_only() {
     let layer = waiting(10, 1, secs(100));
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     let mut calls = Vec::new();
     for _ in 0..5 {
@@ -338,7 +340,7 @@ async fn a_waiting_call_is_woken_for_its_turn_only() {
 #[tokio::test(start_paused = true)]
 async fn max_wait_includes_an_inner_service_that_is_not_ready() {
     let layer = waiting(10, 1, ms(250));
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.layer(probe.clone());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     let began = Instant::now();
@@ -362,7 +364,7 @@ async fn every_call_is_counted_once() {
         .observer(observer)
         .build()
         .unwrap();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     assert!(send(&mut service, Act::Fail).await.is_err());
     assert!(send_caught(&service, Act::Panic).await.is_err());

@@ -24,7 +24,7 @@ fn builder() -> RetryBuilder<RetryErrors> {
 }
 
 fn over_probe(builder: RetryBuilder<RetryErrors>) -> (Retry<Probe>, Probe) {
-    let probe = Probe::new();
+    let probe = Probe::default();
     (builder.build().unwrap().layer(probe.clone()), probe)
 }
 
@@ -68,7 +68,7 @@ async fn retries_of(budget: RetryBudget, requests: u32) -> u32 {
         .budget(budget)
         .build()
         .unwrap();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     for _ in 0..requests {
         assert!(send(&mut service, Act::Fail).await.is_err());
     }
@@ -131,7 +131,7 @@ async fn requests_are_forgotten_after_the_ttl() {
         .budget(budget.clone())
         .build()
         .unwrap();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     for _ in 0..100 {
         send(&mut service, Act::Ok).await.unwrap();
     }
@@ -183,7 +183,7 @@ fn concurrent_withdrawals_never_overspend() {
         .budget(budget.clone())
         .build()
         .unwrap();
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     let probe = service.get_ref().clone();
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -303,7 +303,7 @@ async fn the_budget_is_one_for_all_services_of_a_layer() {
         .budget(budget)
         .build()
         .unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     for _ in 0..10 {
         assert!(
             send(&mut layer.clone().layer(probe.clone()), Act::Fail)
@@ -352,7 +352,7 @@ async fn a_failure_that_must_not_be_repeated_counts_as_one() {
         Err(_) => Decision::Fail,
     };
     let layer = builder().budget(throttle.clone()).decide(decide);
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.build().unwrap().layer(probe.clone());
     for balance in [1, 0] {
         assert!(send(&mut service, Act::Fail).await.is_err());
@@ -452,7 +452,7 @@ async fn the_default_waits_are_jittered() {
 
 #[tokio::test(start_paused = true)]
 async fn the_default_is_three_attempts_of_every_error() {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = RetryLayer::default().layer(probe.clone());
     assert!(matches!(
         send(&mut service, Act::Fail).await,
@@ -586,27 +586,27 @@ async fn what_a_policy_further_in_refused_is_never_retried_and_no_policy_is_aske
 
     let circuit = CircuitBreakerLayer::new();
     circuit.handle().force_open();
-    let mut service = retry.layer(circuit.layer(Probe::new()));
+    let mut service = retry.layer(circuit.layer(Probe::default()));
     assert_eq!(
         reason(send(&mut service, Act::Ok).await),
         Reason::CircuitOpen
     );
 
-    let mut service = retry.layer(BulkheadLayer::new(0).layer(Probe::new()));
+    let mut service = retry.layer(BulkheadLayer::new(0).layer(Probe::default()));
     assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Full);
 
     let load_shed = LoadShedLayer::new(Limit::fixed(1));
-    let mut service = retry.layer(load_shed.layer(Probe::new()));
-    let hung = start(&load_shed.layer(Probe::new()), Act::Hang).await;
+    let mut service = retry.layer(load_shed.layer(Probe::default()));
+    let hung = start(&load_shed.layer(Probe::default()), Act::Hang).await;
     assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Shed);
     hung.abort();
 
-    let never_ready = Probe::new();
+    let never_ready = Probe::default();
     never_ready.set_ready(false);
     let mut service = retry.layer(LoadShedLayer::on_readiness().layer(never_ready));
     assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::NotReady);
 
-    let mut service = retry.layer(TimeoutLayer::new(secs(1)).layer(Probe::new()));
+    let mut service = retry.layer(TimeoutLayer::new(secs(1)).layer(Probe::default()));
     let late = Context::current().with_timeout(Duration::ZERO);
     assert_eq!(
         reason(late.scope(send(&mut service, Act::Ok)).await),
@@ -636,7 +636,7 @@ async fn a_rejection_is_not_retried_behind_a_boxed_error_either() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_timed_out_is_retried() {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = ServiceBuilder::new()
         .layer(builder().build().unwrap())
         .layer(TimeoutLayer::new(ms(50)))
@@ -717,7 +717,7 @@ async fn a_policy_sees_the_request_the_result_and_the_number_of_the_attempt() {
         )
         .build()
         .unwrap();
-    let mut service = retry.layer(Probe::new());
+    let mut service = retry.layer(Probe::default());
     assert_eq!(
         send(&mut service, Act::Ok).await.unwrap(),
         3,
@@ -732,7 +732,7 @@ async fn a_policy_sees_the_request_the_result_and_the_number_of_the_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_attempt_holds_no_permit_while_it_sleeps() {
     let bulkhead = BulkheadLayer::new(1);
-    let probe = Probe::new();
+    let probe = Probe::default();
     let retry = builder()
         .retry_if(
             |_: &Act, result: Result<&u32, &Error<Broken>>| !matches!(result, Ok(n) if *n > 1),
@@ -815,7 +815,7 @@ async fn a_response_that_was_given_up_becomes_not_ready_when_the_inner_service_i
         .retry_if(|_: &Act, _: Result<&u32, &Error<Broken>>| true)
         .build()
         .unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let service = retry.layer(probe.clone());
     let began = Instant::now();
     let call = start(&service, Act::Ok).await;
@@ -891,7 +891,7 @@ async fn a_retry_goes_on_as_soon_as_the_inner_service_is_ready_again() {
 async fn it_never_sleeps_past_the_deadline() {
     let (observer, told) = recorder();
     let retry = builder().attempts(100).observer(observer).build().unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = TimeoutLayer::new(ms(350)).layer(retry.layer(probe.clone()));
     let began = Instant::now();
     let error = send(&mut service, Act::Fail).await.unwrap_err();
@@ -945,7 +945,7 @@ async fn an_attempt_knows_what_is_left_and_its_number() {
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_buffer_the_deadline_of_the_caller_counts() {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let retry = builder().attempts(100).build().unwrap();
     let buffer = tower::buffer::Buffer::new(retry.layer(probe.clone()), 8);
     let mut service = TimeoutLayer::new(ms(350)).layer(buffer);
@@ -1006,7 +1006,7 @@ async fn a_readiness_error_is_an_attempt_that_was_not_sent() {
 async fn events_tell_each_retry_and_why_there_is_none() {
     let layer = builder().name("payments").build().unwrap();
     let mut events = layer.events();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     assert!(send(&mut service, Act::Fail).await.is_err());
     let mut told = Vec::new();
     while let Some(event) = events.try_recv() {
@@ -1037,7 +1037,7 @@ async fn what_was_not_sent_costs_nothing_and_is_an_attempt() {
             }
         });
         let layer = layer.build().unwrap();
-        let probe = Probe::new();
+        let probe = Probe::default();
         let mut service = layer.layer(probe.clone());
         assert!(send(&mut service, Act::Fail).await.is_err());
         assert_eq!(probe.calls(), calls, "{decision:?}");

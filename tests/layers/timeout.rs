@@ -20,7 +20,7 @@ async fn it_ends_a_call_exactly_when_its_time_is_over() {
         .timeout(ms(800))
         .build()
         .unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = layer.layer(probe.clone());
     let began = Instant::now();
     assert!(send(&mut service, Act::OkAfter(ms(799))).await.is_ok());
@@ -42,7 +42,7 @@ async fn it_ends_a_call_exactly_when_its_time_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_there_when_the_time_is_over_is_given() {
-    let mut service = TimeoutLayer::new(ms(100)).layer(Probe::new());
+    let mut service = TimeoutLayer::new(ms(100)).layer(Probe::default());
     assert!(send(&mut service, Act::OkAfter(ms(100))).await.is_ok());
     let call = service.ready().await.unwrap().call(Act::Ok);
     advance(secs(60)).await;
@@ -51,7 +51,7 @@ async fn an_answer_that_is_there_when_the_time_is_over_is_given() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_runs_from_the_call_and_not_from_its_first_poll() {
-    let mut service = TimeoutLayer::new(ms(100)).layer(Probe::new());
+    let mut service = TimeoutLayer::new(ms(100)).layer(Probe::default());
     let began = Instant::now();
     let call = service.ready().await.unwrap().call(Act::Hang);
     advance(ms(60)).await;
@@ -71,10 +71,10 @@ fn a_call_that_is_ready_at_once_makes_no_timer() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut service = TimeoutLayer::new(secs(1)).layer(Probe::new());
+        let mut service = TimeoutLayer::new(secs(1)).layer(Probe::default());
         assert_eq!(send(&mut service, Act::Ok).await.unwrap(), 1);
         assert!(send(&mut service, Act::Fail).await.is_err());
-        let waiting = TimeoutLayer::new(secs(1)).layer(Probe::new());
+        let waiting = TimeoutLayer::new(secs(1)).layer(Probe::default());
         assert!(
             send_caught(&waiting, Act::Hang).await.is_err(),
             "this one needs it"
@@ -113,7 +113,7 @@ async fn a_busy_inner_future_that_eats_the_coop_budget_cannot_starve_the_timer()
 
 #[tokio::test(start_paused = true)]
 async fn the_inner_call_is_dropped_at_the_time_out() {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = TimeoutLayer::new(ms(10)).layer(probe.clone());
     let mut call = tokio_test::task::spawn(service.ready().await.unwrap().call(Act::Hang));
     assert!(call.poll().is_pending());
@@ -156,7 +156,7 @@ async fn a_limit_may_depend_on_the_request() {
         TimeoutLayer::per_request(limit),
         TimeoutLayer::builder().per_request(limit).build().unwrap(),
     ] {
-        let mut service = layer.layer(Probe::new());
+        let mut service = layer.layer(Probe::default());
         for time in [ms(10), secs(10)] {
             let began = Instant::now();
             assert_eq!(
@@ -182,7 +182,7 @@ async fn the_earlier_of_the_limit_and_the_deadline_counts() {
         (secs(2), secs(5)),
         (Duration::MAX, secs(2)),
     ] {
-        let mut service = TimeoutLayer::new(limit).layer(Probe::new());
+        let mut service = TimeoutLayer::new(limit).layer(Probe::default());
         let began = Instant::now();
         let context = Context::current().with_timeout(deadline);
         assert_eq!(
@@ -191,7 +191,7 @@ async fn the_earlier_of_the_limit_and_the_deadline_counts() {
         );
         assert_eq!(began.elapsed(), secs(2));
     }
-    let mut service = TimeoutLayer::per_request(|_: &Act| None).layer(Probe::new());
+    let mut service = TimeoutLayer::per_request(|_: &Act| None).layer(Probe::default());
     let began = Instant::now();
     let context = Context::current().with_timeout(secs(2));
     assert_eq!(
@@ -218,7 +218,7 @@ async fn an_inner_layer_gives_the_reason_when_both_end_at_once() {
                 .build()
                 .unwrap(),
         )
-        .service(Probe::new());
+        .service(Probe::default());
     let rejection = rejected(send(&mut service, Act::Hang).await);
     assert_eq!(
         (rejection.reason(), rejection.name()),
@@ -228,7 +228,7 @@ async fn an_inner_layer_gives_the_reason_when_both_end_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_deadline_has_passed_is_not_started() {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let mut service = TimeoutLayer::new(secs(5)).layer(probe.clone());
     let context = Context::current().with_timeout(ms(10));
     advance(ms(10)).await;
@@ -285,7 +285,7 @@ async fn a_deadline_is_carried_into_a_spawned_task_and_never_lengthened() {
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_buffer_the_deadline_of_the_caller_counts() {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let buffer = tower::buffer::Buffer::new(TimeoutLayer::new(secs(60)).layer(probe.clone()), 8);
     let mut service = buffer.clone();
     let began = Instant::now();
@@ -314,7 +314,7 @@ async fn behind_a_buffer_everything_inside_knows_the_deadline_of_the_caller() {
 
 #[tokio::test(start_paused = true)]
 async fn zero_is_for_calls_that_are_ready_at_once() {
-    let mut service = TimeoutLayer::new(Duration::ZERO).layer(Probe::new());
+    let mut service = TimeoutLayer::new(Duration::ZERO).layer(Probe::default());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     let began = Instant::now();
     assert_eq!(
@@ -331,10 +331,11 @@ async fn what_is_too_long_for_the_clock_is_no_limit() {
         Duration::from_secs(u64::MAX),
         Duration::from_secs(1 << 62),
     ] {
-        let service = TimeoutLayer::new(limit).layer(Probe::new());
+        let service = TimeoutLayer::new(limit).layer(Probe::default());
         let call = start(&service, Act::OkAfter(secs(400 * 24 * 3_600))).await;
         assert!(call.await.unwrap().is_ok(), "{limit:?}");
-        let mut service = TimeoutLayer::per_request(move |_: &Act| Some(limit)).layer(Probe::new());
+        let mut service =
+            TimeoutLayer::per_request(move |_: &Act| Some(limit)).layer(Probe::default());
         let context = Context::current().with_timeout(limit);
         assert!(
             context
@@ -350,7 +351,7 @@ async fn what_is_too_long_for_the_clock_is_no_limit() {
 #[tokio::test(start_paused = true)]
 async fn a_rejection_says_which_limit_it_was_and_how_long() {
     let layer = TimeoutLayer::builder().name("users").timeout(secs(2));
-    let mut service = layer.build().unwrap().layer(Probe::new());
+    let mut service = layer.build().unwrap().layer(Probe::default());
     let own = rejected(send(&mut service, Act::Hang).await);
     assert_eq!(own.time_limit(), Some(TimeLimit::Layer(secs(2))));
     assert_eq!(
@@ -391,7 +392,7 @@ async fn a_limit_within_another_one_says_whose_it_was() {
         let mut service = ServiceBuilder::new()
             .layer(outer().build().unwrap())
             .layer(inner(limit).build().unwrap())
-            .service(Probe::new());
+            .service(Probe::default());
         let rejection = rejected(send(&mut service, Act::Hang).await);
         let limit = rejection.time_limit().unwrap();
         assert_eq!((rejection.name(), limit), expected);
@@ -440,7 +441,7 @@ async fn a_limit_that_nobody_set_is_obeyed_by_what_is_inside() {
     let mut service = ServiceBuilder::new()
         .layer(TimeoutLayer::builder().name("outer").build().unwrap())
         .layer(inner.build().unwrap())
-        .service(Probe::new());
+        .service(Probe::default());
     let began = Instant::now();
     let rejection = rejected(send(&mut service, Act::Hang).await);
     assert_eq!(began.elapsed(), secs(30));
@@ -455,7 +456,7 @@ async fn a_limit_that_nobody_set_is_obeyed_by_what_is_inside() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_call_drops_the_inner_one() {
-    let probe = Probe::new();
+    let probe = Probe::default();
     let call = start(&TimeoutLayer::new(secs(9)).layer(probe.clone()), Act::Hang).await;
     call.abort();
     settle().await;
@@ -464,7 +465,10 @@ async fn a_dropped_call_drops_the_inner_one() {
 
 #[tokio::test(start_paused = true)]
 async fn the_default_of_the_builder_is_half_a_minute() {
-    let mut service = TimeoutLayer::builder().build().unwrap().layer(Probe::new());
+    let mut service = TimeoutLayer::builder()
+        .build()
+        .unwrap()
+        .layer(Probe::default());
     let began = Instant::now();
     let rejection = rejected(send(&mut service, Act::Hang).await);
     assert_eq!((rejection.name(), began.elapsed()), ("default", secs(30)));
@@ -478,7 +482,7 @@ async fn an_observer_is_told_of_each_call_that_is_ended_or_not_begun() {
         .observer(observer)
         .build()
         .unwrap();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     assert!(send(&mut service, Act::Ok).await.is_ok());
     assert_eq!(
         reason(send(&mut service, Act::Hang).await),

@@ -70,7 +70,7 @@ async fn every_rejection_is_told_of_under_the_name_it_carries() {
     layer.handle().force_open();
     compare(
         &list,
-        rejected(send(&mut layer.layer(Probe::new()), Act::Ok).await),
+        rejected(send(&mut layer.layer(Probe::default()), Act::Ok).await),
     );
 
     let (observer, list) = told_of();
@@ -80,10 +80,10 @@ async fn every_rejection_is_told_of_under_the_name_it_carries() {
         .observer(observer)
         .build()
         .unwrap();
-    let _hung = start(&layer.layer(Probe::new()), Act::Hang).await;
+    let _hung = start(&layer.layer(Probe::default()), Act::Hang).await;
     compare(
         &list,
-        rejected(send(&mut layer.layer(Probe::new()), Act::Ok).await),
+        rejected(send(&mut layer.layer(Probe::default()), Act::Ok).await),
     );
 
     let (observer, list) = told_of();
@@ -93,10 +93,10 @@ async fn every_rejection_is_told_of_under_the_name_it_carries() {
         .queue(1, ms(1))
         .observer(observer);
     let layer = layer.build().unwrap();
-    let _hung = start(&layer.layer(Probe::new()), Act::Hang).await;
+    let _hung = start(&layer.layer(Probe::default()), Act::Hang).await;
     compare(
         &list,
-        rejected(send(&mut layer.layer(Probe::new()), Act::Ok).await),
+        rejected(send(&mut layer.layer(Probe::default()), Act::Ok).await),
     );
 
     let (observer, list) = told_of();
@@ -107,10 +107,10 @@ async fn every_rejection_is_told_of_under_the_name_it_carries() {
         .observer(observer)
         .build()
         .unwrap();
-    let _hung = start(&layer.layer(Probe::new()), Act::Hang).await;
+    let _hung = start(&layer.layer(Probe::default()), Act::Hang).await;
     compare(
         &list,
-        rejected(send(&mut layer.layer(Probe::new()), Act::Ok).await),
+        rejected(send(&mut layer.layer(Probe::default()), Act::Ok).await),
     );
 
     let (observer, list) = told_of();
@@ -121,7 +121,7 @@ async fn every_rejection_is_told_of_under_the_name_it_carries() {
         .unwrap();
     compare(
         &list,
-        rejected(send(&mut layer.layer(Probe::new()), Act::Hang).await),
+        rejected(send(&mut layer.layer(Probe::default()), Act::Hang).await),
     );
 
     let (observer, list) = told_of();
@@ -131,7 +131,7 @@ async fn every_rejection_is_told_of_under_the_name_it_carries() {
         .observer(observer)
         .build()
         .unwrap();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let call = start(&layer.layer(probe.clone()), Act::Ok).await;
     probe.set_ready(false);
     compare(&list, rejected(call.await.unwrap()));
@@ -157,7 +157,7 @@ async fn a_latency_is_told_where_it_is_taken() {
         .observer(observer)
         .build()
         .unwrap();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     send(&mut service, Act::OkAfter(ms(250))).await.unwrap();
     assert!(send(&mut service, Act::FailAfter(ms(30))).await.is_err());
     assert!(
@@ -194,7 +194,7 @@ async fn a_rejection_is_found_behind_any_error_and_says_when_to_come_back() {
         .jitter(0.0)
         .build()
         .unwrap();
-    let buffer = tower::buffer::Buffer::new(layer.layer(Probe::new()), 4);
+    let buffer = tower::buffer::Buffer::new(layer.layer(Probe::default()), 4);
     let mut service = ServiceBuilder::new()
         .map_err(|e: BoxError| std::io::Error::other(e))
         .service(buffer);
@@ -225,7 +225,7 @@ async fn ten_layers_deep_the_error_is_flat_and_its_source_intact() {
         .layer(CircuitBreakerLayer::new())
         .layer(BulkheadLayer::new(9))
         .layer(LoadShedLayer::on_readiness())
-        .service(Probe::new());
+        .service(Probe::default());
     let error: Error<Broken> = send(&mut service, Act::Fail).await.unwrap_err();
     assert_eq!(
         error.source().unwrap().downcast_ref::<Broken>(),
@@ -252,7 +252,7 @@ async fn gauges_read_what_is_true_after_cancellations_panics_and_changes_of_stat
         .build()
         .unwrap();
     let circuit = breaker.handle();
-    let probe = Probe::new();
+    let probe = Probe::default();
     let service = ServiceBuilder::new()
         .layer(load_shed.clone())
         .layer(bulkhead.clone())
@@ -307,7 +307,7 @@ async fn the_state_that_is_told_last_is_the_state_that_is() {
         .unwrap();
     let circuit = layer.handle();
     let watch = circuit.watch();
-    let mut service = layer.layer(Probe::new());
+    let mut service = layer.layer(Probe::default());
     let mut last = circuit.state();
     for n in 0..200_u64 {
         let act = if n % 3 == 0 { Act::Fail } else { Act::Ok };
@@ -334,7 +334,7 @@ fn busy_bulkhead() -> (BulkheadLayer, Bulkhead<Probe>) {
         .limit(1)
         .build()
         .unwrap();
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     (layer, service)
 }
 
@@ -493,7 +493,7 @@ fn observed(
                 .unwrap(),
         )
         .layer(queued.clone())
-        .service(Probe::new());
+        .service(Probe::default());
     (service, queued)
 }
 
@@ -581,7 +581,7 @@ fn an_observer_that_blocks_does_not_make_calls_wait_for_each_other() {
     let service = ServiceBuilder::new()
         .layer(load_shed)
         .layer(bulkhead)
-        .service(Probe::new());
+        .service(Probe::default());
     let began = WallClock::now();
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -633,7 +633,7 @@ async fn a_closure_that_is_not_clone_makes_layers_and_services_that_are() {
         .layer(time.clone())
         .layer(retry.clone())
         .layer(breaker.clone())
-        .service(Probe::new());
+        .service(Probe::default());
     for _ in 0..3 {
         assert!(send(&mut service.clone(), Act::Ok).await.is_ok());
     }

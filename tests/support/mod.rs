@@ -8,9 +8,9 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -44,99 +44,29 @@ impl std::fmt::Display for Broken {
 impl std::error::Error for Broken {}
 impl Plain for Broken {}
 
-/// What a [`Probe`] and all its clones have seen.
-#[derive(Debug, Default)]
-pub struct Seen {
-    pub calls: AtomicU32,
-    pub in_flight: AtomicU32,
-    pub most_in_flight: AtomicU32,
-    /// Calls whose future was dropped before it was done.
-    pub dropped: AtomicU32,
-    pub polled_ready: AtomicU32,
-    closed: AtomicBool,
-    wakers: Mutex<Vec<Waker>>,
-}
+/// A service that does what its request says, and answers with the number of the call; and what is done with it.
+pub type Probe = mainstay::testing::Probe<Acting>;
 
-/// A service that does what its request says, and answers with the number of the call.
+/// The service in a [`Probe`].
 #[derive(Debug, Clone, Default)]
-pub struct Probe(Arc<Seen>);
-
-impl Probe {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    pub fn seen(&self) -> &Seen {
-        &self.0
-    }
-
-    pub fn calls(&self) -> u32 {
-        self.0.calls.load(Ordering::SeqCst)
-    }
-
-    pub fn in_flight(&self) -> u32 {
-        self.0.in_flight.load(Ordering::SeqCst)
-    }
-
-    pub fn most_in_flight(&self) -> u32 {
-        self.0.most_in_flight.load(Ordering::SeqCst)
-    }
-
-    pub fn dropped(&self) -> u32 {
-        self.0.dropped.load(Ordering::SeqCst)
-    }
-
-    /// Whether it is ready from now on. It is at first.
-    pub fn set_ready(&self, ready: bool) {
-        self.0.closed.store(!ready, Ordering::SeqCst);
-        for waker in self.0.wakers.lock().unwrap().drain(..) {
-            waker.wake();
-        }
-    }
+pub struct Acting {
+    calls: Arc<AtomicU32>,
 }
 
-/// Counts a call that is under way, and one that is given up.
-struct UnderWay(Arc<Seen>, bool);
-
-impl UnderWay {
-    fn new(seen: Arc<Seen>) -> Self {
-        let now = seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-        seen.most_in_flight.fetch_max(now, Ordering::SeqCst);
-        Self(seen, false)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
-        if !self.1 {
-            self.0.dropped.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Service<Act> for Probe {
+impl Service<Act> for Acting {
     type Response = u32;
     type Error = Broken;
     type Future = Pin<Box<dyn Future<Output = Result<u32, Broken>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        self.0.polled_ready.fetch_add(1, Ordering::SeqCst);
-        if self.0.closed.load(Ordering::SeqCst) {
-            self.0.wakers.lock().unwrap().push(cx.waker().clone());
-            return Poll::Pending;
-        }
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, act: Act) -> Self::Future {
-        let number = self.0.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         assert_ne!(act, Act::PanicInCall, "told to panic");
-        let under_way = UnderWay::new(Arc::clone(&self.0));
         Box::pin(async move {
-            // All of it, not only the flag.
-            let mut under_way = under_way;
-            let result = match act {
+            match act {
                 Act::Ok => Ok(number),
                 Act::Fail => Err(Broken),
                 Act::OkAfter(time) => {
@@ -149,9 +79,7 @@ impl Service<Act> for Probe {
                 }
                 Act::Hang => std::future::pending().await,
                 Act::Panic | Act::PanicInCall => panic!("told to panic"),
-            };
-            under_way.1 = true;
-            result
+            }
         })
     }
 }

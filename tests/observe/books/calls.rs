@@ -109,7 +109,7 @@ proptest! {
     fn of_layers_around_each_other(steps in prop::collection::vec(step(), 1..80)) {
         silent_panics();
         run(async |handle| {
-            let probe = Probe::new();
+            let probe = Probe::default();
             let (waits, told_waits) = observer();
             let bulkhead = BulkheadLayer::builder().limit(2).queue(2, ms(20)).observer(waits);
             let bulkhead = bulkhead.build().unwrap();
@@ -162,7 +162,7 @@ proptest! {
     fn of_a_bulkhead_without_a_queue(steps in prop::collection::vec(step(), 1..80)) {
         silent_panics();
         run(async |handle| {
-            let probe = Probe::new();
+            let probe = Probe::default();
             let (observer, told) = observer();
             let bulkhead = BulkheadLayer::builder().limit(2).observer(observer);
             let bulkhead = bulkhead.build().unwrap();
@@ -185,7 +185,7 @@ proptest! {
     fn of_an_adaptive_limit(steps in prop::collection::vec(step(), 1..80)) {
         silent_panics();
         run(async |handle| {
-            let probe = Probe::new();
+            let probe = Probe::default();
             let (observer, told) = observer();
             let limit = Limit::aimd().min(1).max(4).initial(2).build().unwrap();
             let shed = LoadShedLayer::builder().limit(limit).observer(observer);
@@ -209,7 +209,7 @@ proptest! {
     fn of_retries(steps in prop::collection::vec(step(), 1..80)) {
         silent_panics();
         run(async |handle| {
-            let probe = Probe::new();
+            let probe = Probe::default();
             let told = Arc::new(Mutex::new((0, 0, 0)));
             let events = Arc::clone(&told);
             let retry = RetryLayer::builder()
@@ -262,7 +262,7 @@ async fn a_call_that_is_given_up_in_a_queue_is_counted() {
         .queue(2, Duration::from_secs(1))
         .observer(observer);
     let layer = layer.build().unwrap();
-    let service = layer.layer(Probe::new());
+    let service = layer.layer(Probe::default());
     let held = support::start(&service, Act::Hang).await;
     let waits = support::start(&service, Act::Ok).await;
     tokio::time::advance(ms(300)).await;
@@ -288,7 +288,7 @@ async fn a_retry_that_is_given_up_is_counted() {
         .name("stock")
         .backoff(Backoff::constant(secs(1)).jitter(Jitter::None));
     let layer = layer.build().unwrap();
-    let call = support::start(&layer.layer(Probe::new()), Act::Fail).await;
+    let call = support::start(&layer.layer(Probe::default()), Act::Fail).await;
     call.abort();
     support::settle().await;
     let snapshot = layer.snapshot();
@@ -300,7 +300,7 @@ async fn a_retry_that_is_given_up_is_counted() {
     );
 
     // A service that is not ready in time is told apart.
-    let probe = Probe::new();
+    let probe = Probe::default();
     let call = support::start(&layer.layer(probe.clone()), Act::Fail).await;
     probe.set_ready(false);
     tokio::time::advance(secs(3)).await;
@@ -318,7 +318,7 @@ async fn of_a_queue_whose_callers_come_and_go_at_once() {
         .queue(4, ms(2))
         .observer(observer);
     let layer = layer.build().unwrap();
-    let (service, calls) = counted(layer.layer(Probe::new()));
+    let (service, calls) = counted(layer.layer(Probe::default()));
     let tasks: Vec<_> = (0..4_000)
         .map(|number| {
             let service = service.clone();

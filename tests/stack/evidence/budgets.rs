@@ -16,9 +16,9 @@ async fn short_deadlines_do_not_use_up_the_tokens_of_others() {
             .unwrap();
         let limit = TimeoutLayer::builder().build().unwrap();
         let service = if inside {
-            tower::util::BoxCloneService::new(retry.layer(limit.layer(Probe::new())))
+            tower::util::BoxCloneService::new(retry.layer(limit.layer(Probe::default())))
         } else {
-            tower::util::BoxCloneService::new(limit.layer(retry.layer(Probe::new())))
+            tower::util::BoxCloneService::new(limit.layer(retry.layer(Probe::default())))
         };
         for _ in 0..100 {
             let call = service.clone().oneshot(Act::Hang);

@@ -38,8 +38,8 @@ fn client(
     let layer = builder.build().unwrap();
     let circuit = layer.handle();
     let client = match limits {
-        Limits::Outside => BoxCloneSyncService::new(limit.layer(layer.layer(Probe::new()))),
-        Limits::Inside => BoxCloneSyncService::new(layer.layer(limit.layer(Probe::new()))),
+        Limits::Outside => BoxCloneSyncService::new(limit.layer(layer.layer(Probe::default()))),
+        Limits::Inside => BoxCloneSyncService::new(layer.layer(limit.layer(Probe::default()))),
     };
     (client, circuit)
 }
@@ -190,13 +190,13 @@ async fn a_limit_of_the_programs_own_is_evidence_in_full() {
     // Two of them within: the outer one ends the call, and the inner one says so.
     let layer = builder().build().unwrap();
     let limits = (half(), TimeoutLayer::new(secs(2)));
-    let service = layer.layer(limits.0.layer(limits.1.layer(Probe::new())));
+    let service = layer.layer(limits.0.layer(limits.1.layer(Probe::default())));
     let calls = (0..30).map(|_| service.clone().oneshot(Act::Hang));
     futures::future::join_all(calls).await;
     assert_eq!(layer.state(), State::Open);
     // One around and one within.
     let layer = builder().build().unwrap();
-    let service = half().layer(layer.layer(TimeoutLayer::new(secs(2)).layer(Probe::new())));
+    let service = half().layer(layer.layer(TimeoutLayer::new(secs(2)).layer(Probe::default())));
     let calls = (0..30).map(|_| service.clone().oneshot(Act::Hang));
     futures::future::join_all(calls).await;
     assert_eq!(layer.state(), State::Open);

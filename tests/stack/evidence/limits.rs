@@ -19,9 +19,9 @@ async fn callers_lower_no_limit_and_a_service_that_hangs_does() {
                 let shed = layer();
                 let limit = || TimeoutLayer::builder().build().unwrap();
                 let service = if inside {
-                    tower::util::BoxCloneService::new(shed.layer(limit().layer(Probe::new())))
+                    tower::util::BoxCloneService::new(shed.layer(limit().layer(Probe::default())))
                 } else {
-                    tower::util::BoxCloneService::new(limit().layer(shed.layer(Probe::new())))
+                    tower::util::BoxCloneService::new(limit().layer(shed.layer(Probe::default())))
                 };
                 let mut tasks = Vec::new();
                 for _ in 0..200 {
@@ -51,7 +51,7 @@ async fn callers_lower_no_limit_and_a_service_that_hangs_does() {
 async fn a_slow_route_is_no_overload_to_callers_in_a_hurry() {
     let shed = layer();
     let limit = TimeoutLayer::builder().build().unwrap();
-    let service = limit.layer(shed.layer(Probe::new()));
+    let service = limit.layer(shed.layer(Probe::default()));
     service
         .clone()
         .oneshot(Act::OkAfter(secs(3)))
@@ -70,7 +70,7 @@ async fn a_slow_route_is_no_overload_to_callers_in_a_hurry() {
 #[tokio::test(start_paused = true)]
 async fn the_programs_own_limit_is_overload_in_full() {
     let shed = layer();
-    let service = TimeoutLayer::new(ms(400)).layer(shed.layer(Probe::new()));
+    let service = TimeoutLayer::new(ms(400)).layer(shed.layer(Probe::default()));
     for _ in 0..50 {
         assert!(service.clone().oneshot(Act::Hang).await.is_err());
     }

@@ -78,7 +78,7 @@ async fn it_says_so_in_events_metrics_log_and_snapshot() {
         .observer(observer)
         .build()
         .unwrap();
-    let (circuit, probe) = (layer.handle(), Probe::new());
+    let (circuit, probe) = (layer.handle(), Probe::default());
     let mut service = layer.layer(probe.clone());
     let count = || {
         let series = r#"mainstay_would_reject_total{layer="circuit_breaker",name="shadowed",reason="circuit_open"} "#;
@@ -165,7 +165,7 @@ async fn a_circuit_that_enforces_rejects_and_one_that_is_off_does_nothing() {
     for (mode, rejected) in [(Mode::Enforce, 10), (Mode::Off, 0)] {
         let (observer, told) = recorder();
         let layer = builder().mode(mode).observer(observer).build().unwrap();
-        let mut service = layer.layer(Probe::new());
+        let mut service = layer.layer(Probe::default());
         for _ in 0..15 {
             let _ = send(&mut service, Act::Fail).await;
         }
@@ -187,7 +187,7 @@ async fn an_event_reads_well() {
         .build()
         .unwrap();
     layer.handle().force_open();
-    let _ = layer.layer(Probe::new()).oneshot(Act::Ok).await;
+    let _ = layer.layer(Probe::default()).oneshot(Act::Ok).await;
     let shown = shown.lock().unwrap();
     assert_eq!(
         shown[1],
