@@ -26,7 +26,7 @@ use rand::RngExt as _;
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-pub(crate) use self::ticker::{Lag, LagSubscriber, Need, subscribe_to_lag};
+pub(crate) use self::ticker::{Lag, LagSubscriber, Need, Subscribed, subscribe_to_lag};
 
 /// A point in time, in nanoseconds since the origin. It has half the size of an [`Instant`], and a
 /// comparison is a single instruction. Any time more than 584 years ahead is never.

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -57,17 +57,60 @@ pub(crate) trait LagSubscriber: Send + Sync {
     fn unsubscribed(&self, runtime: u64);
 }
 
+/// The runtime in which an instance last subscribed, and when. An instance that is called again and
+/// again renews its subscription once a second, because each renewal takes the locks of all instances.
+#[derive(Debug, Default)]
+pub(crate) struct Subscribed(Mutex<Option<(Id, Moment)>>);
+
+impl Subscribed {
+    /// How long a subscription holds without a renewal: far less than [`IDLE`].
+    const HOLDS: Duration = Duration::from_secs(1);
+
+    /// Whether there is nothing to do. Where another thread holds the lock, that thread subscribes,
+    /// or a later call does.
+    fn is_fresh(&self, id: Id, now: Moment) -> bool {
+        match self.0.try_lock() {
+            Ok(slot) => slot.is_some_and(|(of, at)| of == id && now.since(at) < Self::HOLDS),
+            Err(TryLockError::Poisoned(_)) => false,
+            Err(TryLockError::WouldBlock) => true,
+        }
+    }
+
+    fn renew(&self, id: Id, now: Moment) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some((id, now));
+    }
+}
+
 /// Subscribes to the lag of the current runtime. The subscriber repeats this while it is called.
 /// The ticker does not keep it alive.
-pub(crate) fn subscribe_to_lag(instance: &Weak<impl LagSubscriber + 'static>) {
+pub(crate) fn subscribe_to_lag(
+    instance: &Weak<impl LagSubscriber + 'static>,
+    subscribed: &Subscribed,
+    now: Moment,
+) {
     let Ok(handle) = Handle::try_current() else {
         return;
     };
     let id = handle.id();
+    if !subscribed.is_fresh(id, now) {
+        subscribe(instance, subscribed, now, &handle);
+    }
+}
+
+#[cold]
+fn subscribe(
+    instance: &Weak<impl LagSubscriber + 'static>,
+    subscribed: &Subscribed,
+    now: Moment,
+    handle: &Handle,
+) {
+    let id = handle.id();
     let mut tickers = tickers();
     if let Some(ticker) = tickers.iter().find(|ticker| ticker.id == id) {
         if !ticker.is_idle.load(Ordering::Relaxed) {
-            ticker.add(instance.clone());
+            ticker.add(instance.clone(), now);
+            subscribed.renew(id, now);
         }
         return;
     }
@@ -81,7 +124,8 @@ pub(crate) fn subscribe_to_lag(instance: &Weak<impl LagSubscriber + 'static>) {
         subscribers: Mutex::default(),
         is_idle: AtomicBool::new(false),
     });
-    ticker.add(instance.clone());
+    ticker.add(instance.clone(), now);
+    subscribed.renew(id, now);
     tickers.push(Arc::clone(&ticker));
     drop(tickers);
     // During a shutdown of the runtime, the task is dropped at once.
@@ -137,11 +181,8 @@ impl Ticker {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, instance: Weak<dyn LagSubscriber>) {
-        let subscriber = Subscriber {
-            instance,
-            called: Moment::now(),
-        };
+    fn add(&self, instance: Weak<dyn LagSubscriber>, called: Moment) {
+        let subscriber = Subscriber { instance, called };
         self.lock().insert(subscriber.key(), subscriber);
     }
 

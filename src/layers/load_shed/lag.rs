@@ -7,7 +7,7 @@ use crate::observe::emit::Emit;
 use crate::observe::event::EventKind;
 use crate::observe::snapshot::{MOST_CALLS, limited};
 use crate::policy::limit::Tick;
-use crate::runtime::{self, Lag, LagSubscriber, Need};
+use crate::runtime::{self, Lag, LagSubscriber, Moment, Need};
 use crate::vocabulary::reason::Reason;
 
 impl Load {
@@ -20,9 +20,9 @@ impl Load {
 
     /// Looks after the lag of the runtime in which a sample is called.
     #[inline]
-    pub(super) fn watch_lag(&self) {
+    pub(super) fn watch_lag(&self, now: Moment) {
         if self.lags() {
-            runtime::subscribe_to_lag(&self.me);
+            runtime::subscribe_to_lag(&self.me, &self.subscribed, now);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::policy::breaker::OnCancel;
 use crate::policy::evidence::Evidence;
 use crate::policy::limit::{Adaptive, Limit};
 use crate::policy::sampling::{Sample, Sampler, Skip};
-use crate::runtime::{Moment, Timeline};
+use crate::runtime::{Moment, Subscribed, Timeline};
 
 /// One call in flight, in the lowest 24 bits of the word.
 const CALL: u64 = 1;
@@ -39,6 +39,8 @@ pub struct Load {
     moves: bool,
     /// Whether it adapts to the scheduler's lag.
     lags: bool,
+    /// Where it last subscribed to the lag.
+    pub(super) subscribed: Subscribed,
     /// A power of two less one: a call is a sample when its number has none of these bits.
     skip: AtomicU32,
     moving: Mutex<Moving>,
@@ -85,6 +87,7 @@ impl Load {
             limit: AtomicU32::new(limit),
             moves: adapts && !lags,
             lags,
+            subscribed: Subscribed::default(),
             skip: AtomicU32::new(skip.to_bits()),
             moving: Mutex::new(moving),
             emitter: Emitter::measured(

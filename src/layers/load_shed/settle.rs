@@ -42,7 +42,7 @@ impl Admit for Load {
     fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
         let sample = self.try_admit().ok_or(Reason::Shed)?;
         if sample.is_taken() {
-            self.watch_lag();
+            self.watch_lag(entry.now());
         }
         // Not for a call whose time nobody wants.
         let time = if sample.is_taken() || self.moves() || self.emitter.has_sinks() {
