@@ -4,7 +4,7 @@
 
 use std::{error, fmt, str::FromStr, sync::Arc};
 
-use uuid::{Builder, Uuid};
+use uuid::Builder;
 
 const MAX_LENGTH: usize = 128;
 /// A UUID's text: 32 digits and 4 hyphens.
@@ -71,12 +71,24 @@ impl CorrelationId {
         }
     }
 
+    /// The bytes of its text, if it is a UUID.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn uuid_text(&self) -> Option<[u8; UUID_LENGTH]> {
+        match &self.0 {
+            Repr::Uuid(high, low) => Some(text_of(*high, *low)),
+            Repr::Foreign(_) => None,
+        }
+    }
+
     /// The text of the ID. A UUID is written to `buffer`, so nothing is allocated.
     pub(crate) fn encode<'a>(&'a self, buffer: &'a mut [u8; UUID_LENGTH]) -> &'a str {
         match &self.0 {
-            Repr::Uuid(high, low) => Uuid::from_u64_pair(*high, *low)
-                .hyphenated()
-                .encode_lower(buffer),
+            Repr::Uuid(high, low) => {
+                *buffer = text_of(*high, *low);
+                // Digits, letters and hyphens always are a text.
+                str::from_utf8(buffer).unwrap_or_default()
+            }
             Repr::Foreign(text) => text,
         }
     }
@@ -190,6 +202,38 @@ fn digits(text: u64) -> Option<u64> {
     let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
     Some((fours | fours >> 16) & 0xffff_ffff)
+}
+
+/// The lower-case hyphenated text of a UUID: the reverse of [`uuid_of`].
+#[inline]
+fn text_of(high: u64, low: u64) -> [u8; UUID_LENGTH] {
+    let [a, b, c, d] = [high >> 32, high, low >> 32, low].map(|word| text(word as u32));
+    let [b0, b1, b2, b3, b4, b5, b6, b7] = b;
+    let [c0, c1, c2, c3, c4, c5, c6, c7] = c;
+    let mut all = [b'-'; UUID_LENGTH];
+    all[..8].copy_from_slice(&a);
+    all[9..13].copy_from_slice(&[b0, b1, b2, b3]);
+    all[14..18].copy_from_slice(&[b4, b5, b6, b7]);
+    all[19..23].copy_from_slice(&[c0, c1, c2, c3]);
+    all[24..28].copy_from_slice(&[c4, c5, c6, c7]);
+    all[28..].copy_from_slice(&d);
+    all
+}
+
+/// Eight lower-case hexadecimal digits, all at once: the reverse of [`digits`].
+#[inline]
+const fn text(number: u32) -> [u8; 8] {
+    /// This byte, eight times.
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let fours = number as u64;
+    let fours = (fours | fours << 16) & 0x0000_ffff_0000_ffff;
+    let pairs = (fours | fours << 8) & 0x00ff_00ff_00ff_00ff;
+    let values = (pairs | pairs << 4) & each(0x0f);
+    // Six more than nine carry into the upper half of the byte.
+    let letters = ((values + each(6)) >> 4) & each(1);
+    (values + each(b'0') + letters * (b'a' - b'0' - 10) as u64).to_be_bytes()
 }
 
 /// Why a text is no [`CorrelationId`]: the rule it breaks, and where. It does not repeat the text.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use super::service::Correlation;
-use super::{Carry, CorrelationId};
+use super::{Carry, CorrelationId, Encoded};
 use crate::call::inner::Inner;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::{Id, Kind};
@@ -173,17 +173,26 @@ impl Fields {
         &self,
         carrier: &mut impl Carry,
         trusts: bool,
+        encoded: Option<&mut Encoded>,
         new: impl FnOnce() -> CorrelationId,
     ) -> CorrelationId {
         match &self.0 {
-            Some(own) => settle(own, carrier, trusts, new),
-            None => settle(DEFAULT_FIELDS, carrier, trusts, new),
+            Some(own) => settle(own, carrier, trusts, encoded, new),
+            None => settle(DEFAULT_FIELDS, carrier, trusts, encoded, new),
         }
     }
 
-    pub(super) fn write(&self, carrier: &mut impl Carry, id: &CorrelationId) {
+    pub(super) fn write(
+        &self,
+        carrier: &mut impl Carry,
+        id: &CorrelationId,
+        encoded: Option<&mut Encoded>,
+    ) {
         if let Some(field) = self.iter().next() {
-            carrier.set(field, id.encode(&mut [0; 36]));
+            match encoded {
+                Some(encoded) => carrier.set_id(field, id, encoded),
+                None => carrier.set(field, id.encode(&mut [0; 36])),
+            }
         }
     }
 }
@@ -193,6 +202,7 @@ fn settle(
     fields: &[impl AsRef<str>],
     carrier: &mut impl Carry,
     trusts: bool,
+    encoded: Option<&mut Encoded>,
     new: impl FnOnce() -> CorrelationId,
 ) -> CorrelationId {
     let mut differs = false;
@@ -207,11 +217,11 @@ fn settle(
             if !differs {
                 return id;
             }
-            return overwrite(fields, carrier, Some(id), differs, new);
+            return overwrite(fields, carrier, Some(id), differs, encoded, new);
         }
         differs = true;
     }
-    overwrite(fields, carrier, None, differs, new)
+    overwrite(fields, carrier, None, differs, encoded, new)
 }
 
 #[cold]
@@ -220,6 +230,7 @@ fn overwrite(
     carrier: &mut impl Carry,
     found: Option<CorrelationId>,
     differs: bool,
+    mut encoded: Option<&mut Encoded>,
     new: impl FnOnce() -> CorrelationId,
 ) -> CorrelationId {
     let is_new = found.is_none();
@@ -227,7 +238,10 @@ fn overwrite(
     for (n, field) in fields.iter().map(AsRef::as_ref).enumerate() {
         let is_given = is_new && n == 0;
         if is_given || (differs && carrier.get(field).is_some()) {
-            carrier.set(field, id.encode(&mut [0; 36]));
+            match &mut encoded {
+                Some(encoded) => carrier.set_id(field, &id, encoded),
+                None => carrier.set(field, id.encode(&mut [0; 36])),
+            }
         }
     }
     id

@@ -127,4 +127,15 @@ pub trait Carry {
     ///
     /// The field's name is lower-case ASCII, the value visible ASCII of at most 128 bytes.
     fn set(&mut self, field: &str, value: &str);
+
+    /// Sets a field to an ID. Only this crate implements it: for headers, whose values share memory.
+    #[doc(hidden)]
+    fn set_id(&mut self, field: &str, id: &CorrelationId, _: &mut Encoded) {
+        self.set(field, id.encode(&mut [0; 36]));
+    }
 }
+
+/// The header's value that a request was given, for its response.
+#[doc(hidden)]
+#[derive(Debug, Default)]
+pub struct Encoded(#[cfg(feature = "http")] pub(crate) Option<http::HeaderValue>);

@@ -8,7 +8,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::layer::{Client, Consumer, CorrelationLayer, Fields, Server};
-use super::{Carry, CorrelationId, Reply};
+use super::{Carry, CorrelationId, Encoded, Reply};
 use crate::call::entry::Entry;
 use crate::call::inner::{Inner, InnerFuture};
 use crate::observe::span::{self, InSpan, OwnedEntered, Side};
@@ -36,13 +36,13 @@ impl<S, D> Correlation<S, D> {
 
     /// The ID that came with a request, or a new one. What is inside must not see one that was refused. Has no span yet.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn receive(&self, request: &mut impl Carry) -> InCorrelation {
+    fn receive(&self, request: &mut impl Carry, encoded: Option<&mut Encoded>) -> InCorrelation {
         if !self.layer.on {
             return InCorrelation::none();
         }
         let (fields, trusts) = (&self.layer.fields, self.layer.trusts);
         InCorrelation {
-            id: fields.settle(request, trusts, new_id),
+            id: fields.settle(request, trusts, encoded, new_id),
             span: InSpan::none(),
             is_on: true,
         }
@@ -74,13 +74,15 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let entry = Entry::of(self);
-        let mut scope = self.receive(&mut request);
+        let mut encoded = Encoded::default();
+        let mut scope = self.receive(&mut request, Some(&mut encoded));
         let fields = self.layer.fields.clone();
         // Not borrowed from the scope, so that the future can be made where it is to be.
         let _entered = scope.begin(Side::Server, &self.layer);
         EchoFuture {
             inner: Scoped::new(self.inner.call(request, &entry), scope),
             fields,
+            encoded,
         }
     }
 }
@@ -103,7 +105,7 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let entry = Entry::of(self);
-        let mut scope = Some(self.receive(&mut request));
+        let mut scope = Some(self.receive(&mut request, None));
         let _entered = scope
             .as_mut()
             .map(|scope| scope.begin(Side::Consumer, &self.layer));
@@ -132,11 +134,12 @@ where
         let mut scope = match context::correlation_id() {
             Some(id) => {
                 if self.layer.on {
-                    self.layer.fields.write(&mut request, &id);
+                    let fields = &self.layer.fields;
+                    fields.write(&mut request, &id, None);
                 }
                 None
             }
-            None => Some(self.receive(&mut request)),
+            None => Some(self.receive(&mut request, None)),
         };
         let _entered = scope
             .as_mut()
@@ -224,6 +227,7 @@ pin_project! {
         #[pin]
         inner: Scoped<InnerFuture<F>, InCorrelation>,
         fields: Fields,
+        encoded: Encoded,
     }
 }
 
@@ -243,7 +247,7 @@ where
                 // The future is gone by now, and nothing runs in its scope any more.
                 let scope = mem::replace(this.inner.scope(), InCorrelation::none());
                 if let Some(id) = scope.id() {
-                    this.fields.write(&mut response, id);
+                    this.fields.write(&mut response, id, Some(this.encoded));
                 }
                 Poll::Ready(Ok(response.in_context(scope)))
             }

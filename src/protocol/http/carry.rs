@@ -1,12 +1,12 @@
 //! The context in HTTP headers.
 
+use bytes::Bytes;
 use http::Version;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::InContextBody;
 use super::header::{self, Given};
-use crate::layers::correlation::InCorrelation;
-use crate::layers::correlation::{Carry, Reply};
+use crate::layers::correlation::{Carry, CorrelationId, Encoded, InCorrelation, Reply};
 
 /// The headers that are read and written unless others are asked for: their names need not be made anew for each request.
 static CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -41,9 +41,31 @@ impl Carry for HeaderMap {
 
 fn set(headers: &mut HeaderMap, field: &str, value: &str, version: Version) {
     // What cannot be a header is left out: a request without its name in a log is better than no request.
-    let Ok(value) = HeaderValue::from_str(value) else {
-        return;
-    };
+    if let Ok(value) = HeaderValue::from_str(value) {
+        set_value(headers, field, value, version);
+    }
+}
+
+/// An ID is encoded once for the request and the response: both headers share one allocation.
+fn set_id(
+    headers: &mut HeaderMap,
+    field: &str,
+    id: &CorrelationId,
+    encoded: &mut Encoded,
+    version: Version,
+) {
+    if encoded.0.is_none() {
+        let Some(text) = id.uuid_text() else {
+            return set(headers, field, id.encode(&mut [0; 36]), version);
+        };
+        encoded.0 = HeaderValue::from_maybe_shared(Bytes::from_owner(text)).ok();
+    }
+    if let Some(value) = encoded.0.clone() {
+        set_value(headers, field, value, version);
+    }
+}
+
+fn set_value(headers: &mut HeaderMap, field: &str, value: HeaderValue, version: Version) {
     let value = match version {
         Version::HTTP_2 => header::never_indexed(value),
         _ => value,
@@ -64,6 +86,11 @@ impl<B> Carry for http::Request<B> {
         let version = self.version();
         set(self.headers_mut(), field, value, version);
     }
+
+    fn set_id(&mut self, field: &str, id: &CorrelationId, encoded: &mut Encoded) {
+        let version = self.version();
+        set_id(self.headers_mut(), field, id, encoded, version);
+    }
 }
 
 impl<B> Carry for http::Response<B> {
@@ -74,6 +101,11 @@ impl<B> Carry for http::Response<B> {
     fn set(&mut self, field: &str, value: &str) {
         let version = self.version();
         set(self.headers_mut(), field, value, version);
+    }
+
+    fn set_id(&mut self, field: &str, id: &CorrelationId, encoded: &mut Encoded) {
+        let version = self.version();
+        set_id(self.headers_mut(), field, id, encoded, version);
     }
 }
 

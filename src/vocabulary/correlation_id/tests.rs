@@ -43,6 +43,12 @@ proptest! {
     }
 
     #[test]
+    fn a_uuid_is_written_as_the_crate_uuid_writes_it(high in any::<u64>(), low in any::<u64>()) {
+        let text = uuid::Uuid::from_u64_pair(high, low).to_string();
+        prop_assert_eq!(CorrelationId::of_uuid(high, low).to_string(), text);
+    }
+
+    #[test]
     fn new_ones_are_uuids_of_version_7_that_come_back_equal(
         millis in 0..1_u64 << 48,
         random in any::<[u8; 10]>(),
