@@ -300,11 +300,14 @@ impl Circuit {
         self.credit(&mut machine);
         let (result, transition) = act(&mut machine.breaker, now);
         let front = machine.breaker.front();
-        if let Some(transition) = &transition {
-            // What was counted until now belongs to the state that is over, and what is counted from now on to the next one: nothing is
+        // A reset of a closed circuit begins an epoch, too, but is no transition.
+        if self.gate.load(Ordering::Relaxed) >> FLAGS != front.epoch {
+            // What was counted until now belongs to the epoch that is over, and what is counted from now on to the next one: nothing is
             // counted while the line between them is drawn.
             self.gate.store(front.epoch << FLAGS, Ordering::SeqCst);
             machine.credited = self.successes.sum();
+        }
+        if let Some(transition) = &transition {
             machine.history.add(now, transition);
         }
         self.publish(&mut machine, now);

@@ -59,3 +59,29 @@ async fn successes_after_a_look_are_credited() {
     let view = circuit.look().0;
     assert_eq!((view.calls, view.failures), (102, 2));
 }
+
+/// A success that another thread counts during a reset belongs to the calls that the reset forgets.
+#[test]
+fn a_reset_forgets_the_successes_that_are_counted_meanwhile() {
+    let circuit = Circuit::new(Settings {
+        config: Config {
+            window: crate::policy::window::Window::count(100),
+            ..Config::default()
+        },
+        instance: InstanceName::default_of(&super::super::layer::KIND),
+        observer: None,
+    });
+    let ticket = admitted(&circuit);
+    circuit.with(|breaker, now| {
+        circuit.record(ticket, Outcome::Success.into(), CallTime::UNKNOWN, None);
+        ((), breaker.reset(now))
+    });
+    assert_eq!(circuit.look().0.calls, 0);
+    circuit.record(
+        admitted(&circuit),
+        Outcome::Success.into(),
+        CallTime::UNKNOWN,
+        None,
+    );
+    assert_eq!(circuit.look().0.calls, 1);
+}
