@@ -224,6 +224,8 @@ mod vocabulary;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(mainstay_loom)]
+pub mod models;
 #[cfg(all(any(doc, doctest), feature = "full"))]
 pub mod recipes;
 pub mod stack;

@@ -1,7 +1,6 @@
 //! The emitter of an instance: its name, observer, subscribers and metrics.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::broadcast;
 
@@ -10,6 +9,8 @@ use crate::observe::log;
 use crate::observe::meter::{self, Handles, Slot};
 use crate::observe::snapshot::{Rejected, Rejections};
 use crate::runtime::isolate::isolate;
+use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::runtime::sync::{Mutex, MutexGuard, OnceLock};
 use crate::vocabulary::kind::Kind;
 use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::reason::Reason;
@@ -255,6 +256,9 @@ impl Emitter {
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(mainstay_loom)]
+pub(crate) mod models;
 
 #[cfg(test)]
 mod tests;

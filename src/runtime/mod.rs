@@ -11,6 +11,9 @@ pub(crate) mod isolate;
 pub(crate) mod scoped;
 pub(crate) mod shared;
 pub(crate) mod striped;
+pub(crate) mod sync;
+#[cfg(not(mainstay_loom))]
+mod thread_number;
 mod ticker;
 
 #[cfg(test)]
@@ -39,6 +42,10 @@ impl Moment {
 
     #[inline]
     pub(crate) fn now() -> Self {
+        if cfg!(mainstay_loom) {
+            // Each execution of a model must take the same path.
+            return Self(1 << 40);
+        }
         Self(nanos(Instant::now().saturating_duration_since(origin())))
     }
 

@@ -125,6 +125,9 @@ impl<T> Deref for Held<T> {
     }
 }
 
+#[cfg(mainstay_loom)]
+pub(crate) mod models;
+
 #[cfg(test)]
 #[path = "shared_tests.rs"]
 mod tests;

@@ -1,11 +1,12 @@
 //! A counter that many threads increment without contention.
 
-use std::cell::Cell;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use super::sync::OnceLock;
+use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+#[cfg(mainstay_loom)]
+use self::models::this_thread;
+#[cfg(not(mainstay_loom))]
+use super::thread_number::this_thread;
 
 /// A counter that only rises.
 ///
@@ -31,6 +32,8 @@ struct Cells {
 
 /// No thread has this number.
 const NO_OWNER: usize = usize::MAX - 2;
+/// The number of a thread that has released its own: it has no cell.
+pub(super) const UNOWNED: usize = usize::MAX - 1;
 
 /// Two cache lines, because processors fetch them in pairs.
 #[repr(align(128))]
@@ -121,75 +124,18 @@ impl Cells {
 /// The number of cells: four for each processor, so that each worker of a pool has one; at most 64,
 /// which take 8 kB.
 fn cells() -> usize {
-    static CELLS: OnceLock<usize> = OnceLock::new();
+    static CELLS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    if cfg!(mainstay_loom) {
+        return 2;
+    }
     *CELLS.get_or_init(|| {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         processors.saturating_mul(4).clamp(8, 64)
     })
 }
 
-/// The number of the current thread: the lowest free one, so that numbers stay low in a program
-/// that starts and ends many threads.
-#[inline]
-fn this_thread() -> usize {
-    NUMBER.with(|number| match number.get() {
-        UNNUMBERED => {
-            let new = take_number();
-            number.set(new);
-            new
-        }
-        known => known,
-    })
-}
-
-const UNNUMBERED: usize = usize::MAX;
-/// The number of a thread that has released its own: it has no cell.
-const UNOWNED: usize = usize::MAX - 1;
-
-thread_local! {
-    // Separate from `Numbered`: without a destructor, access is free, and possible until the thread
-    // has ended.
-    static NUMBER: Cell<usize> = const { Cell::new(UNNUMBERED) };
-}
-
-static FREE: Mutex<Numbers> = Mutex::new(Numbers {
-    free: BinaryHeap::new(),
-    next: 0,
-});
-
-struct Numbers {
-    free: BinaryHeap<Reverse<usize>>,
-    next: usize,
-}
-
-/// Releases the thread's number when the thread ends.
-struct Numbered(usize);
-
-impl Drop for Numbered {
-    fn drop(&mut self) {
-        NUMBER.with(|number| number.set(UNOWNED));
-        let mut numbers = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        numbers.free.push(Reverse(self.0));
-    }
-}
-
-#[cold]
-fn take_number() -> usize {
-    thread_local! {
-        static NUMBERED: Numbered = {
-            let mut numbers = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = match numbers.free.pop() {
-                Some(Reverse(number)) => number,
-                None => {
-                    numbers.next += 1;
-                    numbers.next - 1
-                }
-            };
-            Numbered(number)
-        };
-    }
-    NUMBERED.try_with(|numbered| numbered.0).unwrap_or(UNOWNED)
-}
+#[cfg(mainstay_loom)]
+pub(crate) mod models;
 
 #[cfg(test)]
 #[path = "striped_tests.rs"]

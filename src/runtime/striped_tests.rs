@@ -26,17 +26,3 @@ fn nothing_is_lost_between_threads() {
     });
     assert_eq!(counter.sum(), (cells() as u64 + 4) * 10_000);
 }
-
-#[test]
-fn a_number_is_used_again_when_its_thread_is_gone() {
-    let counter = Striped::new();
-    for _ in 0..200 {
-        std::thread::scope(|scope| {
-            scope.spawn(|| counter.increment());
-        });
-    }
-    assert_eq!(counter.sum(), 200);
-    // Other tests run at the same time and hold numbers, too.
-    let highest = FREE.lock().unwrap().next;
-    assert!(highest < 200, "{highest} numbers for 200 threads in turn");
-}

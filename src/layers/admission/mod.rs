@@ -74,4 +74,7 @@ pub use snapshot::Snapshot;
 pub(crate) use gate::{Admitted, Gate, call};
 pub(crate) use wait::{Joined, Queue, WaitingFuture};
 
+#[cfg(mainstay_loom)]
+pub(crate) use wait::models;
+
 pub use crate::call::{admit::Refusal, ticket::Ticket};

@@ -455,3 +455,6 @@ impl<S: Service<Req>, Req, A: Queue, T> fmt::Debug for WaitingFuture<S, Req, A, 
         f.debug_struct("WaitingFuture").finish_non_exhaustive()
     }
 }
+
+#[cfg(mainstay_loom)]
+pub(crate) mod models;

@@ -69,6 +69,9 @@ mod service;
 mod snapshot;
 mod word;
 
+#[cfg(mainstay_loom)]
+pub(crate) use places::models;
+
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};

@@ -6,8 +6,7 @@
 //! stays where it is and a newcomer cannot slip in.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -23,6 +22,8 @@ use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{MOST_CALLS, Outcomes, Tally, limited};
 use crate::runtime::Moment;
+use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{
     outcome::{Outcome, Verdict},
     reason::Reason,
@@ -372,6 +373,9 @@ impl Queue for Places {
         Reason::QueueTimeout.into()
     }
 }
+
+#[cfg(mainstay_loom)]
+pub(crate) mod models;
 
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,7 @@
 //! the lock brings the machine up to date first: all successes counted since are credited to it. The machine says for how
 //! long that is exact (see `Breaker::front`): as long as no success can trip a rule, and until the current bucket of a window of time ends.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,6 +19,8 @@ use crate::observe::snapshot::{Latencies, Outcomes, Tally};
 use crate::policy::breaker::{Breaker, Config, Decision, Mode, State, Ticket, Transition, View};
 use crate::policy::evidence::FLOOR;
 use crate::runtime::striped::Striped;
+use crate::runtime::sync::atomic::{AtomicU64, Ordering};
+use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::runtime::{Moment, Timeline, nanos, random};
 use crate::vocabulary::context;
 use crate::vocabulary::name::InstanceName;
@@ -381,5 +382,7 @@ impl Circuit {
     }
 }
 
+#[cfg(mainstay_loom)]
+pub(crate) mod models;
 #[cfg(test)]
 mod tests;

@@ -83,6 +83,9 @@ mod service;
 mod shadow;
 mod snapshot;
 
+#[cfg(mainstay_loom)]
+pub(crate) use circuit::models;
+
 pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, State, Transition};
 pub use crate::policy::window::Window;
 pub use builder::CircuitBreakerBuilder;

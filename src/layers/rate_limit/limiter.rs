@@ -1,6 +1,5 @@
 //! The state of a rate limit.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::observe::snapshot::{Outcomes, Tally};
 use crate::policy::rate_limit::{Rate, RateLimit};
 use crate::runtime::Moment;
 use crate::runtime::striped::Striped;
+use crate::runtime::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::vocabulary::{
     outcome::{Outcome, Verdict},
     reason::Reason,

@@ -4,9 +4,11 @@
 //! which goes away costs no permit, and those behind it are admitted earlier.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
+
+use crate::runtime::sync::atomic::{AtomicU32, Ordering};
+use crate::runtime::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
 pub(super) struct Line {
@@ -95,3 +97,6 @@ impl Line {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(mainstay_loom)]
+pub(crate) mod models;

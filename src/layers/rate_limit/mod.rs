@@ -73,6 +73,9 @@ mod line;
 mod service;
 mod snapshot;
 
+#[cfg(mainstay_loom)]
+pub(crate) use line::models;
+
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{RateLimitBuilder, RateLimitLayer, Rejecting, Waiting};

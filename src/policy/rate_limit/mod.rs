@@ -11,10 +11,10 @@
 //! than set, and at most 0.1 % lower.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{SHORTEST, check::Check, nanos};
+use crate::runtime::sync::atomic::{AtomicU64, Ordering};
 use crate::vocabulary::config::ConfigError;
 
 const CHECK: Check = Check("rate_limit");
@@ -241,6 +241,9 @@ impl RateLimit {
         (available, self.gcra.until_more(tat, now))
     }
 }
+
+#[cfg(mainstay_loom)]
+pub(crate) mod models;
 
 #[cfg(test)]
 mod tests;
