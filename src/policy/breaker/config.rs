@@ -107,7 +107,8 @@ pub enum Recovery {
     /// does not get all the traffic at once.
     ///
     /// With 3 steps over 30 seconds, it admits 1/4 of the calls for 10 seconds, then 2/4, then 3/4,
-    /// then all. The trip rules apply to a new window meanwhile; if one trips, the circuit opens.
+    /// then all. The trip rules apply to a new window meanwhile. If one trips, the circuit opens,
+    /// and the recovery counts as failed.
     Stepwise {
         /// The number of steps before the breaker closes: 1 to 1 000.
         steps: u32,

@@ -30,7 +30,7 @@ const GROWTH: f64 = 1.04;
 /// The factors of the mildest and the steepest cut of the limit.
 const CUT: f64 = 0.85;
 const STEEPEST_CUT: f64 = 0.01;
-/// The lowest load limit, or two for each worker: with less, workers would be idle.
+/// The lowest load limit, unless two for each worker are more. With less, workers would be idle.
 const LEAST: u32 = 4;
 /// The limit is lifted after this time without a shed call.
 const LIFT: Duration = Duration::from_secs(1);

@@ -98,11 +98,11 @@ impl Limit {
     /// Otherwise it grows by 4 %, at least by one. When no call was shed for a second, the limit is
     /// lifted.
     ///
-    /// The limit applies to the calls that load the process, and is at least 4 or two for each
-    /// worker. Calls that wait for something other than a worker are added to it, so that thousands
-    /// of long polls take no permits from other calls. While a limit is set, an admitted call goes
-    /// to the end of the run queue before it starts, so that calls waiting for a worker are
-    /// counted.
+    /// The limit applies to the calls that load the process. It is at least 4, and at least two for
+    /// each worker. Calls that wait for something other than a worker are added to it, so that
+    /// thousands of long polls take no permits from other calls. While a limit is set, an admitted
+    /// call goes to the end of the run queue before it starts, so that calls waiting for a worker
+    /// are counted.
     ///
     /// # When to use it
     ///
