@@ -1,8 +1,9 @@
-//! HTTP: what its requests, statuses and headers mean to the layers.
+//! Layers that understand HTTP methods, statuses, headers and bodies.
 //!
-//! A layer that knows only "a response or an error" takes a 500 for a success, retries what must not be repeated, and does not hear the
-//! server ask to be left alone. What is here knows: it works on `http::Request` and `http::Response` (axum, hyper, tonic) and
-//! on reqwest's own types (feature `reqwest`).
+//! A layer that sees only "a response or an error" counts a 500 as a success, retries requests that
+//! must not be repeated, and ignores `Retry-After`. The layers of this module do none of that. They
+//! work on `http::Request` and `http::Response` (axum, hyper, tonic) and on reqwest's own types
+//! (feature `reqwest`).
 //!
 //! ```
 //! use http::{Request, Response, StatusCode};
@@ -31,38 +32,41 @@
 //!
 //! # What is here
 //!
-//! - Layers that know HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`rate_limit`], [`retry`], [`timeout()`]. Begin with these under HTTP rather than
-//!   with the builders of the layers themselves: those know neither a status nor where a response ends.
-//! - What they are made of: [`HttpClassifier`], [`classify`] for a closure, [`EndOfBody`], [`HttpRetry`].
-//! - [`DeadlineLayer`], which tells the next service how long it has.
-//! - [`RespondLayer`](crate::RespondLayer), which turns rejections into responses, on the server's side.
+//! - Layers for HTTP: [`circuit_breaker`], [`load_shed`], [`bulkhead`], [`rate_limit`], [`retry`]
+//!   and [`timeout()`]. Use these under HTTP rather than the builders of the layers themselves,
+//!   which know neither the status nor the end of a response.
+//! - Their parts: [`HttpClassifier`], [`classify`] for a closure, [`EndOfBody`], [`HttpRetry`].
+//! - [`DeadlineLayer`], which propagates the remaining time to the next service.
+//! - [`RespondLayer`](crate::RespondLayer), which turns rejections into responses on a server.
 //! - [`Carry`](crate::Carry) for requests, responses and `http::HeaderMap`, so that
 //!   [`CorrelationLayer`](crate::CorrelationLayer) works on them.
 //! - [`InContextBody`], a body that is polled within the context of its request.
 //!
 //! # How long a call lasts
 //!
-//! To the end of its response. A circuit breaker, a bulkhead and a load shedder that begin here
-//! learn the outcome when it is final (at a head that decides, or else at the end of the body, its
-//! error, or when it is dropped), and a bulkhead holds its permit until the last frame of the body
-//! has been given out or the body is dropped. A load shedder with an adaptive limit, which is the
-//! default, counts the call up to its head. Latency is that of the head. Two kinds of response are
-//! over at their head: those that switch protocols (101), and streams of events
+//! A call lasts to the end of its response. The circuit breaker, the bulkhead and the load shedder
+//! of this module settle a call when its outcome is final: at the head if the head decides,
+//! otherwise at the end of the body, at its error, or when it is dropped. A bulkhead holds its
+//! permit until the body has yielded its last frame or is dropped. A load shedder with an adaptive
+//! limit, which is the default, counts the call up to its head. The latency is that of the head.
+//!
+//! Two kinds of response are over at their head: switches of protocol (101), and event streams
 //! (`text/event-stream`), which would fill any bulkhead with calls that only wait.
-//! [`until_head`](crate::bulkhead::BulkheadBuilder::until_head) does the same for all.
+//! [`until_head`](crate::bulkhead::BulkheadBuilder::until_head) treats all responses that way.
 //!
-//! For that the body becomes a [`GuardedBody`], which passes everything on as it is and allocates nothing; `reqwest::Response` stays
-//! what it is, and its body is boxed once more.
+//! To this end the body becomes a [`GuardedBody`], which passes every frame on unchanged and
+//! allocates nothing. The type `reqwest::Response` stays the same; its body is boxed once more.
 //!
-//! # What it rejects
+//! # Rejections, clones, cancellation
 //!
-//! Nothing by itself: see the layers. So also for what a clone shares, and for cancellation.
+//! See the layers themselves.
 //!
 //! # Cost
 //!
-//! A comparison of the status, and a look at the `content-type` of responses that have a body. Other headers are read only where the status says
-//! that there may be something in them. A retry clones the request's head, and takes two small allocations and a place in a list for each frame of
-//! a body that streams: see [`ReplayBody`].
+//! One comparison of the status, and the `content-type` of responses that have a body. Other
+//! headers are read only for statuses that use them. A retry clones the head of the request. For a
+//! streaming body it adds two small allocations and an entry in a list per frame: see
+//! [`ReplayBody`].
 
 pub use crate::protocol::http::*;
 pub use crate::stack::ServerStack;

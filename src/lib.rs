@@ -155,7 +155,7 @@
 //! | `call is retried` | INFO | `attempt`, `delay_ms`, `cause`; `retries`: how many, as for rejections |
 //! | `call is not retried` | DEBUG | `reason` |
 //! | `limit changed` | INFO if a limit is set or lifted, otherwise DEBUG | `from`, `to` |
-//! | `reqwest got a refusal of HTTP/2`: see `mainstay::reqwest` | DEBUG | |
+//! | `HTTP/2 refused a request of reqwest`: see `mainstay::reqwest` | DEBUG | |
 //! | a [warning](stack::Warning) of a standard stack | WARN, when the stack is built | `stack`, `kind` |
 //!
 //! The target of a line is the crate and the layer: `mainstay::circuit_breaker`,

@@ -5,10 +5,10 @@ use tonic::server::NamedService;
 use crate::layers::bulkhead::Bulkhead;
 use crate::layers::circuit_breaker::CircuitBreaker;
 use crate::layers::correlation::Correlation;
+use crate::layers::deadline::Deadline;
 use crate::layers::load_shed::LoadShed;
 use crate::layers::retry::Retry;
 use crate::layers::timeout::Timeout;
-use crate::protocol::http::Deadline;
 use crate::protocol::respond::{Mapping, Respond};
 use crate::stack::{LimitedService, ServerService};
 
@@ -25,7 +25,7 @@ named! {
     Bulkhead<S, M, T>,
     CircuitBreaker<S, T>,
     Correlation<S, D>,
-    Deadline<S>,
+    Deadline<S, W>,
     LimitedService<S>,
     LoadShed<S, L>,
     Respond<S, M: Mapping, B>,

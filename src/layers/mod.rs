@@ -4,6 +4,11 @@ pub mod admission;
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod correlation;
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "only HTTP has headers")
+)]
+pub(crate) mod deadline;
 pub mod load_shed;
 pub mod rate_limit;
 pub mod retry;
@@ -12,14 +17,14 @@ pub mod timeout;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocabulary::kind::{DEADLINE, Id, Kind};
+    use crate::vocabulary::kind::{Id, Kind};
     use crate::vocabulary::reason::Reason;
 
     static KINDS: [&Kind; 9] = [
         &bulkhead::KIND,
         &circuit_breaker::KIND,
         &correlation::KIND,
-        &DEADLINE,
+        &deadline::KIND,
         &load_shed::KIND,
         &rate_limit::KIND,
         &retry::KIND,

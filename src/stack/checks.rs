@@ -1,26 +1,27 @@
-//! Checks that the numbers of a stack go together.
+//! Checks of a stack's settings against each other.
 //!
-//! Each layer checks its own numbers. The checks here compare those of several layers: an error where a setting could never have an
-//! effect or nothing would work, a warning where the stack works, but most likely not as it was meant.
+//! Each layer checks its own settings. The checks here compare settings of several layers. A
+//! setting without any effect, or one that fails every call, is an error. A stack that works, but
+//! most likely not as intended, gets a warning.
 
 use std::time::Duration;
 
 use super::description::{Description, Warning};
 use super::numbers::{
     BACKOFF_SHARE, BodyNumbers, BulkheadNumbers, COARSE, LEAST, Numbers, RetryNumbers, WAITS_SHARE,
-    room, round, wait,
+    fitting_attempt, round, wait,
 };
 use crate::policy::SHORTEST;
 use crate::policy::breaker::Config;
 use crate::policy::limit::Limit;
 use crate::vocabulary::config::ConfigError;
 
-/// Any body pauses for so long now and then: a garbage collection, a lost packet.
+/// A healthy body may pause this long: a garbage collection, a lost packet.
 const PAUSE: Duration = Duration::from_secs(1);
-/// All that the retries of a stack may keep, before somebody should know.
+/// Memory of replays, in bytes, from which a warning is due.
 const MUCH: u64 = 1 << 30;
 
-/// Checks the numbers of a stack against each other. What is only unwise becomes a warning of its description.
+/// Checks the numbers of a stack and adds the warnings to its description.
 pub(super) fn check(numbers: &Numbers, description: &mut Description) -> Result<(), ConfigError> {
     let Numbers {
         total,
@@ -74,7 +75,7 @@ impl Checks {
         });
     }
 
-    /// A time limit against what it says of bodies.
+    /// The time limit against the idle limit of bodies.
     fn timeout(&mut self, total: Option<Duration>, body: BodyNumbers) -> Result<(), ConfigError> {
         if let (Some(total), Some(idle), true) = (total, body.idle, body.whole)
             && idle >= total
@@ -87,9 +88,9 @@ impl Checks {
         if let Some(total) = total
             && total < COARSE
         {
-            self.warn(&["timeout"], format!("timeout = {total:?} is within what timers are late by: they count in milliseconds; {COARSE:?} or more would fit"));
+            self.warn(&["timeout"], format!("timeout = {total:?} is close to the resolution of timers, 1ms; {COARSE:?} or more would fit"));
         }
-        // What must be shorter than that anyway has no other choice.
+        // A shorter time limit of the whole body forces a short idle limit.
         let has_choice = !body.whole || total.is_none_or(|total| total > PAUSE);
         if let Some(idle) = body.idle
             && idle < PAUSE
@@ -100,7 +101,7 @@ impl Checks {
         Ok(())
     }
 
-    /// The queue of a bulkhead, in which each attempt may wait, against the time for the whole call.
+    /// The wait in the bulkhead's queue against the limit of the whole call.
     fn queue(
         &mut self,
         total: Option<Duration>,
@@ -118,30 +119,30 @@ impl Checks {
             return self.refuse("bulkhead.queue.max_wait", wait, rule);
         }
         if wait > total / 2 {
-            self.warn(&["bulkhead.queue", "timeout"], format!("bulkhead.queue: a call may wait {wait:?} of the {total:?} that timeout gives it, and has less than half for its work; {fit:?} would fit"));
+            self.warn(&["bulkhead.queue", "timeout"], format!("bulkhead.queue: a call may wait for {wait:?} of its timeout of {total:?}, which leaves less than half for its work; {fit:?} would fit"));
         }
         Ok(())
     }
 
-    /// The limit of a load shedder against that of the bulkhead within.
+    /// The limit of the load shedder against the capacity of the bulkhead inside of it.
     fn load_shed(&mut self, limit: &Limit, bulkhead: BulkheadNumbers) {
-        let Some((least, most)) = limit.range() else {
+        let Some((min, max)) = limit.range() else {
             return;
         };
-        let (places, room) = (bulkhead.limit, bulkhead.room());
-        if least > room {
+        let (permits, capacity) = (bulkhead.limit, bulkhead.capacity());
+        if min > capacity {
             let queue = match bulkhead.queue {
                 0 => String::new(),
                 queue => format!(" with a queue of {queue}"),
             };
-            self.warn(&["load_shed", "bulkhead"], format!("load_shed = {limit} is never reached: bulkhead = {places}{queue} rejects before; a limit of at most {room} would fit, or a larger bulkhead"));
+            self.warn(&["load_shed", "bulkhead"], format!("load_shed = {limit} is never reached: bulkhead = {permits}{queue} rejects earlier; a limit of at most {capacity} would fit, or a larger bulkhead"));
         }
-        if room > places && most <= places {
-            self.warn(&["load_shed", "bulkhead.queue"], format!("bulkhead.queue: nobody ever waits: load_shed = {limit} lets through no more than bulkhead = {places} has places for; a limit of at least {room} would fit"));
+        if capacity > permits && max <= permits {
+            self.warn(&["load_shed", "bulkhead.queue"], format!("bulkhead.queue is never used: load_shed = {limit} admits no more calls than bulkhead = {permits}; a limit of at least {capacity} would fit"));
         }
     }
 
-    /// Attempts, their back-off and their own time against the time for the whole call.
+    /// The attempts, their limit and their back-off against the limit of the whole call.
     fn attempts(
         &mut self,
         total: Option<Duration>,
@@ -153,7 +154,7 @@ impl Checks {
             && limit < COARSE
             && total.is_none_or(|total| total >= COARSE)
         {
-            self.warn(&["attempt_timeout"], format!("attempt_timeout = {limit:?} is within what timers are late by: they count in milliseconds; {COARSE:?} or more would fit"));
+            self.warn(&["attempt_timeout"], format!("attempt_timeout = {limit:?} is close to the resolution of timers, 1ms; {COARSE:?} or more would fit"));
         }
         if let (Some(total), Some(limit)) = (total, attempt)
             && limit > total
@@ -162,8 +163,10 @@ impl Checks {
                 "must be at most timeout, which is {total:?}: it could never end an attempt"
             );
             let fit = (1..=retry.attempts).rev();
-            let mut fit = fit
-                .filter_map(|n| Some((room(total, &retry.with(n, total), bulkhead)?, counted(n))));
+            let mut fit = fit.filter_map(|n| {
+                let retry = retry.with_attempts(n, total);
+                Some((fitting_attempt(total, &retry, bulkhead)?, counted(n)))
+            });
             if let Some((time, attempts)) = fit.next() {
                 rule = format!("{rule}; {time:?} would fit {attempts}");
             }
@@ -176,7 +179,7 @@ impl Checks {
             self.warn(
                 &["retry.without_budget"],
                 format!(
-                    "retry.without_budget: when everything fails, the load is multiplied by {}",
+                    "retry.without_budget: when every attempt fails, retries multiply the load by {}",
                     retry.attempts
                 ),
             );
@@ -188,7 +191,7 @@ impl Checks {
             self.warn(
                 &["retry.replay_limit", "bulkhead"],
                 format!(
-                    "retry.replay_limit = {} for each of the bulkhead's calls comes to {} MiB",
+                    "retry.replay_limit = {} for each of the bulkhead's calls amounts to {} MiB",
                     retry.replay_limit,
                     kept >> 20
                 ),
@@ -232,12 +235,12 @@ impl Checks {
         let queue = if wait.is_zero() {
             String::new()
         } else {
-            format!(", each {wait:?} in the bulkhead's queue before")
+            format!(", each after {wait:?} in the bulkhead's queue,")
         };
-        let shorter = room(total, &retry, bulkhead);
+        let shorter = fitting_attempt(total, &retry, bulkhead);
         let shorter = shorter.map(|shorter| format!("attempt_timeout = {shorter:?}"));
         let fewer = (1..attempts).rev().find(|fewer| {
-            let retry = retry.with(*fewer, total);
+            let retry = retry.with_attempts(*fewer, total);
             longest(limit, &retry) <= total
         });
         let fit = match (shorter, fewer.map(counted)) {
@@ -245,10 +248,10 @@ impl Checks {
             (Some(fit), None) | (None, Some(fit)) => fit,
             (None, None) => "shorter waits".to_owned(),
         };
-        self.warn(&["retry", "attempt_timeout", "timeout"], format!("retry: {attempts} attempts of attempt_timeout = {limit:?}{queue} and {waits:?} of back-off come to {worst:?}, and timeout = {total:?} cuts the last ones short; {fit} would fit"));
+        self.warn(&["retry", "attempt_timeout", "timeout"], format!("retry: {attempts} attempts of attempt_timeout = {limit:?}{queue} and {waits:?} of back-off take up to {worst:?}, so timeout = {total:?} ends the last ones early; {fit} would fit"));
     }
 
-    /// What a circuit breaker waits for against what an attempt may take.
+    /// The durations of the circuit breaker against the limit of an attempt.
     fn breaker(
         &mut self,
         attempt: Option<Duration>,
@@ -271,13 +274,13 @@ impl Checks {
             && breaker.probe_life < attempt
         {
             let life = breaker.probe_life;
-            self.warn(&["circuit_breaker.probe_life", "attempt_timeout"], format!("circuit_breaker.probe_life = {life:?} fails a probe that attempt_timeout = {attempt:?} would still wait for; {attempt:?} would fit"));
+            self.warn(&["circuit_breaker.probe_life", "attempt_timeout"], format!("circuit_breaker.probe_life = {life:?} fails a probe before attempt_timeout = {attempt:?} does; {attempt:?} would fit"));
         }
         if let Some(bulkhead) = bulkhead
             && bulkhead.limit < breaker.probes
         {
             let (probes, limit) = (breaker.probes, bulkhead.limit);
-            self.warn(&["circuit_breaker.probes", "bulkhead"], format!("circuit_breaker.probes = {probes} are more than bulkhead = {limit} lets through at a time; {limit} would fit"));
+            self.warn(&["circuit_breaker.probes", "bulkhead"], format!("circuit_breaker.probes = {probes} are more than bulkhead = {limit} admits at a time; {limit} would fit"));
         }
         Ok(())
     }

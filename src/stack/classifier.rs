@@ -1,4 +1,4 @@
-//! The classifier of an HTTP or gRPC stack. One of the user's own is kept without its type.
+//! The classifier of an HTTP or gRPC stack. The type of a custom classifier is erased.
 
 use std::any::Any;
 use std::fmt;
@@ -11,17 +11,17 @@ use crate::vocabulary::{
     outcome::{Classify, Verdict},
 };
 
-/// The classifier of a standard stack over HTTP or gRPC: that of its protocol, `C`, unless you
+/// The classifier of a standard stack over HTTP or gRPC: the protocol's classifier `C`, unless you
 /// [set another one](super#how-a-stack-classifies).
 ///
-/// A clone of your own classifier is a reference count. Nothing is allocated for a call.
+/// Clones share a custom classifier. No call allocates.
 #[derive(Clone)]
 pub struct StackClassifier<C> {
     standard: C,
     custom: Option<CustomClassifier>,
 }
 
-/// A classifier of the user's own, one word in size.
+/// A custom classifier, one word in size.
 #[derive(Clone)]
 pub struct CustomClassifier(Arc<Box<dyn DynClassifier>>);
 
@@ -63,13 +63,12 @@ where
 }
 
 impl<C: Clone + 'static> StackClassifier<C> {
-    /// The user's own classifier, if any; else the standard one.
     pub(super) fn new(standard: C, custom: Option<CustomClassifier>) -> Self {
-        let own: Option<&dyn Any> = custom.as_ref().map(|custom| custom.get() as _);
-        match own.and_then(|own| own.downcast_ref::<C>()) {
-            // One of the protocol's own type, with other settings maybe, needs no dynamic dispatch.
-            Some(own) => Self {
-                standard: own.clone(),
+        let any: Option<&dyn Any> = custom.as_ref().map(|custom| custom.get() as _);
+        match any.and_then(|any| any.downcast_ref::<C>()) {
+            // The protocol's classifier, perhaps with other settings, needs no dynamic dispatch.
+            Some(same_type) => Self {
+                standard: same_type.clone(),
                 custom: None,
             },
             None => Self { standard, custom },
@@ -127,18 +126,18 @@ impl fmt::Debug for CustomClassifier {
     }
 }
 
-/// How the builder of a load shedder or a circuit breaker classifies, given to a standard stack.
+/// The tracker of a load shedder's or circuit breaker's builder, as a standard stack accepts it.
 #[diagnostic::on_unimplemented(
     message = "a standard stack cannot classify responses by a `{Self}`",
-    note = "it takes `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Send`, `Sync` and `'static`; for any other, put the layers together by hand"
+    note = "it accepts `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Send`, `Sync` and `'static`; for any other classifier, combine the layers yourself"
 )]
 pub trait StackTracker {
-    /// The classifier, if it says one.
+    /// The classifier, if one was set.
     #[doc(hidden)]
     fn classifier(self) -> Option<CustomClassifier>;
 }
 
-/// No classifier was set.
+/// The default of the builders: no classifier was set.
 impl StackTracker for AtResponse {
     fn classifier(self) -> Option<CustomClassifier> {
         None

@@ -1,8 +1,5 @@
-//! Builds the stack of a client.
-
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tower_layer::{Identity, Stack};
 
@@ -10,23 +7,22 @@ use super::classifier::{CustomClassifier, StackClassifier};
 use super::client_stack::{ClientParts, ClientStack};
 use super::description::Description;
 use super::part::{Slot, Stack as Adopted};
-use super::parts::{
-    Bulkhead, CircuitBreaker, ClientTimeout, RateLimit, StackBreaker, StackBulkhead,
-    StackRateLimit, StackRetry, StackTimeout,
-};
+use super::parts::{CircuitBreaker, ClientTimeout, StackBreaker, StackRetry, StackTimeout};
 use super::protocol::Protocol;
 use super::refine::Refine;
+use super::setters::{
+    attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
+    observer_setter, rate_limit_setter,
+};
 use crate::layers::correlation::{Client, CorrelationLayer};
 use crate::observe::event::Observer;
 use crate::protocol::http::{DeadlineLayer, EndOfBody};
-use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::{config::ConfigError, name};
 
-/// Builds a [`ClientStack`]: begin with [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or
-/// [`reqwest::client`](crate::reqwest::client).
+/// The builder of a [`ClientStack`], created by [`http::client`](crate::http::client),
+/// [`grpc::client`](crate::grpc::client) or [`reqwest::client`](crate::reqwest::client).
 ///
-/// Each method says first what the default of its layer is, and why. The order in which the methods
-/// are called makes no difference.
+/// Each setter states its default and the reason for it. The order of the setters does not matter.
 ///
 /// ```
 /// use mainstay::http;
@@ -62,76 +58,74 @@ impl<P: Protocol> ClientBuilder<P> {
 }
 
 impl<P: Protocol, W> ClientBuilder<P, W> {
-    /// Sets how the correlation ID is written. Default: to `x-correlation-id`, the most common name
-    /// for it.
+    /// Sets the correlation layer. By default it writes the ID to `x-correlation-id`, the most
+    /// common header.
     pub fn correlation(mut self, correlation: CorrelationLayer<Client>) -> Self {
         self.parts.correlation = Slot::Set(correlation);
         self
     }
 
-    /// Sets how long a call may take with all its attempts. Default 30 seconds to the head of the
+    /// Sets the time limit of a call with all its attempts. Default 30 seconds to the head of the
     /// response, for calls without a deadline: few healthy answers take longer.
     ///
-    /// **A limit that is set** is the deadline of the call: it is propagated to the next service, as far as the
-    /// [deadline](Self::deadline) layer does that. In HTTP it ends the wait for the head of the response; with
-    /// [`whole_body`](crate::timeout::TimeoutBuilder::whole_body) it covers the body, too. In gRPC it covers the call to its last
-    /// trailer, unary or streaming: a stream that it ends, ends in `DEADLINE_EXCEEDED`. Give services and methods whose streams live
-    /// longer a limit of their own, or none: [`timeout_for`](crate::timeout::TimeoutBuilder::timeout_for),
+    /// **A limit that is set** becomes the deadline of the call, which the
+    /// [deadline](Self::deadline) layer propagates. In HTTP it covers the call to the head of the
+    /// response, and with [`whole_body`](crate::timeout::TimeoutBuilder::whole_body) to the end of
+    /// the body. In gRPC it covers the call to its last trailer: it ends a longer stream with
+    /// `DEADLINE_EXCEEDED`. For services and methods with longer streams, set
+    /// [`timeout_for`](crate::timeout::TimeoutBuilder::timeout_for) or
     /// [`without_timeout_for`](crate::timeout::TimeoutBuilder::without_timeout_for).
     ///
-    /// **The default** ends only the wait for the head, in HTTP and in gRPC. It ends no stream and is propagated to nobody. It holds
-    /// only where nothing else says how long the call may take: neither the request (`grpc-timeout`, `x-request-timeout-ms`, a time
-    /// limit of reqwest's) nor the [`Context`](crate::Context). While the body of a request is being sent, the 30 seconds begin
-    /// anew with each piece of it: see [`http::timeout()`](crate::http::timeout()#uploads).
+    /// **The default** covers the call to its head, in HTTP and in gRPC, and is not propagated. It
+    /// applies only if neither the request (`grpc-timeout`, `x-request-timeout-ms`, reqwest's own
+    /// time limit) nor the [`Context`](crate::Context) has a limit. Each piece of the request's
+    /// body restarts the 30 seconds: see [`http::timeout()`](crate::http::timeout()#uploads).
     ///
-    /// Why these numbers: a limit that nobody set must not fail a call that would have succeeded.
-    /// 30 seconds are also the total of Microsoft's standard resilience handler. That one ends each
-    /// attempt after 10 seconds; here attempts have [no limit of their own](Self::attempt_timeout),
-    /// since that would fail every answer that takes longer.
+    /// The reason: a default must not fail a call that would succeed. 30 seconds are also the total
+    /// of Microsoft's standard resilience handler. That handler ends each attempt after 10 seconds.
+    /// Here attempts have [no separate limit](Self::attempt_timeout), which would fail every slower
+    /// answer.
     ///
-    /// A response body is ended when its reader has waited for 120 seconds and no byte has come:
-    /// see [`body_idle`](crate::timeout::TimeoutBuilder::body_idle). To change that, give this
-    /// method what [`http::timeout()`](crate::http::timeout()) begins.
+    /// A response body ends when its reader has waited for 120 seconds without a byte: see
+    /// [`body_idle`](crate::timeout::TimeoutBuilder::body_idle) of
+    /// [`http::timeout()`](crate::http::timeout()), a builder that this setter accepts.
     pub fn timeout(mut self, limit: impl Refine<StackTimeout>) -> Self {
         self.parts.timeout.refine(limit, ClientTimeout::settings());
         self
     }
 
-    /// Leaves the time limit out: only the deadline of the [`Context`](crate::Context) and
-    /// reqwest's own time limit of a request hold, and bodies have no limit. By default it is in
-    /// the stack, with 30 seconds.
+    /// Removes the time limit and the limit on idle bodies. Default 30 and 120 seconds. The
+    /// deadline of the [`Context`](crate::Context) and reqwest's own time limit of a request still
+    /// apply.
     pub fn without_timeout(mut self) -> Self {
         self.parts.timeout = Slot::Off;
         self
     }
 
-    /// Sets how often a call is attempted. Default 3 attempts in all, as many as resilience4j and
-    /// the AWS SDKs make. [`HttpRetry`](crate::http::HttpRetry) and
-    /// [`GrpcRetry`](crate::grpc::GrpcRetry) say which calls are repeated.
+    /// Sets the number of attempts. Default 3 in all, as in resilience4j and the AWS SDKs.
+    /// [`HttpRetry`](crate::http::HttpRetry) and [`GrpcRetry`](crate::grpc::GrpcRetry) list the
+    /// calls that are retried.
     ///
-    /// The back-off grows from 50 milliseconds to 2 seconds, with full jitter. In a call with a
-    /// short limit it is shorter: all waits together are at most a quarter of the limit. The budget
-    /// is one retry for five calls, and ten a second in addition. These numbers are those of
-    /// [`RetryLayer`](crate::RetryLayer).
+    /// The other defaults are those of [`RetryLayer`](crate::RetryLayer). The back-off grows from
+    /// 50 milliseconds to 2 seconds, with full jitter. A short time limit shortens it: all waits
+    /// together take at most a quarter of the limit. The budget is one retry for five calls, plus
+    /// ten a second.
     pub fn retry(mut self, retry: impl Refine<StackRetry<P>>) -> Self {
         self.parts.retry.refine(retry, P::retry());
         self
     }
 
-    /// Leaves the retry out: one attempt for each call. By default it is in the stack, with 3
-    /// attempts.
+    /// Removes the retry: each call is one attempt. Default 3 attempts.
     pub fn without_retry(mut self) -> Self {
         self.parts.retry = Slot::Off;
         self
     }
 
-    /// Adds a layer of your own that sees each attempt: inside of the retry, outside of the circuit
-    /// breaker. Default: none. It is the place for a signature or a token that is made anew for
-    /// each attempt, say.
+    /// Adds your own layer inside of the retry and outside of the circuit breaker. Default none. It
+    /// sees each attempt: to sign each attempt, say.
     ///
-    /// Of several layers, the first is the outermost. A layer that should see each call once goes
-    /// around the stack. One that should see only the attempts that are sent goes around the
-    /// service.
+    /// The first of several layers is the outermost. Put a layer that should see each call once
+    /// outside of the stack, and one that should see only admitted attempts inside.
     pub fn with_attempt_layer<L>(self, layer: L) -> ClientBuilder<P, Stack<L, W>> {
         ClientBuilder {
             name: self.name,
@@ -142,14 +136,14 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         }
     }
 
-    /// Sets when the circuit opens. Default: when half of at least 20 attempts within 10 seconds
-    /// failed, for 5 seconds at first, so that a few failures of a quiet hour do not open it.
+    /// Sets the circuit breaker. By default it opens when half of at least 20 attempts within 10
+    /// seconds failed, for 5 seconds at first, so that a few failures of a quiet hour do not open
+    /// it.
     ///
-    /// The numbers are those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), except that a
-    /// probe may take as long as any attempt. To look at the state, take
-    /// [`ClientStack::circuit_breaker`] before the stack is put around a client.
+    /// The defaults are those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), except that a
+    /// probe may take as long as any attempt. [`ClientStack::circuit_breaker`] returns its handle.
     ///
-    /// The builder also says [how the stack classifies](super#how-a-stack-classifies).
+    /// The builder also sets [how the stack classifies](super#how-a-stack-classifies).
     pub fn circuit_breaker(
         mut self,
         circuit_breaker: impl Refine<(StackBreaker, Option<CustomClassifier>)>,
@@ -161,109 +155,56 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         self
     }
 
-    /// Leaves the circuit breaker out: calls to a failing upstream go on. By default it is in the
-    /// stack.
-    pub fn without_circuit_breaker(mut self) -> Self {
-        self.parts.circuit_breaker = Slot::Off;
-        self
-    }
+    circuit_breaker_remover!();
 
-    /// Sets how many attempts start per second. Default: no rate limit.
-    ///
-    /// It takes attempts per second, or a builder: [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder)
-    /// with another period, a burst or a wait. Each attempt counts, retries included. A rejection by the
-    /// rate limit says nothing about the upstream, so the circuit breaker does not count it.
-    pub fn rate_limit(mut self, rate: impl Refine<StackRateLimit>) -> Self {
-        self.parts.rate_limit.refine(rate, RateLimit::settings());
-        self
-    }
+    rate_limit_setter!(
+        "attempts",
+        /// Retries count, too. The circuit breaker does not count a rejection by the rate limit,
+        /// which says nothing about the upstream.
+    );
 
-    /// Sets how many attempts may be in flight. Default: no limit, because no number fits all
-    /// healthy programs: some have thousands of attempts that only wait (long polls, watches).
-    ///
-    /// Attempts are counted to the end of their body, except event streams (`text/event-stream`),
-    /// which are counted to their head. A limit of your own keeps a hanging upstream from taking
-    /// all of this process's memory and connections. A good number is the usual calls in flight,
-    /// and half as many again for bursts.
-    pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
-        self.parts.bulkhead.refine(bulkhead, Bulkhead::settings());
-        self
-    }
+    bulkhead_setters!(
+        "attempts",
+        ///
+        /// An attempt counts to the end of its response body, an event stream (`text/event-stream`)
+        /// to its head. A limit keeps a hanging upstream from taking all memory and connections. A
+        /// good limit is the usual number in flight, plus half of it for bursts.
+    );
 
-    /// Leaves the bulkhead out. By default it is in the stack and has no limit: it counts the
-    /// attempts in flight, for snapshots and metrics.
-    pub fn without_bulkhead(mut self) -> Self {
-        self.parts.bulkhead = Slot::Off;
-        self
-    }
+    attempt_timeout_setters!(
+        ///
+        /// In HTTP it covers an attempt to the head of its response, in gRPC to its last trailer.
+        /// In gRPC another attempt follows only if the retry's codes include `DEADLINE_EXCEEDED`.
+    );
 
-    /// Sets how long one attempt may take. Default: no limit but the time for the whole call,
-    /// because any number would fail the healthy answers that take longer.
-    ///
-    /// Set it where an attempt that hangs should be repeated: the limit ends the attempt, the circuit breaker counts a failure, and the
-    /// retry sends the next one. Without it, an attempt that hangs costs the time for the whole call.
-    ///
-    /// Choose a number above the slowest healthy answer. An upstream whose healthy answers take 11
-    /// seconds, say, would never get one through the 10 seconds of Microsoft's standard handler.
-    ///
-    /// It covers what the limit for the whole call covers: an attempt of HTTP up to the head of its response, one of gRPC to its last
-    /// trailer. In gRPC another attempt follows only if the retry's codes include `DEADLINE_EXCEEDED`.
-    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.parts.attempt_timeout = Slot::Set(limit);
-        self
-    }
-
-    /// Lets an attempt take as long as the whole call: the default, and the way back from
-    /// [`attempt_timeout`](Self::attempt_timeout).
-    pub fn without_attempt_timeout(mut self) -> Self {
-        self.parts.attempt_timeout = Slot::Off;
-        self
-    }
-
-    /// Sets how the deadline is propagated to the next service. Default: in `x-request-timeout-ms`,
-    /// in milliseconds, or in gRPC in `grpc-timeout`, so that the next service does not work for a
+    /// Sets the deadline layer. By default it writes the remaining time to `x-request-timeout-ms`
+    /// in milliseconds, or in gRPC to `grpc-timeout`, so that the next service does not work for a
     /// caller that has given up.
     ///
-    /// A default limit that nobody set is not propagated.
+    /// The default time limit is not propagated.
     pub fn deadline(mut self, deadline: DeadlineLayer) -> Self {
         self.parts.deadline = Slot::Set(deadline);
         self
     }
 
-    /// Leaves the deadline layer out: nothing is propagated to the next service. By default it is
-    /// in the stack.
+    /// Removes the deadline layer: no deadline is propagated. By default the stack has one.
     pub fn without_deadline(mut self) -> Self {
         self.parts.deadline = Slot::Off;
         self
     }
 
-    /// Leaves the layer for correlation IDs out. By default it is in the stack. For a client whose
-    /// requests carry an ID already.
+    /// Removes the correlation layer, for requests that already have an ID. By default the stack
+    /// has one.
     pub fn without_correlation(mut self) -> Self {
         self.parts.correlation = Slot::Off;
         self
     }
 
-    /// Sets the observer of all layers that have none of their own: a type that is an [`Observer`],
-    /// or `|event: &mainstay::Event| ...`. Default: none.
-    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
-    }
+    observer_setter!();
 
-    /// Builds the stack, or says which setting is refused and why.
-    ///
-    /// # Errors
-    ///
-    /// When a layer refuses a value, or two settings contradict each other: the error names both,
-    /// and a value that would fit. A setting that is only unwise becomes a
-    /// [warning](Description::warnings).
-    pub fn build(self) -> Result<ClientStack<P, W>, ConfigError> {
-        let name = self.name.clone();
-        self.built().of_instance(Some(&name))
-    }
+    build_method!(ClientStack<P, W>, |builder| builder.try_build());
 
-    fn built(self) -> Result<ClientStack<P, W>, ConfigError> {
+    fn try_build(self) -> Result<ClientStack<P, W>, ConfigError> {
         name::check(P::NAME, &self.name)?;
         let classifier = StackClassifier::new(P::CLASSIFIER, self.classifier);
         let stack = Adopted {

@@ -16,20 +16,22 @@ use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
 use crate::layers::correlation::{Client, Correlation};
+use crate::layers::deadline::Deadline;
 use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
 use crate::layers::retry::{self, Retry, RetryBudget};
 use crate::layers::timeout::{self, Fixed, Timeout};
 use crate::protocol::grpc::GrpcRequest;
 use crate::protocol::http::{
-    BodyLimits, Deadline, EndOfBody, HttpLimit, HttpRequest, HttpResponse, ReplayRequest,
+    BodyLimits, DeadlineHeader, EndOfBody, HttpLimit, HttpRequest, HttpResponse, ReplayRequest,
 };
 use crate::vocabulary::error::WithRejection;
 
-/// How the layers of a client's stack classify, and follow calls.
+/// The tracker of a client stack.
 pub(super) type Tracker<P> = EndOfBody<StackClassifier<<P as Protocol>::Classifier>>;
 
 list! {
-    /// The snapshots of the layers of a client's stack, of those that are in it: see [`snapshot`](crate::snapshot).
+    /// The snapshots of the layers of a client stack; `None` for a layer that was removed. See
+    /// [`snapshot`](crate::snapshot).
     snapshot ClientSnapshot;
     settings ClientParts, layers ClientLayers, tracker Tracker<P>;
     parameters [P: Protocol] [P];
@@ -38,22 +40,24 @@ list! {
         timeout: ClientTimeout, Timeout<_, HttpLimit, BodyLimits>, timeout::Snapshot, "The time limit of whole calls.";
         retry: parts::Retry<P>, Retry<_, <P as Protocol>::Policy, <P as Protocol>::Receive>, retry::Snapshot, "The retries.";
     }
-    // Layers of the user's own go here.
+    // The user's attempt layers go here.
     inner Attempts[P] {
         rate_limit: parts::RateLimit, RateLimit<_, Waiting, AtResponse<StackClassifier<<P as Protocol>::Classifier>>>, rate_limit::Snapshot, "The rate limit.";
         circuit_breaker: parts::CircuitBreaker, CircuitBreaker<_, Tracker<P>>, circuit_breaker::Snapshot, "The circuit breaker.";
         bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker<P>>, bulkhead::Snapshot, "The bulkhead.";
         attempt_timeout: AttemptTimeout<BodyLimits>, Timeout<_, Fixed, BodyLimits>, timeout::Snapshot, "The time limit of each attempt.";
-        deadline: parts::Deadline<P>, Deadline<_>;
+        deadline: parts::Deadline<P>, Deadline<_, DeadlineHeader>;
     }
 }
 
-/// The layers of a client, in their order: correlation, timeout,
-/// retry, rate limit (off by default), circuit breaker, bulkhead, attempt timeout, deadline.
+/// The layers of a client, outermost first: correlation, timeout, retry, rate limit (off by
+/// default), circuit breaker, bulkhead, attempt timeout, deadline.
 ///
-/// Made by [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or [`reqwest::client`](crate::reqwest::client), it is a
-/// [`Layer`], or is put around a client by [`wrap`](Self::wrap). Clones share one circuit, one budget and one bulkhead, and so do all services that they make:
-/// one stack for each upstream, however many connections or stubs there are.
+/// Build it with [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or
+/// [`reqwest::client`](crate::reqwest::client), and put it around a client with
+/// [`wrap`](Self::wrap) or as a [`Layer`]. Its clones, and the services that they make, share one
+/// circuit, one budget and one bulkhead. Build one stack for each upstream, for all its connections
+/// and stubs.
 pub struct ClientStack<P: Protocol, W = Identity> {
     pub(super) layers: ClientLayers<P>,
     pub(super) with: W,
@@ -61,10 +65,11 @@ pub struct ClientStack<P: Protocol, W = Identity> {
 }
 
 impl<W> ClientStack<Http, W> {
-    /// Puts the stack around a client: hyper-util's, reqwest's, or any service of HTTP requests that is `Clone`.
+    /// Wraps a client: hyper-util's, reqwest's, or any service of HTTP requests that is `Clone`.
     ///
-    /// The same as [`layer`](Layer::layer), but it asks at once whether the service is one that the stack can be around, so that the compiler says here what
-    /// is missing. For a service that takes requests with any kind of body (axum's `Router`), where it cannot tell which one is meant, use `layer`.
+    /// Like [`layer`](Layer::layer), but with bounds, so that the compiler reports here what is
+    /// missing. Use `layer` for a service of requests with any body (axum's `Router`), for which
+    /// the compiler cannot infer the request type.
     pub fn wrap<S, Req>(&self, service: S) -> ClientService<W::Service, Http>
     where
         S: Service<Req> + Clone,
@@ -79,10 +84,10 @@ impl<W> ClientStack<Http, W> {
 }
 
 impl<W> ClientStack<Grpc, W> {
-    /// Puts the stack around a channel: tonic's, or any service of gRPC requests that is `Clone`. A stub takes what comes out of it.
+    /// Wraps a channel for a stub: tonic's, or any service of gRPC requests that is `Clone`.
     ///
-    /// The same as [`layer`](Layer::layer), but it asks at once whether the service is one that the stack can be around, so that the compiler says here what
-    /// is missing.
+    /// Like [`layer`](Layer::layer), but with bounds, so that the compiler reports here what is
+    /// missing.
     pub fn wrap<S, Req>(&self, channel: S) -> ClientService<W::Service, Grpc>
     where
         S: Service<Req> + Clone,
@@ -97,14 +102,14 @@ impl<W> ClientStack<Grpc, W> {
 }
 
 impl<P: Protocol, W> ClientStack<P, W> {
-    /// The circuit, to look at and to steer. Of a stack without a circuit breaker it stays closed.
+    /// The handle of the circuit breaker. Without a circuit breaker the circuit stays closed.
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
         self.layers.circuit_breaker.layer.handle()
     }
 
-    /// The rate limit: the permits that are available, and how many calls wait. It admits every call
-    /// unless the builder set a rate.
+    /// The rate limit, with its available permits and the waiting calls. By default it admits every
+    /// call.
     #[must_use]
     pub fn rate_limit(
         &self,
@@ -112,13 +117,13 @@ impl<P: Protocol, W> ClientStack<P, W> {
         &self.layers.rate_limit.layer
     }
 
-    /// The bulkhead: how many attempts are in flight and may be, how many wait.
+    /// The bulkhead, with its limit and the attempts in flight and in the queue.
     #[must_use]
     pub fn bulkhead(&self) -> &BulkheadLayer<Queued, EndOfBody<StackClassifier<P::Classifier>>> {
         &self.layers.bulkhead.layer
     }
 
-    /// The budget of retries, if there is one.
+    /// The retry budget, if there is one.
     #[must_use]
     pub fn retry_budget(&self) -> Option<&RetryBudget> {
         self.layers.retry.layer.budget()
@@ -130,7 +135,8 @@ impl<P: Protocol, W> ClientStack<P, W> {
         self.layers.snapshot()
     }
 
-    /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.
+    /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
+    /// prints it.
     #[must_use]
     pub fn describe(&self) -> &Description {
         &self.description

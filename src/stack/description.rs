@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A standard stack and its settings, layer by layer: see [`ServerStack::describe`](super::ServerStack::describe).
+/// The layers and settings of a standard stack: see
+/// [`ServerStack::describe`](super::ServerStack::describe).
 ///
 /// Its `Display` is for a log line at start-up:
 ///
@@ -23,11 +24,11 @@ pub struct Description {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedLayer {
     layer: &'static str,
-    /// `None`: left out.
+    /// `None` if the layer is off.
     settings: Option<Vec<(&'static str, String)>>,
 }
 
-/// Something in a standard stack that works, but not as it was meant, most likely.
+/// A setting of a standard stack that works, but most likely not as intended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     pub(super) fields: Vec<&'static str>,
@@ -35,26 +36,26 @@ pub struct Warning {
 }
 
 impl Description {
-    /// The kind of the stack: `http server`, `grpc server`, `http client`, `grpc client`, and `server` or `client` for any other
-    /// request type.
+    /// The kind of the stack: `http server`, `grpc server`, `http client`, `grpc client`, or
+    /// `server` or `client` for any other request type.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.kind
     }
 
-    /// The stack's name.
+    /// The name of the stack.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The layers, the outermost first, also those that were left out.
+    /// The layers, outermost first, including those that are off.
     #[must_use]
     pub fn layers(&self) -> &[DescribedLayer] {
         &self.layers
     }
 
-    /// What is unwise in its settings. They were logged when the stack was built (feature `tracing`).
+    /// The warnings. They were logged when the stack was built (feature `tracing`).
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
@@ -69,7 +70,7 @@ impl Description {
         }
     }
 
-    /// Says once what is unwise.
+    /// Logs the warnings.
     pub(super) fn log(&self) {
         #[cfg(feature = "tracing")]
         for warning in &self.warnings {
@@ -87,19 +88,19 @@ impl Description {
 }
 
 impl DescribedLayer {
-    /// Which layer: `timeout`, `circuit_breaker`, ... as in rejections and events.
+    /// The name of the layer, as in rejections and events: `timeout`, `circuit_breaker`, ...
     #[must_use]
     pub fn layer(&self) -> &str {
         self.layer
     }
 
-    /// Whether it is there; a layer that was left out lets everything through.
+    /// Whether the layer is on. A layer that is off admits every call.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.settings.is_some()
     }
 
-    /// Its settings, by the names of the builder's methods.
+    /// The settings, by the names of their setters.
     pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
         let settings = self.settings.iter().flatten();
         settings.map(|(name, value)| (*name, value.as_str()))
@@ -107,7 +108,7 @@ impl DescribedLayer {
 }
 
 impl Warning {
-    /// The settings that do not go together, by the names of the builder's methods.
+    /// The conflicting settings, by the names of their setters.
     #[must_use]
     pub fn fields(&self) -> &[&'static str] {
         &self.fields

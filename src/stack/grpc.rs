@@ -4,8 +4,8 @@ use tower_layer::Identity;
 
 use super::{AttemptService, ClientBuilder, ClientService, Grpc, ServerBuilder};
 
-/// The standard stack of a gRPC server: correlation, respond,
-/// timeout, rate limit (off by default), load shed, bulkhead.
+/// Builds the standard stack of a gRPC server: correlation, respond, timeout, rate limit (off by
+/// default), load shed, bulkhead.
 ///
 /// ```no_run
 /// # #[cfg(feature = "tonic")]
@@ -21,14 +21,15 @@ use super::{AttemptService, ClientBuilder, ClientService, Grpc, ServerBuilder};
 /// # }
 /// ```
 ///
-/// It is the same as [`http::server`](crate::http::server): both answer each caller in its own protocol. See
-/// [`mainstay::stack`](crate::stack) for what is in it, and [`ServerBuilder`] for its settings.
+/// It is the same as [`http::server`](crate::http::server): both answer each caller in its
+/// protocol. See [`mainstay::stack`](crate::stack) for its layers, and [`ServerBuilder`] for its
+/// settings.
 pub fn server(name: impl Into<String>) -> ServerBuilder {
     ServerBuilder::new("grpc server", name.into())
 }
 
-/// The standard stack of a gRPC client: correlation, timeout,
-/// retry, rate limit (off by default), circuit breaker, bulkhead, attempt timeout, deadline.
+/// Builds the standard stack of a gRPC client: correlation, timeout, retry, rate limit (off by
+/// default), circuit breaker, bulkhead, attempt timeout, deadline.
 ///
 /// ```no_run
 /// # #[cfg(feature = "tonic")]
@@ -48,7 +49,7 @@ pub fn server(name: impl Into<String>) -> ServerBuilder {
 /// # }
 /// ```
 ///
-/// See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its settings.
+/// See [`mainstay::stack`](crate::stack) for its layers, and [`ClientBuilder`] for its settings.
 pub fn client(name: impl Into<String>) -> ClientBuilder<Grpc> {
     ClientBuilder::new(name.into())
 }

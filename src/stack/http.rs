@@ -7,8 +7,8 @@ use super::{
     ServerService,
 };
 
-/// The standard stack of an HTTP server: correlation, respond,
-/// timeout, rate limit (off by default), load shed, bulkhead.
+/// Builds the standard stack of an HTTP server: correlation, respond, timeout, rate limit (off by
+/// default), load shed, bulkhead.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -22,14 +22,14 @@ use super::{
 /// # }
 /// ```
 ///
-/// It serves gRPC as well, also on the same port. See [`mainstay::stack`](crate::stack) for what is in it, and [`ServerBuilder`] for its
-/// settings.
+/// It serves gRPC, too, also on the same port. See [`mainstay::stack`](crate::stack) for its
+/// layers, and [`ServerBuilder`] for its settings.
 pub fn server(name: impl Into<String>) -> ServerBuilder {
     ServerBuilder::new("http server", name.into())
 }
 
-/// The standard stack of an HTTP client: correlation, timeout,
-/// retry, rate limit (off by default), circuit breaker, bulkhead, attempt timeout, deadline.
+/// Builds the standard stack of an HTTP client: correlation, timeout, retry, rate limit (off by
+/// default), circuit breaker, bulkhead, attempt timeout, deadline.
 ///
 /// ```
 /// # #[cfg(feature = "hyper")]
@@ -45,9 +45,9 @@ pub fn server(name: impl Into<String>) -> ServerBuilder {
 /// # }
 /// ```
 ///
-/// For reqwest there is `mainstay::reqwest::client`, for tonic's channel [`grpc::client`](crate::grpc::client): in this stack it works, too, but every call of gRPC
-/// is a POST, and once sent it is not retried. See [`mainstay::stack`](crate::stack) for what is in it, and [`ClientBuilder`] for its
-/// settings.
+/// Use `mainstay::reqwest::client` for reqwest, and [`grpc::client`](crate::grpc::client) for
+/// tonic's channel: every gRPC call is a POST, which this stack does not retry once it was sent.
+/// See [`mainstay::stack`](crate::stack) for its layers, and [`ClientBuilder`] for its settings.
 pub fn client(name: impl Into<String>) -> ClientBuilder<Http> {
     ClientBuilder::new(name.into())
 }

@@ -1,16 +1,15 @@
 //! A standard stack as an ordered list of its layers.
 //!
-//! `list!` makes of one list everything that must be said of each layer: the settings that a
-//! builder collects, their checks and descriptions, the layers that are built, the services that
-//! they make, and the snapshot. A line of it is the name of the layer, its [`Part`](super::part::Part),
-//! the service that it makes of an inner one, and, if it has a snapshot, its type and the doc of its
-//! field.
+//! `list!` generates from one list all code with an item per layer: the settings of the builder,
+//! their checks and descriptions, the layers, the types of the services, and the snapshot. A line
+//! has the name of the layer, its [`Part`](super::part::Part), its service, and, if it has a
+//! snapshot, the type of the snapshot and the doc of its field.
 //!
-//! To add a layer to the standard stacks: write its part in [`parts`](super::parts), put its line
-//! into the lists that are to have it (`client_stack`, `server_stack`, `any/client`, `any/server`),
-//! and give their builders its method.
+//! To add a layer to the standard stacks, write its part in [`parts`](super::parts), add its line
+//! to the lists of the stacks (`client_stack`, `server_stack`, `any/client_stack`,
+//! `any/server_stack`), and add its setter to their builders.
 
-/// The service around an inner one, outermost layer first.
+/// The type of the service that the layers make, outermost layer first.
 macro_rules! wrapped {
     ($inner:ty;) => { $inner };
     ($inner:ty; [$service:ident $($argument:ty,)*] $($rest:tt)*) => {
@@ -18,7 +17,7 @@ macro_rules! wrapped {
     };
 }
 
-/// The same by the layers themselves.
+/// Puts the layers around a service.
 macro_rules! wrap {
     ($layers:expr, $inner:expr;) => { $inner };
     ($layers:expr, $inner:expr; $layer:ident $($rest:ident)*) => {
@@ -86,10 +85,10 @@ macro_rules! list {
                     <$In as Part<$Tracker>>::numbers(settings, &mut numbers);
                 })*
                 $(if let Some(settings) = &mut $outer {
-                    <$Out as Part<$Tracker>>::follow(settings, &mut numbers);
+                    <$Out as Part<$Tracker>>::derive(settings, &mut numbers);
                 })*
                 $(if let Some(settings) = &mut $inner {
-                    <$In as Part<$Tracker>>::follow(settings, &mut numbers);
+                    <$In as Part<$Tracker>>::derive(settings, &mut numbers);
                 })*
                 let layers = $Layers {
                     $($outer: {

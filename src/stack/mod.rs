@@ -1,9 +1,9 @@
-//! Standard stacks: the layers in the right order, with numbers that go together, in five lines.
+//! Standard stacks: all layers in the right order, with consistent settings, in five lines.
 //!
-//! Most mistakes are made between layers: a retry inside of the circuit breaker, a limit that each
-//! connection has anew, an attempt that may take longer than the whole call. A standard stack has
-//! one order, whatever the order of the builder's methods. It shares the state that must be shared.
-//! [`build`](ClientBuilder::build) checks its numbers against each other.
+//! Most mistakes happen between layers: a retry inside of the circuit breaker, a separate limit for
+//! each connection, an attempt that may take longer than the whole call. A standard stack has one
+//! order, whatever the order of the builder's methods. It shares the state that must be shared, and
+//! [`build`](ClientBuilder::build) checks its settings against each other.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -16,47 +16,52 @@
 //! # }
 //! ```
 //!
-//! | to wrap | begin with | and end with |
+//! | wraps | builder | use |
 //! |---|---|---|
 //! | an axum router, any other HTTP server | [`http::server`] | `router.layer(stack)` |
-//! | a tonic server, also one that serves HTTP on the same port | [`grpc::server`] | `Server::builder().layer(stack)` |
+//! | a tonic server, also with HTTP on the same port | [`grpc::server`] | `Server::builder().layer(stack)` |
 //! | tonic's channel | [`grpc::client`] | `UsersClient::new(stack.wrap(channel))` |
 //! | reqwest's client | `reqwest::client` | `stack.wrap(client)`, then `builder.send_through(&wrapped)` |
 //! | hyper-util's client, any other HTTP client | [`http::client`] | `stack.wrap(client)` |
-//! | any other client: of a database, a cache, a protocol of your own | [`mainstay::client`](crate::client) | `stack.wrap(client)` |
-//! | any other server: of frames, messages, jobs | [`mainstay::server`](crate::server) | `stack.wrap(service)` |
+//! | any other client: a database, a cache, your own protocol | [`mainstay::client`](crate::client) | `stack.wrap(client)` |
+//! | any other server: frames, messages, jobs | [`mainstay::server`](crate::server) | `stack.wrap(service)` |
 //!
-//! The service that a server stack makes is called with any body and answers with a body of its own type, around a service with a body of any type. `axum::serve` takes a
-//! whole router in a stack only with axum's body: add `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))` outside. So does
-//! `tower::util::option_layer`, for which the types with the layer and without it must be the same. A stack around one service of tonic's keeps that service's
-//! name (`NamedService`): `Server::builder().add_service(stack.wrap(UsersServer::new(..)))`. A stub may have an interceptor around a client stack, too:
-//! `UsersClient::with_interceptor(stack.wrap(channel), ..)`.
+//! A stack without settings is ready for production. Each setter of [`ServerBuilder`] and
+//! [`ClientBuilder`] states its default and the reason for it. A setter takes the most important
+//! number, or a builder of the layer (see [`Refine`]). A `without_` method removes a layer. The
+//! type of a stack depends only on the layers that you add. The types of the last two stacks also
+//! depend on their retry policy and classifier.
 //!
-//! A stack with nothing set can be deployed. Each method of [`ServerBuilder`] and [`ClientBuilder`]
-//! says first what the default is and why. A method takes the one number that matters most, or a
-//! builder of the layer (see [`Refine`]). A `without_` method leaves a layer out. The type of the
-//! stack depends only on the layers of your own in it. The last two stacks of the table know neither
-//! the requests nor the responses, so their types also depend on the retry policy and the classifier
-//! that you give them.
+//! # Types of bodies
+//!
+//! A server stack accepts any request body and wraps a service with any response body. Its own
+//! response body has another type. Where axum's body is required, add
+//! `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))`
+//! outside: for `axum::serve` around a whole router in a stack, and for
+//! `tower::util::option_layer`.
+//!
+//! A stack around a single tonic service keeps its name (`NamedService`):
+//! `Server::builder().add_service(stack.wrap(UsersServer::new(..)))`. A stub may have an
+//! interceptor outside of a client stack: `UsersClient::with_interceptor(stack.wrap(channel), ..)`.
 //!
 //! # Defaults
 //!
-//! With nothing set, a stack rejects no call to a healthy service that answers within 30 seconds:
+//! By default a stack rejects no call to a healthy service that answers within 30 seconds:
 //!
 //! | | server | client |
 //! |---|---|---|
-//! | time limit | 30 s to the head of the response | 30 s for all attempts, if the request has no deadline |
+//! | time limit | 30 s to the head of the response | 30 s for all attempts, unless the request has a deadline |
 //! | time limit of an attempt | | none |
 //! | calls in flight | no limit until ready tasks wait for a worker thread (scheduler lag) | no limit |
-//! | attempts | | 3, if the request may be repeated; retries for 20 % of the calls, and 10 a second in addition |
+//! | attempts | | 3 if the request may be repeated; budget: retries for 20 % of the calls, plus 10 a second |
 //! | calls per second | no limit | no limit |
 //! | circuit | | opens when half of at least 20 attempts within 10 s fail, for 5 s at first |
 //! | response body without progress | ended after 120 s | ended after 120 s in which the reader waits |
 //!
-//! The default time limit ends only the wait for the head of the response. A limit that you set is
-//! also propagated to the next service, and in gRPC it covers the call to its last trailer. Silence
-//! alone ends neither an event stream nor a gRPC stream. The stacks for any other request type
-//! have the same numbers, but they retry nothing by default, and they know no bodies.
+//! The default time limit ends at the head of the response. A limit that you set is also propagated
+//! to the next service, and in gRPC it covers the call to its last trailer. Event streams and gRPC
+//! streams may be silent. The stacks for other request types have the same defaults, but they retry
+//! nothing by default, and they know no bodies.
 //!
 //! # The order
 //!
@@ -88,12 +93,14 @@
 //!                                             the network
 //! ```
 //!
-//! The reasons: a call that a server's time limit ends must release its permit, so the bulkhead is
-//! inside of the time limit. Nobody waits for an answer after the time limit of a client, so the
-//! limit is outside of the retries. The circuit breaker must see what a retry would hide, so it is
-//! inside of the retry. A call holds no permit during a back-off. The time limit of attempts, if
-//! you set one, is inside of the circuit breaker, which then counts an attempt that hangs as a
-//! failure.
+//! The reasons for this order:
+//!
+//! - A call that a server's time limit ends must release its permit, so the bulkhead is inside of
+//!   the time limit.
+//! - Nobody waits for an answer after a client's time limit, so the limit is outside of the retry.
+//! - The circuit breaker must see failures that the retry hides, so it is inside of the retry.
+//! - A call holds no permit during a back-off, so the bulkhead is inside of the retry, too.
+//! - The circuit breaker must count an attempt that hangs, so the attempt timeout is inside of it.
 //!
 //! # What is shared
 //!
@@ -115,14 +122,17 @@
 //!                                            and another bulkhead
 //! ```
 //!
-//! State belongs to the stack that was built. So build one stack for each upstream, and one for all that a server may do at the same time, and clone
-//! it where it is needed. A stack that is built for each request, or for each connection, remembers nothing.
+//! State belongs to the stack that was built. Build one stack for each upstream and one for each
+//! server, and clone it as needed. A stack that is built for each request or connection limits
+//! nothing, because its state starts anew.
 //!
 //! # How a stack classifies
 //!
-//! All layers of a stack classify a response in the same way, and follow it to the end of its body: an HTTP stack by
-//! [`HttpClassifier`](crate::http::HttpClassifier), a gRPC client by [`GrpcClassifier`](crate::grpc::GrpcClassifier). Give another classifier to the layer that
-//! depends on it, the load shedder of a server or the circuit breaker of a client. It then holds for the bulkhead, too. The type of the stack stays the same:
+//! All layers of a stack share one classifier, and follow a response to the end of its body. An
+//! HTTP stack has an [`HttpClassifier`](crate::http::HttpClassifier), a gRPC client a
+//! [`GrpcClassifier`](crate::grpc::GrpcClassifier). Set another classifier at the load shedder of a
+//! server or at the circuit breaker of a client. It applies to the bulkhead, too. The type of the
+//! stack stays the same:
 //!
 //! ```
 //! use mainstay::{ConfigError, Outcome, http};
@@ -133,7 +143,7 @@
 //!
 //! impl<S: Clone> Catalog<S> {
 //!     fn new(client: S) -> Result<Self, ConfigError> {
-//!         // This service has everything it is asked for.
+//!         // A 404 is a failure of this service.
 //!         let missing_fails = http::circuit_breaker().classify_head(|head| match head.status().as_u16() {
 //!             404 | 500.. => Outcome::Failure,
 //!             _ => Outcome::Success,
@@ -144,11 +154,14 @@
 //! }
 //! ```
 //!
-//! A type of your own is a [`Classify`](crate::Classify) of every [`HttpResponse`](crate::http::HttpResponse), because the layers see different ones, and a
-//! [`ClassifyEnd`](crate::http::ClassifyEnd): `http::circuit_breaker().tracker(EndOfBody::new(Mine))`. The stack keeps it without its type, so a `Classify` sees an
-//! error as an [`ErasedError`](crate::http::ErasedError); [`at_error`](crate::http::ClassifyEnd::at_error) sees the error itself.
+//! A custom classifier implements [`Classify`](crate::Classify) for every
+//! [`HttpResponse`](crate::http::HttpResponse), because the layers have different response types,
+//! and [`ClassifyEnd`](crate::http::ClassifyEnd):
+//! `http::circuit_breaker().tracker(EndOfBody::new(Mine))`. The stack erases its type, so its
+//! `Classify` receives an [`ErasedError`](crate::http::ErasedError).
+//! [`at_error`](crate::http::ClassifyEnd::at_error) receives the error itself.
 //!
-//! # What does not go together
+//! # Checks
 //!
 //! ```
 //! use std::time::Duration;
@@ -165,9 +178,10 @@
 //! );
 //! ```
 //!
-//! What works, but hardly as it was meant, is a [`Warning`]: the stack lists it, and it is logged when the stack is built (feature `tracing`).
+//! A setting that works, but hardly as intended, is a [`Warning`]. The stack lists its warnings,
+//! and logs them when it is built (feature `tracing`).
 //!
-//! # What a stack says of itself
+//! # Descriptions
 //!
 //! ```
 //! let stack = mainstay::http::server("orders").bulkhead(256).without_load_shed().build()?;
@@ -185,12 +199,12 @@
 //! # Ok::<_, mainstay::ConfigError>(())
 //! ```
 //!
-//! # What it rejects, what dropping a call does, what it costs
+//! # Rejections, readiness, cancellation, cost
 //!
-//! A stack adds nothing to its layers. Time limits do not run while the inner service is not ready: a caller of `ready` waits for it, as
-//! without a stack. An open circuit and a full bulkhead reject without asking the inner service. A retry waits for its readiness for at most a
-//! second, and the load shedder of a server rejects at once while it is not ready. The body of a server's response changes its type; axum and
-//! tonic put such a body into a box.
+//! These are those of the layers. `ready` waits for the inner service without a time limit. An open
+//! circuit and a full bulkhead reject without polling the inner service for readiness. A retry
+//! waits for readiness for at most a second. A server's load shedder rejects at once while the
+//! service is not ready. axum and tonic box the response body of a server stack.
 
 #![cfg_attr(
     not(feature = "http"),
@@ -223,12 +237,13 @@ mod server;
 mod server_stack;
 #[cfg(feature = "http")]
 mod service;
+mod setters;
 mod snapshot;
 
 pub use any::{
     AnyClient, AnyClientBuilder, AnyClientSnapshot, AnyClientStack, AnyLimit, AnyServer,
-    AnyServerBuilder, AnyServerSnapshot, AnyServerStack, Carried, CarriedDeadline,
-    CarriedDeadlineLayer, IntoRetry, NoContext, NoRetry, Propagate, client, server,
+    AnyServerBuilder, AnyServerSnapshot, AnyServerStack, Carried, CarriedDeadlineLayer, Deadline,
+    DeadlineField, DeadlineFuture, IntoRetry, NoContext, NoRetry, Propagate, client, server,
 };
 pub use description::{DescribedLayer, Description, Warning};
 pub use refine::Refine;

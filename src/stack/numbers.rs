@@ -1,4 +1,5 @@
-//! The numbers of a stack that must go together, and the numbers that follow from them. Pure arithmetic.
+//! The numbers of a stack that are checked against each other, and those derived from them. Pure
+//! arithmetic.
 
 use std::time::Duration;
 
@@ -7,27 +8,27 @@ use crate::policy::backoff::Backoff;
 use crate::policy::breaker::Config;
 use crate::policy::limit::Limit;
 
-/// A timer's grain is 1 ms: what is a few times that is mostly rounding.
+/// The resolution of timers is 1 ms, so a shorter time than this is mostly rounding.
 pub(super) const COARSE: Duration = Duration::from_millis(5);
-/// What the first back-off of a stack that was not given one comes to at most, as a part of the time for the whole call.
+/// The first derived back-off is at most this fraction (1/20) of the whole call's limit.
 pub(super) const BACKOFF_SHARE: u32 = 20;
-/// The same for all its back-offs together, and for all the waits in a queue that would fit.
+/// All derived back-offs, or all suggested waits in a queue, are at most this fraction (1/4).
 pub(super) const WAITS_SHARE: u32 = 4;
-/// The least that any time can be.
+/// The shortest duration.
 pub(super) const LEAST: Duration = Duration::from_nanos(1);
 
 /// The numbers of all layers of a stack.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Numbers {
-    /// The time for the whole call.
+    /// The limit of the whole call.
     pub(super) total: Option<Duration>,
     pub(super) body: BodyNumbers,
-    /// The time for each attempt.
+    /// The limit of each attempt.
     pub(super) attempt: Option<Duration>,
     pub(super) retry: RetryNumbers,
     pub(super) breaker: Option<Config>,
     pub(super) load_shed: Option<Limit>,
-    /// `None` where there is no limit, so that nothing follows from it.
+    /// `None` if the bulkhead has no limit.
     pub(super) bulkhead: Option<BulkheadNumbers>,
 }
 
@@ -35,7 +36,7 @@ pub(super) struct Numbers {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct BodyNumbers {
     pub(super) whole: bool,
-    /// Only where it was set.
+    /// `None` if it was not set.
     pub(super) idle: Option<Duration>,
 }
 
@@ -43,14 +44,13 @@ pub(super) struct BodyNumbers {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BulkheadNumbers {
     pub(super) limit: u32,
-    /// How many may wait.
     pub(super) queue: u32,
     pub(super) max_wait: Option<Duration>,
 }
 
 impl BulkheadNumbers {
-    /// How many there can be in it, in flight or waiting.
-    pub(super) fn room(self) -> u32 {
+    /// The number of calls in flight and in the queue.
+    pub(super) fn capacity(self) -> u32 {
         self.limit.saturating_add(self.queue)
     }
 }
@@ -60,8 +60,8 @@ impl BulkheadNumbers {
 pub(super) struct RetryNumbers {
     pub(super) attempts: u32,
     pub(super) backoff: Backoff,
-    /// Whether the back-off follows from the time for the whole call.
-    pub(super) follows: bool,
+    /// Whether the back-off is derived from the limit of the whole call.
+    pub(super) backoff_is_derived: bool,
     pub(super) has_budget: bool,
     pub(super) replay_limit: usize,
 }
@@ -72,7 +72,7 @@ impl Default for RetryNumbers {
         Self {
             attempts: 1,
             backoff: Backoff::default(),
-            follows: false,
+            backoff_is_derived: false,
             has_budget: true,
             replay_limit: 0,
         }
@@ -84,15 +84,14 @@ impl RetryNumbers {
         Self {
             attempts: settings.attempts,
             backoff: settings.backoff,
-            follows: false,
+            backoff_is_derived: false,
             has_budget: settings.budget.is_some(),
             replay_limit: settings.replay_limit,
         }
     }
 
-    /// The same with so many attempts.
-    pub(super) fn with(self, attempts: u32, total: Duration) -> Self {
-        let backoff = if self.follows {
+    pub(super) fn with_attempts(self, attempts: u32, total: Duration) -> Self {
+        let backoff = if self.backoff_is_derived {
             backoff_for(total, attempts)
         } else {
             self.backoff
@@ -105,10 +104,10 @@ impl RetryNumbers {
     }
 }
 
-/// The back-off of a stack for which nobody set one: the usual one, but shorter in a short call and in one with many attempts, so that
-/// all waits together take at most a quarter of the time.
+/// The default back-off of a stack. It is shorter for a short call or for many attempts, so that
+/// all back-offs together take at most a quarter of the call's limit.
 pub(super) fn backoff_for(total: Duration, attempts: u32) -> Backoff {
-    // More are refused, but not yet.
+    // More attempts are refused later.
     let attempts = attempts.min(MOST_ATTEMPTS);
     let (usual, base) = (Backoff::default(), total / BACKOFF_SHARE);
     let base = base.max(LEAST);
@@ -117,17 +116,17 @@ pub(super) fn backoff_for(total: Duration, attempts: u32) -> Backoff {
     } else {
         usual
     };
-    let most = total / WAITS_SHARE;
-    if attempts < 2 || backoff.worst(attempts) <= most {
+    let max = total / WAITS_SHARE;
+    if attempts < 2 || backoff.worst(attempts) <= max {
         return backoff;
     }
-    let each = round(most / (attempts - 1)).max(LEAST);
+    let each = round(max / (attempts - 1)).max(LEAST);
     Backoff::exponential(backoff.base().min(each)).cap(each)
 }
 
-/// How long an attempt may take so that all of them fit, with the longest waits between them, if that is more than what is lost in the
-/// grain of timers.
-pub(super) fn room(
+/// The longest limit of an attempt with which all attempts and the longest waits fit into the call.
+/// `None` if that is below the resolution of timers.
+pub(super) fn fitting_attempt(
     total: Duration,
     retry: &RetryNumbers,
     bulkhead: Option<BulkheadNumbers>,
@@ -137,7 +136,7 @@ pub(super) fn room(
     (left >= COARSE.min(share / 2).max(LEAST)).then_some(left)
 }
 
-/// What the waits leave for each attempt, and what there would be without them.
+/// The time of each attempt, with and without the waits.
 fn shares(
     total: Duration,
     retry: &RetryNumbers,
@@ -150,7 +149,7 @@ fn shares(
     (left / attempts, total / attempts)
 }
 
-/// Down to what one would write: two or three digits.
+/// Rounds down to three significant digits.
 pub(super) fn round(time: Duration) -> Duration {
     let nanos = time.as_nanos();
     let mut unit = 1;
@@ -160,7 +159,7 @@ pub(super) fn round(time: Duration) -> Duration {
     Duration::from_nanos(u64::try_from(nanos / unit * unit).unwrap_or(u64::MAX))
 }
 
-/// How long an attempt may wait in the bulkhead's queue.
+/// The longest wait of an attempt in the bulkhead's queue.
 pub(super) fn wait(bulkhead: Option<BulkheadNumbers>) -> Duration {
     bulkhead.and_then(|b| b.max_wait).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! One layer of a standard stack: what the stack has to know of it.
+//! One layer of a standard stack.
 
 use std::sync::Arc;
 
@@ -7,55 +7,54 @@ use super::refine::Refine;
 use crate::observe::event::Observer;
 use crate::vocabulary::config::ConfigError;
 
-/// A setting in a description: the name of the builder's method, and the value.
+/// A setting in a description: the name of its setter, and the value.
 pub(super) type Setting = (&'static str, String);
 
-/// A layer of a standard stack whose calls are followed by a `T`. One line in a
-/// [list](super::list) puts it into a stack.
+/// A layer of a standard stack with the tracker `T`. A line in a [list](super::list) adds it to a
+/// stack.
 pub(super) trait Part<T> {
-    /// Its name in descriptions, the same as in rejections and events.
+    /// Its name, as in rejections and events.
     const NAME: &'static str;
     /// The settings that the stack's builder collects.
     type Settings;
-    /// The layer that is built of them.
+    /// The layer that is built from them.
     type Layer: Clone;
 
-    /// The settings where the user says nothing; `None` where the layer is then left out.
+    /// The default settings; `None` if the layer is off by default.
     fn standard() -> Option<Self::Settings>;
 
-    /// Whether the layer is in the stack with these settings.
+    /// Whether the layer is on with these settings.
     fn is_on(_: &Self::Settings) -> bool {
         true
     }
 
-    /// Adds the numbers that other layers must go together with.
+    /// Adds the numbers that are checked against those of other layers.
     fn numbers(_: &Self::Settings, _: &mut Numbers) {}
 
-    /// Completes settings that nobody set and that follow from those of other layers.
-    fn follow(_: &mut Self::Settings, _: &mut Numbers) {}
+    /// Derives unset settings from those of other layers.
+    fn derive(_: &mut Self::Settings, _: &mut Numbers) {}
 
-    /// The settings in words.
     fn describe(_: &Self::Settings) -> Vec<Setting>;
 
-    /// Builds the layer; of `None` one of the same type that does nothing.
+    /// Builds the layer. `None` builds a layer of the same type that does nothing.
     ///
     /// # Errors
     ///
-    /// When a setting is refused.
+    /// When a setting is invalid.
     fn build(
         settings: Option<Self::Settings>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError>;
 }
 
-/// A layer that is built, and whether it is in the stack.
+/// A layer, and whether it is on.
 #[derive(Clone)]
 pub(super) struct Built<L> {
     pub(super) layer: L,
     pub(super) is_on: bool,
 }
 
-/// The settings of a layer in the builder of a stack: those of the stack, those of the user, or none because it is left out.
+/// The settings of a layer in the builder of a stack.
 #[derive(Debug, Default)]
 pub(super) enum Slot<L> {
     #[default]
@@ -69,26 +68,25 @@ impl<L> Slot<L> {
         *self = Self::Set(by.refine(standard));
     }
 
-    /// Changes the settings, unless the layer is left out.
-    pub(super) fn change(&mut self, standard: impl FnOnce() -> L, by: impl FnOnce(&mut L)) {
+    /// Changes the settings, unless the layer is off.
+    pub(super) fn change(&mut self, standard: impl FnOnce() -> L, change: impl FnOnce(&mut L)) {
         if let Self::Standard = self {
             *self = Self::Set(standard());
         }
         if let Self::Set(settings) = self {
-            by(settings);
+            change(settings);
         }
     }
 
-    /// The same settings in another type.
-    pub(super) fn map<M>(self, by: impl FnOnce(L) -> M) -> Slot<M> {
+    pub(super) fn map<M>(self, f: impl FnOnce(L) -> M) -> Slot<M> {
         match self {
             Self::Standard => Slot::Standard,
-            Self::Set(settings) => Slot::Set(by(settings)),
+            Self::Set(settings) => Slot::Set(f(settings)),
             Self::Off => Slot::Off,
         }
     }
 
-    /// `None` where the layer is left out.
+    /// The settings, or `None` if the layer is off.
     pub(super) fn or(self, standard: Option<L>) -> Option<L> {
         match self {
             Self::Standard => standard,
@@ -98,16 +96,15 @@ impl<L> Slot<L> {
     }
 }
 
-/// What a layer adopts from its stack, unless it has its own.
+/// The name, the observer and the tracker of a stack, for its layers.
 pub(super) struct Stack<'a, T> {
     pub(super) name: &'a str,
     pub(super) observer: Option<Arc<dyn Observer>>,
-    /// How the layers of the stack classify, and follow calls.
     pub(super) tracker: T,
 }
 
 impl<T> Stack<'_, T> {
-    /// Sets what the builder of a layer has none of.
+    /// Sets the name and the observer of a layer, unless the layer has its own.
     pub(super) fn adopt(
         &self,
         name: &mut Option<String>,

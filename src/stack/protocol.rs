@@ -1,4 +1,4 @@
-//! What differs between the stacks of HTTP and gRPC clients.
+//! The differences between the stacks of HTTP and gRPC clients.
 
 use crate::layers::retry::{AsItComes, RetryBuilder};
 use crate::protocol::grpc::{EarlyTrailers, GrpcClassifier, GrpcRetry};
@@ -6,18 +6,18 @@ use crate::protocol::http::{HttpClassifier, HttpRetry};
 
 /// The protocol of a [`ClientStack`](super::ClientStack): [`Http`] or [`Grpc`].
 pub trait Protocol: sealed::Sealed {
-    /// Classifies responses, unless the stack has a classifier of your own.
+    /// The default classifier.
     type Classifier: Clone + 'static;
 
-    /// Decides what is retried.
+    /// The retry policy.
     type Policy;
 
-    /// How a response is received before that is decided.
+    /// How a response is received before the retry policy decides.
     type Receive;
 
     #[doc(hidden)]
     const NAME: &'static str;
-    /// Where the deadline is written to, if the layer that does it is not asked.
+    /// The header of the deadline, unless the deadline layer chooses it.
     #[doc(hidden)]
     const DEADLINE: Option<&'static str>;
     #[doc(hidden)]
@@ -32,7 +32,7 @@ mod sealed {
     impl Sealed for super::Grpc {}
 }
 
-/// HTTP of any version, by any client.
+/// HTTP of any version, with any client.
 #[derive(Debug, Clone, Copy)]
 pub struct Http;
 

@@ -1,9 +1,9 @@
-//! What the methods of a standard stack's builder take: a number, or a layer's own builder.
+//! The arguments of a stack builder's setters.
 
-/// What refines a layer of a standard stack: the one number that matters most, with the stack's own settings for the rest; or a
-/// builder of the layer, which replaces all of them.
+/// The argument of a standard stack's setter: the most important number of the layer, or a builder
+/// of the layer, which replaces all its settings.
 ///
-/// | layer | the number | the builders |
+/// | layer | number | builders |
 /// |---|---|---|
 #[cfg_attr(
     feature = "http",
@@ -22,15 +22,16 @@
 | rate limit | calls per second, a `u32` | [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder), with a wait or without |"
 )]
 ///
-/// A builder without a name gets that of the stack. Over HTTP and gRPC the builder of a load shedder or of a circuit breaker also says how the stack
-/// [classifies](super#how-a-stack-classifies). That of a bulkhead does not: those of `http`, of `grpc` and the plain one do the same.
+/// A builder without a name gets the name of the stack. Over HTTP and gRPC the builder of a load
+/// shedder or a circuit breaker also sets how the stack [classifies](super#how-a-stack-classifies).
+/// The builder of a bulkhead does not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not refine this layer of a standard stack",
-    note = "it takes the number that matters most (a `Duration`, a `Limit`, a count as `u32`) or a builder of the layer, before `build()`: `mainstay::http::bulkhead().limit(64)`, say",
-    note = "a builder of `mainstay::grpc::retry()` is for `mainstay::grpc::client`, one of `mainstay::http::retry()` for the other clients; a stack of HTTP or gRPC has no type parameter for a retry policy of your own, nor does its bulkhead classify: for these, put the layers together by hand"
+    note = "the setter accepts the most important number (a `Duration`, a `Limit`, a count as `u32`) or a builder of the layer, before `build()`: `mainstay::http::bulkhead().limit(64)`, say",
+    note = "a builder of `mainstay::grpc::retry()` is for `mainstay::grpc::client`, one of `mainstay::http::retry()` for the other clients; a stack of HTTP or gRPC accepts neither a custom retry policy nor a bulkhead with a classifier: for these, combine the layers yourself"
 )]
 pub trait Refine<L> {
-    /// The refined layer; `standard` is what the stack has by itself.
+    /// The new settings; `standard` are the stack's.
     #[doc(hidden)]
     fn refine(self, standard: L) -> L;
 }

@@ -19,11 +19,12 @@ use crate::layers::timeout::{self, Timeout};
 use crate::protocol::http::{BodyLimits, EndOfBody, HttpClassifier, HttpLimit};
 use crate::protocol::respond::Respond;
 
-/// How the layers of a server's stack classify, and follow calls.
+/// The tracker of a server stack.
 pub(super) type Tracker = EndOfBody<StackClassifier<HttpClassifier>>;
 
 list! {
-    /// The snapshots of the layers of a server's stack, of those that are in it: see [`snapshot`](crate::snapshot).
+    /// The snapshots of the layers of a server stack; `None` for a layer that was removed. See
+    /// [`snapshot`](crate::snapshot).
     #[derive(Eq)]
     snapshot ServerSnapshot;
     settings ServerParts, layers ServerLayers, tracker Tracker;
@@ -32,7 +33,7 @@ list! {
         correlation: ServerCorrelation, Correlation<_>;
         respond: parts::Respond, Respond<_>;
     }
-    // Layers of the user's own go here.
+    // The user's request layers go here.
     inner Limits[] {
         timeout: ServerTimeout, Timeout<_, HttpLimit, BodyLimits>, timeout::Snapshot, "The time limit.";
         rate_limit: parts::RateLimit, RateLimit<_, Waiting, AtResponse<StackClassifier<HttpClassifier>>>, rate_limit::Snapshot, "The rate limit.";
@@ -41,14 +42,15 @@ list! {
     }
 }
 
-/// The layers of a server, in their order: correlation, respond,
-/// timeout, rate limit (off by default), load shed, bulkhead.
+/// The layers of a server, outermost first: correlation, respond, timeout, rate limit (off by
+/// default), load shed, bulkhead.
 ///
-/// Made by [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server), it is a [`Layer`] for axum's `Router::layer`, tonic's `Server::layer` and
-/// any other server. Its only error is [`Infallible`](std::convert::Infallible). It serves HTTP and gRPC on one port: each
-/// caller is answered in its own protocol. Clones share one limit and one bulkhead, and so do all services that they make: for
-/// every route and connection, and also for several routers if you want it so. `W` are the
-/// [request layers](super::ServerBuilder::with_request_layer).
+/// Build it with [`http::server`](crate::http::server) or [`grpc::server`](crate::grpc::server),
+/// and use it as a [`Layer`] in axum's `Router::layer`, tonic's `Server::layer` and any other
+/// server. It serves HTTP and gRPC on one port and answers each caller in its protocol. Its error
+/// is [`Infallible`](std::convert::Infallible). Its clones, and the services that they make for
+/// routes and connections, share one load shedder and one bulkhead. `W` is the type of the [request
+/// layers](super::ServerBuilder::with_request_layer).
 #[derive(Clone)]
 pub struct ServerStack<W = Identity> {
     pub(super) layers: ServerLayers,
@@ -57,7 +59,7 @@ pub struct ServerStack<W = Identity> {
 }
 
 impl<W> ServerStack<W> {
-    /// Puts the stack around a service: the same as [`layer`](Layer::layer), without having to import the trait.
+    /// Wraps a service. Like [`layer`](Layer::layer), without an import of the trait.
     pub fn wrap<S>(&self, service: S) -> ServerService<W::Service>
     where
         W: Layer<LimitedService<S>>,
@@ -65,8 +67,8 @@ impl<W> ServerStack<W> {
         self.layer(service)
     }
 
-    /// The rate limit: the permits that are available, and how many calls wait. It admits every call
-    /// unless the builder set a rate.
+    /// The rate limit, with its available permits and the waiting calls. By default it admits every
+    /// call.
     #[must_use]
     pub fn rate_limit(
         &self,
@@ -74,13 +76,13 @@ impl<W> ServerStack<W> {
         &self.layers.rate_limit.layer
     }
 
-    /// The load shedder: how many requests are in flight and may be.
+    /// The load shedder, with its limit and the requests in flight.
     #[must_use]
     pub fn load_shed(&self) -> &LoadShedLayer<Limited<EndOfBody<StackClassifier<HttpClassifier>>>> {
         &self.layers.load_shed.layer
     }
 
-    /// The bulkhead: how many requests are in flight and may be, how many wait.
+    /// The bulkhead, with its limit and the requests in flight and in the queue.
     #[must_use]
     pub fn bulkhead(&self) -> &BulkheadLayer<Queued, EndOfBody<StackClassifier<HttpClassifier>>> {
         &self.layers.bulkhead.layer
@@ -92,7 +94,8 @@ impl<W> ServerStack<W> {
         self.layers.snapshot()
     }
 
-    /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.
+    /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
+    /// prints it.
     #[must_use]
     pub fn describe(&self) -> &Description {
         &self.description

@@ -1,4 +1,4 @@
-//! The services of standard stacks: newtypes, so that a type that is named, and an error that names it, stay short.
+//! The services of standard stacks: newtypes, for short type names and compiler errors.
 
 use std::fmt;
 use std::task::{Context, Poll};
@@ -12,20 +12,23 @@ use crate::layers::circuit_breaker::CircuitBreakerHandle;
 use crate::layers::correlation::Carry;
 use crate::vocabulary::error::WithRejection;
 
-/// A service inside the outer layers of a [`ServerStack`](super::ServerStack): correlation and respond.
+/// A service inside the outer layers of a [`ServerStack`](super::ServerStack): correlation and
+/// respond.
 #[derive(Clone)]
 pub struct ServerService<T>(pub(super) Requests<T>);
 
-/// A service inside the inner layers of a [`ServerStack`](super::ServerStack): timeout, load shed and bulkhead.
+/// A service inside the inner layers of a [`ServerStack`](super::ServerStack): timeout, load shed
+/// and bulkhead.
 #[derive(Clone)]
 pub struct LimitedService<S>(pub(super) Limits<S>);
 
-/// A service inside the outer layers of a [`ClientStack`](super::ClientStack): correlation, timeout and retry.
+/// A service inside the outer layers of a [`ClientStack`](super::ClientStack): correlation, timeout
+/// and retry.
 #[derive(Clone)]
 pub struct ClientService<T, P: Protocol = Http>(pub(super) Calls<T, P>);
 
-/// A service inside the inner layers of a [`ClientStack`](super::ClientStack), which see each attempt: circuit breaker, bulkhead,
-/// attempt timeout and deadline.
+/// A service inside the inner layers of a [`ClientStack`](super::ClientStack), which see each
+/// attempt: circuit breaker, bulkhead, attempt timeout and deadline.
 #[derive(Clone)]
 pub struct AttemptService<S, P: Protocol = Http>(pub(super) Attempts<S, P>);
 
@@ -60,14 +63,15 @@ macro_rules! services {
 }
 
 impl<S, P: Protocol> ClientService<AttemptService<S, P>, P> {
-    /// The circuit, to look at and to steer: the same as that of the [stack](super::ClientStack::circuit_breaker).
+    /// The handle of the circuit breaker, the same as that of the
+    /// [stack](super::ClientStack::circuit_breaker).
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
         self.0.get_ref().get_ref().get_ref().0.get_ref().handle()
     }
 }
 
-// What a user can do something about comes first, so that it is what the compiler speaks of.
+// The bounds that a user can satisfy come first, so that compiler errors name them.
 services! {
     ServerService<T> is Requests<T> where T: Service<Req>;
     LimitedService<S> is Limits<S> where S: Service<Req>, S::Error: WithRejection;

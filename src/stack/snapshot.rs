@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// A layer with a snapshot. Its part says so.
+/// A layer with a snapshot.
 pub(super) trait Snapshots {
     type Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot;
 }
 
-/// One line each, outermost first.
+/// Prints one line for each layer, outermost first.
 pub(super) fn lines(
     f: &mut fmt::Formatter<'_>,
     layers: &[Option<&dyn fmt::Display>],

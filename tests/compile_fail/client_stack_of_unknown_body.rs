@@ -1,4 +1,4 @@
-//~ let the client take a box of http-body-util's (mainstay's feature `hyper`), and put the body into it: `request.map(http_body_util::BodyExt::boxed_unsync)`
+//~ put the body into a box of http-body-util (mainstay's feature `hyper`): `request.map(http_body_util::BodyExt::boxed_unsync)`
 
 use http::{Request, Response};
 use tower::{Service, service_fn};

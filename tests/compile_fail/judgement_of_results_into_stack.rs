@@ -1,7 +1,7 @@
 //~ a standard stack cannot classify responses by a `AtResponse<Arc<ClassifyFn<
-//~ it takes `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Send`, `Sync` and `'static`
+//~ it accepts `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Send`, `Sync` and `'static`
 //~ a standard stack cannot classify responses by a `AtResponse<HttpClassifier>`
-//~ nor does its bulkhead classify
+//~ nor a bulkhead with a classifier
 
 use mainstay::http::EndOfBody;
 use mainstay::{CircuitBreakerLayer, Error, Outcome};

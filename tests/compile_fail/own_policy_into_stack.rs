@@ -1,4 +1,4 @@
-//~ a stack of HTTP or gRPC has no type parameter for a retry policy of your own, nor does its bulkhead classify: for these, put the layers together by hand
+//~ a stack of HTTP or gRPC accepts neither a custom retry policy nor a bulkhead with a classifier: for these, combine the layers yourself
 
 use mainstay::{Decision, RetryLayer};
 

@@ -1,5 +1,5 @@
 //~ return a `mainstay::Outcome`
-//~ does not say how a call went
+//~ is not the outcome of a call
 
 fn main() {
     let _ = mainstay::http::circuit_breaker().classify_head(|head| head.status() == 500);

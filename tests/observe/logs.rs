@@ -326,7 +326,7 @@ fn what_is_unwise_about_a_stack_is_logged_once() {
     let [line] = &lines.take()[..] else { panic!() };
     assert!(
         line.starts_with(
-            "WARN retry.without_budget: when everything fails, the load is multiplied by 3"
+            "WARN retry.without_budget: when every attempt fails, retries multiply the load by 3"
         ),
         "{line}"
     );

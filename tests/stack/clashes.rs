@@ -68,7 +68,7 @@ fn attempts_that_do_not_all_fit() {
     let stack = || http::client("payments").timeout(secs(2));
     assert_eq!(
         client_warned(stack().attempt_timeout(secs(1)).build()),
-        "retry: 3 attempts of attempt_timeout = 1s and 150ms of back-off come to 3.15s, and timeout = 2s cuts the last ones short; \
+        "retry: 3 attempts of attempt_timeout = 1s and 150ms of back-off take up to 3.15s, so timeout = 2s ends the last ones early; \
          attempt_timeout = 616ms, or 1 attempt, would fit"
     );
     is_quiet(
@@ -85,7 +85,7 @@ fn attempts_that_do_not_all_fit() {
         .backoff(Backoff::constant(ms(600)).jitter(Jitter::None));
     assert_eq!(
         client_warned(stack().retry(slow).attempt_timeout(ms(250)).build()),
-        "retry: 4 attempts of attempt_timeout = 250ms and 1.8s of back-off come to 2.8s, and timeout = 2s cuts the last ones short; \
+        "retry: 4 attempts of attempt_timeout = 250ms and 1.8s of back-off take up to 2.8s, so timeout = 2s ends the last ones early; \
          attempt_timeout = 50ms, or 3 attempts, would fit"
     );
 }
@@ -139,7 +139,7 @@ fn a_probe_that_fails_before_its_attempt_does() {
                 .circuit_breaker(breaker)
                 .build()
         ),
-        "circuit_breaker.probe_life = 500ms fails a probe that attempt_timeout = 3s would still wait for; 3s would fit"
+        "circuit_breaker.probe_life = 500ms fails a probe before attempt_timeout = 3s does; 3s would fit"
     );
     // The one that the stack has by itself follows the attempt.
     let patient = http::client("payments").timeout(secs(120)).build().unwrap();
@@ -158,7 +158,7 @@ fn more_probes_than_places() {
         .bulkhead(2);
     assert_eq!(
         client_warned(stack.build()),
-        "circuit_breaker.probes = 5 are more than bulkhead = 2 lets through at a time; 2 would fit"
+        "circuit_breaker.probes = 5 are more than bulkhead = 2 admits at a time; 2 would fit"
     );
 }
 
@@ -182,7 +182,7 @@ fn a_queue_in_which_a_call_times_out() {
         said(client().bulkhead(queue(secs(1))).build()),
         refused("http client `payments`")
     );
-    let unwise = "bulkhead.queue: a call may wait 800ms of the 1s that timeout gives it, and has less than half for its work; \
+    let unwise = "bulkhead.queue: a call may wait for 800ms of its timeout of 1s, which leaves less than half for its work; \
                   250ms would fit";
     assert_eq!(
         server_warned(server().bulkhead(queue(ms(800))).build()),
@@ -259,7 +259,7 @@ fn a_budget_that_allows_no_retry() {
     let stack = reqwest::client("payments").retry(http::retry().without_budget());
     assert_eq!(
         client_warned(stack.build()),
-        "retry.without_budget: when everything fails, the load is multiplied by 3"
+        "retry.without_budget: when every attempt fails, retries multiply the load by 3"
     );
     let once = http::client("payments").retry(http::retry().attempts(1).without_budget());
     is_quiet(once.build().unwrap().describe());
@@ -272,7 +272,7 @@ fn what_retries_may_keep() {
     let stack = http::client("payments").retry(http::retry().replay_limit(4 << 20));
     assert_eq!(
         client_warned(stack.bulkhead(1_024).build()),
-        "retry.replay_limit = 4194304 for each of the bulkhead's calls comes to 4096 MiB"
+        "retry.replay_limit = 4194304 for each of the bulkhead's calls amounts to 4096 MiB"
     );
 }
 
@@ -281,7 +281,7 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
     let stack = || http::server("orders").bulkhead(64);
     assert_eq!(
         server_warned(stack().load_shed(Limit::fixed(100)).build()),
-        "load_shed = fixed at 100 is never reached: bulkhead = 64 rejects before; a limit of at most 64 would fit, or a larger bulkhead"
+        "load_shed = fixed at 100 is never reached: bulkhead = 64 rejects earlier; a limit of at most 64 would fit, or a larger bulkhead"
     );
     is_quiet(
         stack()
@@ -295,7 +295,7 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
     let stack = || http::server("orders").bulkhead(queue());
     assert_eq!(
         server_warned(stack().load_shed(Limit::fixed(64)).build()),
-        "bulkhead.queue: nobody ever waits: load_shed = fixed at 64 lets through no more than bulkhead = 64 has places for; \
+        "bulkhead.queue is never used: load_shed = fixed at 64 admits no more calls than bulkhead = 64; \
          a limit of at least 94 would fit"
     );
     for limit in [65, 94] {
@@ -323,7 +323,7 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
     };
     assert_eq!(
         server_warned(queued().load_shed(Limit::fixed(9)).build()),
-        "load_shed = fixed at 9 is never reached: bulkhead = 5 with a queue of 3 rejects before; a limit of at most 8 would fit, or a larger bulkhead"
+        "load_shed = fixed at 9 is never reached: bulkhead = 5 with a queue of 3 rejects earlier; a limit of at most 8 would fit, or a larger bulkhead"
     );
     is_quiet(
         queued()
@@ -337,9 +337,7 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
 #[test]
 fn times_that_no_timer_can_keep() {
     let text = |name| {
-        format!(
-            "{name} = 2ms is within what timers are late by: they count in milliseconds; 5ms or more would fit"
-        )
+        format!("{name} = 2ms is close to the resolution of timers, 1ms; 5ms or more would fit")
     };
     assert_eq!(
         server_warned(http::server("orders").timeout(ms(2)).build()),

@@ -23,7 +23,7 @@ impl Cover<Response> for BodyLimits {
         }
         rebuilt(response, |response| {
             let timed: http::Response<TimedBody<Body>> = self.cover(response, call, cx);
-            timed.map(|body| body.untimed_or(Body::wrap))
+            timed.map(|body| body.unlimited_or(Body::wrap))
         })
     }
 }

@@ -24,7 +24,7 @@ where
     type Response = Response;
 
     fn head(&self, result: Result<&Response, &Err>) -> Head<End> {
-        self.judge(result, |response| {
+        self.classify(result, |response| {
             (ResponseHead::of(response), ended(response))
         })
     }

@@ -7,7 +7,8 @@ use super::errors::{Cause, cause};
 use super::pushback;
 use crate::call::track::Head;
 use crate::protocol::http::{
-    ClassifyEnd, ContentType, End, HttpResponse, ResponseHead, header, is_harmless_refusal, ran_out,
+    ClassifyEnd, ContentType, End, HttpResponse, ResponseHead, header, is_harmless_refusal,
+    is_timeout,
 };
 use crate::vocabulary::{
     error::WithRejection,
@@ -138,7 +139,7 @@ impl GrpcClassifier {
             Outcome::Failure if is_refusal => Outcome::Ignored.into(),
             _ => verdict,
         };
-        verdict.with_deadline_exceeded(ran_out(status))
+        verdict.with_deadline_exceeded(is_timeout(status))
     }
 
     pub(crate) fn of_trailers(self, trailers: &HeaderMap) -> Verdict {

@@ -5,10 +5,10 @@ use http::Version;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::InContextBody;
-use super::header::{self, Given};
+use super::header::{self, Single};
 use crate::layers::correlation::{Carry, CorrelationId, Encoded, InCorrelation, Reply};
 
-/// The headers that are read and written unless others are asked for: their names need not be made anew for each request.
+/// The default headers, so that no call parses their names.
 static CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -19,28 +19,28 @@ fn known(field: &str) -> Option<&'static HeaderName> {
 }
 
 impl Carry for HeaderMap {
-    /// The value of a header; an empty one when it is given more than once: nobody can say which one is meant.
+    /// The value of a header; empty if the header is repeated, because none of its values counts.
     #[inline]
     fn get(&self, field: &str) -> Option<&[u8]> {
-        let given = match known(field) {
-            Some(name) => Given::of(self, name),
-            None => Given::one_of(self.get_all(field).iter()),
+        let single = match known(field) {
+            Some(name) => Single::of(self, name),
+            None => Single::of_values(self.get_all(field).iter()),
         };
-        match given {
-            Given::Not => None,
-            Given::Once(value) => Some(value.as_bytes()),
-            Given::Repeatedly => Some(&[]),
+        match single {
+            Single::Missing => None,
+            Single::Value(value) => Some(value.as_bytes()),
+            Single::Repeated => Some(&[]),
         }
     }
 
     fn set(&mut self, field: &str, value: &str) {
-        // Some version in which nothing is kept.
+        // The version is unknown here; HTTP/1.1 has no table of headers.
         set(self, field, value, Version::HTTP_11);
     }
 }
 
 fn set(headers: &mut HeaderMap, field: &str, value: &str, version: Version) {
-    // What cannot be a header is left out: a request without its name in a log is better than no request.
+    // An invalid value is left out: a request without its ID is better than no request.
     if let Ok(value) = HeaderValue::from_str(value) {
         set_value(headers, field, value, version);
     }
@@ -119,76 +119,5 @@ impl<B: http_body::Body> Reply for http::Response<B> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_given_twice_is_there_and_says_nothing() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(Carry::get(&headers, "x-correlation-id"), None);
-        headers.append("x-correlation-id", HeaderValue::from_static("a"));
-        assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b"a"[..]));
-        headers.append("x-correlation-id", HeaderValue::from_static("a"));
-        assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b""[..]));
-    }
-
-    #[test]
-    fn bytes_come_as_they_are() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-request-id", HeaderValue::from_bytes(b"\xff\t").unwrap());
-        assert_eq!(Carry::get(&headers, "x-request-id"), Some(&b"\xff\t"[..]));
-    }
-
-    #[test]
-    fn setting_replaces_all_and_refuses_quietly() {
-        let mut headers = HeaderMap::new();
-        headers.append("x-correlation-id", HeaderValue::from_static("a"));
-        headers.append("x-correlation-id", HeaderValue::from_static("b"));
-        headers.set("x-correlation-id", "c");
-        assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b"c"[..]));
-        headers.set("x-trace.id", "d");
-        assert_eq!(Carry::get(&headers, "x-trace.id"), Some(&b"d"[..]));
-
-        headers.set("not a name", "x");
-        headers.set("", "x");
-        headers.set("x-correlation-id", "two\nlines");
-        assert_eq!(Carry::get(&headers, "x-correlation-id"), Some(&b"c"[..]));
-        assert_eq!(headers.len(), 2);
-    }
-
-    /// An ID is another one in every message: it would be of no use in the table of a connection.
-    #[test]
-    fn over_http_2_it_stays_out_of_the_table() {
-        for (version, stays_out) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
-            let mut request = http::Request::new(());
-            *request.version_mut() = version;
-            Carry::set(&mut request, "x-correlation-id", "a");
-            assert_eq!(
-                request.headers()["x-correlation-id"].is_sensitive(),
-                stays_out
-            );
-
-            let mut response = http::Response::new(());
-            *response.version_mut() = version;
-            Carry::set(&mut response, "x-correlation-id", "a");
-            assert_eq!(
-                response.headers()["x-correlation-id"].is_sensitive(),
-                stays_out
-            );
-        }
-    }
-
-    #[test]
-    fn a_full_map_is_left_alone() {
-        let mut headers = HeaderMap::new();
-        header::fill(&mut headers);
-        for field in ["x-correlation-id", "x-trace.id"] {
-            headers.set(field, "a");
-            assert_eq!(Carry::get(&headers, field), None);
-            let mut response = http::Response::new(());
-            *response.headers_mut() = headers.clone();
-            Carry::set(&mut response, field, "a");
-            assert_eq!(Carry::get(&response, field), None);
-        }
-    }
-}
+#[path = "carry_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! What the end of a response says where its head did not decide.
+//! Classification of the end of a body, when the head did not decide.
 
 use std::any::Any;
 
@@ -12,7 +12,7 @@ use crate::vocabulary::context;
 use crate::vocabulary::outcome::FAILED;
 use crate::vocabulary::outcome::{Outcome, Verdict};
 
-/// How the end of a body is judged.
+/// The rule by which the end of a body is classified.
 #[derive(Debug, Clone, Copy)]
 pub struct End(Rule);
 
@@ -23,15 +23,15 @@ enum Rule {
 }
 
 impl End {
-    /// An error of the body is a failure. Its end is a success, and so is that it is dropped: a caller that does not care for
-    /// bodies says nothing of the server.
+    /// An error of the body is a failure; its end is a success. A dropped body is a success, too,
+    /// because a caller that ignores bodies is no evidence against the server.
     #[must_use]
     pub const fn plain() -> Self {
         Self(Rule::Plain)
     }
 
-    /// `grpc-status` in the trailers says how it went; that there is none is a failure, and so is an error of the body. A body that is dropped
-    /// before was cancelled.
+    /// `grpc-status` in the trailers decides. Missing trailers and an error of the body are
+    /// failures. A body that is dropped before its trailers is a cancelled call.
     #[must_use]
     pub const fn grpc(classifier: GrpcClassifier) -> Self {
         Self(Rule::Grpc(classifier))
@@ -52,33 +52,38 @@ impl End {
         }
     }
 
-    /// The caller let go of the body; `None` is that it has cancelled the call.
+    /// The caller dropped the body. `None` means that it cancelled the call.
     pub(crate) fn of_drop(self, has_data: bool) -> Option<Verdict> {
         match self.0 {
             Rule::Plain => Some(Outcome::Success.into()),
-            // A head is no answer to a call of gRPC: a server that hangs after it hangs. A stream that went well until its time
-            // was over says nothing.
+            // A head does not answer a gRPC call: a server that hangs after it is at fault. A
+            // stream that ran well until its time limit is no evidence.
             Rule::Grpc(_) if !has_data && context::own_limit_has_passed() => Some(FAILED),
             Rule::Grpc(_) => None,
         }
     }
 }
 
-/// A classifier that knows what the end of a body says where the head of a response does not decide.
+/// A classifier that can wait for the end of a body when the head of a response does not decide.
 ///
-/// What a plain [`Classify`](crate::Classify) says of a head is final for anything but a success; a success can still be lost by the body
-/// ([`End::plain`]). An empty `impl` says just that.
+/// An empty `impl` suits a plain [`Classify`](crate::Classify): any verdict on the head but a
+/// success is final, and an error of the body turns a success into a failure ([`End::plain`]).
 pub trait ClassifyEnd {
-    /// What the head says, and how to go on from there; `ended` is that there is no body. `None` asks the classifier for its verdict on the head.
+    /// Classifies the head, or names the rule for the end of the body. `ended` means that the
+    /// response has no body. `None`, the default, takes the verdict of the classifier's
+    /// [`Classify`] on the head.
+    ///
+    /// [`Classify`]: crate::Classify
     fn at_head(&self, _: &ResponseHead<'_>, _ended: bool) -> Option<Head<End>> {
         None
     }
 
-    /// Classifies an error, the grown one (see [`WithRejection`](crate::WithRejection)). `None`, the default, asks the classifier as a
-    /// [`Classify`](crate::Classify).
+    /// Classifies an error, of the type that can carry a rejection (see
+    /// [`WithRejection`](crate::WithRejection)). `None`, the default, takes the verdict of the
+    /// classifier's [`Classify`](crate::Classify).
     ///
-    /// For a classifier of your own in a [standard stack](crate::stack), which shows a `Classify` only an
-    /// [`ErasedError`](super::ErasedError): here it sees the error itself.
+    /// In a [standard stack](crate::stack) a `Classify` receives an
+    /// [`ErasedError`](super::ErasedError). This method receives the error itself.
     ///
     /// ```
     /// # #[cfg(feature = "reqwest")] {
@@ -86,16 +91,16 @@ pub trait ClassifyEnd {
     /// use mainstay::{Classify, Error, Outcome, Verdict};
     /// use std::any::Any;
     ///
-    /// /// As usual, except that a body which cannot be decoded is the caller's business.
-    /// struct DecodingIsOurs;
+    /// /// Ignores bodies that cannot be decoded.
+    /// struct IgnoreDecoding;
     ///
-    /// impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for DecodingIsOurs {
+    /// impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for IgnoreDecoding {
     ///     fn classify(&self, result: Result<&Res, &Err>) -> Verdict {
     ///         HttpClassifier.classify(result)
     ///     }
     /// }
     ///
-    /// impl ClassifyEnd for DecodingIsOurs {
+    /// impl ClassifyEnd for IgnoreDecoding {
     ///     fn at_error(&self, error: &dyn Any) -> Option<Verdict> {
     ///         match error.downcast_ref()? {
     ///             Error::<reqwest::Error>::Inner(error) if error.is_decode() => {
@@ -112,8 +117,8 @@ pub trait ClassifyEnd {
     }
 }
 
-/// Whether the call is over with its head whatever follows: the connection is now somebody else's, or it is a stream of events, which
-/// lasts for as long as its reader likes and mostly waits.
+/// Whether the call ends with its head: the connection switches protocols, or the response is an
+/// event stream, which lasts as long as its reader likes and mostly waits.
 pub(crate) fn is_over_at_head(head: &ResponseHead<'_>) -> bool {
     is_over(head.status(), head.content_type())
 }
@@ -130,7 +135,7 @@ impl ClassifyEnd for HttpClassifier {
         }
         let content_type = head.content_type();
         if content_type == ContentType::Grpc && head.status() == StatusCode::OK {
-            // A server may speak both on one port.
+            // A server may serve both protocols on one port.
             return GrpcClassifier::new().at_head(head, ended);
         }
         Some(if ended || is_over(head.status(), content_type) {
@@ -153,12 +158,12 @@ impl<C: ClassifyEnd> ClassifyEnd for std::sync::Arc<C> {
     }
 }
 
-/// Whether the head alone decides, whatever the body does.
+/// Whether the verdict on the head is final.
 fn decides(verdict: Verdict) -> bool {
     verdict.outcome() != Outcome::Success || verdict.is_deadline_exceeded()
 }
 
-/// How to go on where a plain classifier has judged the head.
+/// Continues after a plain classifier's verdict on the head.
 pub(crate) fn plain(head: &ResponseHead<'_>, verdict: Verdict, ended: bool) -> Head<End> {
     if decides(verdict) || ended || is_over_at_head(head) {
         Head::Final(verdict)

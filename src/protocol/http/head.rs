@@ -1,4 +1,4 @@
-//! What the adapters read (and write) of a request and of a response, whichever library they come from.
+//! The heads of requests and responses of all supported libraries.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,12 +6,11 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::{header, retry_after, upload};
+use super::{body, header, retry_after};
 use crate::layers::timeout::Upload;
 
-/// A request of HTTP: what a policy reads of it, and where a layer writes.
-///
-/// `http::Request` is one, and so is `reqwest::Request` (feature `reqwest`).
+/// An HTTP request, as policies and layers see it: `http::Request`, or `reqwest::Request` (feature
+/// `reqwest`).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an HTTP request",
     note = "`http::Request` is one, and `reqwest::Request` with mainstay's feature `reqwest`; implement `mainstay::http::HttpRequest` for a request type of your own"
@@ -26,11 +25,11 @@ pub trait HttpRequest {
     /// The headers.
     fn headers(&self) -> &HeaderMap;
 
-    /// The headers, to be written to.
+    /// The headers, mutably.
     fn headers_mut(&mut self) -> &mut HeaderMap;
 
-    /// The time limit that the request has by itself, apart from its headers: none, unless its type has a place for one, as
-    /// `reqwest::Request` has.
+    /// The request's own time limit, apart from its headers: for types such as `reqwest::Request`
+    /// that have one. Default none.
     fn timeout(&self) -> Option<Duration> {
         None
     }
@@ -42,9 +41,8 @@ pub trait HttpRequest {
     }
 }
 
-/// A response of HTTP: what a classifier or a policy reads of it.
-///
-/// `http::Response` is one, and so is `reqwest::Response` (feature `reqwest`).
+/// An HTTP response, as classifiers and policies see it: `http::Response`, or `reqwest::Response`
+/// (feature `reqwest`).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an HTTP response",
     note = "`http::Response` is one, and `reqwest::Response` with mainstay's feature `reqwest`; implement `mainstay::http::HttpResponse` for a response type of your own"
@@ -60,7 +58,7 @@ pub trait HttpResponse {
 impl<B: 'static> HttpRequest for http::Request<B> {
     #[inline]
     fn upload(&mut self) -> Upload {
-        upload::watch(self.body_mut())
+        body::watch(self.body_mut())
     }
 
     #[inline]
@@ -96,9 +94,10 @@ impl<B> HttpResponse for http::Response<B> {
     }
 }
 
-/// The head of a response, as a closure sees it.
+/// The head of a response, as a closure receives it.
 ///
-/// One concrete type for the responses of all libraries, so that `|head| head.status() == 500` needs no annotation.
+/// It is one type for the responses of all libraries, so that the closure
+/// `|head| head.status() == 500` needs no type annotation.
 #[derive(Clone, Copy)]
 pub struct ResponseHead<'a> {
     status: StatusCode,
@@ -126,20 +125,18 @@ impl<'a> ResponseHead<'a> {
         self.headers
     }
 
-    /// What `content-type` says.
     pub(crate) fn content_type(&self) -> ContentType {
         ContentType::of(self.headers)
     }
 
-    /// How long the server asks to be left alone: `Retry-After`, in seconds or as a date, on a 429 or a 503. A date in the past
-    /// is zero.
+    /// The `Retry-After` (seconds or a date) of a 429 or a 503. A date in the past is zero.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after::read(self.status, self.headers)
     }
 }
 
-/// The types of content that make a difference.
+/// The content types that the layers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContentType {
     Grpc,
@@ -158,7 +155,7 @@ impl ContentType {
     }
 
     fn of_value(value: &[u8]) -> Self {
-        // As nearly all that speak it write it.
+        // The common spelling first.
         if value == b"application/grpc" {
             return Self::Grpc;
         }
@@ -166,7 +163,7 @@ impl ContentType {
             let (start, rest) = value.split_at_checked(after.len())?;
             start.eq_ignore_ascii_case(after).then_some(rest)
         };
-        // Told apart by one byte, mostly: this is asked of every response.
+        // One byte excludes most values: this runs for every response.
         match value.get(5) {
             Some(b'c' | b'C') => match rest(b"application/grpc") {
                 Some([] | [b'+' | b';' | b' ', ..]) => Self::Grpc,
@@ -178,7 +175,7 @@ impl ContentType {
         }
     }
 
-    /// gRPC's own or gRPC-Web's.
+    /// gRPC or gRPC-Web.
     pub(crate) fn is_grpc(self) -> bool {
         matches!(self, Self::Grpc | Self::GrpcWeb)
     }
@@ -198,7 +195,7 @@ impl HttpResponse for ResponseHead<'_> {
 
 impl fmt::Debug for ResponseHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the headers: they may hold secrets, and this may end up in a log.
+        // Without the headers, which may hold secrets.
         f.debug_struct("ResponseHead")
             .field("status", &self.status)
             .finish_non_exhaustive()

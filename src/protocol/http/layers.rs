@@ -1,4 +1,4 @@
-//! Where layers for HTTP begin. All but the rate limit follow a response to the end of its body.
+//! Builders of layers for HTTP. All but the rate limit follow a response to the end of its body.
 
 use std::sync::Arc;
 
@@ -15,8 +15,10 @@ use crate::layers::retry::{AsItComes, RetryBuilder};
 
 const TRACKER: EndOfBody<HttpClassifier> = EndOfBody::new(HttpClassifier);
 
-/// A circuit breaker that knows HTTP: 5xx are failures, and `Retry-After` keeps it open for as long. See
-/// [`HttpClassifier`](super::HttpClassifier) for the whole table.
+/// Builds a circuit breaker for HTTP: a 5xx is a failure, and a `Retry-After` sets how long the
+/// circuit stays open.
+///
+/// See [`HttpClassifier`](super::HttpClassifier) for the whole table.
 ///
 /// ```
 /// let layer = mainstay::http::circuit_breaker().name("payments").build()?;
@@ -26,13 +28,13 @@ pub fn circuit_breaker() -> CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     CircuitBreakerBuilder::tracked_by(TRACKER)
 }
 
-/// A load shedder that knows HTTP. Its limit is [`Limit::scheduler_lag`](crate::Limit::scheduler_lag)
-/// by default, which looks at no response.
+/// Builds a load shedder for HTTP. The default limit,
+/// [`Limit::scheduler_lag`](crate::Limit::scheduler_lag), ignores responses.
 ///
-/// A limit that adapts to latency gives way to a 503, and takes no fast 500 for a fast service. A call
-/// that ends in a time limit of the program's own is taken for overload, also where it was the client that was slow to
-/// send the request's body. If strangers send you bodies, read them outside of such a limit, or
-/// within a time limit of their own.
+/// A limit that adapts to latency decreases on a 503, and does not count a fast 500 as a fast
+/// response. It counts a call that this program's own time limit ends as overload, even if the
+/// client was slow to send the body of its request. If you receive bodies from untrusted clients,
+/// read them outside of such a limit, or within a time limit of their own.
 ///
 /// ```
 /// let layer = mainstay::http::load_shed().name("orders").build()?;
@@ -42,8 +44,8 @@ pub fn load_shed() -> LoadShedBuilder<EndOfBody<HttpClassifier>> {
     LoadShedBuilder::tracked_by(TRACKER)
 }
 
-/// A bulkhead that knows HTTP: it holds its permit to the end of the response's body, and records
-/// the outcome of each call.
+/// Builds a bulkhead for HTTP: it holds its permit to the end of the response body, and records the
+/// outcome of each call.
 ///
 /// ```
 /// let layer = mainstay::http::bulkhead().name("orders").limit(64).build()?;
@@ -53,8 +55,9 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<HttpClassifier>> {
     BulkheadBuilder::tracked_by(TRACKER)
 }
 
-/// A rate limit that knows HTTP: it counts a 5xx as a failure. It follows a response to its head
-/// only, because a permit is for the start of a call.
+/// Builds a rate limit for HTTP: it records a 5xx as a failure.
+///
+/// It follows a response to its head only, because it limits the start of a call.
 ///
 /// ```
 /// use http::{Request, Response, StatusCode};
@@ -78,7 +81,7 @@ pub fn rate_limit() -> RateLimitBuilder<rate_limit::Rejecting, AtResponse<HttpCl
     RateLimitBuilder::tracked_by(AtResponse(HttpClassifier))
 }
 
-/// Retries that know HTTP: see [`HttpRetry`].
+/// Builds a retry layer for HTTP: see [`HttpRetry`].
 ///
 /// ```
 /// let layer = mainstay::http::retry().name("payments").attempts(4).build()?;
@@ -89,7 +92,8 @@ pub fn retry() -> RetryBuilder<HttpRetry> {
 }
 
 impl CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
-    /// Judges responses by a closure over their head; an error is a failure. See [`classify`].
+    /// Classifies responses with a closure over their head. An error is a failure. See
+    /// [`classify`].
     ///
     /// ```
     /// use mainstay::{Outcome, http};
@@ -105,40 +109,44 @@ impl CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     /// ```
     pub fn classify_head<F, V>(
         self,
-        judge: F,
+        classifier: F,
     ) -> CircuitBreakerBuilder<EndOfBody<Arc<ClassifyHead<F>>>>
     where
         F: Fn(&ResponseHead<'_>) -> V,
         V: HeadVerdict,
     {
-        self.tracker(EndOfBody::new(Arc::new(classify(judge))))
+        self.tracker(EndOfBody::new(Arc::new(classify(classifier))))
     }
 }
 
 impl LoadShedBuilder<EndOfBody<HttpClassifier>> {
-    /// Judges responses by a closure over their head; an error is a failure. See [`classify`].
-    pub fn classify_head<F, V>(self, judge: F) -> LoadShedBuilder<EndOfBody<Arc<ClassifyHead<F>>>>
+    /// Classifies responses with a closure over their head. An error is a failure. See
+    /// [`classify`].
+    pub fn classify_head<F, V>(
+        self,
+        classifier: F,
+    ) -> LoadShedBuilder<EndOfBody<Arc<ClassifyHead<F>>>>
     where
         F: Fn(&ResponseHead<'_>) -> V,
         V: HeadVerdict,
     {
-        self.tracker(EndOfBody::new(Arc::new(classify(judge))))
+        self.tracker(EndOfBody::new(Arc::new(classify(classifier))))
     }
 }
 
 impl<M, C> BulkheadBuilder<M, EndOfBody<C>> {
-    /// Releases the permit at the head of the response. By default it is released at the end of the
-    /// body.
+    /// Releases the permit at the head of the response. By default the end of the body releases it.
     ///
-    /// For services whose responses are long and cheap: downloads, watches. Bodies are then not
-    /// limited.
+    /// Use it for long, cheap responses such as downloads and watches. The bulkhead then does not
+    /// limit bodies.
     pub fn until_head(self) -> BulkheadBuilder<M, AtResponse<C>> {
         self.retracked(|EndOfBody(classifier)| AtResponse(classifier))
     }
 }
 
 impl<C> LoadShedBuilder<EndOfBody<C>> {
-    /// Counts a call as over when the head of the response is there, and judges it by that alone.
+    /// Ends a call at the head of its response, and classifies it by the head alone. By default a
+    /// call ends with the body of its response.
     pub fn until_head(self) -> LoadShedBuilder<AtResponse<C>> {
         self.retracked(|EndOfBody(classifier)| AtResponse(classifier))
     }

@@ -1,4 +1,4 @@
-//! A call of HTTP or gRPC lasts until the end of its response.
+//! Tracks a call of HTTP or gRPC to the end of its response.
 
 use http_body::Body;
 
@@ -8,27 +8,29 @@ use super::head::ResponseHead;
 use crate::call::track::{Head, Settle, Track};
 use crate::vocabulary::outcome::Classify;
 
-/// A call is over when the body of its response is: its last frame has been given out, it broke off, or it was dropped.
+/// A tracker that ends a call with the body of its response: at the last frame, at an error, or
+/// when the body is dropped.
 ///
-/// Until then the call holds its permit (an adaptive limit of a load shedder counts it up to its head only), and its outcome is known as soon as the head or the end says it (see
-/// [`ClassifyEnd`]). Its latency is that of the head, so that a long stream is not a slow call. Responses that switch protocols (101) and
-/// streams of events (`text/event-stream`) are over at their head.
+/// Until then the call holds its permit (the adaptive limit of a load shedder counts it up to its
+/// head only). The head or the end settles its outcome: see [`ClassifyEnd`]. Its latency is that of
+/// the head, so a long stream is not a slow call. Switches of protocol (101) and event streams
+/// (`text/event-stream`) are over at their head.
 ///
-/// For `http::Response` the body becomes a [`GuardedBody`], and nothing is allocated. For `reqwest::Response` (feature `reqwest`) the type stays and
-/// the body is boxed once more, however many layers there are.
+/// The body of an `http::Response` becomes a [`GuardedBody`], which allocates nothing. The type
+/// `reqwest::Response` (feature `reqwest`) stays the same; its body is boxed once, by however many
+/// layers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EndOfBody<C>(pub(crate) C);
 
 impl<C> EndOfBody<C> {
-    /// Judges responses by this classifier.
+    /// Classifies responses with this classifier.
     #[must_use]
     pub const fn new(classifier: C) -> Self {
         Self(classifier)
     }
 
-    /// Judges a result as it arrives.
     #[inline]
-    pub(crate) fn judge<Res, Err>(
+    pub(crate) fn classify<Res, Err>(
         &self,
         result: Result<&Res, &Err>,
         look: impl FnOnce(&Res) -> (ResponseHead<'_>, bool),
@@ -52,7 +54,7 @@ impl<C> EndOfBody<C> {
     }
 }
 
-/// What is left of a call when the head of its response is there, if anything is.
+/// The remainder of a call after the head of its response, if the call is not over.
 #[inline]
 pub(crate) fn rest_of<G: Settle>(
     guard: &mut Option<G>,
@@ -65,7 +67,7 @@ pub(crate) fn rest_of<G: Settle>(
     if stays {
         guard.take().map(|guard| Rest::new(guard.erase(), pending))
     } else {
-        // Where it lies: to move it would cost more.
+        // Dropped in place: a move would cost more.
         *guard = None;
         None
     }
@@ -82,7 +84,7 @@ where
 
     #[inline]
     fn head(&self, result: Result<&http::Response<B>, &Err>) -> Head<End> {
-        self.judge(result, |response| {
+        self.classify(result, |response| {
             (ResponseHead::of(response), response.body().is_end_stream())
         })
     }

@@ -1,24 +1,26 @@
-//! Calls of which the transport says that the server never began them. They can be sent again, whatever they ask for.
+//! Requests that the server never processed, according to the transport. Any such request may be
+//! sent again.
 
 use std::any::Any;
 use std::error::Error as StdError;
 
-use super::erased::ErasedError;
+use super::erased_error::ErasedError;
 use crate::vocabulary::error::BoxError;
 
 /// Why a request was never processed (RFC 9113, 8.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(all(feature = "hyper", feature = "http2")),
-    allow(dead_code, reason = "who says so is another crate")
+    allow(dead_code, reason = "the errors of other crates decide")
 )]
 pub(crate) enum Unprocessed {
-    /// There was no connection to send it on, and none could be made.
+    /// No connection could be made.
     NotConnected,
-    /// The connection was closed before it was sent. A server that restarts does so, but also a proxy whose upstream is gone.
+    /// The connection was closed before the request was sent: by a server that restarts, or by a
+    /// proxy without an upstream.
     NotSent,
-    /// The server refused it unseen: over HTTP/2, by `REFUSED_STREAM` or by a `GOAWAY` that tells which streams it has seen. A healthy
-    /// server does so when it restarts, and when it has no room for another stream.
+    /// HTTP/2: the server refused the stream by `REFUSED_STREAM` or `GOAWAY`. A healthy server does
+    /// so when it restarts or reaches its limit of streams.
     Refused,
 }
 
@@ -27,9 +29,9 @@ impl Unprocessed {
         Self::of_chain(known(error)?)
     }
 
-    /// The same of an error that is known to have a chain of sources.
     pub(crate) fn of_chain(error: &(dyn StdError + 'static)) -> Option<Self> {
-        // It follows redirects by itself and does not tell which of the requests found no connection: the one before may have been processed.
+        // reqwest follows redirects and does not say which request failed to connect: the server
+        // may have processed an earlier one.
         #[cfg(feature = "reqwest")]
         if crate::vocabulary::chain::find::<reqwest::Error>(error).is_some() {
             return None;
@@ -46,7 +48,7 @@ impl Unprocessed {
         }
         #[cfg(feature = "http2")]
         if let Some(error) = crate::vocabulary::chain::find::<h2::Error>(error) {
-            // h2 tells only the streams above the last one that the server saw of a GOAWAY.
+            // h2 reports a GOAWAY only to streams above the last one that the server processed.
             let refused = error.is_remote()
                 && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
             return refused.then_some(Self::Refused);
@@ -60,7 +62,8 @@ impl Unprocessed {
     }
 }
 
-/// Whether the server refused a request that it has not seen, and a retry may make up for that: it is no evidence against the server.
+/// Whether the server refused the request unprocessed and a retry may follow: such a refusal is no
+/// evidence against the server.
 pub(crate) fn is_harmless_refusal<E: 'static>(error: &E) -> bool {
     if let Some(erased) = ErasedError::find(error) {
         return erased.is_harmless_refusal();
@@ -69,7 +72,7 @@ pub(crate) fn is_harmless_refusal<E: 'static>(error: &E) -> bool {
         && !crate::vocabulary::context::refusals_count()
 }
 
-/// The error where its type is one that has a chain of sources.
+/// The error inside of the known error types, with its chain of sources.
 fn known(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     #[cfg(feature = "hyper")]
     if let Some(crate::vocabulary::error::Error::Inner(error)) =

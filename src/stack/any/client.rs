@@ -2,44 +2,42 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tower_layer::Identity;
 
 use super::client_stack::{AnyClientStack, Parts};
-use super::deadline::{CarriedDeadlineLayer, FIELD, LAYER as DEADLINE};
+use super::deadline::CarriedDeadlineLayer;
 use super::parts::{AnyTimeout, ClientTimeout, IntoRetry, MaybeRetry, NoRetry};
 use super::propagate::{Carried, NoContext, Propagate};
 use crate::call::track::AtResponse;
 use crate::layers::circuit_breaker::CircuitBreakerBuilder;
 use crate::layers::correlation::{Client, CorrelationLayer};
+use crate::layers::deadline;
 use crate::observe::event::Observer;
 use crate::stack::description::Description;
 use crate::stack::part::{Slot, Stack};
-use crate::stack::parts::{
-    Bulkhead, RateLimit, StackBulkhead, StackRateLimit, describe_correlation,
-};
+use crate::stack::parts::describe_correlation;
 use crate::stack::refine::Refine;
-use crate::vocabulary::config::OfInstance as _;
-use crate::vocabulary::{
-    config::ConfigError,
-    name,
-    outcome::{ClassifyFn, ErrorsFail, Verdict},
+use crate::stack::setters::{
+    attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
+    classifier_setters, observer_setter, rate_limit_setter,
 };
+use crate::vocabulary::{config::ConfigError, name, outcome::ErrorsFail};
 
 /// The kind of the stack in its description.
 const KIND: &str = "client";
 
-/// The standard stack of a client for any request type: timeout, retry, rate limit (off
-/// by default), circuit breaker, bulkhead, attempt timeout.
+/// Builds the standard stack of a client for any request type: timeout, retry, rate limit (off by
+/// default), circuit breaker, bulkhead, attempt timeout.
 ///
-/// For what is neither HTTP nor gRPC: a database, a cache, a queue, a protocol of your own. The layers, their order and their
-/// defaults are those of [`http::client`](crate::stack), except for what only you can know of a request:
+/// It is for clients of a database, a cache, a queue or your own protocol. The layers, their order
+/// and their defaults are those of [`http::client`](crate::stack), except that the stack knows
+/// nothing of your requests:
 ///
-/// - Nothing is [retried](AnyClientBuilder::retry) unless you say so.
-/// - An error is a failure, unless you [classify](AnyClientBuilder::classify) results.
-/// - The [context](crate::Context) is [propagated](AnyClientBuilder::propagate) in the request only if you say so, and if the
-///   request implements [`Carry`](crate::Carry).
+/// - It retries nothing until you set a [`retry`](AnyClientBuilder::retry).
+/// - An error is a failure, unless you [`classify`](AnyClientBuilder::classify) results.
+/// - It [propagates](AnyClientBuilder::propagate) the [context](crate::Context) only if you say so,
+///   in requests that implement [`Carry`](crate::Carry).
 ///
 /// ```
 /// use mainstay::{Error, Outcome};
@@ -78,8 +76,8 @@ const KIND: &str = "client";
 /// # }
 /// ```
 ///
-/// What it rejects, what dropping a call does and what it costs are those of its layers. The error grows as in each of them: see
-/// [`WithRejection`](crate::WithRejection).
+/// Rejections, cancellation and cost are those of its layers. Its error is the service's error,
+/// grown to carry a rejection: see [`WithRejection`](crate::WithRejection).
 pub fn client(name: impl Into<String>) -> AnyClientBuilder {
     let parts = Parts {
         retry: Slot::Set(MaybeRetry::off()),
@@ -95,10 +93,9 @@ pub fn client(name: impl Into<String>) -> AnyClientBuilder {
     }
 }
 
-/// Builds an [`AnyClientStack`]: begin with [`mainstay::client`](crate::client).
+/// The builder of an [`AnyClientStack`], created by [`mainstay::client`](crate::client).
 ///
-/// Each method says first what the default of its layer is, and why. The order in which the methods are called makes no
-/// difference.
+/// Each setter states its default and the reason for it. The order of the setters does not matter.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct AnyClientBuilder<R = NoRetry, C: Clone = ErrorsFail, K = NoContext> {
     name: String,
@@ -110,11 +107,11 @@ pub struct AnyClientBuilder<R = NoRetry, C: Clone = ErrorsFail, K = NoContext> {
 }
 
 impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
-    /// Sets how long a call may take with all its attempts. Default 30 seconds, for calls without a deadline of their own: a
-    /// limit that nobody set must not fail a call that would have succeeded.
+    /// Sets the time limit of a call with all its attempts. Default 30 seconds, for calls without a
+    /// deadline: the default must not fail a call that would succeed.
     ///
-    /// A limit that is set is the deadline of the call, which the layers obey and which is
-    /// [propagated](Self::propagate). The default is not propagated.
+    /// A limit that is set becomes the deadline of the call, which is
+    /// [propagated](Self::propagate). The default is not.
     ///
     /// It takes a `Duration` or a [`TimeoutLayer::builder()`](crate::TimeoutLayer::builder).
     pub fn timeout(mut self, limit: impl Refine<AnyTimeout<NoContext>>) -> Self {
@@ -122,135 +119,86 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
         self
     }
 
-    /// Leaves the time limit out: only the deadline of the [`Context`](crate::Context) holds. By default it is in the stack, with
-    /// 30 seconds.
+    /// Removes the time limit. Default 30 seconds. The deadline of the [`Context`](crate::Context)
+    /// still applies.
     pub fn without_timeout(mut self) -> Self {
         self.parts.timeout = Slot::Off;
         self
     }
 
-    /// Sets what is retried. Default: nothing, because only you know which requests may be repeated.
+    /// Sets the retry. Default none, because only you know which requests may be repeated.
     ///
     /// It takes a [`RetryLayer::builder()`](crate::RetryLayer::builder) with a
-    /// [`RetryPolicy`](crate::RetryPolicy) or closures of your own; or a number of attempts, for requests that are `Clone` and may
-    /// all be repeated. Back-off and budget are those of [`RetryLayer`](crate::RetryLayer). In a call with a short limit the
-    /// back-off is shorter: all waits together are at most a quarter of the limit.
+    /// [`RetryPolicy`](crate::RetryPolicy) or closures, or a number of attempts for requests that
+    /// are `Clone` and may all be repeated. Back-off and budget are those of
+    /// [`RetryLayer`](crate::RetryLayer). A short time limit shortens the default back-off: all
+    /// waits together take at most a quarter of it.
     pub fn retry<P: IntoRetry>(self, retry: P) -> AnyClientBuilder<P::Policy, C, K> {
-        self.of_type(
+        self.with_types(
             |_| MaybeRetry::on(retry.into_retry()),
             |classifier, context| (classifier, context),
         )
     }
 
-    /// Leaves the retry out, the default: one attempt for each call. Requests need not be `Clone` then.
+    /// Removes the retry, as by default: each call is one attempt, and requests need not be
+    /// `Clone`.
     pub fn without_retry(self) -> AnyClientBuilder<NoRetry, C, K> {
-        self.of_type(
+        self.with_types(
             |_| MaybeRetry::off(),
             |classifier, context| (classifier, context),
         )
     }
 
-    /// Classifies results by a closure, which returns an [`Outcome`](crate::Outcome) or a [`Verdict`]. Default: a response is a
-    /// success, an error is a failure. All layers of the stack classify alike.
-    ///
-    /// The error is the grown one: see [`WithRejection`](crate::WithRejection).
-    pub fn classify<Res, Err, V, F>(self, classify: F) -> AnyClientBuilder<R, Arc<ClassifyFn<F>>, K>
-    where
-        F: Fn(Result<&Res, &Err>) -> V,
-        V: Into<Verdict>,
-    {
-        self.of_type(
-            |retry| retry,
-            |_, context| (Arc::new(ClassifyFn(classify)), context),
-        )
-    }
+    classifier_setters!(AnyClientBuilder<R, _, K>);
 
-    /// Classifies results by a [`Classify`](crate::Classify) of your own: see [`classify`](Self::classify).
-    pub fn classifier<D>(self, classifier: D) -> AnyClientBuilder<R, Arc<D>, K> {
-        self.of_type(|retry| retry, |_, context| (Arc::new(classifier), context))
-    }
-
-    /// Sets when the circuit opens. Default: when half of at least 20 attempts within 10 seconds failed, for 5 seconds at first,
-    /// so that a few failures of a quiet hour do not open it.
+    /// Sets when the circuit opens. Default: when half of at least 20 attempts within 10 seconds
+    /// failed, for 5 seconds at first, so that a few failures of a quiet hour do not open it.
     ///
-    /// The numbers are those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), except that a probe may take as long as any
-    /// attempt.
+    /// The numbers are those of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), except that a
+    /// probe may take as long as any attempt.
     pub fn circuit_breaker(mut self, circuit_breaker: CircuitBreakerBuilder) -> Self {
         self.parts.circuit_breaker = Slot::Set(circuit_breaker.retracked(drop));
         self
     }
 
-    /// Leaves the circuit breaker out: calls to a failing upstream go on. By default it is in the stack.
-    pub fn without_circuit_breaker(mut self) -> Self {
-        self.parts.circuit_breaker = Slot::Off;
-        self
-    }
+    circuit_breaker_remover!();
 
-    /// Sets how many attempts start per second. Default: no rate limit.
+    rate_limit_setter!(
+        "attempts",
+        /// Retries count, too. The circuit breaker does not count a rejection by the rate limit,
+        /// which says nothing about the upstream.
+    );
+
+    bulkhead_setters!(
+        "attempts",
+        ///
+        /// A limit keeps a hanging upstream from taking all memory and connections.
+    );
+
+    attempt_timeout_setters!();
+
+    /// Propagates the [`Context`](crate::Context) in requests, which must implement
+    /// [`Carry`](crate::Carry). By default nothing is propagated, so that any request type works.
     ///
-    /// It takes attempts per second, or a builder: [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder)
-    /// with another period, a burst or a wait. Each attempt counts, retries included. A rejection by the
-    /// rate limit says nothing about the upstream, so the circuit breaker does not count it.
-    pub fn rate_limit(mut self, rate: impl Refine<StackRateLimit>) -> Self {
-        self.parts.rate_limit.refine(rate, RateLimit::settings());
-        self
-    }
-
-    /// Sets how many attempts may be in flight. Default: no limit, because no number fits all healthy programs.
-    ///
-    /// It takes a number, or a [`BulkheadLayer::builder()`](crate::BulkheadLayer::builder) with a queue or without. A limit of
-    /// your own keeps a hanging upstream from taking all of this process's memory and connections.
-    pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
-        self.parts.bulkhead.refine(bulkhead, Bulkhead::settings());
-        self
-    }
-
-    /// Leaves the bulkhead out. By default it is in the stack and has no limit: it counts the attempts in flight, for snapshots
-    /// and metrics.
-    pub fn without_bulkhead(mut self) -> Self {
-        self.parts.bulkhead = Slot::Off;
-        self
-    }
-
-    /// Sets how long one attempt may take. Default: no limit but the time for the whole call, because any number would fail the
-    /// healthy answers that take longer.
-    ///
-    /// Set it where an attempt that hangs should be retried: the limit ends the attempt, the circuit breaker counts a failure, and
-    /// the retry sends the next one. Choose a number above the slowest healthy answer.
-    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.parts.attempt_timeout = Slot::Set(limit);
-        self
-    }
-
-    /// Lets an attempt take as long as the whole call: the default.
-    pub fn without_attempt_timeout(mut self) -> Self {
-        self.parts.attempt_timeout = Slot::Off;
-        self
-    }
-
-    /// Propagates the [`Context`](crate::Context) in requests, which implement [`Carry`](crate::Carry). Default: nothing is
-    /// propagated, so that requests of any type are fine.
-    ///
-    /// The correlation ID is written as this layer says, by default to `x-correlation-id`. What is left until the deadline is
-    /// written to `x-request-timeout-ms`, in milliseconds, for each attempt anew. A default limit that nobody set is not written.
-    /// An attempt whose deadline has passed is rejected by `deadline`.
+    /// This layer writes the correlation ID, by default to `x-correlation-id`. Each attempt gets
+    /// its remaining time in milliseconds in `x-request-timeout-ms`, unless only the default time
+    /// limit applies. An attempt whose deadline has passed is rejected by the layer `deadline`.
     pub fn propagate(
         mut self,
         correlation: CorrelationLayer<Client>,
     ) -> AnyClientBuilder<R, C, Carried> {
         self.correlation = Some(correlation);
-        self.of_type(|retry| retry, |classifier, _| (classifier, Carried))
+        self.with_types(|retry| retry, |classifier, _| (classifier, Carried))
     }
 
-    /// Sets the observer of all layers that have none of their own: a type that is an [`Observer`], or
-    /// `|event: &mainstay::Event| ...`. Default: none.
-    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
+    observer_setter!();
+
+    fn with_classifier<D: Clone>(self, classifier: D) -> AnyClientBuilder<R, D, K> {
+        self.with_types(|retry| retry, |_, context| (classifier, context))
     }
 
-    /// The same settings in a builder of another type.
-    fn of_type<Q, D: Clone, L>(
+    /// Changes the type parameters.
+    fn with_types<Q, D: Clone, L>(
         self,
         retry: impl FnOnce(MaybeRetry<R>) -> MaybeRetry<Q>,
         by: impl FnOnce(C, K) -> (D, L),
@@ -273,7 +221,7 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
         }
     }
 
-    fn built<L: Propagate>(
+    fn try_build<L: Propagate>(
         self,
         correlation: impl FnOnce(
             Option<CorrelationLayer<Client>>,
@@ -292,8 +240,8 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
             self.correlation.as_ref().map(describe_correlation),
         );
         let layers = self.parts.build(&stack, &mut description)?;
-        let field = || vec![("field", FIELD.to_owned())];
-        description.push(DEADLINE, L::CARRIES.then(field));
+        let field = || vec![("field", deadline::FIELD.to_owned())];
+        description.push(deadline::LAYER, L::CARRIES.then(field));
         let (correlation, deadline) = correlation(self.correlation, &stack)?;
         Ok(AnyClientStack {
             correlation,
@@ -305,35 +253,16 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
 }
 
 impl<R, C: Clone> AnyClientBuilder<R, C> {
-    /// Builds the stack, or says which setting is refused and why.
-    ///
-    /// # Errors
-    ///
-    /// When a layer refuses a value, or two settings contradict each other: the error names both, and a value that would fit. A
-    /// setting that is only unwise becomes a [warning](Description::warnings).
-    pub fn build(self) -> Result<AnyClientStack<R, C>, ConfigError> {
-        let name = self.name.clone();
-        self.built(|_, _| Ok((Identity::new(), Identity::new())))
-            .of_instance(Some(&name))
-    }
+    build_method!(AnyClientStack<R, C>, |builder| builder
+        .try_build(|_, _| Ok((Identity::new(), Identity::new()))));
 }
 
 impl<R, C: Clone> AnyClientBuilder<R, C, Carried> {
-    /// Builds the stack, or says which setting is refused and why.
-    ///
-    /// # Errors
-    ///
-    /// When a layer refuses a value, or two settings contradict each other: the error names both, and a value that would fit. A
-    /// setting that is only unwise becomes a [warning](Description::warnings).
-    pub fn build(self) -> Result<AnyClientStack<R, C, Carried>, ConfigError> {
-        let name = self.name.clone();
-        self.built(|correlation, stack| {
-            let correlation = correlation.unwrap_or_else(CorrelationLayer::client);
-            let deadline = CarriedDeadlineLayer::new(stack.name, stack.observer.clone())?;
-            Ok((correlation.named(stack.name)?, deadline))
-        })
-        .of_instance(Some(&name))
-    }
+    build_method!(AnyClientStack<R, C, Carried>, |builder| builder.try_build(|correlation, stack| {
+        let correlation = correlation.unwrap_or_else(CorrelationLayer::client);
+        let deadline = CarriedDeadlineLayer::new(stack.name, stack.observer.clone())?;
+        Ok((correlation.named(stack.name)?, deadline))
+    }));
 }
 
 impl<R, C: Clone, K> fmt::Debug for AnyClientBuilder<R, C, K> {

@@ -22,8 +22,8 @@ use crate::stack::parts::{
 use crate::vocabulary::outcome::ErrorsFail;
 
 list! {
-    /// The snapshots of the layers of a client's stack for any request type, of those that are in it: see
-    /// [`snapshot`](crate::snapshot).
+    /// The snapshots of the layers of a client stack for any request type; `None` for a layer that
+    /// was removed. See [`snapshot`](crate::snapshot).
     snapshot AnyClientSnapshot;
     settings Parts, layers Layers, tracker AtResponse<C>;
     parameters [R, C: Clone] [R, C];
@@ -39,12 +39,13 @@ list! {
     }
 }
 
-/// The layers of a client for any request type, in their order: correlation (if it [propagates](super::AnyClientBuilder::propagate) the
-/// context), timeout, retry, rate limit, circuit breaker, bulkhead, attempt timeout, deadline (likewise).
+/// The layers of a client for any request type, outermost first: correlation, timeout, retry, rate
+/// limit (off by default), circuit breaker, bulkhead, attempt timeout, deadline. Correlation and
+/// deadline are in it if it [propagates](super::AnyClientBuilder::propagate) the context.
 ///
-/// Made by [`mainstay::client`](crate::client). Clones share one circuit, one budget and one bulkhead, and so do all services that
-/// they make: build one stack for each upstream, however many connections there are. `R` is the policy of the retry, `C` the
-/// classifier, `K` whether the context is propagated.
+/// Build it with [`mainstay::client`](crate::client). Its clones, and the services that they make,
+/// share one circuit, one budget and one bulkhead: build one stack for each upstream, for all its
+/// connections. `R` is the retry policy, `C` the classifier, `K` whether the context is propagated.
 pub struct AnyClientStack<R = NoRetry, C: Clone = ErrorsFail, K: Propagate = NoContext> {
     pub(super) correlation: K::Client,
     pub(super) layers: Layers<R, C>,
@@ -66,7 +67,8 @@ pub type AnyClient<S, R = NoRetry, C = ErrorsFail, K = NoContext> =
     <AnyClientStack<R, C, K> as Layer<S>>::Service;
 
 impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
-    /// Puts the stack around a client, which is `Clone`. The same as [`layer`](Layer::layer), without having to import the trait.
+    /// Wraps a client, which must be `Clone`. Like [`layer`](Layer::layer), without an import of
+    /// the trait.
     pub fn wrap<S>(&self, client: S) -> AnyClient<S, R, C, K>
     where
         Self: Layer<S>,
@@ -74,26 +76,26 @@ impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
         self.layer(client)
     }
 
-    /// The circuit, to look at and to steer. That of a stack without a circuit breaker stays closed.
+    /// The handle of the circuit breaker. Without a circuit breaker the circuit stays closed.
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
         self.layers.circuit_breaker.layer.handle()
     }
 
-    /// The rate limit: the permits that are available, and how many calls wait. It admits every call
-    /// unless the builder set a rate.
+    /// The rate limit, with its available permits and the waiting calls. By default it admits every
+    /// call.
     #[must_use]
     pub fn rate_limit(&self) -> &RateLimitLayer<Waiting, AtResponse<C>> {
         &self.layers.rate_limit.layer
     }
 
-    /// The bulkhead: how many attempts are in flight and may be, how many wait.
+    /// The bulkhead, with its limit and the attempts in flight and in the queue.
     #[must_use]
     pub fn bulkhead(&self) -> &BulkheadLayer<Queued, AtResponse<C>> {
         &self.layers.bulkhead.layer
     }
 
-    /// The budget of retries, if there is one.
+    /// The retry budget, if there is one.
     #[must_use]
     pub fn retry_budget(&self) -> Option<&RetryBudget> {
         self.layers.retry.layer.budget()
@@ -105,7 +107,8 @@ impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
         self.layers.snapshot()
     }
 
-    /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.
+    /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
+    /// prints it.
     #[must_use]
     pub fn describe(&self) -> &Description {
         &self.description

@@ -6,10 +6,13 @@ mod deadline;
 mod parts;
 mod propagate;
 mod server;
+mod server_stack;
 
+pub use crate::layers::deadline::{Deadline, ResponseFuture as DeadlineFuture};
 pub use client::{AnyClientBuilder, client};
 pub use client_stack::{AnyClient, AnyClientSnapshot, AnyClientStack};
-pub use deadline::{CarriedDeadline, CarriedDeadlineLayer};
+pub use deadline::{CarriedDeadlineLayer, DeadlineField};
 pub use parts::{AnyLimit, IntoRetry, NoRetry};
 pub use propagate::{Carried, NoContext, Propagate};
-pub use server::{AnyServer, AnyServerBuilder, AnyServerSnapshot, AnyServerStack, server};
+pub use server::{AnyServerBuilder, server};
+pub use server_stack::{AnyServer, AnyServerSnapshot, AnyServerStack};

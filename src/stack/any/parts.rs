@@ -1,12 +1,13 @@
-//! The parts of these stacks that those of HTTP and gRPC do not have: a time limit and a retry of any request.
+//! The time limit and the retry of a stack for any request type.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use super::deadline::{FIELD, asked};
+use super::deadline::asked;
 use super::propagate::{Carried, NoContext, Propagate};
+use crate::layers::deadline::FIELD;
 use crate::layers::retry::{AsItComes, RetryBuilder, RetryErrors, RetryLayer, RetryPolicy};
 use crate::layers::timeout::{
     CallLimit, DEFAULT, Fixed, HeadOnly, LAYER, LimitSource, PerRequest, TimeoutBuilder,
@@ -16,16 +17,17 @@ use crate::layers::{correlation::Carry, retry::Decision};
 use crate::policy::retry::RetryRefused;
 use crate::stack::numbers::{Numbers, RetryNumbers};
 use crate::stack::part::{Part, Setting, Stack};
-use crate::stack::parts::{TOTAL, describe_retry, follow, shown};
+use crate::stack::parts::{TOTAL, derive_backoff, describe_retry, shown};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::ConfigError;
 
-/// The time limit of a stack for any request type: the stack's own, and with [`Carried`] also that of the request.
+/// The time limit of a stack for any request type: the stack's, and with [`Carried`] also the
+/// request's.
 pub struct AnyLimit<K> {
-    /// `None`: no limit of its own.
+    /// `None` is no limit.
     own: Option<CallLimit>,
-    /// Whether the deadlines of callers are believed.
-    trusts: bool,
+    /// Whether the limits of callers apply.
+    trusts_inbound: bool,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -33,7 +35,7 @@ impl<K> AnyLimit<K> {
     const fn new(own: Option<CallLimit>) -> Self {
         Self {
             own,
-            trusts: true,
+            trusts_inbound: true,
             kind: PhantomData,
         }
     }
@@ -54,7 +56,7 @@ impl<Req: Carry> PerRequest<Req> for AnyLimit<Carried> {
 
     #[inline]
     fn asked(&self, request: &Req) -> Option<Duration> {
-        self.trusts.then(|| asked(request)).flatten()
+        self.trusts_inbound.then(|| asked(request)).flatten()
     }
 }
 
@@ -70,24 +72,25 @@ impl<K> fmt::Debug for AnyLimit<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnyLimit")
             .field("own", &self.own)
-            .field("trusts", &self.trusts)
+            .field("trusts_inbound", &self.trusts_inbound)
             .finish()
     }
 }
 
-/// The settings of the time limit.
 pub(super) type AnyTimeout<K> = TimeoutBuilder<AnyLimit<K>>;
 
-/// The same settings for another kind of context.
+/// The same settings with another `K`.
 pub(super) fn with_context<K, L>(timeout: AnyTimeout<K>) -> AnyTimeout<L> {
-    let AnyLimit { own, trusts, .. } = timeout.policy;
-    let kind = PhantomData;
-    timeout.by(AnyLimit { own, trusts, kind })
+    let policy = timeout.policy;
+    timeout.by(AnyLimit {
+        own: policy.own,
+        trusts_inbound: policy.trusts_inbound,
+        kind: PhantomData,
+    })
 }
 
-/// Does not believe the deadlines of callers.
 pub(super) fn ignore_inbound<K>(timeout: &mut AnyTimeout<K>) {
-    timeout.policy.trusts = false;
+    timeout.policy.trusts_inbound = false;
 }
 
 impl<K> Refine<AnyTimeout<K>> for Duration {
@@ -109,7 +112,7 @@ pub(super) struct ClientTimeout;
 
 impl ClientTimeout {
     pub(super) fn settings() -> AnyTimeout<NoContext> {
-        // It holds only where nothing else says how long a call may take.
+        // It applies only to calls without a deadline.
         let own = CallLimit {
             length: TOTAL,
             source: LimitSource::Fallback,
@@ -139,7 +142,7 @@ impl<T> Part<T> for ClientTimeout {
         settings: Option<Self::Settings>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        // The deadline of the context holds without it, too.
+        // The deadline of the context still applies.
         let none = || TimeoutBuilder::of(AnyLimit::new(None), HeadOnly);
         build(settings.unwrap_or_else(none), stack)
     }
@@ -173,7 +176,7 @@ impl<K: Propagate, T> Part<T> for ServerTimeout<K> {
 
     fn describe(settings: &Self::Settings) -> Vec<Setting> {
         let mut described = describe(settings);
-        match (K::CARRIES, settings.policy.trusts) {
+        match (K::CARRIES, settings.policy.trusts_inbound) {
             (true, true) => described.push(("field", FIELD.to_owned())),
             (true, false) => described.push(("ignore_inbound", "true".to_owned())),
             (false, _) => {}
@@ -206,7 +209,7 @@ fn build<K, T>(
     timeout.finish(|policy| policy)
 }
 
-/// Retries nothing, and needs no copy of a request: the policy of a client's stack without a retry.
+/// The policy of a client stack without a retry. It needs no copy of a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoRetry;
 
@@ -227,13 +230,14 @@ impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for NoRetry {
     }
 }
 
-/// A retry for [`AnyClientBuilder::retry`](super::AnyClientBuilder::retry): a number of attempts, or a builder with a policy.
+/// The argument of [`AnyClientBuilder::retry`](super::AnyClientBuilder::retry): a number of
+/// attempts, or a builder with a policy.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no retry of a standard stack",
-    note = "it takes the number of attempts as `u32`, for requests that are `Clone` and that may all be repeated, or `mainstay::RetryLayer::builder()` with a policy, before `build()`"
+    note = "the setter accepts the number of attempts as `u32`, for requests that are `Clone` and may all be repeated, or `mainstay::RetryLayer::builder()` with a policy, before `build()`"
 )]
 pub trait IntoRetry {
-    /// Decides what is retried.
+    /// The retry policy.
     type Policy;
 
     #[doc(hidden)]
@@ -256,10 +260,10 @@ impl<R> IntoRetry for RetryBuilder<R> {
     }
 }
 
-/// The retry of a client's stack for any request type, by the policy `R`.
+/// The retry of a client stack for any request type, with the policy `R`.
 pub(super) struct Retry<R>(PhantomData<R>);
 
-/// A retry, and whether it is in the stack: only the user can make the policy of one that is left out.
+/// A retry that may be off: only the user can create its policy.
 pub(super) struct MaybeRetry<R> {
     pub(super) retry: RetryBuilder<R>,
     pub(super) is_on: bool,
@@ -284,9 +288,9 @@ impl<R, T> Part<T> for Retry<R> {
         }
     }
 
-    fn follow(settings: &mut Self::Settings, numbers: &mut Numbers) {
+    fn derive(settings: &mut Self::Settings, numbers: &mut Numbers) {
         if settings.is_on {
-            follow(&mut settings.retry.settings, numbers);
+            derive_backoff(&mut settings.retry.settings, numbers);
         }
     }
 
@@ -299,7 +303,7 @@ impl<R, T> Part<T> for Retry<R> {
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
         let Some(MaybeRetry { mut retry, .. }) = settings else {
-            // The builders of these stacks begin with one and only replace it.
+            // The builders start with one and only replace it.
             return Err(ConfigError::new("retry", "policy", "none", "must be set"));
         };
         stack.adopt(&mut retry.name, &mut retry.observer);

@@ -8,13 +8,13 @@ use crate::layers::correlation::{Client, Consumer, CorrelationLayer};
 /// Whether a stack for any request type propagates the [`Context`](crate::Context) in its requests:
 /// [`Carried`] or [`NoContext`].
 pub trait Propagate: sealed::Sealed {
-    /// The layer that gives a client's requests their correlation ID.
+    /// The correlation layer of a client.
     #[doc(hidden)]
     type Client: Clone;
-    /// The layer that gives a client's requests their deadline.
+    /// The deadline layer of a client.
     #[doc(hidden)]
     type Deadline: Clone;
-    /// The layer that reads the correlation ID of a server's requests.
+    /// The correlation layer of a server.
     #[doc(hidden)]
     type Server: Clone;
     #[doc(hidden)]
@@ -27,11 +27,11 @@ mod sealed {
     impl Sealed for super::Carried {}
 }
 
-/// Requests of any type, in which nothing is propagated.
+/// Requests of any type, without a context.
 #[derive(Debug, Clone, Copy)]
 pub struct NoContext;
 
-/// Requests that implement [`Carry`](crate::Carry), in which the context is propagated.
+/// Requests that implement [`Carry`](crate::Carry) and propagate the context.
 #[derive(Debug, Clone, Copy)]
 pub struct Carried;
 

@@ -3,63 +3,38 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tower_layer::{Identity, Layer};
+use tower_layer::Identity;
 
-use super::parts::{AnyLimit, AnyTimeout, ServerTimeout, ignore_inbound, with_context};
+use super::parts::{AnyTimeout, ServerTimeout, ignore_inbound, with_context};
 use super::propagate::{Carried, NoContext, Propagate};
+use super::server_stack::{AnyServerStack, Parts};
 use crate::call::track::AtResponse;
-use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::correlation::{Consumer, CorrelationLayer};
-use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
-use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
-use crate::layers::timeout::{self, Timeout};
 use crate::observe::event::Observer;
 use crate::stack::description::Description;
-use crate::stack::list::list;
 use crate::stack::part::{Slot, Stack};
-use crate::stack::parts::{
-    Bulkhead as BulkheadPart, LoadShed as LoadShedPart, RateLimit as RateLimitPart, StackBulkhead,
-    StackLoadShed, StackRateLimit, describe_correlation,
-};
+use crate::stack::parts::{LoadShed as LoadShedPart, StackLoadShed, describe_correlation};
 use crate::stack::refine::Refine;
-use crate::vocabulary::config::OfInstance as _;
-use crate::vocabulary::{
-    config::ConfigError,
-    name,
-    outcome::{ClassifyFn, ErrorsFail, Verdict},
+use crate::stack::setters::{
+    build_method, bulkhead_setters, classifier_setters, load_shed_remover, observer_setter,
+    rate_limit_setter,
 };
+use crate::vocabulary::{config::ConfigError, name, outcome::ErrorsFail};
 
 /// The kind of the stack in its description.
 const KIND: &str = "server";
 
-list! {
-    /// The snapshots of the layers of a server's stack for any request type, of those that are in it: see
-    /// [`snapshot`](crate::snapshot).
-    #[derive(Eq)]
-    snapshot AnyServerSnapshot;
-    settings Parts, layers Layers, tracker AtResponse<C>;
-    parameters [C: Clone, K: Propagate] [C, K];
-    outer Requests[K] of Sized {
-        timeout: ServerTimeout<K>, Timeout<_, AnyLimit<K>>, timeout::Snapshot, "The time limit.";
-    }
-    inner Limits[C] {
-        rate_limit: RateLimitPart, RateLimit<_, Waiting, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
-        load_shed: LoadShedPart, LoadShed<_, Limited<AtResponse<C>>>, load_shed::Snapshot, "The load shedder.";
-        bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
-    }
-}
-
-/// The standard stack of a server for any request type: timeout, rate limit (off by
+/// Builds the standard stack of a server for any request type: timeout, rate limit (off by
 /// default), load shed, bulkhead.
 ///
-/// For what is neither HTTP nor gRPC: frames of a protocol of your own, messages of a queue, jobs. The layers, their order and
-/// their defaults are those of [`http::server`](crate::stack). The differences:
+/// It is for frames of your own protocol, messages of a queue, and jobs. The layers, their order
+/// and their defaults are those of [`http::server`](crate::stack). The differences:
 ///
-/// - A rejection is not answered by the stack, which does not know your protocol: it is the error of the call. Errors grow as in
-///   each of the layers: see [`WithRejection`](crate::WithRejection).
-/// - An error is a failure, unless you [classify](AnyServerBuilder::classify) results.
-/// - The [context](crate::Context) of a request is read only if you [say so](AnyServerBuilder::propagate), and if the request
-///   implements [`Carry`](crate::Carry).
+/// - The stack cannot turn a rejection into a response of your protocol, so a rejection is the
+///   error of the call: see [`WithRejection`](crate::WithRejection).
+/// - An error is a failure, unless you [`classify`](AnyServerBuilder::classify) results.
+/// - It [reads](AnyServerBuilder::propagate) the [context](crate::Context) of a request only if you
+///   say so, from requests that implement [`Carry`](crate::Carry).
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -82,130 +57,86 @@ list! {
 /// # }
 /// ```
 ///
-/// What it rejects, what dropping a call does and what it costs are those of its layers.
+/// Rejections, cancellation and cost are those of its layers.
 pub fn server(name: impl Into<String>) -> AnyServerBuilder {
     AnyServerBuilder {
         name: name.into(),
         classifier: ErrorsFail,
         correlation: None,
         parts: Parts::default(),
-        trusts_deadlines: true,
+        trusts_inbound: true,
         observer: None,
     }
 }
 
-/// Builds an [`AnyServerStack`]: begin with [`mainstay::server`](crate::server).
+/// The builder of an [`AnyServerStack`], created by [`mainstay::server`](crate::server).
 ///
-/// Each method says first what the default of its layer is, and why. The order in which the methods are called makes no
-/// difference.
+/// Each setter states its default and the reason for it. The order of the setters does not matter.
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct AnyServerBuilder<C: Clone = ErrorsFail, K: Propagate = NoContext> {
     name: String,
     classifier: C,
     correlation: Option<CorrelationLayer<Consumer>>,
     parts: Parts<C, K>,
-    trusts_deadlines: bool,
+    trusts_inbound: bool,
     observer: Option<Arc<dyn Observer>>,
 }
 
 impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
-    /// Sets how long a request may take. Default 30 seconds: few healthy answers take longer, and a request that hangs is ended.
+    /// Sets the time limit of a request. Default 30 seconds: few healthy answers take longer, and a
+    /// request that hangs must end.
     ///
-    /// A limit that is set is the deadline of the request, which handlers see and client stacks propagate. The default is neither
-    /// shown nor propagated. It takes a `Duration` or a [`TimeoutLayer::builder()`](crate::TimeoutLayer::builder).
+    /// A limit that is set becomes the deadline of the request, which handlers see and client
+    /// stacks propagate. The default does not. It takes a `Duration` or a
+    /// [`TimeoutLayer::builder()`](crate::TimeoutLayer::builder).
     pub fn timeout(mut self, limit: impl Refine<AnyTimeout<K>>) -> Self {
         let standard = ServerTimeout::<K>::settings();
         self.parts.timeout.refine(limit, standard);
         self
     }
 
-    /// Leaves the time limit out, and callers' deadlines are not read. By default it is in the stack, with 30 seconds.
+    /// Removes the time limit, and ignores the deadlines of callers. Default 30 seconds.
     pub fn without_timeout(mut self) -> Self {
         self.parts.timeout = Slot::Off;
         self
     }
 
-    /// Sets how many requests are admitted per second. Default: no rate limit.
-    ///
-    /// It takes requests per second, or a builder: [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder)
-    /// with another period, a burst or a wait. All callers share the rate.
-    pub fn rate_limit(mut self, rate: impl Refine<StackRateLimit>) -> Self {
-        self.parts
-            .rate_limit
-            .refine(rate, RateLimitPart::settings());
-        self
-    }
+    rate_limit_setter!(
+        "requests",
+        /// All callers share the rate.
+    );
 
-    /// Sets how many requests may be in flight before others are shed. Default
-    /// [`Limit::scheduler_lag`](crate::Limit::scheduler_lag): no limit while the process keeps pace, and one that adapts once ready
-    /// tasks wait for a worker thread, because only that tells overload from a slow request.
+    /// Sets the limit on requests in flight above which the stack sheds load. Default
+    /// [`Limit::scheduler_lag`](crate::Limit::scheduler_lag): no limit until ready tasks wait for a
+    /// worker thread, and then an adaptive limit, because only that lag distinguishes overload from
+    /// slow requests.
     ///
-    /// It takes a [`Limit`](crate::Limit) or a [`LoadShedLayer::builder()`](crate::LoadShedLayer::builder).
+    /// It takes a [`Limit`](crate::Limit) or a
+    /// [`LoadShedLayer::builder()`](crate::LoadShedLayer::builder).
     pub fn load_shed(mut self, limit: impl Refine<StackLoadShed>) -> Self {
         self.parts.load_shed.refine(limit, LoadShedPart::settings());
         self
     }
 
-    /// Leaves the load shedder out: nothing is shed. By default it is in the stack.
-    pub fn without_load_shed(mut self) -> Self {
-        self.parts.load_shed = Slot::Off;
-        self
-    }
+    load_shed_remover!();
 
-    /// Sets how many requests may be in flight. Default: no limit, because no number fits all healthy servers. Overload is the task
-    /// of the [load shedder](Self::load_shed).
+    bulkhead_setters!(
+        "requests",
+        ///
+        /// The [load shedder](Self::load_shed) handles overload.
+    );
+
+    classifier_setters!(AnyServerBuilder<_, K>);
+
+    /// Reads the [`Context`](crate::Context) from requests, which must implement
+    /// [`Carry`](crate::Carry). By default nothing is read, so that any request type works.
     ///
-    /// It takes a number, or a [`BulkheadLayer::builder()`](crate::BulkheadLayer::builder) with a queue or without.
-    pub fn bulkhead(mut self, bulkhead: impl Refine<StackBulkhead>) -> Self {
-        self.parts
-            .bulkhead
-            .refine(bulkhead, BulkheadPart::settings());
-        self
-    }
-
-    /// Leaves the bulkhead out. By default it is in the stack and has no limit: it counts the requests in flight, for snapshots and
-    /// metrics.
-    pub fn without_bulkhead(mut self) -> Self {
-        self.parts.bulkhead = Slot::Off;
-        self
-    }
-
-    /// Classifies results by a closure, which returns an [`Outcome`](crate::Outcome) or a [`Verdict`]. Default: a response is a
-    /// success, an error is a failure. All layers of the stack classify alike.
-    ///
-    /// The error is the grown one: see [`WithRejection`](crate::WithRejection).
-    pub fn classify<Res, Err, V, F>(self, classify: F) -> AnyServerBuilder<Arc<ClassifyFn<F>>, K>
-    where
-        F: Fn(Result<&Res, &Err>) -> V,
-        V: Into<Verdict>,
-    {
-        self.classifier(ClassifyFn(classify))
-    }
-
-    /// Classifies results by a [`Classify`](crate::Classify) of your own: see [`classify`](Self::classify).
-    pub fn classifier<D>(self, classifier: D) -> AnyServerBuilder<Arc<D>, K> {
-        AnyServerBuilder {
-            name: self.name,
-            classifier: Arc::new(classifier),
-            correlation: self.correlation,
-            parts: Parts {
-                timeout: self.parts.timeout,
-                load_shed: self.parts.load_shed,
-                rate_limit: self.parts.rate_limit,
-                bulkhead: self.parts.bulkhead,
-            },
-            trusts_deadlines: self.trusts_deadlines,
-            observer: self.observer,
-        }
-    }
-
-    /// Reads the [`Context`](crate::Context) from requests, which implement [`Carry`](crate::Carry). Default: nothing is read, so
-    /// that requests of any type are fine.
-    ///
-    /// The correlation ID is read as this layer says, and made where there is none. The deadline is read from
-    /// `x-request-timeout-ms`, the milliseconds that the caller has left. It holds where it is shorter than the
-    /// [`timeout`](Self::timeout). Less than 10 milliseconds count as 10, zero is late already. For callers that are strangers, give
-    /// it `CorrelationLayer::consumer().ignore_inbound()` and call [`ignore_inbound_deadline`](Self::ignore_inbound_deadline).
+    /// This layer reads the correlation ID, or makes a new one. The deadline comes from
+    /// `x-request-timeout-ms`, the caller's remaining time in milliseconds, and applies if it is
+    /// shorter than the [`timeout`](Self::timeout). A value under 10 milliseconds counts as 10;
+    /// with zero the request is rejected. For untrusted callers, pass
+    /// `CorrelationLayer::consumer().ignore_inbound()` and call
+    /// [`ignore_inbound_deadline`](Self::ignore_inbound_deadline).
     pub fn propagate(
         self,
         correlation: CorrelationLayer<Consumer>,
@@ -220,26 +151,37 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
                 rate_limit: self.parts.rate_limit,
                 bulkhead: self.parts.bulkhead,
             },
-            trusts_deadlines: self.trusts_deadlines,
+            trusts_inbound: self.trusts_inbound,
             observer: self.observer,
         }
     }
 
-    /// Ignores the deadlines of callers. By default they are believed where the context is [read](Self::propagate) at all, because
-    /// an answer after the deadline is wasted work.
+    /// Ignores the deadlines of callers. By default they apply if the stack
+    /// [reads](Self::propagate) the context, because an answer after the deadline is wasted work.
     pub fn ignore_inbound_deadline(mut self) -> Self {
-        self.trusts_deadlines = false;
+        self.trusts_inbound = false;
         self
     }
 
-    /// Sets the observer of all layers that have none of their own: a type that is an [`Observer`], or
-    /// `|event: &mainstay::Event| ...`. Default: none.
-    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
-        self
+    observer_setter!();
+
+    fn with_classifier<D: Clone>(self, classifier: D) -> AnyServerBuilder<D, K> {
+        AnyServerBuilder {
+            name: self.name,
+            classifier,
+            correlation: self.correlation,
+            parts: Parts {
+                timeout: self.parts.timeout,
+                load_shed: self.parts.load_shed,
+                rate_limit: self.parts.rate_limit,
+                bulkhead: self.parts.bulkhead,
+            },
+            trusts_inbound: self.trusts_inbound,
+            observer: self.observer,
+        }
     }
 
-    fn built(
+    fn try_build(
         mut self,
         correlation: impl FnOnce(
             Option<CorrelationLayer<Consumer>>,
@@ -247,7 +189,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
         ) -> Result<K::Server, ConfigError>,
     ) -> Result<AnyServerStack<C, K>, ConfigError> {
         name::check(KIND, &self.name)?;
-        if !self.trusts_deadlines {
+        if !self.trusts_inbound {
             let standard = ServerTimeout::<K>::settings;
             self.parts.timeout.change(standard, ignore_inbound);
         }
@@ -271,34 +213,15 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
 }
 
 impl<C: Clone> AnyServerBuilder<C> {
-    /// Builds the stack, or says which setting is refused and why.
-    ///
-    /// # Errors
-    ///
-    /// When a layer refuses a value, or two settings contradict each other: the error names both, and a value that would fit. A
-    /// setting that is only unwise becomes a [warning](Description::warnings).
-    pub fn build(self) -> Result<AnyServerStack<C>, ConfigError> {
-        let name = self.name.clone();
-        let built = self.built(|_, _| Ok(Identity::new()));
-        built.of_instance(Some(&name))
-    }
+    build_method!(AnyServerStack<C>, |builder| builder
+        .try_build(|_, _| Ok(Identity::new())));
 }
 
 impl<C: Clone> AnyServerBuilder<C, Carried> {
-    /// Builds the stack, or says which setting is refused and why.
-    ///
-    /// # Errors
-    ///
-    /// When a layer refuses a value, or two settings contradict each other: the error names both, and a value that would fit. A
-    /// setting that is only unwise becomes a [warning](Description::warnings).
-    pub fn build(self) -> Result<AnyServerStack<C, Carried>, ConfigError> {
-        let name = self.name.clone();
-        let built = self.built(|correlation, name| {
-            let correlation = correlation.unwrap_or_else(CorrelationLayer::consumer);
-            correlation.named(name)
-        });
-        built.of_instance(Some(&name))
-    }
+    build_method!(AnyServerStack<C, Carried>, |builder| builder.try_build(|correlation, name| {
+        let correlation = correlation.unwrap_or_else(CorrelationLayer::consumer);
+        correlation.named(name)
+    }));
 }
 
 impl<C: Clone, K: Propagate> fmt::Debug for AnyServerBuilder<C, K> {
@@ -306,98 +229,5 @@ impl<C: Clone, K: Propagate> fmt::Debug for AnyServerBuilder<C, K> {
         f.debug_struct("AnyServerBuilder")
             .field("name", &self.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// The layers of a server for any request type, in their order: correlation (if it [propagates](AnyServerBuilder::propagate) the
-/// context), timeout, rate limit, load shed, bulkhead.
-///
-/// Made by [`mainstay::server`](crate::server). Clones share one limit and one bulkhead, and so do all services that they make: for
-/// every connection. `C` is the classifier, `K` whether the context is read.
-pub struct AnyServerStack<C: Clone = ErrorsFail, K: Propagate = NoContext> {
-    correlation: K::Server,
-    layers: Layers<C, K>,
-    description: Arc<Description>,
-}
-
-/// A service in the stack that [`mainstay::server`](crate::server) builds.
-pub type AnyServer<S, C = ErrorsFail, K = NoContext> = <AnyServerStack<C, K> as Layer<S>>::Service;
-
-impl<C: Clone, K: Propagate> AnyServerStack<C, K> {
-    /// Puts the stack around a service. The same as [`layer`](Layer::layer), without having to import the trait.
-    pub fn wrap<S>(&self, service: S) -> AnyServer<S, C, K>
-    where
-        Self: Layer<S>,
-    {
-        self.layer(service)
-    }
-
-    /// The load shedder: how many requests are in flight and may be.
-    #[must_use]
-    pub fn load_shed(&self) -> &LoadShedLayer<Limited<AtResponse<C>>> {
-        &self.layers.load_shed.layer
-    }
-
-    /// The rate limit: the permits that are available, and how many calls wait. It admits every call
-    /// unless the builder set a rate.
-    #[must_use]
-    pub fn rate_limit(&self) -> &RateLimitLayer<Waiting, AtResponse<C>> {
-        &self.layers.rate_limit.layer
-    }
-
-    /// The bulkhead: how many requests are in flight and may be, how many wait.
-    #[must_use]
-    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, AtResponse<C>> {
-        &self.layers.bulkhead.layer
-    }
-
-    /// The snapshots of its layers.
-    #[must_use]
-    pub fn snapshot(&self) -> AnyServerSnapshot {
-        self.layers.snapshot()
-    }
-
-    /// The layers with their settings, outermost first, and what is unwise about them. `Display` of the stack prints the same.
-    #[must_use]
-    pub fn describe(&self) -> &Description {
-        &self.description
-    }
-}
-
-impl<S, C, K> Layer<S> for AnyServerStack<C, K>
-where
-    C: Clone,
-    K: Propagate,
-    K::Server: Layer<Requests<Limits<S, C>, K>>,
-{
-    type Service = <K::Server as Layer<Requests<Limits<S, C>, K>>>::Service;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        let limited = self.layers.inner(inner);
-        self.correlation.layer(self.layers.outer(limited))
-    }
-}
-
-impl<C: Clone, K: Propagate> Clone for AnyServerStack<C, K> {
-    fn clone(&self) -> Self {
-        Self {
-            correlation: self.correlation.clone(),
-            layers: self.layers.clone(),
-            description: Arc::clone(&self.description),
-        }
-    }
-}
-
-impl<C: Clone, K: Propagate> fmt::Display for AnyServerStack<C, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.description.fmt(f)
-    }
-}
-
-impl<C: Clone, K: Propagate> fmt::Debug for AnyServerStack<C, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AnyServerStack")
-            .field(&self.description)
-            .finish()
     }
 }

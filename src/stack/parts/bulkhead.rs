@@ -11,10 +11,10 @@ use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
 
-/// The settings of a stack's bulkhead. They say nothing of responses: a stack classifies in one way, whatever the layer.
+/// The settings of a stack's bulkhead, without a classifier: all layers share the stack's.
 pub(in crate::stack) type StackBulkhead = BulkheadBuilder<Queued, ()>;
 
-/// The bulkhead of a stack. It has no limit and counts calls in flight, because no fixed number fits every healthy program.
+/// The bulkhead of a stack. By default it has no limit and counts the calls in flight.
 pub(in crate::stack) struct Bulkhead;
 
 impl Bulkhead {
@@ -92,7 +92,7 @@ macro_rules! bulkheads {
     )*};
 }
 
-// Those that the builders begin with, and no others: the stack classifies in their place.
+// The default trackers only: the stack classifies, so a custom classifier would be lost.
 bulkheads! {
     AtResponse;
     #[cfg(feature = "http")]

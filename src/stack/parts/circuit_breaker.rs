@@ -16,7 +16,7 @@ use crate::vocabulary::config::ConfigError;
 /// The settings of a stack's circuit breaker.
 pub(in crate::stack) type StackBreaker = CircuitBreakerBuilder<()>;
 
-/// The circuit breaker of a client's stack.
+/// The circuit breaker of a client stack.
 pub(in crate::stack) struct CircuitBreaker;
 
 impl CircuitBreaker {
@@ -34,10 +34,10 @@ impl<T: Clone> Part<T> for CircuitBreaker {
         Some(Self::settings())
     }
 
-    fn follow(settings: &mut StackBreaker, numbers: &mut Numbers) {
+    fn derive(settings: &mut StackBreaker, numbers: &mut Numbers) {
         let config = &mut settings.config;
         if let (None, Some(limit)) = (config.on_cancel, numbers.attempt) {
-            // Whoever cuts an attempt short: it fails after the time that somebody gave it.
+            // An attempt that takes this long has failed, whoever ends it.
             config.on_cancel = Some(OnCancel::FailureAfter(limit));
         }
         let usual = Config::default().probe_life;
@@ -97,7 +97,7 @@ fn describe(config: &Config) -> Vec<Setting> {
     settings
 }
 
-/// A builder also says how the stack classifies.
+/// A builder also sets how the stack classifies.
 #[cfg(feature = "http")]
 impl<T: StackTracker> Refine<(StackBreaker, Option<CustomClassifier>)>
     for CircuitBreakerBuilder<T>

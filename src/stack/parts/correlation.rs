@@ -7,10 +7,10 @@ use crate::{
     vocabulary::config::ConfigError,
 };
 
-/// The correlation IDs of a client's stack.
+/// The correlation layer of a client stack.
 #[cfg(feature = "http")]
 pub(in crate::stack) struct ClientCorrelation;
-/// Those of a server's stack.
+/// The correlation layer of a server stack.
 #[cfg(feature = "http")]
 pub(in crate::stack) struct ServerCorrelation;
 

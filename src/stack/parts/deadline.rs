@@ -5,7 +5,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::protocol::Protocol;
 use crate::vocabulary::config::ConfigError;
 
-/// The layer of a client's stack that propagates the deadline.
+/// The deadline layer of a client stack.
 pub(in crate::stack) struct Deadline<P>(PhantomData<P>);
 
 impl<P: Protocol, T> Part<T> for Deadline<P> {

@@ -12,7 +12,7 @@ use crate::vocabulary::config::ConfigError;
 /// The settings of a stack's load shedder.
 pub(in crate::stack) type StackLoadShed = LoadShedBuilder<()>;
 
-/// The load shedder of a server's stack.
+/// The load shedder of a server stack.
 pub(in crate::stack) struct LoadShed;
 
 impl LoadShed {
@@ -80,7 +80,7 @@ impl Refine<(StackLoadShed, Option<CustomClassifier>)> for Limit {
     }
 }
 
-/// A builder also says how the stack classifies.
+/// A builder also sets how the stack classifies.
 #[cfg(feature = "http")]
 impl<T: StackTracker> Refine<(StackLoadShed, Option<CustomClassifier>)> for LoadShedBuilder<T> {
     fn refine(

@@ -1,4 +1,4 @@
-//! The layers that a standard stack can have, one file each: its settings, their words and numbers, and how it is built.
+//! The layers of standard stacks, one file each: settings, checks, descriptions, construction.
 
 mod bulkhead;
 mod circuit_breaker;
@@ -17,7 +17,7 @@ pub(super) use circuit_breaker::CircuitBreaker;
 pub(super) use correlation::describe as describe_correlation;
 pub(super) use load_shed::{LoadShed, StackLoadShed};
 pub(super) use rate_limit::{RateLimit, StackRateLimit};
-pub(super) use retry::{describe as describe_retry, follow};
+pub(super) use retry::{derive_backoff, describe as describe_retry};
 pub(super) use timeout::{AttemptTimeout, TOTAL};
 #[cfg(feature = "http")]
 pub(super) use {
@@ -29,7 +29,7 @@ pub(super) use {
     timeout::{ClientTimeout, ServerTimeout, StackTimeout},
 };
 
-/// A value as a setting shows it.
+/// The text of a setting's value.
 pub(super) fn shown(value: impl std::fmt::Debug) -> String {
     format!("{value:?}")
 }

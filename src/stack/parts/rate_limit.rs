@@ -23,8 +23,8 @@ impl RateLimit {
     }
 }
 
-/// A call is classified at the head of its response. To follow its body for a count alone would cost
-/// every request of a stack as much as a layer, also where there is no rate limit.
+/// It classifies a call at the head of its response. To follow the body only to count an outcome
+/// would cost each request as much as a layer, even without a rate limit.
 impl<T: AtHead> Part<T> for RateLimit {
     const NAME: &'static str = "rate_limit";
     type Settings = StackRateLimit;
@@ -50,7 +50,7 @@ impl<T: AtHead> Part<T> for RateLimit {
     }
 }
 
-/// A tracker whose classifier can do without the rest of the response.
+/// A tracker whose classifier can also classify at the head.
 pub(in crate::stack) trait AtHead {
     type Classifier: Clone;
 
@@ -108,7 +108,7 @@ macro_rules! rate_limits {
     )*};
 }
 
-// Those that the builders begin with, and no others: the stack classifies in their place.
+// The default trackers only: the stack classifies, so a custom classifier would be lost.
 rate_limits! {
     AtResponse;
     #[cfg(feature = "http")]

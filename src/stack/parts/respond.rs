@@ -2,7 +2,7 @@ use crate::protocol::respond::RespondLayer;
 use crate::stack::part::{Part, Setting, Stack};
 use crate::vocabulary::config::ConfigError;
 
-/// The layer of a server's stack that answers rejections.
+/// The layer of a server stack that turns rejections into responses.
 pub(in crate::stack) struct Respond;
 
 impl<T> Part<T> for Respond {

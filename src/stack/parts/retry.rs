@@ -29,7 +29,7 @@ use crate::vocabulary::config::ConfigError;
 pub(in crate::stack) type StackRetry<P> =
     RetryBuilder<<P as Protocol>::Policy, <P as Protocol>::Receive>;
 
-/// The retry of a client's stack over HTTP or gRPC.
+/// The retry of a client stack over HTTP or gRPC.
 #[cfg(feature = "http")]
 pub(in crate::stack) struct Retry<P>(PhantomData<P>);
 
@@ -47,8 +47,8 @@ impl<P: Protocol, T> Part<T> for Retry<P> {
         numbers.retry = RetryNumbers::of(&settings.settings);
     }
 
-    fn follow(settings: &mut Self::Settings, numbers: &mut Numbers) {
-        follow(&mut settings.settings, numbers);
+    fn derive(settings: &mut Self::Settings, numbers: &mut Numbers) {
+        derive_backoff(&mut settings.settings, numbers);
     }
 
     fn describe(settings: &Self::Settings) -> Vec<Setting> {
@@ -73,14 +73,14 @@ impl<P, R> Snapshots for RetryLayer<P, R> {
     }
 }
 
-/// The back-off of a call with a short limit is shorter.
-pub(in crate::stack) fn follow(settings: &mut Settings, numbers: &mut Numbers) {
+/// Derives a shorter back-off from a short time limit, unless a back-off is set.
+pub(in crate::stack) fn derive_backoff(settings: &mut Settings, numbers: &mut Numbers) {
     if let Some(total) = numbers.total
         && settings.backoff == Backoff::default()
     {
         settings.backoff = backoff_for(total, settings.attempts);
         numbers.retry.backoff = settings.backoff;
-        numbers.retry.follows = true;
+        numbers.retry.backoff_is_derived = true;
     }
 }
 

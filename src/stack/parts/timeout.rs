@@ -18,17 +18,16 @@ use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
 
-/// For all attempts of a client's call together, where nobody sets a limit.
+/// The default limit of all attempts of a client's call together.
 pub(in crate::stack) const TOTAL: Duration = Duration::from_secs(30);
 
-/// The name of the time limit of an attempt.
 const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
 
 /// The settings of the time limit of an HTTP or gRPC stack.
 #[cfg(feature = "http")]
 pub(in crate::stack) type StackTimeout = TimeoutBuilder<HttpLimit<String>, BodyLimits>;
 
-/// The time limit of a client's stack over HTTP or gRPC.
+/// The time limit of a client stack over HTTP or gRPC.
 #[cfg(feature = "http")]
 pub(in crate::stack) struct ClientTimeout;
 
@@ -66,14 +65,14 @@ impl<T> Part<T> for ClientTimeout {
     ) -> Result<Self::Layer, ConfigError> {
         let mut timeout = settings.unwrap_or_else(no_timeout);
         stack.adopt(&mut timeout.name, &mut timeout.observer);
-        // What the headers of an own request ask for is nobody else's to say.
+        // The headers of this program's own requests need no floor.
         timeout.policy.floor = Duration::ZERO;
         timeout.cover.client = true;
         timeout.build()
     }
 }
 
-/// The time limit of a server's stack over HTTP or gRPC.
+/// The time limit of a server stack over HTTP or gRPC.
 #[cfg(feature = "http")]
 pub(in crate::stack) struct ServerTimeout;
 
@@ -105,7 +104,7 @@ impl<T> Part<T> for ServerTimeout {
     }
 }
 
-/// One without a limit of its own, which leaves bodies alone.
+/// A time limit layer without a limit, for calls and for bodies.
 #[cfg(feature = "http")]
 fn no_timeout() -> StackTimeout {
     let mut timeout = crate::protocol::http::timeout().ignore_inbound();
@@ -142,7 +141,7 @@ fn describe_http(timeout: &StackTimeout) -> Vec<Setting> {
     if timeout.cover.whole {
         settings.push(("whole_body", "true".to_owned()));
     }
-    if timeout.policy.trusts {
+    if timeout.policy.trusts_inbound {
         settings.push(("header", timeout.policy.header.clone()));
     } else {
         settings.push(("ignore_inbound", "true".to_owned()));
@@ -150,22 +149,22 @@ fn describe_http(timeout: &StackTimeout) -> Vec<Setting> {
     settings
 }
 
-/// How the time limit of an attempt covers a response.
-pub(in crate::stack) trait Attempts {
-    fn attempts(is_on: bool) -> Self;
+/// The part of a response that the time limit of an attempt covers.
+pub(in crate::stack) trait AttemptCover {
+    fn for_attempts(is_on: bool) -> Self;
 }
 
-impl Attempts for HeadOnly {
-    fn attempts(_: bool) -> Self {
+impl AttemptCover for HeadOnly {
+    fn for_attempts(_: bool) -> Self {
         Self
     }
 }
 
 #[cfg(feature = "http")]
-impl Attempts for BodyLimits {
-    // In gRPC the limit covers an attempt to its last trailer, as its server is told. Idle bodies are the business of the time limit
-    // for the whole call.
-    fn attempts(is_on: bool) -> Self {
+impl AttemptCover for BodyLimits {
+    // In gRPC the limit covers an attempt to its last trailer, as its deadline header says. The
+    // time limit of the whole call ends idle bodies.
+    fn for_attempts(is_on: bool) -> Self {
         let mut cover = Self::DEFAULT;
         cover.idle = None;
         cover.client = true;
@@ -174,10 +173,10 @@ impl Attempts for BodyLimits {
     }
 }
 
-/// The time limit of each attempt in a client's stack. Left out unless it is set.
+/// The time limit of each attempt in a client stack. Off by default.
 pub(in crate::stack) struct AttemptTimeout<B>(PhantomData<B>);
 
-impl<B: Attempts + Clone, T> Part<T> for AttemptTimeout<B> {
+impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
     const NAME: &'static str = ATTEMPT_TIMEOUT;
     type Settings = Duration;
     type Layer = TimeoutLayer<Fixed, B>;
@@ -196,7 +195,7 @@ impl<B: Attempts + Clone, T> Part<T> for AttemptTimeout<B> {
 
     fn build(limit: Option<Duration>, stack: &Stack<'_, T>) -> Result<Self::Layer, ConfigError> {
         let policy = Fixed(CallLimit::set(limit.unwrap_or(Duration::MAX)));
-        let cover = B::attempts(limit.is_some());
+        let cover = B::for_attempts(limit.is_some());
         let mut timeout = TimeoutBuilder::of(policy, cover).of_attempts();
         stack.adopt(&mut timeout.name, &mut timeout.observer);
         match limit {

@@ -1,10 +1,12 @@
-//! Deadlines on the wire.
+//! The deadline in headers.
 
+mod header;
 mod layer;
-mod service;
 mod wire;
 
+pub use header::DeadlineHeader;
 pub use layer::DeadlineLayer;
 pub(crate) use layer::checked;
-pub use service::{Deadline, ResponseFuture as DeadlineFuture};
 pub(crate) use wire::{Form, GRPC_TIMEOUT, TIMEOUT_MS};
+
+pub use crate::layers::deadline::{Deadline, ResponseFuture as DeadlineFuture};

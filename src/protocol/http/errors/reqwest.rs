@@ -1,4 +1,4 @@
-//! reqwest's errors: they can carry a rejection, and a retry knows which of them are final.
+//! Errors of reqwest.
 
 use std::any::Any;
 
@@ -7,10 +7,10 @@ use crate::vocabulary::error::{BoxError, Error, Plain};
 
 impl Plain for reqwest::Error {}
 
-/// Logs that a request was refused unseen, of which nobody can tell how often reqwest has sent it.
+/// Logs a refusal of HTTP/2, because reqwest may have retried the request by itself.
 #[cfg(all(feature = "http2", feature = "tracing"))]
 pub(crate) fn log_refusal(error: &dyn Any) {
-    let refused = the_error(error)
+    let refused = downcast(error)
         .and_then(|error| find::<h2::Error>(error))
         .is_some_and(|error| {
             let reason = error.reason();
@@ -21,23 +21,24 @@ pub(crate) fn log_refusal(error: &dyn Any) {
     if refused {
         tracing::debug!(
             target: "mainstay::retry",
-            "reqwest got a refusal of HTTP/2. Unless the client is built with `retry(reqwest::retry::never())`, it has sent the request up to three times"
+            "HTTP/2 refused a request of reqwest. Unless the client is built with `retry(reqwest::retry::never())`, reqwest has sent it up to three times"
         );
     }
 }
 
-/// Whether the request or the reading of the response is at fault, so that another attempt would go the same way.
+/// Whether the request, a redirect or the decoding of the response caused the error, so that
+/// another attempt fails, too.
 pub(crate) fn is_final(error: &dyn Any) -> bool {
-    the_error(error)
-        .is_some_and(|error| is_callers(error) || error.is_redirect() || error.is_decode())
+    downcast(error)
+        .is_some_and(|error| is_request_error(error) || error.is_redirect() || error.is_decode())
 }
 
-/// Whether the caller made it: of a URL, or of a body of which the source broke off.
+/// Whether the caller is at fault: its request could not be built, or its body failed.
 pub(crate) fn is_callers_fault(error: &dyn Any) -> bool {
-    the_error(error).is_some_and(is_callers)
+    downcast(error).is_some_and(is_request_error)
 }
 
-fn is_callers(error: &reqwest::Error) -> bool {
+fn is_request_error(error: &reqwest::Error) -> bool {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if error
@@ -51,7 +52,7 @@ fn is_callers(error: &reqwest::Error) -> bool {
     false
 }
 
-fn the_error(error: &dyn Any) -> Option<&reqwest::Error> {
+fn downcast(error: &dyn Any) -> Option<&reqwest::Error> {
     if let Some(Error::Inner(error)) = error.downcast_ref::<Error<reqwest::Error>>() {
         Some(error)
     } else if let Some(boxed) = error.downcast_ref::<BoxError>() {

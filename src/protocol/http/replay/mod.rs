@@ -1,4 +1,4 @@
-//! HTTP requests that can be sent again, with their bodies, and those that may be.
+//! Requests that can be sent again, with their bodies.
 
 mod bodies;
 mod repeat;

@@ -4,11 +4,10 @@ use http::Method;
 
 use crate::protocol::http::HttpRequest;
 
-/// A request with this header may be repeated whatever its method: the server recognises it.
+/// The server recognises a repeated request by this header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// The requests that do no harm when a server handles them twice: those with an idempotent method or
-/// an `Idempotency-Key`.
+/// Decides which requests may be repeated: those with an idempotent method or an `Idempotency-Key`.
 #[derive(Debug, Clone, Default)]
 pub(in crate::protocol::http) struct Repeatable {
     /// Further methods.

@@ -3,10 +3,10 @@ use std::fmt;
 use super::bodies::ReplayBody;
 use crate::policy::retry::RetryRefused;
 
-/// A request that can be sent again.
+/// A request that a retry can send again: `http::Request` with a [`ReplayBody`], or
+/// `reqwest::Request` (feature `reqwest`).
 ///
-/// `http::Request` is one if its body is a [`ReplayBody`], and so is `reqwest::Request` (feature `reqwest`). For a
-/// [`RetryPolicy`](crate::RetryPolicy) of your own over such requests these are the methods that it passes on to:
+/// A custom [`RetryPolicy`](crate::RetryPolicy) delegates to its methods:
 ///
 /// ```
 /// use mainstay::http::ReplayRequest;
@@ -27,27 +27,27 @@ use crate::policy::retry::RetryRefused;
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be sent again, nor say that it cannot",
-    note = "`http::Request<B>` can where `B: mainstay::http::ReplayBody`, `reqwest::Request` with mainstay's feature `reqwest`",
+    message = "mainstay cannot send a request of type `{Self}` again",
+    note = "it can send `http::Request<B>` again if `B: mainstay::http::ReplayBody`, and `reqwest::Request` with mainstay's feature `reqwest`",
     note = "for a request of another type, use `RetryBuilder::decide_cloning`"
 )]
 pub trait ReplayRequest: Sized {
-    /// What is kept of it while it is sent.
+    /// The kept request, from which the next attempt's request is made.
     type Kept;
 
-    /// Keeps what it takes to send it again, and no more than `limit` bytes of a body that streams; `None` where it cannot be sent
-    /// again. May put another body in the place of its own, which yields the same.
+    /// Keeps the request: at most `limit` bytes of a streaming body. Returns `None` if it cannot be
+    /// sent again. It may replace the body by one that yields the same frames.
     fn keep(&mut self, limit: usize) -> Option<Self::Kept>;
 
-    /// The same request again.
+    /// Makes the request of the next attempt.
     ///
     /// # Errors
     ///
-    /// Why it cannot be sent again after all.
+    /// When the request can no longer be sent again.
     fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused>;
 }
 
-/// What is kept of an [`http::Request`].
+/// The kept form of an [`http::Request`].
 pub struct KeptRequest<K> {
     head: http::Request<()>,
     body: K,
@@ -68,7 +68,7 @@ impl<B: ReplayBody> ReplayRequest for http::Request<B> {
     }
 }
 
-/// A request with a copy of everything but the body.
+/// Copies everything but the body.
 fn with_head<A, B>(request: &http::Request<A>, body: B) -> http::Request<B> {
     let mut copy = http::Request::new(body);
     copy.method_mut().clone_from(request.method());
@@ -81,7 +81,7 @@ fn with_head<A, B>(request: &http::Request<A>, body: B) -> http::Request<B> {
 
 impl<K> fmt::Debug for KeptRequest<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither the headers nor the query: they may hold secrets.
+        // Without the headers and the query, which may hold secrets.
         f.debug_struct("KeptRequest")
             .field("method", self.head.method())
             .finish_non_exhaustive()
@@ -89,30 +89,5 @@ impl<K> fmt::Debug for KeptRequest<K> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-
-    #[test]
-    fn everything_of_a_request_is_sent_again() {
-        let mut request = http::Request::builder()
-            .method("PUT")
-            .uri("https://shop.example/orders?id=1")
-            .version(http::Version::HTTP_2)
-            .header("a", "1")
-            .header("a", "2")
-            .body(Bytes::from_static(b"body"))
-            .unwrap();
-        request.extensions_mut().insert(7_u32);
-        let mut kept = request.keep(0).unwrap();
-        for _ in 0..3 {
-            let again = http::Request::<Bytes>::again(&mut kept).unwrap();
-            assert_eq!(again.method(), request.method());
-            assert_eq!(again.uri(), request.uri());
-            assert_eq!(again.version(), request.version());
-            assert_eq!(again.headers(), request.headers());
-            assert_eq!(again.extensions().get::<u32>(), Some(&7));
-            assert_eq!(again.body(), request.body());
-        }
-    }
-}
+#[path = "request_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Bodies that stream.
+//! Streaming bodies that are recorded and replayed.
 
 #[cfg(feature = "reqwest")]
 mod of_reqwest;
@@ -14,23 +14,24 @@ use http_body::Body;
 use reader::Reader;
 use tape::Tape;
 
-/// What is kept of a body that streams, if it does.
+/// The kept form of a body that may stream.
 pub struct KeptBody<B: Body>(Kept<B>);
 
 enum Kept<B: Body> {
     Empty,
     #[cfg(feature = "reqwest")]
     Bytes(bytes::Bytes),
-    Taped(Tape<B>),
+    Recorded(Tape<B>),
 }
 
 impl<B> KeptBody<B>
 where
     B: Body<Data: Clone, Error: 'static> + Unpin,
 {
-    /// Tapes a body; `source` takes it out of its place.
-    fn tape<P>(
-        place: &mut P,
+    /// Replaces a body by the first reader of its tape. `source` unwraps the body, `wrap` wraps the
+    /// reader.
+    fn record<P>(
+        body: &mut P,
         limit: usize,
         empty: P,
         source: impl FnOnce(P) -> B,
@@ -39,17 +40,17 @@ where
     where
         P: Body,
     {
-        if place.is_end_stream() {
+        if body.is_end_stream() {
             return Some(Self(Kept::Empty));
         }
-        let least = usize::try_from(place.size_hint().lower()).unwrap_or(usize::MAX);
+        let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if limit == 0 || least > limit {
             return None;
         }
-        let body = std::mem::replace(place, empty);
-        let (tape, reader) = Tape::new(source(body), limit);
-        *place = wrap(reader);
-        Some(Self(Kept::Taped(tape)))
+        let taken = std::mem::replace(body, empty);
+        let (tape, reader) = Tape::new(source(taken), limit);
+        *body = wrap(reader);
+        Some(Self(Kept::Recorded(tape)))
     }
 }
 
@@ -59,19 +60,19 @@ impl<B: Body> fmt::Debug for KeptBody<B> {
     }
 }
 
-macro_rules! taped {
+macro_rules! recorded {
     ($($(#[$attribute:meta])* [$($generics:tt)*] $body:ty => $empty:expr),* $(,)?) => {$(
         $(#[$attribute])*
         impl<$($generics)*> super::ReplayBody for $body {
             type Kept = KeptBody<Self>;
 
             fn keep(&mut self, limit: usize) -> Option<Self::Kept> {
-                KeptBody::tape(self, limit, $empty, |body| body, |reader| Self::new(reader))
+                KeptBody::record(self, limit, $empty, |body| body, |reader| Self::new(reader))
             }
 
             fn again(kept: &mut Self::Kept) -> Result<Self, crate::policy::retry::RetryRefused> {
                 match &mut kept.0 {
-                    Kept::Taped(tape) => tape.again().map(Self::new),
+                    Kept::Recorded(tape) => tape.again().map(Self::new),
                     _ => Ok($empty),
                 }
             }
@@ -79,7 +80,7 @@ macro_rules! taped {
     )*};
 }
 
-taped! {
+recorded! {
     #[cfg(feature = "axum")] [] axum_core::body::Body => Self::empty(),
     #[cfg(feature = "tonic")] [] tonic::body::Body => Self::empty(),
     #[cfg(feature = "hyper")] [D: bytes::Buf + Clone + Send + 'static, E: Send + 'static]

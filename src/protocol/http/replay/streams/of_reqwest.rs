@@ -1,4 +1,4 @@
-//! reqwest's body: in memory, or a stream whose errors nobody else can make.
+//! reqwest's body. No other crate can create its error, so its streams are recorded as [`Source`].
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -11,7 +11,7 @@ use crate::policy::retry::RetryRefused;
 use crate::protocol::http::ReplayBody;
 use crate::vocabulary::error::BoxError;
 
-/// reqwest's body with an error that can be made.
+/// reqwest's body with a `BoxError`.
 #[derive(Debug)]
 pub struct Source(reqwest::Body);
 
@@ -41,7 +41,7 @@ impl ReplayBody for reqwest::Body {
 
     fn keep(&mut self, limit: usize) -> Option<Self::Kept> {
         if self.as_bytes().is_some() {
-            // What is in memory comes out in one piece, at once.
+            // A body in memory yields one frame at once.
             let mut cx = Context::from_waker(Waker::noop());
             let bytes = match Pin::new(&mut *self).poll_frame(&mut cx) {
                 Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
@@ -51,14 +51,14 @@ impl ReplayBody for reqwest::Body {
             return Some(KeptBody(Kept::Bytes(bytes)));
         }
         let empty = Self::from(Bytes::new());
-        KeptBody::tape(self, limit, empty, Source, Self::wrap)
+        KeptBody::record(self, limit, empty, Source, Self::wrap)
     }
 
     fn again(kept: &mut Self::Kept) -> Result<Self, RetryRefused> {
         match &mut kept.0 {
             Kept::Empty => Ok(Self::from(Bytes::new())),
             Kept::Bytes(bytes) => Ok(bytes.clone().into()),
-            Kept::Taped(tape) => tape.again().map(Self::wrap),
+            Kept::Recorded(tape) => tape.again().map(Self::wrap),
         }
     }
 }

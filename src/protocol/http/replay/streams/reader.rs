@@ -1,4 +1,4 @@
-//! The body of an attempt: it replays the tape, and then reads on.
+//! The body of an attempt: it replays the tape and continues with the source.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 
 use http_body::{Body, Frame, SizeHint};
 
-use super::superseded::{BrokenOff, make};
+use super::superseded::{CutOff, make};
 use super::tape::{Shared, Source, State, lock};
 
-/// The body of an attempt.
 pub(super) struct Reader<B: Body> {
     tape: Shared<B>,
     attempt: u64,
@@ -27,8 +26,8 @@ impl<B: Body> Reader<B> {
     }
 }
 
-/// The source while a reader polls it. If that panics, there is no source any more.
-struct Loan<'a, B: Body<Error: 'static>> {
+/// The source while a reader polls it. A panic of the source drops it.
+struct SourcePoll<'a, B: Body<Error: 'static>> {
     tape: &'a Mutex<State<B>>,
     source: Option<B>,
     attempt: u64,
@@ -36,32 +35,32 @@ struct Loan<'a, B: Body<Error: 'static>> {
 
 pub(super) type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
 
-impl<B> Loan<'_, B>
+impl<B> SourcePoll<'_, B>
 where
     B: Body<Data: Clone, Error: 'static> + Unpin,
 {
-    fn poll(mut self, cx: &mut Context<'_>) -> Polled<B> {
+    fn run(mut self, cx: &mut Context<'_>) -> Polled<B> {
         let Some(source) = &mut self.source else {
             return Poll::Ready(None);
         };
         let polled = Pin::new(source).poll_frame(cx);
         let source = self.source.take();
-        // Cloned before the lock is taken.
+        // Cloned outside of the lock.
         let waker = polled.is_pending().then(|| cx.waker().clone());
         let mut state = lock(self.tape);
         let is_current = state.attempt == self.attempt;
         let mut answer = Poll::Ready(None);
-        // Dropped only when the lock is free again, and who waits knows.
+        // Dropped after the lock is released and the waiting reader is woken.
         let mut ended = None;
         let mut freed = VecDeque::new();
-        let mut before = None;
+        let mut old_waker = None;
         let mut unread = None;
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                state.source = source.map_or(Source::Ended, Source::Here);
-                let kept = state.record(frame);
-                freed = state.forget();
-                let frame = match kept {
+                state.source = source.map_or(Source::Ended, Source::Idle);
+                let recorded = state.record(frame);
+                freed = state.take_read_frames();
+                let frame = match recorded {
                     Ok(()) if is_current => state.replay(),
                     Ok(()) => None,
                     Err(frame) => Some(frame),
@@ -77,10 +76,10 @@ where
                 freed = std::mem::take(&mut state.frames);
                 state.read = 0;
                 if is_current {
-                    state.source = Source::Broken(None);
+                    state.source = Source::Failed(None);
                     answer = Poll::Ready(Some(Err(error)));
                 } else {
-                    state.source = Source::Broken(Some(error));
+                    state.source = Source::Failed(Some(error));
                 }
             }
             Poll::Ready(None) => {
@@ -88,9 +87,9 @@ where
                 state.source = Source::Ended;
             }
             Poll::Pending => {
-                state.source = source.map_or(Source::Ended, Source::Here);
-                before = match waker {
-                    Some(waker) if is_current => state.wait(waker),
+                state.source = source.map_or(Source::Ended, Source::Idle);
+                old_waker = match waker {
+                    Some(waker) if is_current => state.register(waker),
                     waker => waker,
                 };
                 if is_current {
@@ -98,13 +97,13 @@ where
                 }
             }
         }
-        // Who came while the source was away waits for it.
+        // The current reader may wait for the source.
         let waiting = if is_current { None } else { state.waker.take() };
         drop(state);
         if let Some(waker) = waiting {
             waker.wake();
         }
-        drop((ended, freed, before, unread));
+        drop((ended, freed, old_waker, unread));
         if is_current {
             answer
         } else {
@@ -114,16 +113,16 @@ where
 }
 
 fn superseded<B: Body<Error: 'static>>() -> Polled<B> {
-    // Where there is no error to be made of it, it had come to its end: see `State::whole`.
-    Poll::Ready(make(BrokenOff::Superseded).map(Err))
+    // Without an error it had come to its end: see `State::check_replayable`.
+    Poll::Ready(make(CutOff::Superseded).map(Err))
 }
 
-impl<B: Body<Error: 'static>> Drop for Loan<'_, B> {
+impl<B: Body<Error: 'static>> Drop for SourcePoll<'_, B> {
     fn drop(&mut self) {
         if self.source.is_some() {
-            let broken = Source::Broken(make(BrokenOff::Panicked));
+            let failed = Source::Failed(make(CutOff::Panicked));
             let mut state = lock(self.tape);
-            state.source = broken;
+            state.source = failed;
             let freed = std::mem::take(&mut state.frames);
             state.read = 0;
             let waiting = state.waker.take();
@@ -159,44 +158,44 @@ where
             if let Some(frame) = state.replay() {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            match std::mem::replace(&mut state.source, Source::Lent) {
-                Source::Here(source) => break source,
-                Source::Lent => {
+            match std::mem::replace(&mut state.source, Source::Polled) {
+                Source::Idle(source) => break source,
+                Source::Polled => {
                     let Some(waker) = waker.take() else {
                         drop(state);
                         waker = Some(cx.waker().clone());
                         continue;
                     };
-                    let before = state.wait(waker);
+                    let old_waker = state.register(waker);
                     drop(state);
-                    drop(before);
+                    drop(old_waker);
                     return Poll::Pending;
                 }
                 Source::Ended => {
                     state.source = Source::Ended;
                     return Poll::Ready(None);
                 }
-                Source::Broken(error) => {
-                    state.source = Source::Broken(None);
+                Source::Failed(error) => {
+                    state.source = Source::Failed(None);
                     return Poll::Ready(error.map(Err));
                 }
             }
         };
-        let loan = Loan {
+        let poll = SourcePoll {
             tape: &this.tape,
             source: Some(source),
             attempt: this.attempt,
         };
-        loan.poll(cx)
+        poll.run(cx)
     }
 
     fn size_hint(&self) -> SizeHint {
         let state = lock(&self.tape);
         match &state.source {
             _ if state.attempt != self.attempt => SizeHint::default(),
-            Source::Here(source) if state.is_at_source() => source.size_hint(),
+            Source::Idle(source) if state.is_at_source() => source.size_hint(),
             Source::Ended if state.is_at_source() => SizeHint::with_exact(0),
-            _ => less(&state.hint, state.read_bytes),
+            _ => shorter(&state.hint, state.read_bytes),
         }
     }
 
@@ -208,8 +207,8 @@ where
 
 #[cfg(test)]
 impl<B: Body> Reader<B> {
-    /// How many bytes are kept.
-    pub(super) fn kept(&self) -> u64 {
+    /// The number of recorded bytes.
+    pub(super) fn recorded_bytes(&self) -> u64 {
         use bytes::Buf;
 
         let state = lock(&self.tape);
@@ -218,8 +217,8 @@ impl<B: Body> Reader<B> {
     }
 }
 
-/// The hint when so much has been read.
-fn less(hint: &SizeHint, read: u64) -> SizeHint {
+/// The hint minus the bytes that were read.
+fn shorter(hint: &SizeHint, read: u64) -> SizeHint {
     let mut rest = SizeHint::new();
     if let Some(upper) = hint.upper() {
         rest.set_upper(upper.saturating_sub(read));
@@ -232,7 +231,7 @@ impl<B: Body> Drop for Reader<B> {
     fn drop(&mut self) {
         let mut state = lock(&self.tape);
         if state.attempt == self.attempt {
-            state.is_read = false;
+            state.has_reader = false;
             let waker = state.waker.take();
             drop(state);
             drop(waker);

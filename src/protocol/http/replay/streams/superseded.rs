@@ -1,4 +1,4 @@
-//! The errors that end the body of an attempt where its source does not.
+//! The errors that end an attempt's body before its source ends.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -6,28 +6,28 @@ use std::{fmt, io};
 
 use crate::vocabulary::error::BoxError;
 
-/// Why a body came to no end of its own.
+/// Why an attempt's body was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BrokenOff {
-    /// Another attempt has taken it over.
+pub(super) enum CutOff {
+    /// The next attempt reads the body.
     Superseded,
-    /// Its source panicked, maybe while an earlier attempt was reading it.
+    /// The source panicked, perhaps during an earlier attempt.
     Panicked,
 }
 
-impl fmt::Display for BrokenOff {
+impl fmt::Display for CutOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Superseded => "the request was given up: another attempt has taken its body over",
-            Self::Panicked => "the request's body has panicked",
+            Self::Superseded => "a later attempt of the request reads its body now",
+            Self::Panicked => "the request's body panicked",
         })
     }
 }
 
-impl StdError for BrokenOff {}
+impl StdError for CutOff {}
 
-/// That error as a body's own error type; `None` where there is no way to make one.
-pub(super) fn make<E: 'static>(why: BrokenOff) -> Option<E> {
+/// Creates the error as a body's error type, or `None` if that type is unknown.
+pub(super) fn make<E: 'static>(why: CutOff) -> Option<E> {
     fn is<T: 'static, E: 'static>(error: impl FnOnce() -> T) -> Option<E> {
         let mut slot = None::<E>;
         let any: &mut dyn Any = &mut slot;
@@ -45,19 +45,5 @@ pub(super) fn make<E: 'static>(why: BrokenOff) -> Option<E> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_made_where_its_type_is_known() {
-        let why = BrokenOff::Panicked;
-        let made = make::<BoxError>(why).unwrap();
-        assert_eq!(made.downcast_ref(), Some(&why));
-        assert!(make::<io::Error>(why).is_some());
-        assert!(make::<std::convert::Infallible>(why).is_none());
-        #[cfg(feature = "axum")]
-        assert!(make::<axum_core::Error>(why).is_some());
-        #[cfg(feature = "tonic")]
-        assert!(make::<tonic::Status>(why).is_some());
-    }
-}
+#[path = "superseded_tests.rs"]
+mod tests;

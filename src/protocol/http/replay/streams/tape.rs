@@ -1,8 +1,9 @@
-//! What has been read of a body that streams, so that it can be read again.
+//! A recording of a streaming body, so that later attempts can read it again.
 //!
-//! A tape has two sides. The *kept* side ([`Tape`]) belongs to the retry; the other one ([`Reader`]) is the body of the attempt that is
-//! under way. The first reader passes on what the source yields and leaves a copy; the reader of the next attempt begins with the copies and goes on
-//! with the source where the last one left off. There is one reader at a time: a new one supersedes the one before it.
+//! The retry holds the [`Tape`]; each attempt's body is a [`Reader`] of it. The first reader passes
+//! the frames of the source on and records them. The next attempt's reader replays the recorded
+//! frames and continues with the source. Only one reader is current: a new one supersedes the one
+//! before it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,77 +14,76 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::reader::Reader;
-use super::superseded::{BrokenOff, make};
+use super::superseded::{CutOff, make};
 use crate::policy::retry::RetryRefused;
 
-/// So many frames may be kept however small the limit is.
+/// The number of frames that any limit allows.
 const FEW_FRAMES: usize = 16;
 
-/// The side of the retry. When it is dropped there will be no other attempt, and nothing more is kept.
+/// The retry's handle. After its drop no other attempt follows, and nothing more is recorded.
 pub(super) struct Tape<B: Body>(Shared<B>);
 
-/// No code of others runs while it is locked, but for what only looks at a source or a frame, or clones that.
+/// Under its lock, user code only clones frames and inspects frames and the source.
 pub(super) type Shared<B> = Arc<Mutex<State<B>>>;
 
 pub(super) struct State<B: Body> {
     pub(super) source: Source<B>,
-    /// What the source said before anything was read of it: every attempt begins with that.
+    /// The size hint of the whole source, for the start of every attempt.
     pub(super) hint: SizeHint,
-    /// Frames that were read of the source: all of them while it records, else those that the attempt has not read yet.
+    /// The frames of the source: all of them while recording, otherwise those still unread.
     pub(super) frames: VecDeque<B::Data>,
     trailers: Option<HeaderMap>,
-    /// How many of the frames the attempt has read, how many bytes in all, and whether it has read the trailers.
+    /// The position of the current attempt, in frames and in bytes.
     pub(super) read: usize,
     pub(super) read_bytes: u64,
     read_trailers: bool,
-    /// How much of the limit is left, in bytes and in frames.
-    room: usize,
-    room_for_frames: usize,
-    keeps: Keeps,
-    /// The number of the attempt whose reader this is for, whether that one is still there, and whom to wake for it.
+    /// The rest of the limit, in bytes and in frames.
+    remaining_bytes: usize,
+    max_frames: usize,
+    recording: Recording,
+    /// The current attempt, whether its reader exists, and the waker of that reader.
     pub(super) attempt: u64,
-    pub(super) is_read: bool,
+    pub(super) has_reader: bool,
     pub(super) waker: Option<Waker>,
 }
 
 pub(super) enum Source<B: Body> {
-    Here(B),
-    /// Being polled by a reader, outside of the lock.
-    Lent,
+    Idle(B),
+    /// A reader polls it, outside of the lock.
+    Polled,
     Ended,
-    /// It failed, or panicked; the error is for the reader that finds it.
-    Broken(Option<B::Error>),
+    /// It failed or panicked. The error is for the next reader.
+    Failed(Option<B::Error>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keeps {
-    Everything,
-    /// There was more than the limit.
-    TooMuch,
-    /// There will be no other attempt.
-    Nothing,
+enum Recording {
+    On,
+    OverLimit,
+    /// No other attempt follows.
+    Off,
 }
 
 impl<B> Tape<B>
 where
     B: Body<Data: Clone> + Unpin,
 {
-    /// A tape that keeps up to `limit` bytes of this source, and the reader for the first attempt.
+    /// A tape of up to `limit` bytes, and the reader of the first attempt.
     pub(super) fn new(source: B, limit: usize) -> (Self, Reader<B>) {
         let tape = Arc::new(Mutex::new(State {
             hint: source.size_hint(),
-            source: Source::Here(source),
+            source: Source::Idle(source),
             frames: VecDeque::new(),
             trailers: None,
             read: 0,
             read_bytes: 0,
             read_trailers: false,
-            room: limit,
-            // A frame takes memory, however little is in it.
-            room_for_frames: (limit / size_of::<B::Data>().max(1)).saturating_add(FEW_FRAMES),
-            keeps: Keeps::Everything,
+            remaining_bytes: limit,
+            // An empty frame takes memory, too.
+            max_frames: (limit / size_of::<B::Data>().max(1)).saturating_add(FEW_FRAMES),
+            recording: Recording::On,
             attempt: 1,
-            is_read: true,
+            has_reader: true,
             waker: None,
         }));
         let reader = Reader::new(Arc::clone(&tape), 1);
@@ -95,12 +95,12 @@ impl<B> Tape<B>
 where
     B: Body<Data: Clone, Error: 'static> + Unpin,
 {
-    /// The reader for the next attempt. The one before it is told that it is superseded.
+    /// The reader of the next attempt. It supersedes the reader before it.
     pub(super) fn again(&mut self) -> Result<Reader<B>, RetryRefused> {
         let mut state = lock(&self.0);
-        state.whole()?;
+        state.check_replayable()?;
         state.attempt += 1;
-        state.is_read = true;
+        state.has_reader = true;
         (state.read, state.read_bytes, state.read_trailers) = (0, 0, false);
         let attempt = state.attempt;
         let superseded = state.waker.take();
@@ -115,24 +115,24 @@ where
 impl<B: Body> Drop for Tape<B> {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
-        if state.keeps == Keeps::Everything {
-            state.keeps = Keeps::Nothing;
+        if state.recording == Recording::On {
+            state.recording = Recording::Off;
         }
-        let freed = state.forget();
+        let freed = state.take_read_frames();
         drop(state);
         drop(freed);
     }
 }
 
 pub(super) fn lock<B: Body>(tape: &Mutex<State<B>>) -> MutexGuard<'_, State<B>> {
-    // Nothing that could be left half done happens under it.
+    // A panic under the lock leaves the state consistent.
     tape.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<B: Body> State<B> {
-    /// Frees what the attempt has read and nobody will read again.
-    pub(super) fn forget(&mut self) -> VecDeque<B::Data> {
-        if self.keeps == Keeps::Everything || self.read == 0 {
+    /// Takes the frames that the attempt has read and no other attempt will read.
+    pub(super) fn take_read_frames(&mut self) -> VecDeque<B::Data> {
+        if self.recording == Recording::On || self.read == 0 {
             return VecDeque::new();
         }
         let unread = self.frames.split_off(self.read.min(self.frames.len()));
@@ -147,15 +147,15 @@ impl<B: Body> State<B> {
     pub(super) fn is_ended(&self) -> bool {
         self.is_at_source()
             && match &self.source {
-                Source::Here(source) => source.is_end_stream(),
+                Source::Idle(source) => source.is_end_stream(),
                 Source::Ended => true,
-                Source::Lent | Source::Broken(_) => false,
+                Source::Polled | Source::Failed(_) => false,
             }
     }
 
-    /// The waker that was known before is to be dropped outside of the lock, as this one was cloned: it may hold another reader.
+    /// Returns the previous waker. Drop it outside of the lock: it may own another reader.
     #[must_use]
-    pub(super) fn wait(&mut self, waker: Waker) -> Option<Waker> {
+    pub(super) fn register(&mut self, waker: Waker) -> Option<Waker> {
         self.waker.replace(waker)
     }
 }
@@ -164,15 +164,15 @@ impl<B> State<B>
 where
     B: Body<Error: 'static>,
 {
-    /// Whether everything that was read is still there and another attempt can begin.
-    fn whole(&self) -> Result<(), RetryRefused> {
-        // Without an error to end it with, a body that is still being read has to be left to its reader.
+    /// Whether another attempt can begin.
+    fn check_replayable(&self) -> Result<(), RetryRefused> {
+        // Without an error to end it, a body stays with the reader that still reads it.
         let is_free = || {
-            !self.is_read || self.is_ended() || make::<B::Error>(BrokenOff::Superseded).is_some()
+            !self.has_reader || self.is_ended() || make::<B::Error>(CutOff::Superseded).is_some()
         };
-        match (self.keeps, &self.source) {
-            (Keeps::TooMuch, _) => Err(RetryRefused::TooLarge),
-            (Keeps::Everything, Source::Here(_) | Source::Lent | Source::Ended) if is_free() => {
+        match (self.recording, &self.source) {
+            (Recording::OverLimit, _) => Err(RetryRefused::TooLarge),
+            (Recording::On, Source::Idle(_) | Source::Polled | Source::Ended) if is_free() => {
                 Ok(())
             }
             _ => Err(RetryRefused::Body),
@@ -184,10 +184,10 @@ impl<B> State<B>
 where
     B: Body<Data: Clone>,
 {
-    /// What an earlier attempt has left.
+    /// The next recorded frame.
     pub(super) fn replay(&mut self) -> Option<Frame<B::Data>> {
         if let Some(data) = self.frames.get(self.read) {
-            let data = if self.keeps == Keeps::Everything {
+            let data = if self.recording == Recording::On {
                 self.read += 1;
                 data.clone()
             } else {
@@ -201,7 +201,7 @@ where
         Some(Frame::trailers(trailers.clone()))
     }
 
-    /// Keeps a frame of the source, for the attempt to replay now; or gives it back, if there is nothing in it to keep.
+    /// Records a frame of the source, for the attempt to replay. Returns an empty frame unrecorded.
     pub(super) fn record(&mut self, frame: Frame<B::Data>) -> Result<(), Frame<B::Data>> {
         let size = match frame.into_data() {
             Ok(data) if data.has_remaining() => {
@@ -217,10 +217,10 @@ where
                 size
             }
         };
-        if self.keeps == Keeps::Everything {
-            match self.room.checked_sub(size) {
-                Some(room) if self.frames.len() <= self.room_for_frames => self.room = room,
-                _ => self.keeps = Keeps::TooMuch,
+        if self.recording == Recording::On {
+            match self.remaining_bytes.checked_sub(size) {
+                Some(left) if self.frames.len() <= self.max_frames => self.remaining_bytes = left,
+                _ => self.recording = Recording::OverLimit,
             }
         }
         Ok(())

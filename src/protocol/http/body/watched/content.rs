@@ -1,4 +1,4 @@
-//! What there is of a watched body.
+//! The frames of a watched body.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -8,40 +8,40 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 use super::Polled;
-use crate::protocol::http::early::Early;
+use crate::protocol::http::body::prefetched::Prefetched;
 use crate::vocabulary::error::BoxError;
 
-/// Large frames are handed on in pieces of so many bytes.
+/// The size of the pieces of a large frame, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// Whether large frames are handed on in pieces. A sender asks for the next piece when the wire has room, so that a slow wire shows
-/// progress.
+/// Whether large frames are split. A sender polls for the next piece when the connection has room,
+/// so that a slow connection shows progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pieces {
-    Small,
+pub(super) enum Frames {
+    Split,
     Whole,
 }
 
-/// A body and the frames of it that were read before. It is used outside of the lock only, because its methods run user code.
+/// A body and its frames that were read ahead. Its methods run user code, so it is used outside of
+/// the lock only.
 pub(super) struct Content<B: Body> {
     body: B,
-    /// What came at the head.
-    early: Early<B::Data>,
+    prefetched: Prefetched<B::Data>,
     /// The rest of a large frame.
     rest: Option<B::Data>,
 }
 
 impl<B: Body> Content<B> {
-    pub(super) fn new(body: B, early: Early<B::Data>) -> Self {
+    pub(super) fn new(body: B, prefetched: Prefetched<B::Data>) -> Self {
         Self {
             body,
-            early,
+            prefetched,
             rest: None,
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.rest.is_none() && self.early.is_empty()
+        self.rest.is_none() && self.prefetched.is_empty()
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -49,37 +49,37 @@ impl<B: Body> Content<B> {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        let hint = self.early.size_hint(&self.body.size_hint());
+        let hint = self.prefetched.size_hint(&self.body.size_hint());
         let rest = self.rest.as_ref().map_or(0, |rest| rest.remaining() as u64);
         longer(&hint, rest)
     }
 
-    /// The next frame of those that were read before.
-    pub(super) fn next_kept(&mut self, pieces: Pieces) -> Option<Result<Frame<B::Data>, BoxError>>
+    /// The next frame that was read ahead.
+    pub(super) fn next_ready(&mut self, frames: Frames) -> Option<Result<Frame<B::Data>, BoxError>>
     where
         B::Data: 'static,
     {
         let next = match self.rest.take() {
             Some(rest) => Ok(Frame::data(rest)),
-            None => self.early.take()?,
+            None => self.prefetched.take()?,
         };
-        Some(next.map(|frame| self.piece(frame, pieces)))
+        Some(next.map(|frame| self.split(frame, frames)))
     }
 
-    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>, pieces: Pieces) -> Polled<B::Data>
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>, frames: Frames) -> Polled<B::Data>
     where
         B: Body<Data: 'static, Error: Into<BoxError>> + Unpin,
     {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         polled.map(|next| {
             next.map(|next| match next {
-                Ok(frame) => Ok(self.piece(frame, pieces)),
+                Ok(frame) => Ok(self.split(frame, frames)),
                 Err(error) => Err(error.into()),
             })
         })
     }
 
-    /// Whether this was the last of the body. It stays until all of it is taken: what it holds is still in use.
+    /// Whether this was the last frame. The body stays until the reader has taken all of it.
     pub(super) fn is_over_after(&self, polled: &Polled<B::Data>) -> bool {
         match polled {
             _ if !self.is_empty() => false,
@@ -89,12 +89,12 @@ impl<B: Body> Content<B> {
         }
     }
 
-    /// The first piece of a large frame; the rest is kept.
-    fn piece(&mut self, frame: Frame<B::Data>, pieces: Pieces) -> Frame<B::Data>
+    /// The first piece of a large frame. `self.rest` keeps the rest.
+    fn split(&mut self, frame: Frame<B::Data>, frames: Frames) -> Frame<B::Data>
     where
         B::Data: 'static,
     {
-        if pieces == Pieces::Whole {
+        if frames == Frames::Whole {
             return frame;
         }
         frame.map_data(|mut data| {
@@ -109,7 +109,7 @@ impl<B: Body> Content<B> {
     }
 }
 
-/// A hint of so many bytes more.
+/// The hint plus `by` bytes.
 fn longer(hint: &SizeHint, by: u64) -> SizeHint {
     let mut longer = SizeHint::new();
     if let Some(upper) = hint.upper() {

@@ -7,7 +7,7 @@ fn text(value: &HeaderValue) -> &str {
 }
 
 #[test]
-fn grpcs_form_is_read_in_all_its_units() {
+fn grpc_values_are_parsed_in_every_unit() {
     for (value, expected) in [
         ("0n", Duration::ZERO),
         ("82n", Duration::from_nanos(82)),
@@ -28,7 +28,7 @@ fn grpcs_form_is_read_in_all_its_units() {
 }
 
 #[test]
-fn what_says_nothing_is_no_limit() {
+fn invalid_values_are_no_limit() {
     for value in [
         &b""[..],
         b"S",
@@ -79,7 +79,7 @@ fn what_says_nothing_is_no_limit() {
 }
 
 #[test]
-fn a_header_given_twice_is_none() {
+fn a_repeated_header_is_ignored() {
     let mut headers = HeaderMap::new();
     assert_eq!(Form::Millis.of_header(&headers, &TIMEOUT_MS), None);
     headers.append(&TIMEOUT_MS, HeaderValue::from_static("7"));
@@ -92,7 +92,7 @@ fn a_header_given_twice_is_none() {
 }
 
 #[test]
-fn what_is_left_is_written_in_the_finest_unit_that_fits() {
+fn the_remaining_time_is_formatted_in_the_finest_unit_that_fits() {
     for (left, grpc, millis) in [
         (Duration::ZERO, "0n", "0"),
         (Duration::from_nanos(1), "1n", "1"),
@@ -109,7 +109,7 @@ fn what_is_left_is_written_in_the_finest_unit_that_fits() {
     }
 }
 
-/// From nothing to for ever, with as many short ones as long ones.
+/// All durations, half of them short.
 fn durations() -> impl Strategy<Value = Duration> {
     (any::<u64>(), 0..64_u32, 0..1_000_000_000_u32, any::<bool>()).prop_map(
         |(n, shift, nanos, short)| {
@@ -124,13 +124,13 @@ fn durations() -> impl Strategy<Value = Duration> {
 
 proptest! {
     #[test]
-    fn nobody_reads_more_than_is_left_nor_nothing_where_something_is(left in durations()) {
+    fn a_parsed_value_is_at_most_the_remaining_time_and_above_zero(left in durations()) {
         for (form, grain) in [(Form::Grpc, Duration::ZERO), (Form::Millis, Duration::from_millis(1))] {
             let value = form.format(left);
             let read = form.parse(value.as_bytes()).unwrap();
             prop_assert!(read <= left.max(grain), "{left:?}: {value:?}");
             prop_assert_eq!(read.is_zero(), left.is_zero());
-            // Written again it is the same, and nothing is lost that the form can say.
+            // It survives a second round trip, and the format's precision is used.
             prop_assert_eq!(form.parse(form.format(read).as_bytes()), Some(read));
             let exact = match form {
                 Form::Millis => Duration::from_millis(1),
@@ -142,15 +142,15 @@ proptest! {
         }
     }
 
-    /// It is another one in every message: see `never_indexed`.
+    /// Only gRPC's value is always sent over HTTP/2: see `never_indexed`.
     #[test]
-    fn only_grpcs_value_is_always_sent_over_http_2(left in durations()) {
+    fn only_grpc_values_stay_out_of_the_table(left in durations()) {
         prop_assert!(Form::Grpc.format(left).is_sensitive());
         prop_assert!(!Form::Millis.format(left).is_sensitive());
     }
 
     #[test]
-    fn grpcs_value_is_one_that_its_specification_allows(left in durations()) {
+    fn grpc_values_follow_the_specification(left in durations()) {
         let value = Form::Grpc.format(left);
         let (digits, unit) = text(&value).split_at(value.len() - 1);
         prop_assert!((1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()));
@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_can_be_read(value in prop::collection::vec(any::<u8>(), 0..24), digits in "[0-9]{0,22}[HMSmun]?") {
+    fn any_bytes_can_be_parsed(value in prop::collection::vec(any::<u8>(), 0..24), digits in "[0-9]{0,22}[HMSmun]?") {
         for form in [Form::Grpc, Form::Millis] {
             let _ = (form.parse(&value), form.parse(digits.as_bytes()));
         }

@@ -1,17 +1,14 @@
 use std::fmt;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http::HeaderName;
 use tower_service::Service;
 
-use super::wire::{Form, GRPC_TIMEOUT};
+use super::WriteDeadline;
 use crate::call::entry::Entry;
 use crate::call::future::{CallFuture, Uncounted};
 use crate::call::inner::{Inner, InnerFuture};
 use crate::observe::emit::Emit as _;
 use crate::observe::emitter::Emitter;
-use crate::protocol::http::{ContentType, HttpRequest, header};
 use crate::runtime::Moment;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::{
@@ -20,20 +17,21 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-/// A service behind a [`DeadlineLayer`](super::DeadlineLayer).
+/// A service inside a deadline layer: `mainstay::http::DeadlineLayer` (feature `http`), or the
+/// deadline of a [`mainstay::client`](crate::client). `W` writes the remaining time into requests.
 #[derive(Clone)]
-pub struct Deadline<S> {
+pub struct Deadline<S, W> {
     inner: Inner<S>,
-    /// None: switched off.
-    header: Option<HeaderName>,
+    /// `None` if the layer is off.
+    writer: Option<W>,
     emitter: Shared<Emitter>,
 }
 
-impl<S> Deadline<S> {
-    pub(super) fn new(inner: S, header: Option<HeaderName>, emitter: Shared<Emitter>) -> Self {
+impl<S, W> Deadline<S, W> {
+    pub(crate) fn new(inner: S, writer: Option<W>, emitter: Shared<Emitter>) -> Self {
         Self {
             inner: Inner::new(inner),
-            header,
+            writer,
             emitter,
         }
     }
@@ -43,17 +41,17 @@ impl<S> Deadline<S> {
         self.inner.get_ref()
     }
 
-    /// The inner service, which is told of no deadline.
+    /// The inner service, without the layer.
     pub fn into_inner(self) -> S {
         self.inner.into_inner()
     }
 }
 
-impl<S, Req> Service<Req> for Deadline<S>
+impl<S, W, Req> Service<Req> for Deadline<S, W>
 where
     S: Service<Req>,
     S::Error: WithRejection,
-    Req: HttpRequest,
+    W: WriteDeadline<Req>,
 {
     type Response = S::Response;
     type Error = Grown<S::Error>;
@@ -66,7 +64,7 @@ where
 
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut entry = Entry::of(self);
-        if let Some(header) = &self.header {
+        if let Some(writer) = &self.writer {
             let deadline = context::deadline();
             if deadline.local() != Moment::NEVER {
                 let now = entry.now();
@@ -76,7 +74,7 @@ where
                     return CallFuture::rejected(rejection);
                 }
                 if deadline.propagated() != Moment::NEVER {
-                    write(header, &mut request, deadline.propagated().since(now));
+                    writer.write(&mut request, deadline.propagated().since(now));
                 }
             }
         }
@@ -84,28 +82,14 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Deadline<S> {
+impl<S: fmt::Debug, W: fmt::Debug> fmt::Debug for Deadline<S, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deadline")
             .field("inner", &self.inner)
-            .field("header", &self.header)
+            .field("writer", &self.writer)
             .finish_non_exhaustive()
     }
 }
 
-/// Writes what is left, unless the request itself says less.
-fn write(header: &HeaderName, request: &mut impl HttpRequest, left: Duration) {
-    let headers = request.headers_mut();
-    let (form, name) = if ContentType::of(headers).is_grpc() {
-        (Form::Grpc, &GRPC_TIMEOUT)
-    } else {
-        (Form::Millis, header)
-    };
-    let shorter = form.of_header(headers, name).is_some_and(|own| own <= left);
-    if !shorter {
-        header::set(headers, name, form.format(left));
-    }
-}
-
-/// The future of a call that was told its deadline.
+/// The future of a call through a [`Deadline`].
 pub type ResponseFuture<F> = CallFuture<InnerFuture<F>, Uncounted>;

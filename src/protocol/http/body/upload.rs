@@ -1,4 +1,4 @@
-//! The body of a request that is being sent: while it moves, a default time limit begins anew with each piece of it.
+//! Request bodies whose progress a default time limit watches: each piece restarts the limit.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -10,13 +10,13 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::layers::timeout::{Progress, Upload};
 
-/// A body whose pieces are progress.
-struct Moving<B> {
+/// A body that reports its pieces as progress.
+struct ProgressBody<B> {
     inner: B,
     progress: Progress,
 }
 
-impl<B: Body + Unpin> Body for Moving<B> {
+impl<B: Body + Unpin> Body for ProgressBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -31,7 +31,7 @@ impl<B: Body + Unpin> Body for Moving<B> {
                 .as_ref()
                 .and_then(|next| next.as_ref().ok()?.data_ref());
             let bytes = piece.map_or(0, Buf::remaining);
-            self.progress.moved(on_a_slow_line(bytes as u64));
+            self.progress.moved(time_on_slow_line(bytes as u64));
         }
         polled
     }
@@ -45,23 +45,22 @@ impl<B: Body + Unpin> Body for Moving<B> {
     }
 }
 
-impl<B> Drop for Moving<B> {
-    /// Nobody waits for more of it.
+impl<B> Drop for ProgressBody<B> {
     fn drop(&mut self) {
         self.progress.waits(false);
     }
 }
 
-/// Watches a body, if it is of a type that can be watched. Nothing happens to a body that is at its end.
-pub(crate) fn watch<B: 'static>(body: &mut B) -> Upload {
+/// Watches a body if its type can be watched. A body that is at its end stays as it is.
+pub(in crate::protocol::http) fn watch<B: 'static>(body: &mut B) -> Upload {
     let _any: &mut dyn Any = body;
     #[cfg(feature = "axum")]
     if let Some(body) = _any.downcast_mut::<axum_core::body::Body>() {
-        return moving(body, axum_core::body::Body::new);
+        return with_progress(body, axum_core::body::Body::new);
     }
     #[cfg(feature = "tonic")]
     if let Some(body) = _any.downcast_mut::<tonic::body::Body>() {
-        return moving(body, tonic::body::Body::new);
+        return with_progress(body, tonic::body::Body::new);
     }
     #[cfg(feature = "hyper")]
     {
@@ -69,7 +68,7 @@ pub(crate) fn watch<B: 'static>(body: &mut B) -> Upload {
         use http_body_util::Full;
 
         if let Some(body) = _any.downcast_ref::<Full<Bytes>>() {
-            return whole(body.size_hint().lower());
+            return in_memory(body.size_hint().lower());
         }
         if let Some(upload) = boxed::watch(_any) {
             return upload;
@@ -87,21 +86,21 @@ mod boxed {
     use bytes::Bytes;
     use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 
-    use super::{Upload, moving};
+    use super::{Upload, with_progress};
     use crate::vocabulary::error::BoxError;
 
     macro_rules! boxes {
         ($body:ident: $($error:ty),*) => {$(
             if let Some(body) = $body.downcast_mut::<UnsyncBoxBody<Bytes, $error>>() {
-                return Some(moving(body, UnsyncBoxBody::new));
+                return Some(with_progress(body, UnsyncBoxBody::new));
             }
             if let Some(body) = $body.downcast_mut::<BoxBody<Bytes, $error>>() {
-                return Some(moving(body, BoxBody::new));
+                return Some(with_progress(body, BoxBody::new));
             }
         )*};
     }
 
-    /// The boxes of http-body-util with the errors that are in use.
+    /// Watches http-body-util's boxes with the common error types.
     pub(super) fn watch(body: &mut dyn Any) -> Option<Upload> {
         boxes!(body: BoxError, io::Error, Infallible);
         #[cfg(feature = "hyper")]
@@ -110,31 +109,34 @@ mod boxed {
     }
 }
 
-/// Puts a body that counts its pieces in the place of another one.
-fn moving<B: Body + Default + Unpin>(body: &mut B, wrap: impl FnOnce(Moving<B>) -> B) -> Upload {
+/// Replaces a body by one that reports its progress.
+fn with_progress<B: Body + Default + Unpin>(
+    body: &mut B,
+    wrap: impl FnOnce(ProgressBody<B>) -> B,
+) -> Upload {
     if body.is_end_stream() {
         return Upload::None;
     }
     let progress = Progress::new();
     let inner = std::mem::take(body);
-    *body = wrap(Moving {
+    *body = wrap(ProgressBody {
         inner,
         progress: progress.clone(),
     });
     Upload::Moves(progress)
 }
 
-/// A body in memory is handed over in one piece. It has the time that it takes on a slow line.
-fn whole(bytes: u64) -> Upload {
-    match on_a_slow_line(bytes) {
+/// The transport takes a body in memory in one piece, so it gets the time that it needs on a slow
+/// line.
+fn in_memory(bytes: u64) -> Upload {
+    match time_on_slow_line(bytes) {
         Duration::ZERO => Upload::None,
         takes => Upload::Whole(takes),
     }
 }
 
-/// How long a piece takes at 1 Mbit/s.
-fn on_a_slow_line(bytes: u64) -> Duration {
-    /// What takes no time to speak of.
+/// The time that a piece takes at 1 Mbit/s, or zero for up to 64 KiB.
+fn time_on_slow_line(bytes: u64) -> Duration {
     const SMALL: u64 = 64 * 1024;
     const BYTES_PER_SECOND: u64 = 125_000;
     if bytes <= SMALL {
@@ -146,7 +148,7 @@ fn on_a_slow_line(bytes: u64) -> Duration {
 #[cfg(feature = "reqwest")]
 pub(crate) fn watch_reqwest(body: &mut reqwest::Body) -> Upload {
     match body.as_bytes() {
-        Some(bytes) => whole(bytes.len() as u64),
-        None => moving(body, reqwest::Body::wrap),
+        Some(bytes) => in_memory(bytes.len() as u64),
+        None => with_progress(body, reqwest::Body::wrap),
     }
 }

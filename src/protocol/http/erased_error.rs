@@ -1,5 +1,3 @@
-//! An error without its type, for a classifier without its own.
-
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,19 +7,19 @@ use super::unprocessed::is_harmless_refusal;
 use crate::protocol::grpc::{Cause, cause};
 use crate::vocabulary::{error::WithRejection, outcome::Outcome, rejection::Rejection};
 
-/// An error of a standard stack, as a [`Classify`](crate::Classify) of your own sees it.
+/// The error that a custom [`Classify`](crate::Classify) receives in a standard stack.
 ///
-/// A [standard stack](crate::stack) keeps a classifier of your own without its type, so it cannot
-/// show it errors of every type. It shows this one instead. It says as much of the error as
-/// [`HttpClassifier`](super::HttpClassifier) and [`GrpcClassifier`](crate::grpc::GrpcClassifier)
-/// need, so a classifier of your own can pass it on to them. To see the error itself, implement
+/// A [standard stack](crate::stack) erases the type of its classifier, so the classifier cannot
+/// receive errors of every type. It receives this one instead, which a custom classifier can
+/// delegate to [`HttpClassifier`](super::HttpClassifier) or
+/// [`GrpcClassifier`](crate::grpc::GrpcClassifier). To inspect the error itself, implement
 /// [`ClassifyEnd::at_error`](super::ClassifyEnd::at_error).
 ///
 /// ```
 /// use mainstay::http::{ClassifyEnd, EndOfBody, HttpClassifier, HttpResponse};
 /// use mainstay::{Classify, Outcome, Verdict, http};
 ///
-/// /// As usual, except that this service has everything it is asked for.
+/// /// Counts a 404 as a failure.
 /// struct MissingFails;
 ///
 /// impl<Res: HttpResponse, Err: 'static> Classify<Res, Err> for MissingFails {
@@ -59,12 +57,11 @@ impl ErasedError {
         }
     }
 
-    /// The same of an error whose type is not known to be this one.
     pub(crate) fn find(error: &dyn Any) -> Option<&Self> {
         error.downcast_ref()
     }
 
-    /// The outcome by [`HttpClassifier`](super::HttpClassifier).
+    /// The outcome that [`HttpClassifier`](super::HttpClassifier) gives the error.
     pub(super) const fn outcome(&self) -> Outcome {
         self.outcome
     }

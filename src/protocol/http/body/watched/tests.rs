@@ -20,7 +20,7 @@ use crate::vocabulary::{reason::Reason, rejection::Rejection};
 
 const IDLE: Duration = Duration::from_secs(60);
 
-/// A body that is silent, and drives its runtime when it is asked for its size.
+/// A silent body that drives its runtime when it is asked for its size or its end.
 #[derive(Default)]
 struct Silent {
     runtime: Option<Arc<Runtime>>,
@@ -87,7 +87,7 @@ fn paused() -> Runtime {
         .unwrap()
 }
 
-/// Fails where the test would lock itself up.
+/// Fails if the test deadlocks.
 fn ends(test: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     thread::spawn(move || {
@@ -95,11 +95,11 @@ fn ends(test: impl FnOnce() + Send + 'static) {
         let _ = done.send(());
     });
     let ended = ended.recv_timeout(Duration::from_secs(20));
-    assert_eq!(ended, Ok(()), "it panicked, or it locked itself up");
+    assert_eq!(ended, Ok(()), "it panicked or deadlocked");
 }
 
 #[test]
-fn a_timer_that_fires_while_it_is_registered_finds_no_lock() {
+fn a_timer_that_fires_during_registration_does_not_deadlock() {
     for client in [false, true] {
         ends(move || {
             WAKES_WHILE_POLLED.set(true);
@@ -111,7 +111,7 @@ fn a_timer_that_fires_while_it_is_registered_finds_no_lock() {
 }
 
 #[test]
-fn a_timer_that_fires_while_the_body_is_asked_something_finds_no_lock() {
+fn a_timer_that_fires_during_an_inspection_does_not_deadlock() {
     type Ask = fn(&TimedBody<Silent>);
     let asks: [Ask; 2] = [
         |body| _ = body.size_hint(),

@@ -1,4 +1,4 @@
-//! What a body had ready at its head.
+//! Frames of a body that were read at the head.
 
 use bytes::Buf;
 use http::HeaderMap;
@@ -6,13 +6,13 @@ use http_body::{Frame, SizeHint};
 
 use crate::vocabulary::error::BoxError;
 
-/// Up to two frames, or one and an error: what a body has that is ready with all it has. Smaller than two frames, because it is moved with
-/// the response.
-pub(super) struct Early<D> {
+/// Up to two frames, or one frame and an error: a complete short body. It is smaller than two
+/// frames, because it moves with the response.
+pub(super) struct Prefetched<D> {
     data: Option<D>,
     last: Last<D>,
-    /// What the body said of its size before it was asked, until the first frame is taken, so that a head is written as if nobody
-    /// had asked. The highest number is none.
+    /// The body's size hint from before the first read, until the first frame is taken, so that the
+    /// head of the response does not change. An upper bound of `u64::MAX` means none.
     hint: Option<(u64, u64)>,
 }
 
@@ -23,7 +23,7 @@ enum Last<D> {
     Error(BoxError),
 }
 
-impl<D> Default for Early<D> {
+impl<D> Default for Prefetched<D> {
     fn default() -> Self {
         Self {
             data: None,
@@ -33,7 +33,7 @@ impl<D> Default for Early<D> {
     }
 }
 
-impl<D> Early<D> {
+impl<D> Prefetched<D> {
     pub(super) fn new(hint: &SizeHint) -> Self {
         Self {
             hint: Some((hint.lower(), hint.upper().unwrap_or(u64::MAX))),
@@ -41,7 +41,7 @@ impl<D> Early<D> {
         }
     }
 
-    /// There is room for it until it [`is_full`](Self::is_full).
+    /// Adds a frame or an error, unless it [`is_full`](Self::is_full).
     pub(super) fn push(&mut self, next: Result<Frame<D>, BoxError>) {
         match next.map(Frame::into_data) {
             Ok(Ok(data)) if self.data.is_none() => self.data = Some(data),
@@ -55,7 +55,6 @@ impl<D> Early<D> {
         }
     }
 
-    /// The next in order.
     pub(super) fn take(&mut self) -> Option<Result<Frame<D>, BoxError>> {
         self.hint = None;
         if let Some(data) = self.data.take() {
@@ -78,19 +77,19 @@ impl<D> Early<D> {
     }
 }
 
-impl<D: Buf> Early<D> {
-    /// The size of all that is left, where this is the size of what follows.
+impl<D: Buf> Prefetched<D> {
+    /// The remaining size, given the size of the rest of the body.
     pub(super) fn size_hint(&self, rest: &SizeHint) -> SizeHint {
         let (lower, upper) = self.hint.unwrap_or_else(|| {
             let last = match &self.last {
                 Last::Data(data) => data.remaining(),
                 _ => 0,
             };
-            let early = (self.data.as_ref().map_or(0, Buf::remaining) + last) as u64;
+            let prefetched = (self.data.as_ref().map_or(0, Buf::remaining) + last) as u64;
             let upper = rest
                 .upper()
-                .map_or(u64::MAX, |upper| upper.saturating_add(early));
-            (rest.lower().saturating_add(early), upper)
+                .map_or(u64::MAX, |upper| upper.saturating_add(prefetched));
+            (rest.lower().saturating_add(prefetched), upper)
         });
         let mut hint = SizeHint::new();
         if upper != u64::MAX {

@@ -1,32 +1,33 @@
-//! What is left of a deadline, as it stands in a header.
+//! The remaining time of a deadline, as a header value.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::protocol::http::{header, header::Given};
+use crate::layers::deadline;
+use crate::protocol::http::header::{self, Single};
 
 /// gRPC's own header.
 pub(crate) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// The header for everything else, unless another one is asked for.
-pub(crate) static TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+/// The default header of all other requests.
+pub(crate) static TIMEOUT_MS: HeaderName = HeaderName::from_static(deadline::FIELD);
 
-/// How a header says a duration.
+/// The format of a duration in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// As gRPC does: up to eight digits and a unit.
+    /// gRPC's format: up to eight digits and a unit.
     Grpc,
     /// Whole milliseconds.
     Millis,
 }
 
-/// The longest a value can be: the digits of a `u64`.
-const LONGEST: usize = 20;
+/// The maximal length of a value: the digits of a `u64`.
+const MAX_LENGTH: usize = 20;
 
 /// gRPC's specification allows eight digits.
-const MOST: u128 = 99_999_999;
+const MAX_GRPC: u128 = 99_999_999;
 
 /// gRPC's units in nanoseconds, the finest first.
 const UNITS: [(u8, u64); 6] = [
@@ -39,23 +40,23 @@ const UNITS: [(u8, u64); 6] = [
 ];
 
 impl Form {
-    /// What a header says; `None` when it is missing, says no such thing, or is given more than once: nobody can tell which one is meant.
+    /// Reads a header; `None` if it is missing, invalid or repeated.
     pub(crate) fn of_header(self, headers: &HeaderMap, name: &HeaderName) -> Option<Duration> {
-        match Given::of(headers, name) {
-            Given::Once(value) => self.parse(value.as_bytes()),
-            Given::Not | Given::Repeatedly => None,
+        match Single::of(headers, name) {
+            Single::Value(value) => self.parse(value.as_bytes()),
+            Single::Missing | Single::Repeated => None,
         }
     }
 
-    /// Reads a value that anyone may have written.
+    /// Parses an untrusted value.
     pub(crate) fn parse(self, value: &[u8]) -> Option<Duration> {
         match self {
-            Self::Millis => number(value, LONGEST).map(Duration::from_millis),
+            Self::Millis => deadline::parse(value),
             Self::Grpc => {
                 let (unit, digits) = value.split_last()?;
                 let (_, nanos) = UNITS.iter().find(|(letter, _)| letter == unit)?;
-                let count = number(digits, 8)?;
-                // Eight digits of hours are more nanoseconds than fit.
+                let count = deadline::parse_digits(digits, 8)?;
+                // Eight digits of hours exceed a `u64` of nanoseconds.
                 let nanos = u128::from(count) * u128::from(*nanos);
                 let seconds = u64::try_from(nanos / 1_000_000_000).ok()?;
                 Some(Duration::new(seconds, (nanos % 1_000_000_000) as u32))
@@ -63,22 +64,18 @@ impl Form {
         }
     }
 
-    /// Writes what is left: rounded down, so that nobody takes longer than there is; but what is left is never written as nothing, which
-    /// would be late already.
+    /// Formats the remaining time, rounded down so that no server takes longer. A remainder above
+    /// zero never becomes zero, which would be a deadline that has passed.
     pub(crate) fn format(self, left: Duration) -> HeaderValue {
         let mut text = Text::default();
-        // Every value fits.
+        // Every value fits into the buffer.
         let _ = match self {
-            Self::Millis => {
-                let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-                let least = u64::from(!left.is_zero());
-                write!(text, "{}", millis.max(least))
-            }
+            Self::Millis => write!(text, "{}", deadline::format(left)),
             Self::Grpc => {
                 let nanos = left.as_nanos();
-                let fits = |(_, unit): &&(u8, u64)| nanos / u128::from(*unit) <= MOST;
+                let fits = |(_, unit): &&(u8, u64)| nanos / u128::from(*unit) <= MAX_GRPC;
                 let (letter, unit) = UNITS.iter().find(fits).unwrap_or(&UNITS[5]);
-                let count = (nanos / u128::from(*unit)).min(MOST);
+                let count = (nanos / u128::from(*unit)).min(MAX_GRPC);
                 write!(text, "{count}{}", char::from(*letter))
             }
         };
@@ -91,18 +88,10 @@ impl Form {
     }
 }
 
-/// Digits and nothing else, at most so many.
-fn number(digits: &[u8], most: usize) -> Option<u64> {
-    if digits.is_empty() || digits.len() > most || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// A short text that is made in place.
+/// A text on the stack.
 #[derive(Default)]
 struct Text {
-    bytes: [u8; LONGEST],
+    bytes: [u8; MAX_LENGTH],
     length: usize,
 }
 
@@ -115,13 +104,12 @@ impl Text {
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.length + text.len();
-        let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
-        place.copy_from_slice(text.as_bytes());
+        let target = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        target.copy_from_slice(text.as_bytes());
         self.length = end;
         Ok(())
     }
 }
 
 #[cfg(test)]
-#[path = "wire_tests.rs"]
 mod tests;

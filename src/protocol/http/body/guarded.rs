@@ -1,4 +1,4 @@
-//! A response's body that knows when its call is over.
+//! A response body that settles and releases its call.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,18 +7,17 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::end::End;
 use crate::call::permit::ErasedPermit;
+use crate::protocol::http::end::End;
 use crate::vocabulary::outcome::FAILED;
 use crate::vocabulary::outcome::{Outcome, Verdict};
 
-/// What is left of a call once the head of its response is there.
+/// A call after the head of its response: its permit, and its outcome if that is still open.
 #[derive(Debug)]
 pub(crate) struct Rest {
     held: ErasedPermit,
-    /// How to judge the end, if the head did not decide.
+    /// The rule for the end, if the head did not decide.
     end: Option<End>,
-    /// Whether a frame of data has come.
     has_data: bool,
 }
 
@@ -31,20 +30,20 @@ impl Rest {
         }
     }
 
-    /// The body is about to be polled.
+    /// Call it before the body is polled.
     #[inline]
     pub(crate) fn enter(&mut self) {
         self.held.enter();
     }
 
-    /// The body was polled, and this came; afterwards it was at its end or not. Whether the call is over.
+    /// Call it after the body was polled, with the result. Returns whether the call is over.
     #[inline]
     pub(crate) fn left<D, E>(
         &mut self,
         polled: &Poll<Option<Result<Frame<D>, E>>>,
         ended: impl FnOnce() -> bool,
     ) -> bool {
-        // Before it is left: that is the body's own word, too, and it may panic over it.
+        // Before `leave`: `ended` is the body's own code, too, and may panic.
         let ended =
             matches!(polled, Poll::Ready(Some(Ok(frame))) if !frame.is_trailers()) && ended();
         self.held.leave();
@@ -69,7 +68,7 @@ impl Rest {
             return;
         };
         let verdict = self.held.adjusted(verdict(end));
-        // A message is an answer: a call that is cancelled after it counts as one whose caller let go of the body.
+        // A message is an answer: a call cancelled after it counts as one whose body was dropped.
         if !(self.has_data && verdict.outcome() == Outcome::Cancelled) {
             self.held.settle(verdict);
         }
@@ -78,7 +77,7 @@ impl Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        // A panic of the body is one, whatever letting go of it would mean.
+        // A panic of the body stays a panic.
         if !self.held.is_entered()
             && let Some(verdict) = self.end.and_then(|end| end.of_drop(self.has_data))
         {
@@ -88,13 +87,12 @@ impl Drop for Rest {
 }
 
 pin_project! {
-    /// A response's body that tells a layer when its call is over, and how it went.
+    /// A response body that reports to a layer when its call ends, and with which outcome.
     ///
-    /// It passes everything on as it is. When the last frame has been given out, or an error, or
-    /// when it is dropped, the layer learns the outcome (unless the head had decided) and gets back
-    /// what the call held: the permit of a bulkhead, say. From then on it does nothing.
+    /// It passes every frame on unchanged. At the last frame, at an error, or when it is dropped,
+    /// it settles the call (unless the head did) and releases the call's permit.
     pub struct GuardedBody<B> {
-        // Dropped first: the work comes to an end before what it holds is given back.
+        // Dropped first, so that the work ends before its permit is released.
         #[pin]
         body: B,
         rest: Option<Rest>,
@@ -107,7 +105,7 @@ impl<B> GuardedBody<B> {
         Self { body, rest }
     }
 
-    /// The body that it was made of.
+    /// The inner body.
     pub fn get_ref(&self) -> &B {
         &self.body
     }
@@ -145,7 +143,7 @@ impl<B: Body> Body for GuardedBody<B> {
     }
 }
 
-/// A body that nobody waits for the end of.
+/// A body that belongs to no call.
 impl<B: Default> Default for GuardedBody<B> {
     fn default() -> Self {
         Self::new(B::default(), None)

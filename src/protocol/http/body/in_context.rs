@@ -1,4 +1,4 @@
-//! A body around which something is entered whenever it runs: polled, and also dropped.
+//! A body that is polled and dropped within a scope.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,14 +11,15 @@ use crate::runtime::scoped::Scope;
 use crate::vocabulary::context::Context;
 
 pin_project! {
-    /// A body that is polled and dropped within a context.
+    /// A body that is polled and dropped within the [`Context`] of its request.
     ///
-    /// A body is made when the future of its service has ended, and with it the context. So the body keeps it: what
-    /// it logs and calls for its request is done under the same correlation ID.
+    /// The context of a request ends with the future of its service, before the response body runs.
+    /// This body keeps the context, so that its log lines and calls have the request's correlation
+    /// ID.
     ///
-    /// [`CorrelationLayer::server()`](crate::CorrelationLayer::server) makes one around each body of its responses, with the ID and
-    /// the span of the request. You need one of your own where a body is polled outside of that: it is given to somebody else, or is to
-    /// have a deadline, too.
+    /// [`CorrelationLayer::server()`](crate::CorrelationLayer::server) wraps each response body in
+    /// one, with the ID and the span of the request. Wrap a body yourself if it runs elsewhere or
+    /// needs a deadline, too.
     ///
     /// ```
     /// use http_body_util::{BodyExt, StreamBody};
@@ -37,8 +38,9 @@ pin_project! {
     /// # use futures::StreamExt as _;
     /// ```
     ///
-    /// A body that is at its end when it is given is in no context any more, as there is nothing left to do. Frames, sizes and errors are
-    /// those of the inner body. `Default` is an empty body. [`RejectionBody`](crate::respond::RejectionBody) is there if the inner body has it.
+    /// Frames, sizes and errors are those of the inner body. A body that is already at its end
+    /// drops the context. `Default` is an empty body. It implements
+    /// [`RejectionBody`](crate::respond::RejectionBody) if the inner body does.
     ///
     /// # Cancellation
     ///
@@ -47,10 +49,9 @@ pin_project! {
     where
         S: Scope,
     {
-        // `None` in an empty one, and while it is being dropped.
+        // `None` if empty, and while it is dropped.
         #[pin]
         body: Option<B>,
-        // `None` where there is nothing to be done.
         scope: Option<S>,
     }
 
@@ -67,7 +68,7 @@ pin_project! {
 }
 
 impl<B: Body> InContextBody<B> {
-    /// Polls and drops the body within this context.
+    /// Wraps a body in a context.
     #[must_use]
     pub fn new(body: B, context: Context) -> Self {
         Self::within(body, context)
@@ -87,7 +88,7 @@ impl<B, S: Scope> InContextBody<B, S> {
         }
     }
 
-    /// A body for which nothing is entered.
+    /// A body without a scope.
     pub(crate) fn outside(body: B) -> Self {
         Self {
             body: Some(body),
@@ -128,7 +129,7 @@ impl<B: Body, S: Scope> Body for InContextBody<B, S> {
 }
 
 impl<B, S: Scope> Default for InContextBody<B, S> {
-    /// An empty body, in no context.
+    /// An empty body without a context.
     fn default() -> Self {
         Self {
             body: None,

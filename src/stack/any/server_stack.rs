@@ -1,0 +1,133 @@
+//! The stack of a server for any request type.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::parts::{AnyLimit, ServerTimeout};
+use super::propagate::{NoContext, Propagate};
+use crate::call::track::AtResponse;
+use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
+use crate::layers::timeout::{self, Timeout};
+use crate::stack::description::Description;
+use crate::stack::list::list;
+use crate::stack::parts::{
+    Bulkhead as BulkheadPart, LoadShed as LoadShedPart, RateLimit as RateLimitPart,
+};
+use crate::vocabulary::outcome::ErrorsFail;
+
+list! {
+    /// The snapshots of the layers of a server stack for any request type; `None` for a layer that
+    /// was removed. See [`snapshot`](crate::snapshot).
+    #[derive(Eq)]
+    snapshot AnyServerSnapshot;
+    settings Parts, layers Layers, tracker AtResponse<C>;
+    parameters [C: Clone, K: Propagate] [C, K];
+    outer Requests[K] of Sized {
+        timeout: ServerTimeout<K>, Timeout<_, AnyLimit<K>>, timeout::Snapshot, "The time limit.";
+    }
+    inner Limits[C] {
+        rate_limit: RateLimitPart, RateLimit<_, Waiting, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
+        load_shed: LoadShedPart, LoadShed<_, Limited<AtResponse<C>>>, load_shed::Snapshot, "The load shedder.";
+        bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
+    }
+}
+
+/// The layers of a server for any request type, outermost first: correlation (if it
+/// [reads](super::AnyServerBuilder::propagate) the context), timeout, rate limit, load shed,
+/// bulkhead.
+///
+/// Build it with [`mainstay::server`](crate::server). Its clones, and the services that they make
+/// for connections, share one load shedder and one bulkhead. `C` is the classifier, `K` whether the
+/// context is read.
+pub struct AnyServerStack<C: Clone = ErrorsFail, K: Propagate = NoContext> {
+    pub(super) correlation: K::Server,
+    pub(super) layers: Layers<C, K>,
+    pub(super) description: Arc<Description>,
+}
+
+/// A service in the stack that [`mainstay::server`](crate::server) builds.
+pub type AnyServer<S, C = ErrorsFail, K = NoContext> = <AnyServerStack<C, K> as Layer<S>>::Service;
+
+impl<C: Clone, K: Propagate> AnyServerStack<C, K> {
+    /// Wraps a service. Like [`layer`](Layer::layer), without an import of the trait.
+    pub fn wrap<S>(&self, service: S) -> AnyServer<S, C, K>
+    where
+        Self: Layer<S>,
+    {
+        self.layer(service)
+    }
+
+    /// The rate limit, with its available permits and the waiting calls. By default it admits every
+    /// call.
+    #[must_use]
+    pub fn rate_limit(&self) -> &RateLimitLayer<Waiting, AtResponse<C>> {
+        &self.layers.rate_limit.layer
+    }
+
+    /// The load shedder, with its limit and the requests in flight.
+    #[must_use]
+    pub fn load_shed(&self) -> &LoadShedLayer<Limited<AtResponse<C>>> {
+        &self.layers.load_shed.layer
+    }
+
+    /// The bulkhead, with its limit and the requests in flight and in the queue.
+    #[must_use]
+    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, AtResponse<C>> {
+        &self.layers.bulkhead.layer
+    }
+
+    /// The snapshots of its layers.
+    #[must_use]
+    pub fn snapshot(&self) -> AnyServerSnapshot {
+        self.layers.snapshot()
+    }
+
+    /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
+    /// prints it.
+    #[must_use]
+    pub fn describe(&self) -> &Description {
+        &self.description
+    }
+}
+
+impl<S, C, K> Layer<S> for AnyServerStack<C, K>
+where
+    C: Clone,
+    K: Propagate,
+    K::Server: Layer<Requests<Limits<S, C>, K>>,
+{
+    type Service = <K::Server as Layer<Requests<Limits<S, C>, K>>>::Service;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let limited = self.layers.inner(inner);
+        self.correlation.layer(self.layers.outer(limited))
+    }
+}
+
+impl<C: Clone, K: Propagate> Clone for AnyServerStack<C, K> {
+    fn clone(&self) -> Self {
+        Self {
+            correlation: self.correlation.clone(),
+            layers: self.layers.clone(),
+            description: Arc::clone(&self.description),
+        }
+    }
+}
+
+impl<C: Clone, K: Propagate> fmt::Display for AnyServerStack<C, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.description.fmt(f)
+    }
+}
+
+impl<C: Clone, K: Propagate> fmt::Debug for AnyServerStack<C, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AnyServerStack")
+            .field(&self.description)
+            .finish()
+    }
+}
