@@ -1,4 +1,4 @@
-//! The service of every layer that admits and rejects calls.
+//! The service of every layer that admits or rejects calls.
 
 use std::task::{Context, Poll};
 
@@ -11,7 +11,7 @@ use crate::call::inner::{Inner, InnerFuture, Ready};
 use crate::call::permit::Permit;
 use crate::runtime::shared::Shared;
 
-/// An inner service, and the instance that admits its calls.
+/// An inner service and the instance that admits its calls.
 pub(crate) struct Gate<S, A, T> {
     pub(crate) inner: Inner<S>,
     pub(crate) state: Shared<A>,
@@ -22,7 +22,7 @@ pub(crate) struct Gate<S, A, T> {
 pub(crate) type Admitted<F, A, T> = CallFuture<InnerFuture<F>, Permit<A, T>>;
 
 impl<S, A: Admit, T> Gate<S, A, T> {
-    /// Ready to reject without asking the inner service.
+    /// Ready at once if the call would be rejected, else when the inner service is ready.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
@@ -53,7 +53,7 @@ impl<S, A: Admit, T> Gate<S, A, T> {
     }
 }
 
-/// Calls the inner service, if it is ready and the instance admits the call.
+/// Calls the inner service if it is ready and the instance admits the call.
 #[cfg_attr(not(debug_assertions), inline(always))]
 pub(crate) fn call<S, A, T, Req>(
     inner: &mut Inner<S>,
@@ -71,7 +71,7 @@ where
     let refusal = match inner.take_ready() {
         Ready::Yes => match state.admit(&mut entry) {
             Ok(ticket) => {
-                // Before the call, so that it is released should the call panic.
+                // Made before the call, so that a panic in the call releases it.
                 let permit = Permit::new(state.hold(), ticket, || tracker.clone());
                 return CallFuture::admitted(inner.call(request, &entry), permit);
             }
@@ -100,3 +100,88 @@ impl<S: Clone, A, T: Clone> Clone for Gate<S, A, T> {
         }
     }
 }
+
+/// Gives a service whose field `gate` is a [`Gate`] access to its inner service.
+macro_rules! inner_of_gate {
+    ($service:ident<$($parameter:ident),+>) => {
+        impl<$($parameter),+> $service<$($parameter),+> {
+            /// The inner service.
+            pub fn get_ref(&self) -> &S {
+                self.gate.inner.get_ref()
+            }
+
+            /// Unwraps the inner service.
+            pub fn into_inner(self) -> S {
+                self.gate.inner.into_inner()
+            }
+        }
+    };
+}
+
+/// Implements `Service` for a service whose field `gate` is a [`Gate`].
+macro_rules! call_through_gate {
+    ($service:ty, $future:ty $(, $policy:ident: $bound:ident)?) => {
+        impl<S, Req, $($policy: $bound,)? T> tower_service::Service<Req> for $service
+        where
+            S: tower_service::Service<Req>,
+            S::Error: $crate::vocabulary::error::WithRejection,
+            T: $crate::call::track::Track<S::Response, $crate::vocabulary::error::Grown<S::Error>>
+                + Clone,
+        {
+            type Response = T::Response;
+            type Error = $crate::vocabulary::error::Grown<S::Error>;
+            type Future = $future;
+
+            /// Ready at once if the call would be rejected, else when the inner service is ready.
+            #[cfg_attr(not(debug_assertions), inline(always))]
+            fn poll_ready(
+                &mut self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Result<(), Self::Error>> {
+                self.gate.poll_ready(cx).map(Ok)
+            }
+
+            #[cfg_attr(not(debug_assertions), inline(always))]
+            fn call(&mut self, request: Req) -> Self::Future {
+                let entry = $crate::call::entry::Entry::of(self);
+                self.gate.call(request, entry)
+            }
+        }
+    };
+}
+
+/// The same for a service whose calls may wait as long as its field `mode` says.
+macro_rules! wait_at_gate {
+    ($service:ty, $future:ty) => {
+        impl<S, Req, T> tower_service::Service<Req> for $service
+        where
+            S: tower_service::Service<Req> + Clone,
+            S::Error: $crate::vocabulary::error::WithRejection,
+            T: $crate::call::track::Track<S::Response, $crate::vocabulary::error::Grown<S::Error>>
+                + Clone,
+        {
+            type Response = T::Response;
+            type Error = $crate::vocabulary::error::Grown<S::Error>;
+            type Future = $future;
+
+            /// Ready at once if the call would wait or be rejected, else when the inner service is
+            /// ready.
+            #[cfg_attr(not(debug_assertions), inline(always))]
+            fn poll_ready(
+                &mut self,
+                cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Result<(), Self::Error>> {
+                self.gate.poll_ready_or_wait(cx).map(Ok)
+            }
+
+            #[cfg_attr(not(debug_assertions), inline(always))]
+            fn call(&mut self, request: Req) -> Self::Future {
+                let entry = $crate::call::entry::Entry::of(self);
+                self.gate
+                    .call_or_wait(request, entry, self.mode.max_wait)
+            }
+        }
+    };
+}
+
+pub(crate) use {call_through_gate, inner_of_gate, wait_at_gate};

@@ -1,40 +1,36 @@
-//! The layer and the service around a user's policy.
+//! The layer and the service that apply a user's policy.
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use tower_layer::Layer;
-use tower_service::Service;
 
-use super::gate::{Admitted, Gate};
+use super::gate::{Admitted, Gate, call_through_gate, inner_of_gate};
 use super::policy::{Admission, Governed, KIND};
 use super::snapshot::Snapshot;
-use crate::call::entry::Entry;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
-use crate::call::track::Track;
 use crate::observe::event::{Events, Observer};
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{
     config::ConfigError,
-    error::{Grown, WithRejection},
     outcome::{ClassifyFn, Verdict},
 };
 
 /// Admits and rejects calls by a policy of your own: see the [module](crate::admission).
 ///
-/// Clones share the policy, and so do all services that they make.
+/// Clones of the layer, and all services that they make, share the policy.
 pub struct AdmissionLayer<P, T = AtResponse> {
     state: Shared<Governed<P>>,
     tracker: T,
 }
 
 impl<P: Admission> AdmissionLayer<P> {
-    /// A layer that is called `layer` in rejections, events and metrics: `a-z`, `0-9` and `_`, and
-    /// not the name of a layer of this crate.
+    /// Starts a layer named `layer` in rejections, events and metrics.
+    ///
+    /// The name consists of `a-z`, `0-9` and `_`, and is not the name of a layer of this crate.
     pub fn builder(layer: &'static str, policy: P) -> AdmissionBuilder<P> {
         AdmissionBuilder::tracked_by(layer, policy, AtResponse::default())
     }
@@ -47,7 +43,7 @@ impl<P, T> AdmissionLayer<P, T> {
         &self.state.policy
     }
 
-    /// Calls in flight, outcomes and rejections.
+    /// The calls in flight, the outcomes and the rejections.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.state)
@@ -73,11 +69,13 @@ impl<S, P, T: Clone> Layer<S> for AdmissionLayer<P, T> {
     type Service = Admitting<S, P, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Admitting(Gate {
-            inner: Inner::new(inner),
-            state: self.state.clone(),
-            tracker: self.tracker.clone(),
-        })
+        Admitting {
+            gate: Gate {
+                inner: Inner::new(inner),
+                state: self.state.clone(),
+                tracker: self.tracker.clone(),
+            },
+        }
     }
 }
 
@@ -119,7 +117,7 @@ impl<P: Admission, T> AdmissionBuilder<P, T> {
         self
     }
 
-    /// Passes every decision of this instance to an observer.
+    /// Sends the events of this instance to an observer. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -137,8 +135,8 @@ impl<P: Admission, T> AdmissionBuilder<P, T> {
         self.tracker(AtResponse(Arc::new(ClassifyFn(classify))))
     }
 
-    /// Follows calls with a [`Track`] of your own, which says when a call is over. Default: at the
-    /// response.
+    /// Follows calls with a [`Track`](crate::Track) of your own, which decides when a call is over.
+    /// Default: at the response.
     pub fn tracker<T2>(self, tracker: T2) -> AdmissionBuilder<P, T2> {
         AdmissionBuilder {
             layer: self.layer,
@@ -149,11 +147,11 @@ impl<P: Admission, T> AdmissionBuilder<P, T> {
         }
     }
 
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When the name of the layer or of the instance is refused.
+    /// The name of the layer or of the instance is invalid.
     pub fn build(self) -> Result<AdmissionLayer<P, T>, ConfigError> {
         let name = self.name.as_deref();
         let instance = InstanceName::of_users(&KIND, self.layer, name).of_instance(name)?;
@@ -173,57 +171,29 @@ impl<P, T> fmt::Debug for AdmissionBuilder<P, T> {
     }
 }
 
-/// A service behind an [`AdmissionLayer`].
-pub struct Admitting<S, P, T = AtResponse>(Gate<S, Governed<P>, T>);
-
-impl<S, P, T> Admitting<S, P, T> {
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        self.0.inner.get_ref()
-    }
-
-    /// The inner service, without the layer.
-    pub fn into_inner(self) -> S {
-        self.0.inner.into_inner()
-    }
+/// Applies a policy to the calls of an inner service. Made by an [`AdmissionLayer`].
+pub struct Admitting<S, P, T = AtResponse> {
+    gate: Gate<S, Governed<P>, T>,
 }
 
-impl<S: Clone, P, T: Clone> Clone for Admitting<S, P, T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<S, Req, P, T> Service<Req> for Admitting<S, P, T>
-where
-    S: Service<Req>,
-    S::Error: WithRejection,
-    P: Admission,
-    T: Track<S::Response, Grown<S::Error>> + Clone,
-{
-    type Response = T::Response;
-    type Error = Grown<S::Error>;
-    type Future = ResponseFuture<S::Future, P, T>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx).map(Ok)
-    }
-
-    #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
-        let entry = Entry::of(self);
-        self.0.call(request, entry)
-    }
-}
+inner_of_gate!(Admitting<S, P, T>);
+call_through_gate!(Admitting<S, P, T>, ResponseFuture<S::Future, P, T>, P: Admission);
 
 /// The future of a call through an [`AdmissionLayer`].
 pub type ResponseFuture<F, P, T = AtResponse> = Admitted<F, Governed<P>, T>;
 
+impl<S: Clone, P, T: Clone> Clone for Admitting<S, P, T> {
+    fn clone(&self) -> Self {
+        Self {
+            gate: self.gate.clone(),
+        }
+    }
+}
+
 impl<S: fmt::Debug, P, T> fmt::Debug for Admitting<S, P, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admitting")
-            .field("inner", &self.0.inner)
+            .field("inner", &self.gate.inner)
             .finish_non_exhaustive()
     }
 }

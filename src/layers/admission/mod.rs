@@ -1,10 +1,10 @@
 //! A layer of your own that admits or rejects calls: a quota, a feature switch, a maintenance
 //! window.
 //!
-//! Implement [`Admission`] for the policy, and put it into an [`AdmissionLayer`]. The layer brings
-//! what every layer of this crate has: rejections with reason, name and `Retry-After`, a permit
-//! that comes back however a call ends (an answer, a cancellation, a panic), events, a snapshot,
-//! log lines and metrics.
+//! Implement [`Admission`] for the policy, and wrap it in an [`AdmissionLayer`]. The layer adds the
+//! features of every layer of this crate: rejections with reason, name and `Retry-After`, events, a
+//! snapshot, log lines and metrics. It releases a call's permit however the call ends: with a
+//! response, a cancellation or a panic.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@
 //! use mainstay::{Error, Reason};
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 //!
-//! /// So many calls, and no more.
+//! /// A fixed number of calls.
 //! struct Quota(AtomicU32);
 //!
 //! impl Admission for Quota {
@@ -42,24 +42,24 @@
 //!
 //! # When a call is over
 //!
-//! At its response. Under HTTP and gRPC the work goes on in the body: the
-//! [`tracker`](AdmissionBuilder::tracker) `mainstay::http::EndOfBody` follows a call to the end of
+//! At its response. Under HTTP and gRPC the work continues in the body. With the
+//! [`tracker`](AdmissionBuilder::tracker) `mainstay::http::EndOfBody`, a call is over at the end of
 //! its body.
 //!
 //! # What a clone shares
 //!
-//! The policy, and with it everything: the layer, its clones and all services that they make are
-//! one instance.
+//! Everything. The layer, its clones and all services that they make share one policy and one
+//! instance.
 //!
 //! # Cancellation and panics
 //!
-//! A call that is dropped, or panics, is settled and released like any other. A policy that panics
-//! in [`admit`](Admission::admit) fails the call, and holds nothing. A panic in
+//! A call that is dropped or panics is settled and released like any other. A panic in
+//! [`admit`](Admission::admit) propagates to the caller, and the call has no permit. A panic in
 //! [`settle`](Admission::settle) or [`release`](Admission::release) is caught and ignored.
 //!
 //! # Cost
 //!
-//! One reference count for each call, and what the policy itself takes. Nothing is allocated.
+//! One reference count a call, plus the cost of the policy. Nothing is allocated.
 
 mod gate;
 mod layer;
@@ -71,7 +71,7 @@ pub use layer::{AdmissionBuilder, AdmissionLayer, Admitting, ResponseFuture};
 pub use policy::{Admission, Governed};
 pub use snapshot::Snapshot;
 
-pub(crate) use gate::{Admitted, Gate, call};
+pub(crate) use gate::{Admitted, Gate, call, call_through_gate, inner_of_gate, wait_at_gate};
 pub(crate) use wait::{Joined, Queue, WaitingFuture};
 
 #[cfg(mainstay_loom)]

@@ -1,4 +1,4 @@
-//! What a user's policy is, and the instance around it.
+//! The trait of a user's policy, and the instance that applies it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,46 +20,44 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-/// A policy of a user's own can give any reason.
+/// A user's policy can give any reason.
 pub(crate) static KIND: Kind = Kind::new(Id::Admission, &Reason::ALL, &[Series::Calls]);
 
 /// Decides on calls: see the [module](crate::admission).
 ///
-/// For each call that is [admitted](Self::admit) there is one [`settle`](Self::settle), and after
-/// it one [`release`](Self::release). All methods are called by many threads at once, and should
-/// neither block nor read a clock of their own: `tokio::time::Instant` is that of the whole crate,
-/// and can be paused in tests.
+/// Each [admitted](Self::admit) call is [settled](Self::settle) once, and then
+/// [released](Self::release) once. Many threads call these methods at the same time, so no method
+/// may block. Read the time from `tokio::time::Instant`, the clock of this crate: tests can pause
+/// it.
 pub trait Admission: Send + Sync + 'static {
-    /// Why a call would be rejected now, if that is known. Asked by `poll_ready`: if there is a
-    /// reason, the next call is rejected without waiting for the inner service. Changes nothing.
-    /// Default: not known.
+    /// Why a call would be rejected now, if that is known. Default: `None`, not known.
+    ///
+    /// `poll_ready` asks this. If there is a reason, the next call is rejected without waiting for
+    /// the inner service. This method must not change the policy's state.
     fn refuses(&self) -> Option<Refusal> {
         None
     }
 
-    /// Decides on a call. The ticket may carry a number, which comes back in the other methods.
+    /// Admits or rejects a call. The other methods receive the ticket, which may carry a number.
     ///
     /// # Errors
     ///
-    /// Why the call is rejected, and when it may come again.
+    /// The reason for the rejection, and the time after which a retry may succeed.
     fn admit(&self) -> Result<Ticket, Refusal>;
 
-    /// The outcome of a call is known: at the head of its response, or at the end of its body.
+    /// Records the outcome of a call, at the head of its response or at the end of its body.
     fn settle(&self, ticket: &Ticket, verdict: Verdict) {
         let _ = (ticket, verdict);
     }
 
-    /// The call is over, its body included.
+    /// Releases a call that is over, including its body.
     fn release(&self, ticket: &Ticket) {
         let _ = ticket;
     }
 }
 
-/// A policy and the instance that it decides for.
-#[allow(
-    missing_debug_implementations,
-    reason = "nobody outside can get hold of one"
-)]
+/// A user's policy with the counters and the emitter of its instance.
+#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
 pub struct Governed<P> {
     pub(super) policy: P,
     admitted: Striped,
@@ -84,7 +82,7 @@ impl<P> Governed<P> {
     }
 
     pub(super) fn in_flight(&self) -> u64 {
-        // What is released meanwhile was admitted before.
+        // Read `released` first: a call released meanwhile is then still counted as admitted.
         let released = self.released.sum();
         self.admitted.sum().saturating_sub(released)
     }

@@ -1,24 +1,24 @@
-//! What a layer with a user's policy looks like at one moment.
+//! The snapshot of a layer with a user's policy.
 
 use std::fmt;
 
 use super::policy::Governed;
 use crate::observe::snapshot::{Outcomes, Rejections};
 
-/// A layer with a policy of the user's own at one moment: see [`snapshot`](crate::snapshot).
+/// The state of a layer with a user's policy: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The kind of layer, as it was given to the builder.
+    /// The name of the layer, as set in the builder.
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// How many calls are in flight.
+    /// Calls in flight.
     pub in_flight: u64,
-    /// How the calls went that were admitted and are over.
+    /// Outcomes of admitted calls that are over.
     pub outcomes: Outcomes,
-    /// What was rejected.
+    /// Rejected calls.
     pub rejections: Rejections,
 }
 

@@ -1,4 +1,4 @@
-//! A call that may wait for its permit: the one queue of every layer that lets calls wait.
+//! Calls that wait for a permit, in every layer with a queue.
 
 use std::fmt;
 use std::future::Future;
@@ -27,40 +27,40 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-/// The state of a layer in which calls may wait for a permit, in the order in which they came.
+/// The state of a layer with a queue: first come, first served.
 pub trait Queue: Admit {
-    /// Acquires a permit, or joins the queue. Refused when there is no room, or when the call could not
-    /// be admitted by `until`.
+    /// Acquires a permit or joins the queue. Refuses when the queue is full, or when no permit can
+    /// come by `until`.
     fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal>;
 
-    /// Whether a waiter now has a permit, and has left the queue. If not, it is woken, or asks again at the
-    /// returned time at the latest.
+    /// Acquires a permit for a waiter, which then leaves the queue. The error is the time at which
+    /// to poll again, unless the waker comes first.
     fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment>;
 
-    /// A waiter leaves the queue without a permit.
+    /// Removes a waiter from the queue.
     fn leave(&self, waiter: u64);
 
-    /// Releases a permit whose call never began.
+    /// Releases a permit of a call that never started.
     fn release_unused(&self) {}
 
-    /// A waiter was given up by its caller after this time, before it was admitted or rejected.
+    /// Records that a caller gave up before its call was admitted or rejected.
     fn gave_up(&self, waited: Duration);
 
-    /// Why a call is rejected that waited in the queue for as long as it may.
+    /// The refusal of a call whose maximum wait has passed in the queue.
     fn max_wait_passed(&self) -> Refusal;
 }
 
 /// How a call joined the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
-    /// With a permit at once.
+    /// It has a permit already.
     Permit,
-    /// As this waiter.
+    /// It waits under this number.
     Waiter(u64),
 }
 
 impl<S, A: Queue, T> Gate<S, A, T> {
-    /// Ready to let a call wait, or to reject it, without asking the inner service.
+    /// Ready at once if the call would wait or be rejected, else when the inner service is ready.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn poll_ready_or_wait<Req>(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
@@ -75,7 +75,8 @@ impl<S, A: Queue, T> Gate<S, A, T> {
         self.inner.poll_ready(cx)
     }
 
-    /// Calls the inner service, or waits for a permit and for the inner service. `None`: no call waits.
+    /// Calls the inner service, or waits for a permit and for the inner service. With a `max_wait`
+    /// of `None`, no call waits.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn call_or_wait<Req>(
         &mut self,
@@ -98,7 +99,7 @@ impl<S, A: Queue, T> Gate<S, A, T> {
             }
             Ready::Yes => match self.state.admit(&mut entry) {
                 Ok(ticket) => {
-                    // Before the call, so that it is released should the call panic.
+                    // Made before the call, so that a panic in the call releases it.
                     let permit = Permit::new(self.state.hold(), ticket, || self.tracker.clone());
                     let call = CallFuture::admitted(self.inner.call(request, &entry), permit);
                     return WaitingFuture {
@@ -135,8 +136,8 @@ impl<S, A: Queue, T> Gate<S, A, T> {
         S: Service<Req> + Clone,
         T: Clone,
     {
-        // Ready or not, the service that is called in the end is a clone that is made ready then: one
-        // that waited here could keep something reserved that others need.
+        // The call uses a clone that is made ready after the wait. A ready service that waits here
+        // could reserve what other calls need.
         let service = if was_ready {
             self.inner.reset()
         } else {
@@ -168,23 +169,23 @@ impl<S, A: Queue, T> Gate<S, A, T> {
     }
 }
 
-/// A call before it is called.
+/// A call that has not started.
 struct Parts<S, Req, A: Queue, T> {
-    // The turn comes last: the request and the service are dropped before the queue moves on.
+    // The last field: the request and the service are dropped before the next waiter's turn.
     request: Req,
     service: Inner<S>,
     tracker: T,
     turn: Turn<A>,
 }
 
-/// A position in the queue or a permit, which is left or released when this is dropped.
+/// A position in the queue or a permit. Dropping it leaves the queue or releases the permit.
 struct Turn<A: Queue> {
     state: Held<A>,
     stage: Stage,
-    /// Whether the call is counted as admitted or rejected. Else it is given up when this is dropped.
+    /// Whether the call was admitted or rejected. If neither, a drop counts it as given up.
     is_counted: bool,
     since: Moment,
-    /// Whether the gauge counts it.
+    /// Whether the gauge of waiting calls includes it.
     is_recorded: bool,
 }
 
@@ -196,7 +197,7 @@ enum Stage {
 }
 
 impl<A: Queue> Turn<A> {
-    /// A permit or a refusal; else the time at which to ask again, or never.
+    /// A permit or a refusal. The error is the time at which to poll again, or never.
     fn poll(&mut self, until: Moment, cx: &mut Context<'_>) -> Result<Result<(), Refusal>, Moment> {
         loop {
             match self.stage {
@@ -225,7 +226,7 @@ impl<A: Queue> Turn<A> {
         }
     }
 
-    /// Why the call is rejected now that its time is over.
+    /// The refusal of a call whose maximum wait has passed.
     fn timed_out(&self) -> Refusal {
         match self.stage {
             Stage::HasPermit => Reason::NotReady.into(),
@@ -233,7 +234,7 @@ impl<A: Queue> Turn<A> {
         }
     }
 
-    /// The permit, for the call that now begins.
+    /// The permit of the call that now starts.
     fn into_permit<T>(mut self, tracker: T) -> Permit<A, T> {
         (self.stage, self.is_counted) = (Stage::New, true);
         Permit::new(self.state.clone(), Ticket::NONE, || tracker)
@@ -275,21 +276,21 @@ pin_project! {
     where
         A: Queue,
     {
-        /// Called, through a layer that is switched off.
+        /// Called through a layer that is switched off.
         Passing {
             #[pin]
             call: InnerFuture<F>,
         },
-        /// Apart, because it is large, and most calls never come here.
+        /// Boxed: it is large, and most calls do not wait.
         Waiting {
             wait: Pin<Box<Wait<S, Req, A, T>>>,
         },
-        /// Called, or rejected.
+        /// Called or rejected without a wait.
         Calling {
             #[pin]
             call: Admitted<F, A, T>,
         },
-        /// Called after a wait, and the readiness of the inner service then.
+        /// Called after a wait, with how the inner service became ready.
         Waited {
             #[pin]
             call: Admitted<F, A, T>,
@@ -300,7 +301,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// A call that waits for a permit, or with a permit for the inner service.
+    /// A call that waits for a permit, and then for the inner service.
     struct Wait<S, Req, A, T>
     where
         A: Queue,
@@ -308,14 +309,14 @@ pin_project! {
         parts: Option<Parts<S, Req, A, T>>,
         deadline: Moment,
         until: Moment,
-        // Made when it first has to wait, and anew when it waits for another time.
+        // Made at the first wait, and replaced when the time changes.
         #[pin]
         timer: Option<Timer>,
         timer_at: Moment,
     }
 }
 
-/// The end of a wait.
+/// The result of a wait.
 type Waited<S, Req, A, T> = (Parts<S, Req, A, T>, Result<Readiness, Refusal>);
 
 impl<S, Req, A, T> Wait<S, Req, A, T>
@@ -414,7 +415,7 @@ where
     S::Error: WithRejection,
     A: Queue,
 {
-    /// Waits, and then calls.
+    /// Waits, then calls the inner service.
     #[cold]
     fn arrive(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Grown<S::Error>>> {
         let PhaseProj::Waiting { wait } = self.as_mut().project() else {
@@ -443,7 +444,7 @@ where
             }
         };
         self.set(Phase::Done);
-        // The turn comes last: the next waiter must not find the request still there.
+        // The turn is dropped last: the next waiter must not start before the request is gone.
         drop((request, service));
         drop(turn);
         Poll::Ready(Err(error))
