@@ -31,7 +31,7 @@ pub(crate) static KIND: Kind = Kind::new(
 
 pub(crate) const LAYER: &str = KIND.layer;
 
-/// What a load shedder with a limit is made of.
+/// The settings of a load shedder with a limit.
 pub(crate) struct Settings {
     pub(super) limit: Limit,
     pub(super) on_cancel: OnCancel,
@@ -39,13 +39,13 @@ pub(crate) struct Settings {
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
-/// Sheds what is over a limit of calls in flight, and what comes when the inner service is not ready.
+/// The mode that sheds calls over a limit, and calls for which the inner service is not ready.
 #[derive(Clone)]
 pub struct Limited<T = AtResponse> {
     pub(super) load: Shared<Load>,
     pub(super) tracker: T,
-    /// Whether it waits for the inner service to become ready, as if it were not there.
-    pub(super) waits: bool,
+    /// Whether `poll_ready` waits for the inner service: the layer is switched off.
+    pub(super) is_off: bool,
 }
 
 impl<T> Limited<T> {
@@ -53,12 +53,12 @@ impl<T> Limited<T> {
         Self {
             load: Shared::new_cyclic(|load| Load::new(settings, load.clone())),
             tracker,
-            waits: false,
+            is_off: false,
         }
     }
 }
 
-/// Sheds only what comes when the inner service is not ready.
+/// The mode that sheds only calls for which the inner service is not ready.
 #[derive(Clone)]
 pub struct OnReadiness {
     pub(super) emitter: Shared<Emitter>,
@@ -82,17 +82,17 @@ impl<T> fmt::Debug for Limited<T> {
 
 /// Sheds load: see the [module](crate::load_shed).
 ///
-/// Clones share the limit and what is in flight, and so do all services that they make.
+/// Clones of the layer, and all services that they make, share the limit and its calls in flight.
 #[derive(Clone, Debug)]
 pub struct LoadShedLayer<M = Limited> {
     mode: M,
 }
 
 impl LoadShedLayer {
-    /// Sheds when the inner service is not ready, and when the limit is reached.
+    /// Sheds calls when the inner service is not ready, and when the limit is reached.
     ///
-    /// A limit means what it says: with [`Limit::fixed(0)`](Limit::fixed) every call is shed. To have that refused, use the
-    /// [`builder`](Self::builder).
+    /// [`Limit::fixed(0)`](Limit::fixed) sheds every call. The [`builder`](Self::builder) rejects
+    /// that setting.
     #[must_use]
     pub fn new(limit: Limit) -> Self {
         let settings = Settings {
@@ -106,7 +106,7 @@ impl LoadShedLayer {
         }
     }
 
-    /// Sheds only when the inner service is not ready.
+    /// Sheds calls only when the inner service is not ready.
     #[must_use]
     pub fn on_readiness() -> LoadShedLayer<OnReadiness> {
         LoadShedLayer {
@@ -116,14 +116,14 @@ impl LoadShedLayer {
         }
     }
 
-    /// A load shedder with more settings.
+    /// Starts a builder with the default settings.
     pub fn builder() -> LoadShedBuilder {
         LoadShedBuilder::tracked_by(AtResponse::default())
     }
 }
 
 impl LoadShedLayer<OnReadiness> {
-    /// The same, telling this observer what it decides.
+    /// Sends the events of this instance to an observer.
     #[must_use]
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         Self {
@@ -133,11 +133,11 @@ impl LoadShedLayer<OnReadiness> {
         }
     }
 
-    /// The same with a name, in rejections.
+    /// Sets the name of this instance in rejections, events and metrics.
     ///
     /// # Errors
     ///
-    /// When the name is refused.
+    /// The name is invalid.
     pub fn named(self, name: &str) -> Result<Self, ConfigError> {
         let instance = InstanceName::new(&KIND, Some(name))?;
         Ok(Self {
@@ -149,7 +149,7 @@ impl LoadShedLayer<OnReadiness> {
 }
 
 impl<T> LoadShedLayer<Limited<T>> {
-    /// The same type, which sheds nothing.
+    /// A layer of the same type that sheds nothing.
     pub(crate) fn off(tracker: T) -> Self {
         let settings = Settings {
             limit: Limit::fixed(u32::MAX),
@@ -158,29 +158,29 @@ impl<T> LoadShedLayer<Limited<T>> {
             observer: None,
         };
         let mut mode = Limited::new(settings, tracker);
-        mode.waits = true;
+        mode.is_off = true;
         Self { mode }
     }
 
-    /// How many calls are in flight.
+    /// The number of calls in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.mode.load.in_flight()
     }
 
-    /// How many calls may be in flight at the moment; `None` if there is no limit.
+    /// The current limit of calls in flight, or `None` without a limit.
     #[must_use]
     pub fn limit(&self) -> Option<u32> {
         limited(self.mode.load.limit())
     }
 
-    /// What is in flight and may be, how calls went and how long they took.
+    /// The calls in flight, the limit, the outcomes, the rejections and the latencies.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.mode.load)
     }
 
-    /// Subscribes to what the load shedder decides.
+    /// Subscribes to the events of this instance.
     #[must_use]
     pub fn events(&self) -> Events {
         self.mode.load.emitter.subscribe()
@@ -219,7 +219,6 @@ pub struct LoadShedBuilder<T = AtResponse> {
 }
 
 impl<T> LoadShedBuilder<T> {
-    /// With this judgement of responses, and this end of a call.
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
@@ -230,26 +229,29 @@ impl<T> LoadShedBuilder<T> {
         }
     }
 
-    /// The name of this instance, in rejections and events; `default` if it is not set.
+    /// Sets the name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many calls may be in flight; [`Limit::scheduler_lag`] by default.
+    /// Sets the limit of calls in flight. Default [`Limit::scheduler_lag`].
     pub fn limit(mut self, limit: Limit) -> Self {
         self.limit = limit;
         self
     }
 
-    /// How a call counts that its caller, or the caller's deadline, ended before there was an answer:
-    /// [`OnCancel::FailureIfSlow`] by default. A failure lowers an adaptive limit.
+    /// Sets how to count a call that its caller, or the caller's deadline, ended before the
+    /// response. Default [`OnCancel::FailureIfSlow`].
+    ///
+    /// A failure lowers an adaptive limit.
     pub fn on_cancel(mut self, on_cancel: OnCancel) -> Self {
         self.on_cancel = on_cancel;
         self
     }
 
-    /// Judges results by a closure.
+    /// Classifies results with a closure, which returns an [`Outcome`](crate::Outcome) or a
+    /// [`Verdict`]. Default: every error is a failure.
     pub fn classify<Res, Err, V, F>(
         self,
         classify: F,
@@ -261,14 +263,17 @@ impl<T> LoadShedBuilder<T> {
         self.classifier(ClassifyFn(classify))
     }
 
-    /// Judges results by a [`Classify`](crate::Classify) of your own.
+    /// Classifies results with a [`Classify`](crate::Classify) of your own. Default: every error is a
+    /// failure.
     pub fn classifier<C>(self, classifier: C) -> LoadShedBuilder<AtResponse<Arc<C>>> {
         self.tracker(AtResponse(Arc::new(classifier)))
     }
 
-    /// Follows calls by a [`Track`](crate::Track) of your own: it judges responses, and says when a call is over.
+    /// Follows calls with a [`Track`](crate::Track) of your own, which classifies responses and
+    /// decides when a call is over. Default [`AtResponse`].
     ///
-    /// [`AtResponse`] is the default here; `mainstay::http` and `mainstay::grpc` begin with one that lasts to the end of the body.
+    /// `mainstay::http` and `mainstay::grpc` start with trackers that follow a call to the end of
+    /// its body.
     pub fn tracker<T2>(self, tracker: T2) -> LoadShedBuilder<T2> {
         self.retracked(|_| tracker)
     }
@@ -283,17 +288,17 @@ impl<T> LoadShedBuilder<T> {
         }
     }
 
-    /// Sends the events of this instance to an observer. Default none.
+    /// Sends the events of this instance to an observer. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// The layer, or which setting is refused and why.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of its range: a fixed limit of 0 would shed every call.
+    /// A value is out of its range. For example, a fixed limit of 0 would shed every call.
     pub fn build(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())

@@ -1,4 +1,4 @@
-//! The calls in flight under a limit that moves.
+//! The calls in flight, and their limit.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -13,53 +13,46 @@ use crate::policy::limit::{Adaptive, Limit};
 use crate::policy::sampling::{Sample, Sampler, Skip};
 use crate::runtime::{Moment, Subscribed, Timeline};
 
-/// One call in flight, in the lowest 24 bits of the word.
-const CALL: u64 = 1;
-/// One admission, in the 40 above, where the count wraps.
+/// One call in flight, in bits 0 to 23 of the word.
+pub(super) const CALL: u64 = 1;
+/// One admission, in bits 24 to 63, where the count wraps.
 const ADMISSION: u64 = 1 << 24;
 
-/// The most that are counted before the count begins again.
-const ADMISSIONS: u64 = (1 << 40) - 1;
+/// The highest count of admissions before it wraps.
+const MAX_ADMISSIONS: u64 = (1 << 40) - 1;
 
-#[allow(
-    missing_debug_implementations,
-    reason = "nobody outside can get hold of one"
-)]
+#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
 pub struct Load {
-    /// Itself, for whoever must find it later without keeping it.
-    pub(super) me: Weak<Self>,
-    /// How many calls were ever admitted, and how many are in flight. The number of an
-    /// admission decides whether the call is a sample, which makes sampling free.
+    /// For the ticker, which must not keep the state alive.
+    pub(super) weak_self: Weak<Self>,
+    /// The counts of admissions and of calls in flight. The number of an admission decides whether
+    /// the call is a sample, so sampling costs nothing.
     pub(super) word: AtomicU64,
-    /// How many of the calls in flight only stream their body. Those do not count against a limit that adapts: they say
-    /// nothing of the load, and must not take what others need.
+    /// Calls in flight that only stream their body. They do not count against an adaptive limit.
     streaming: AtomicU32,
     pub(super) limit: AtomicU32,
-    /// Whether the limit adapts to latencies.
-    moves: bool,
-    /// Whether it adapts to the scheduler's lag.
-    lags: bool,
-    /// Where it last subscribed to the lag.
+    pub(super) is_by_latency: bool,
+    pub(super) is_by_lag: bool,
+    /// The latest subscription to the lag.
     pub(super) subscribed: Subscribed,
-    /// A power of two less one: a call is a sample when its number has none of these bits.
+    /// A power of two minus one. A call is a sample if its number has none of these bits.
     skip: AtomicU32,
-    moving: Mutex<Moving>,
+    adaptation: Mutex<Adaptation>,
     pub(crate) emitter: Emitter,
     pub(super) tally: Tally,
     pub(super) latencies: Latencies,
 }
 
-pub(super) struct Moving {
+pub(super) struct Adaptation {
     pub(super) timeline: Timeline,
     pub(super) limit: Adaptive,
     evidence: Evidence,
-    /// The number of the newest admission, and when it was, as the sampling was last thought over.
     sampler: Sampler,
-    /// How often the count of admissions began again.
-    begun_again: u64,
+    /// How often the count of admissions wrapped.
+    wraps: u64,
 }
 
-impl Moving {
+impl Adaptation {
     fn new(limit: &Limit, on_cancel: OnCancel) -> Self {
         let now = Moment::now();
         let since = now.since_origin();
@@ -68,28 +61,28 @@ impl Moving {
             limit: Adaptive::new(limit, since),
             evidence: Evidence::new(on_cancel, None, since),
             sampler: Sampler::new(since, 0),
-            begun_again: 0,
+            wraps: 0,
         }
     }
 }
 
 impl Load {
-    pub(super) fn new(settings: Settings, me: Weak<Self>) -> Self {
-        let moving = Moving::new(&settings.limit, settings.on_cancel);
-        let limit = moving.limit.limit().min(MOST_CALLS);
-        let (adapts, lags) = (settings.limit.is_adaptive(), settings.limit.is_by_lag());
+    pub(super) fn new(settings: Settings, weak_self: Weak<Self>) -> Self {
+        let adaptation = Adaptation::new(&settings.limit, settings.on_cancel);
+        let limit = adaptation.limit.limit().min(MOST_CALLS);
+        let (adapts, is_by_lag) = (settings.limit.is_adaptive(), settings.limit.is_by_lag());
         let is_on = adapts || limit < MOST_CALLS;
         let skip = if is_on { Skip::ALL } else { Skip::NONE };
         Self {
-            me,
+            weak_self,
             word: AtomicU64::new(0),
             streaming: AtomicU32::new(0),
             limit: AtomicU32::new(limit),
-            moves: adapts && !lags,
-            lags,
+            is_by_latency: adapts && !is_by_lag,
+            is_by_lag,
             subscribed: Subscribed::default(),
             skip: AtomicU32::new(skip.to_bits()),
-            moving: Mutex::new(moving),
+            adaptation: Mutex::new(adaptation),
             emitter: Emitter::measured(
                 &super::layer::KIND,
                 settings.instance,
@@ -108,69 +101,57 @@ impl Load {
 
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
-        self.working(self.word.load(Ordering::Relaxed))
+        self.active(self.word.load(Ordering::Relaxed))
     }
 
-    /// How many calls only stream their body.
+    /// Calls that only stream their body.
     pub(super) fn streaming(&self) -> u32 {
         self.streaming.load(Ordering::Relaxed)
     }
 
-    /// How many calls are in flight without those that only stream their body.
+    /// Calls in flight that do more than stream their body.
     #[inline]
-    pub(super) fn working(&self, word: u64) -> u32 {
+    pub(super) fn active(&self, word: u64) -> u32 {
         in_flight(word).saturating_sub(self.streaming())
     }
 
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.is_over(self.word.load(Ordering::Relaxed), self.limit())
+        self.would_exceed(self.word.load(Ordering::Relaxed), self.limit())
     }
 
-    /// Whether one more would be too many.
+    /// Whether one more call would exceed the limit.
     #[inline]
-    fn is_over(&self, word: u64, limit: u32) -> bool {
-        in_flight(word) >= limit && (in_flight(word) == MOST_CALLS || self.working(word) >= limit)
+    fn would_exceed(&self, word: u64, limit: u32) -> bool {
+        in_flight(word) >= limit && (in_flight(word) == MOST_CALLS || self.active(word) >= limit)
     }
 
-    /// The head of a call is out, and its body goes on: whether it leaves the count of calls in flight for the limit.
-    pub(super) fn streams(&self) -> bool {
-        let leaves = self.moves || self.lags;
-        if leaves {
+    /// Counts a call as streaming, if the limit adapts. Returns whether it does.
+    pub(super) fn start_streaming(&self) -> bool {
+        let adapts = self.is_by_latency || self.is_by_lag;
+        if adapts {
             self.streaming.fetch_add(1, Ordering::Relaxed);
         }
-        leaves
+        adapts
     }
 
-    /// The body of a call that left the count has ended.
-    pub(super) fn stream_is_over(&self) {
+    pub(super) fn stop_streaming(&self) {
         self.streaming.fetch_sub(1, Ordering::Relaxed);
     }
 
-    #[inline]
-    pub(crate) fn moves(&self) -> bool {
-        self.moves
-    }
-
-    /// The evidence of the calls of this load shedder.
-    pub(super) fn evidence<R>(
+    pub(super) fn with_evidence<R>(
         &self,
         now: Moment,
-        with: impl FnOnce(&mut Evidence, Duration) -> R,
+        act: impl FnOnce(&mut Evidence, Duration) -> R,
     ) -> R {
-        let mut moving = self.lock();
-        let now = moving.timeline.at(now);
-        with(&mut moving.evidence, now)
+        let mut adaptation = self.lock();
+        let now = adaptation.timeline.at(now);
+        act(&mut adaptation.evidence, now)
     }
 
-    #[inline]
-    pub(super) fn lags(&self) -> bool {
-        self.lags
-    }
-
-    /// How many calls were ever admitted.
-    pub(super) fn admissions(&self, moving: &Moving, word: u64) -> u64 {
-        moving.begun_again * (ADMISSIONS + 1) + number(word)
+    /// The calls admitted since the layer was built.
+    pub(super) fn admissions(&self, adaptation: &Adaptation, word: u64) -> u64 {
+        adaptation.wraps * (MAX_ADMISSIONS + 1) + number(word)
     }
 
     #[inline]
@@ -178,11 +159,11 @@ impl Load {
         let limit = self.limit();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            if self.is_over(word, limit) {
+            if self.would_exceed(word, limit) {
                 return None;
             }
-            if number(word) == ADMISSIONS {
-                return self.admit_anew();
+            if number(word) == MAX_ADMISSIONS {
+                return self.admit_and_wrap();
             }
             let next = word + ADMISSION + CALL;
             match self
@@ -200,19 +181,19 @@ impl Load {
         Skip::from_bits(self.skip.load(Ordering::Relaxed)).sample(number(word) as u32)
     }
 
-    /// The count of admissions begins again: once in a trillion calls.
+    /// Admits a call and wraps the count of admissions, once in a trillion calls.
     #[cold]
-    fn admit_anew(&self) -> Option<Sample> {
-        let mut moving = self.lock();
+    fn admit_and_wrap(&self) -> Option<Sample> {
+        let mut adaptation = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
-        // Meanwhile somebody else may have begun it again.
-        let (next, begins) = loop {
-            if self.is_over(word, self.limit()) {
+        // Another thread may have wrapped it meanwhile.
+        let (next, wraps) = loop {
+            if self.would_exceed(word, self.limit()) {
                 return None;
             }
-            let begins = number(word) == ADMISSIONS;
-            let next = if begins {
-                word - ADMISSIONS * ADMISSION + CALL
+            let is_wrap = number(word) == MAX_ADMISSIONS;
+            let next = if is_wrap {
+                word - MAX_ADMISSIONS * ADMISSION + CALL
             } else {
                 word + ADMISSION + CALL
             };
@@ -220,43 +201,36 @@ impl Load {
                 .word
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(_) => break (next, begins),
+                Ok(_) => break (next, is_wrap),
                 Err(current) => word = current,
             }
         };
-        moving.begun_again += u64::from(begins);
+        adaptation.wraps += u64::from(wraps);
         Some(self.sampled(next))
     }
 
-    /// How the calls went that are over.
+    /// The outcomes of calls that are over.
     pub(super) fn outcomes(&self) -> Outcomes {
-        let moving = self.lock();
+        let adaptation = self.lock();
         let word = self.word.load(Ordering::Relaxed);
-        let admitted = self.admissions(&moving, word);
-        drop(moving);
+        let admitted = self.admissions(&adaptation, word);
+        drop(adaptation);
         self.tally
             .of_all(admitted.saturating_sub(in_flight(word).into()))
     }
 
-    /// The call is no longer in flight.
-    #[inline]
-    pub(crate) fn give_back(&self) {
-        self.word.fetch_sub(CALL, Ordering::Release);
-    }
-
-    /// Thinks over how many calls to skip, where nothing else is asked of a sample.
-    pub(crate) fn think_over_sampling(&self, now: Moment) {
-        // No call waits for another one here: whoever has the lock thinks it over.
-        if let Ok(mut moving) = self.moving.try_lock() {
+    /// Adapts the sampling if the lock is free: no call waits here.
+    pub(super) fn try_adapt_sampling(&self, now: Moment) {
+        if let Ok(mut adaptation) = self.adaptation.try_lock() {
             let word = self.word.load(Ordering::Relaxed);
-            let now = moving.timeline.at(now);
-            self.adapt_sampling(&mut moving, now, word);
+            let now = adaptation.timeline.at(now);
+            self.adapt_sampling(&mut adaptation, now, word);
         }
     }
 
-    /// Takes the latency of a sample; the old and the new limit if that moved it.
+    /// Records the latency of a sample. Returns the old and the new limit if they differ.
     #[cold]
-    pub(crate) fn sample(
+    pub(super) fn record_sample(
         &self,
         sample: Sample,
         now: Moment,
@@ -268,56 +242,58 @@ impl Load {
         })
     }
 
-    /// Takes note of a call that was dropped for overload.
+    /// Records a call dropped for overload. Returns the old and the new limit if they differ.
     #[cold]
-    pub(crate) fn dropped(&self, now: Moment) -> Option<(u32, u32)> {
+    pub(super) fn record_drop(&self, now: Moment) -> Option<(u32, u32)> {
         self.adjust(now, |limit, now, in_flight| limit.dropped(now, in_flight))
     }
 
-    /// A call is shed. A limit by latency whose samples have stopped grows now and then.
+    /// Records a shed call. A limit by latency that gets no samples any more grows now and then.
     #[cold]
-    pub(super) fn shed(&self) {
-        if !self.moves() {
+    pub(super) fn record_shed(&self) {
+        if !self.is_by_latency {
             return;
         }
         let now = Moment::now();
-        let shed = |moving: &mut Moving, _| {
-            let now = moving.timeline.at(now);
-            moving.limit.shed(now)
+        let shed = |adaptation: &mut Adaptation, _| {
+            let now = adaptation.timeline.at(now);
+            adaptation.limit.shed(now)
         };
         if let Some(changed) = self.change(shed) {
-            self.tell_change(changed);
+            self.emit_change(changed);
         }
     }
 
     fn adjust(
         &self,
         now: Moment,
-        take: impl FnOnce(&mut Adaptive, Duration, u32) -> bool,
+        act: impl FnOnce(&mut Adaptive, Duration, u32) -> bool,
     ) -> Option<(u32, u32)> {
-        let mut moving = self.lock();
-        let now = moving.timeline.at(now);
+        let mut adaptation = self.lock();
+        let now = adaptation.timeline.at(now);
         let word = self.word.load(Ordering::Relaxed);
-        if !self.moves() {
+        if !self.is_by_latency {
             return None;
         }
-        let from = moving.limit.limit();
-        let changed = take(&mut moving.limit, now, self.working(word));
-        let to = moving.limit.limit();
-        self.adapt_sampling(&mut moving, now, word);
+        let from = adaptation.limit.limit();
+        let changed = act(&mut adaptation.limit, now, self.active(word));
+        let to = adaptation.limit.limit();
+        self.adapt_sampling(&mut adaptation, now, word);
         if changed {
             self.limit.store(to.min(MOST_CALLS), Ordering::Relaxed);
         }
         (from != to).then_some((from, to))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Moving> {
-        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Adaptation> {
+        self.adaptation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn adapt_sampling(&self, moving: &mut Moving, now: Duration, word: u64) {
-        let calls = self.admissions(moving, word);
-        if let Some(skip) = moving.sampler.adapt(now, calls) {
+    fn adapt_sampling(&self, adaptation: &mut Adaptation, now: Duration, word: u64) {
+        let calls = self.admissions(adaptation, word);
+        if let Some(skip) = adaptation.sampler.adapt(now, calls) {
             self.skip.store(skip.to_bits(), Ordering::Relaxed);
         }
     }
@@ -327,6 +303,7 @@ const fn in_flight(word: u64) -> u32 {
     (word & (ADMISSION - 1)) as u32
 }
 
+/// The number of the newest admission.
 const fn number(word: u64) -> u64 {
     word >> 24
 }

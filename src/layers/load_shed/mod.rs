@@ -23,57 +23,66 @@
 //!
 //! # What it rejects
 //!
-//! [`Reason::NotReady`](crate::Reason::NotReady) when the inner service is not ready: this layer is always ready, so no caller
-//! waits behind it. [`Reason::Shed`](crate::Reason::Shed) when the limit is reached.
+//! - [`Reason::NotReady`](crate::Reason::NotReady): the inner service is not ready. This layer is
+//!   always ready, so no caller waits for it.
+//! - [`Reason::Shed`](crate::Reason::Shed): the limit is reached.
 //!
 //! # Which limit
 //!
 //! | limit | it rejects | it suits |
 //! |---|---|---|
-//! | [`Limit::scheduler_lag`](crate::Limit::scheduler_lag), the default | nothing while this process keeps pace, whatever the latency of its calls; when ready tasks wait for a worker, as much as is too much | every server |
-//! | [`Limit::fixed`](crate::Limit::fixed) | what is over a number | a known capacity |
-//! | [`Limit::gradient2`](crate::Limit::gradient2), [`Limit::aimd`](crate::Limit::aimd) | what makes calls slower | calls of one kind, to one upstream or resource |
+//! | [`Limit::scheduler_lag`](crate::Limit::scheduler_lag), the default | excess calls while ready tasks wait for a worker thread; nothing while the process keeps pace, however slow its calls are | every server |
+//! | [`Limit::fixed`](crate::Limit::fixed) | calls beyond a number | a known capacity |
+//! | [`Limit::gradient2`](crate::Limit::gradient2), [`Limit::aimd`](crate::Limit::aimd) | calls that increase the latency | calls of one kind, to one upstream or resource |
 //!
-//! A limit by latency takes a slow route for overload. Put one layer around each kind of call.
+//! A limit by latency mistakes a slow route for overload. Put one layer around each kind of call.
 //!
 //! # Limits that adapt to latency
 //!
-//! They are opt-in. The latency of a sample of the calls is gathered in windows, and at the end of
-//! each the limit may move by a step. Calls that time out, or whose [`Verdict`](crate::Verdict)
-//! tells of overload, count as dropped, once a window. Other failures say nothing about load: they
-//! are neither samples (a fast error would look like a fast service) nor drops. A call that its
-//! caller or the caller's deadline ended after it ran for too long counts as dropped, too: see
-//! [`OnCancel`](crate::OnCancel). One that ended earlier counts for nothing.
+//! They are opt-in. The layer samples calls and collects their latencies in windows. At the end of
+//! each window the limit may move by one step. These calls count as dropped, at most once a window:
+//!
+//! - calls that time out, and calls whose [`Verdict`](crate::Verdict) reports overload;
+//! - calls that ran for too long before their caller, or the caller's deadline, ended them: see
+//!   [`OnCancel`](crate::OnCancel). Calls that ended earlier count for nothing.
+//!
+//! Other failures say nothing about load, so they are neither samples nor drops: a fast error would
+//! look like a fast service.
 //!
 //! Limits by latency begin with a slow start, as TCP does (RFC 5681): see
-//! [`Limit`](crate::Limit#how-a-limit-by-latency-begins). The default limit, by scheduler lag, does
-//! not.
+//! [`Limit`](crate::Limit#how-a-limit-by-latency-begins). The limit by scheduler lag does not.
 //!
 //! # How long a call is in flight
 //!
-//! Under a fixed limit: as long as the layer follows it, which for `mainstay::http::load_shed` and
-//! `mainstay::grpc::load_shed` is to the end of the response's body. Under an adaptive limit: until
-//! the head of the response. A call that only streams (a watch, a download) says nothing about
-//! latency or load, and must not take the room of calls that do; the snapshot counts it as
-//! `streaming`. Its outcome is still that of the end of the body, and a bulkhead keeps its permit.
+//! Under a fixed limit, a call is in flight for as long as the layer follows it.
+//! `mainstay::http::load_shed` and `mainstay::grpc::load_shed` follow it to the end of the
+//! response's body.
+//!
+//! Under an adaptive limit, a call is in flight until the head of its response. A call that only
+//! streams (a watch, a download) says nothing about latency or load, and must not use up the limit
+//! of other calls. The snapshot counts it as `streaming`. Its outcome is still the outcome at the
+//! end of its body, and a bulkhead keeps its permit until then.
 //!
 //! # What a clone shares
 //!
-//! Everything: the limit and the calls in flight belong to the layer value. An idle service holds nothing.
+//! Everything. The limit and the calls in flight belong to the layer value. An idle service holds
+//! no permit.
 //!
 //! # Cancellation
 //!
-//! A call that is dropped is no longer in flight.
+//! A dropped call is no longer in flight.
 //!
 //! # Cost
 //!
-//! One compare-and-swap for a call that comes, one subtraction for one that goes, and for one call
-//! in many two readings of the clock and a short lock. With a limit by latency, an observer, a
-//! subscriber or metrics every call reads the clock when it is made. A response that streams under an adaptive
-//! limit costs two more. Under [`Limit::scheduler_lag`](crate::Limit::scheduler_lag) one task per
-//! runtime wakes every 10 ms; while there is a limit, a call is polled once more. With
-//! [`on_readiness`](crate::LoadShedLayer::on_readiness) there is only the inner service's
-//! readiness. Nothing is allocated for a call.
+//! - Every call: one compare-and-swap and one subtraction.
+//! - A sample, one call in many: two clock readings and a short lock.
+//! - With a limit by latency, an observer, a subscriber or metrics: one clock reading a call.
+//! - A response that streams under an adaptive limit: two more atomic operations.
+//! - With [`Limit::scheduler_lag`](crate::Limit::scheduler_lag): one task per runtime, which wakes
+//!   every 10 ms. While lag sets a limit, each call is polled once more.
+//! - With [`on_readiness`](crate::LoadShedLayer::on_readiness): only the inner service's readiness.
+//!
+//! Nothing is allocated for a call.
 
 mod lag;
 mod layer;

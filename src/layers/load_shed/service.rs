@@ -18,7 +18,8 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-/// A service behind a [`LoadShedLayer`](crate::LoadShedLayer).
+/// Sheds calls to an inner service under overload. Made by a
+/// [`LoadShedLayer`](crate::LoadShedLayer).
 #[derive(Clone)]
 pub struct LoadShed<S, M = Limited> {
     pub(super) inner: Inner<S>,
@@ -31,14 +32,14 @@ impl<S, M> LoadShed<S, M> {
         self.inner.get_ref()
     }
 
-    /// The inner service, without load shedding.
+    /// Unwraps the inner service.
     pub fn into_inner(self) -> S {
         self.inner.into_inner()
     }
 
-    /// Always ready.
+    /// Polls the inner service, and is always ready.
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn poll_inner<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Grown<S::Error>>>
+    fn poll_always_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Grown<S::Error>>>
     where
         S: Service<Req>,
         S::Error: WithRejection,
@@ -64,10 +65,10 @@ where
             self.inner.will_reject(Reason::Shed);
             return Poll::Ready(Ok(()));
         }
-        if self.mode.waits {
+        if self.mode.is_off {
             return self.inner.poll_ready(cx).map(Ok);
         }
-        self.poll_inner(cx)
+        self.poll_always_ready(cx)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
@@ -95,7 +96,7 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.poll_inner(cx)
+        self.poll_always_ready(cx)
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]

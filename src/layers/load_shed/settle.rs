@@ -1,6 +1,8 @@
-//! What a call in flight tells the limit when its outcome is known.
+//! How the outcomes and latencies of calls reach the limit.
 
-use super::load::Load;
+use std::sync::atomic::Ordering;
+
+use super::load::{CALL, Load};
 use crate::call::admit::{Admit, Refusal};
 use crate::call::call_time::CallTime;
 use crate::call::entry::Entry;
@@ -44,8 +46,8 @@ impl Admit for Load {
         if sample.is_taken() {
             self.watch_lag(entry.now());
         }
-        // Not for a call whose time nobody wants.
-        let time = if sample.is_taken() || self.moves() || self.emitter.has_sinks() {
+        // Read the clock only if the time is used.
+        let time = if sample.is_taken() || self.is_by_latency || self.emitter.has_sinks() {
             CallTime::begun(entry.now())
         } else {
             CallTime::UNKNOWN
@@ -60,7 +62,7 @@ impl Admit for Load {
     #[inline]
     fn refused(&self, reason: Reason) {
         if reason == Reason::Shed {
-            self.shed();
+            self.record_shed();
         }
     }
 
@@ -92,29 +94,29 @@ impl Admit for Load {
     }
 
     fn leaves_at_head(&self) -> bool {
-        self.streams()
+        self.start_streaming()
     }
 
     fn stream_ended(&self) {
-        self.stream_is_over();
+        self.stop_streaming();
     }
 
     #[inline]
     fn release(&self, _: &Ticket) {
-        self.give_back();
+        self.word.fetch_sub(CALL, Ordering::Release);
     }
 }
 
 impl Load {
-    /// `counts_as` is the time that the limit hears of; told is the true one.
+    /// Settles a call. `counts_as` is its time for the limit. Latencies and events use the real one.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: CallTime) {
         let (time, sample) = (ticket.time, Sample::from_bits(ticket.number as u8));
-        let tells = sample.is_taken()
+        let reports = sample.is_taken()
             || verdict.is_overload()
             || verdict.outcome() == Outcome::Cancelled
             || self.is_long(time);
-        if tells {
+        if reports {
             self.report(sample, time, verdict, counts_as);
         }
         self.emit(|| EventKind::Settled {
@@ -124,13 +126,13 @@ impl Load {
         });
     }
 
-    /// Whether it took so long that a limit which adapts has to know.
+    /// Whether a call took so long that it is evidence for an adaptive limit.
     #[inline]
     fn is_long(&self, time: CallTime) -> bool {
-        time.has_waited() && self.moves() && time.ran() >= FLOOR
+        time.has_waited() && self.is_by_latency && time.ran() >= FLOOR
     }
 
-    /// The latency of a sample is taken, or a drop is noted.
+    /// Records the latency of a sample, or a drop.
     #[cold]
     fn report(&self, sample: Sample, time: CallTime, verdict: Verdict, counts_as: CallTime) {
         let outcome = verdict.outcome();
@@ -139,31 +141,33 @@ impl Load {
         if sample.is_taken() && time.has_waited() {
             self.latencies.record(now, ran, sample.weight());
         }
-        if !self.moves() {
+        if !self.is_by_latency {
             if sample.is_taken() {
-                self.think_over_sampling(now);
+                self.try_adapt_sampling(now);
             }
             return;
         }
         let is_failure = match (outcome, latency) {
-            (Outcome::Cancelled, Some(ran)) => self.evidence(now, |evidence, now| {
+            (Outcome::Cancelled, Some(ran)) => self.with_evidence(now, |evidence, now| {
                 evidence.is_failure(now, context::answerable(ran), context::own_limit())
             }),
-            (Outcome::Success, Some(ran)) if ran >= FLOOR => self.evidence(now, |evidence, now| {
-                evidence.record_success(now, context::answerable(ran));
-                false
-            }),
+            (Outcome::Success, Some(ran)) if ran >= FLOOR => {
+                self.with_evidence(now, |evidence, now| {
+                    evidence.record_success(now, context::answerable(ran));
+                    false
+                })
+            }
             _ => false,
         };
-        let moved = match latency {
-            _ if verdict.is_overload() || is_failure => self.dropped(now),
+        let changed = match latency {
+            _ if verdict.is_overload() || is_failure => self.record_drop(now),
             Some(latency) if sample.is_taken() && outcome == Outcome::Success => {
-                self.sample(sample, now, latency)
+                self.record_sample(sample, now, latency)
             }
             _ => None,
         };
-        if let Some((from, to)) = moved {
-            self.tell_change((from, to));
+        if let Some(changed) = changed {
+            self.emit_change(changed);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a load shedder looks like at one moment.
+//! The snapshot of a load shedder.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::load::Load;
 use crate::observe::snapshot::{InFlight, Latency, Outcomes, Rejections, limited};
 use crate::runtime::Moment;
 
-/// A load shedder at one moment: see [`snapshot`](crate::snapshot).
+/// The state of a load shedder: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -15,19 +15,18 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// How many calls are in flight. Under an adaptive limit a call is until the head of its
-    /// response is out.
+    /// Calls in flight. Under an adaptive limit, a call is in flight until the head of its response.
     pub in_flight: u32,
-    /// How many calls only stream the body of their response: they no longer count against an
-    /// adaptive limit. Always 0 under a fixed limit.
+    /// Calls that only stream the body of their response. They no longer count against an adaptive
+    /// limit. Always 0 under a fixed limit.
     pub streaming: u32,
-    /// How many may be at the moment; `None` if there is no limit.
+    /// The current limit of calls in flight, or `None` without a limit.
     pub limit: Option<u32>,
-    /// How the calls went that were let through.
+    /// Outcomes of admitted calls that are over.
     pub outcomes: Outcomes,
-    /// What was not let through.
+    /// Rejected calls.
     pub rejections: Rejections,
-    /// How long calls took in the last minute, if any had to wait.
+    /// Latencies of the last minute. `None` if every call was answered at its first poll.
     pub latency: Option<Latency>,
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::call::permit::{Admit as _, Ticket};
 use crate::vocabulary::name::InstanceName;
 
 fn load(limit: Limit) -> Load {
@@ -12,18 +13,18 @@ fn load(limit: Limit) -> Load {
 }
 
 #[test]
-fn the_count_of_admissions_begins_again_and_touches_nothing_else() {
+fn the_count_of_admissions_wraps_and_touches_nothing_else() {
     let load = load(Limit::fixed(2));
-    let used = ADMISSIONS - 100;
+    let used = MAX_ADMISSIONS - 100;
     load.word.store(used * ADMISSION, Ordering::Relaxed);
     assert!(load.try_admit().is_some());
     for _ in 0..200 {
         assert!(load.try_admit().is_some());
-        load.give_back();
+        load.release(&Ticket::NONE);
     }
     assert_eq!(load.in_flight(), 1);
     assert_eq!(load.outcomes().success, used + 200);
-    load.give_back();
+    load.release(&Ticket::NONE);
     assert_eq!(load.in_flight(), 0);
     assert_eq!(load.outcomes().total(), used + 201);
 }
@@ -34,17 +35,17 @@ fn a_window_has_enough_samples_and_not_too_many() {
         let load = load(Limit::adaptive());
         let mut now = Moment::now();
         let mut samples = Vec::new();
-        // The first second says how many come.
+        // The first second measures the rate of calls.
         for _ in 0..2 {
             samples.clear();
             for call in 0..calls_a_second {
                 now = now.after(Duration::from_secs(1) / calls_a_second);
                 let sample = load.try_admit().unwrap();
                 if sample.is_taken() {
-                    load.sample(sample, now, Duration::from_millis(5));
+                    load.record_sample(sample, now, Duration::from_millis(5));
                     samples.push(call * 10 / calls_a_second);
                 }
-                load.give_back();
+                load.release(&Ticket::NONE);
             }
         }
         for window in 0..10 {
@@ -64,7 +65,7 @@ fn a_limit_moves_on_when_the_clock_goes_back() {
     let drops = |mut now: Moment| {
         for _ in 0..100 {
             now = now.after(Duration::from_millis(20));
-            load.dropped(now);
+            load.record_drop(now);
         }
         load.limit()
     };
@@ -74,16 +75,16 @@ fn a_limit_moves_on_when_the_clock_goes_back() {
     let after = drops(Moment::now());
     assert!(after < before, "{after} after {before}");
     let call = load.try_admit().unwrap();
-    load.sample(call, Moment::now().after(hour), Duration::from_millis(1));
-    load.give_back();
-    // How many calls come is found out anew, too.
+    load.record_sample(call, Moment::now().after(hour), Duration::from_millis(1));
+    load.release(&Ticket::NONE);
+    // The rate of calls is measured anew, too.
     let mut now = Moment::now();
     for _ in 0..20_000 {
         now = now.after(Duration::from_micros(100));
         let call = load.try_admit().unwrap();
-        load.think_over_sampling(now);
+        load.try_adapt_sampling(now);
         let _ = call;
-        load.give_back();
+        load.release(&Ticket::NONE);
     }
     assert_eq!(load.skip.load(Ordering::Relaxed), 7, "of 10 000 a second");
 }
