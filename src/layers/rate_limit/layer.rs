@@ -31,11 +31,11 @@ pub(crate) static KIND: Kind = Kind::new(
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A rate limit that rejects a call for which there is no permit.
+/// The mode that rejects a call without a permit at once.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rejecting;
 
-/// A rate limit in which calls wait in line for a permit.
+/// The mode in which calls queue for a permit.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting {
     pub(crate) max_wait: Option<Duration>,
@@ -43,7 +43,7 @@ pub struct Waiting {
 
 /// Limits the rate of calls: see the [module](crate::rate_limit).
 ///
-/// Clones share the limit, and so do all services that they make.
+/// Clones of the layer, and all services that they make, share the limit.
 #[derive(Clone)]
 pub struct RateLimitLayer<M = Rejecting, T = AtResponse> {
     limiter: Shared<Limiter>,
@@ -56,7 +56,7 @@ impl RateLimitLayer {
     ///
     /// # Errors
     ///
-    /// When `permits` is not from 1 to 1 000 000.
+    /// `permits` is not from 1 to 1 000 000.
     ///
     /// ```
     /// use mainstay::RateLimitLayer;
@@ -68,7 +68,7 @@ impl RateLimitLayer {
         Self::builder().per(permits, SECOND).build()
     }
 
-    /// A rate limit with more settings.
+    /// Starts a builder with the default settings.
     pub fn builder() -> RateLimitBuilder {
         RateLimitBuilder::tracked_by(AtResponse::default())
     }
@@ -81,7 +81,7 @@ impl<M, T> RateLimitLayer<M, T> {
         self.limiter.available()
     }
 
-    /// The number of calls that wait in line.
+    /// The number of calls in the queue.
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.limiter.line.len()
@@ -99,13 +99,13 @@ impl<M, T> RateLimitLayer<M, T> {
         self.limiter.rate.in_whole_seconds()
     }
 
-    /// The permits that are available, the outcomes of calls and the rejections.
+    /// The available permits, the outcomes and the rejections.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.limiter)
     }
 
-    /// Subscribes to the events of the rate limit.
+    /// Subscribes to the events of this instance.
     #[must_use]
     pub fn events(&self) -> Events {
         self.limiter.emitter.subscribe()
@@ -211,54 +211,53 @@ impl<M, T> RateLimitBuilder<M, T> {
 }
 
 impl<M, T> RateLimitBuilder<M, T> {
-    /// The name of this instance, in rejections and events. Default: `default`.
+    /// Sets the name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Admits `permits` calls for each period. Default: 100 a second.
+    /// Admits `permits` calls per period. Default: 100 a second.
     ///
-    /// The period may last from 1 ms to 24 hours, and the permits are at least 1 and at most one for
-    /// each microsecond. Permits come one by one, evenly over the period. The time between two is
-    /// rounded up to whole nanoseconds, so that the rate is never higher than this.
+    /// The period is 1 ms to 24 hours. The permits are at least 1, and at most one per microsecond.
+    /// They become available one by one, evenly over the period. The time between two permits is
+    /// rounded up to whole nanoseconds, so the rate is never higher.
     pub fn per(mut self, permits: u32, period: Duration) -> Self {
         (self.rate.permits, self.rate.per) = (permits, period);
         self
     }
 
-    /// Admits up to this number of calls at once after a pause. Default: the permits of a period.
+    /// Admits up to `burst` calls at once after a pause. Default: the permits of one period.
     ///
-    /// At least 1, which spaces all calls evenly, and at most as many as become available in a year.
+    /// The burst is at least 1, which spaces all calls evenly, and at most the permits of a year.
     pub fn burst(mut self, burst: u32) -> Self {
         self.rate.burst = Some(burst);
         self
     }
 
-    /// Lets calls wait in line for a permit, each for at most `max_wait`, the wait for the inner service
-    /// to become ready included. Default: a call for which there is no permit is rejected.
+    /// Queues calls that have no permit, each for at most `max_wait`, up to one hour. Default: no
+    /// queue, such a call is rejected.
     ///
-    /// A call whose permit would not come within `max_wait`, or not before the request's deadline, is
-    /// rejected at once, so the line is never longer than `max_wait` allows. A waiting call is called
-    /// on a clone of the inner service, so the inner service must be `Clone`. Longer than nothing, at
-    /// most one hour.
+    /// `max_wait` includes the wait for the inner service to become ready. A call is rejected at once
+    /// if its permit would come after `max_wait` or after the request's deadline, so `max_wait` bounds
+    /// the queue. A waiting call is called on a clone of the inner service, which must be `Clone`.
     ///
-    /// Timers are exact to a millisecond. At more than 1000 calls a second the line moves in steps of
-    /// a millisecond, so let the burst be the permits of two milliseconds or more.
+    /// Timers are exact to a millisecond. For rates above 1000 calls a second, set the burst to the
+    /// permits of at least two milliseconds.
     pub fn max_wait(self, max_wait: Duration) -> RateLimitBuilder<Waiting, T> {
         self.by(Waiting {
             max_wait: Some(max_wait),
         })
     }
 
-    /// Sends events to this observer.
+    /// Sends the events of this instance to an observer. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// Follows calls by a [`Track`](crate::Track) of your own, which classifies responses. Default:
-    /// [`AtResponse`]. The outcome of a call changes nothing but the counts in snapshots and metrics.
+    /// Follows calls with a [`Track`](crate::Track) of your own, which classifies responses. Default
+    /// [`AtResponse`]. Outcomes affect only snapshots, events and metrics, not the rate.
     pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<M, T2> {
         self.retracked(|_| tracker)
     }
@@ -276,11 +275,11 @@ impl<M, T> RateLimitBuilder<M, T> {
 }
 
 impl<T> RateLimitBuilder<Rejecting, T> {
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of its range; the error names the setting, the value and the rule.
+    /// A value is out of its range. The error names the setting, the value and the rule.
     pub fn build(self) -> Result<RateLimitLayer<Rejecting, T>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
@@ -288,11 +287,11 @@ impl<T> RateLimitBuilder<Rejecting, T> {
 }
 
 impl<T> RateLimitBuilder<Waiting, T> {
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of its range; the error names the setting, the value and the rule.
+    /// A value is out of its range. The error names the setting, the value and the rule.
     pub fn build(self) -> Result<RateLimitLayer<Waiting, T>, ConfigError> {
         const LONGEST: Duration = Duration::from_secs(3600);
         let name = self.name.clone();

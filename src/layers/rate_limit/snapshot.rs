@@ -1,4 +1,4 @@
-//! A snapshot of a rate limit.
+//! The snapshot of a rate limit.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::limiter::Limiter;
 use crate::observe::snapshot::seconds;
 use crate::observe::snapshot::{Outcomes, Rejections};
 
-/// A rate limit at one moment: see [`snapshot`](crate::snapshot).
+/// The state of a rate limit: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -17,7 +17,7 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// Permits for each period.
+    /// Permits per period.
     pub permits: u32,
     /// The period.
     #[cfg_attr(
@@ -25,17 +25,17 @@ pub struct Snapshot {
         serde(rename = "per_seconds", serialize_with = "seconds")
     )]
     pub per: Duration,
-    /// Permits that may be used at once.
+    /// The most permits that can be available.
     pub burst: u32,
-    /// Permits that may be used now.
+    /// Permits that are available now.
     pub available: u32,
-    /// Calls that wait in line.
+    /// Calls in the queue.
     pub waiting: u32,
-    /// The outcomes of admitted calls that are over.
+    /// Outcomes of admitted calls that are over.
     pub outcomes: Outcomes,
-    /// Calls that were rejected.
+    /// Rejected calls.
     pub rejections: Rejections,
-    /// Calls that their callers gave up while they waited in line.
+    /// Calls given up by their callers while they waited in the queue.
     pub given_up: u64,
 }
 
