@@ -31,30 +31,30 @@ pub(crate) static KIND: Kind = Kind::new(
 
 pub(crate) const LAYER: &str = KIND.layer;
 
-/// What a bulkhead is made of.
+/// The settings of a bulkhead.
 pub(crate) struct Settings {
     pub(super) limit: u32,
     pub(super) queue: u32,
-    /// Whether it is in its stack at all: if not, it has no metrics.
+    /// If not, the bulkhead has no metrics.
     pub(super) is_on: bool,
     pub(super) instance: InstanceName,
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
-/// A bulkhead that rejects at once when it is full.
+/// The mode that rejects a call at once when the bulkhead is full.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rejecting;
 
-/// A bulkhead in whose queue a call may wait.
+/// The mode in which calls queue when the bulkhead is full.
 #[derive(Debug, Clone, Copy)]
 pub struct Queued {
-    /// `None`: there is no queue, and a call is rejected at once. A standard stack has a queue or none without being of another type.
+    /// `None`: no queue. So a standard stack has the same type with and without a queue.
     pub(crate) max_wait: Option<Duration>,
 }
 
-/// Limits how many calls are in flight: see the [module](crate::bulkhead).
+/// Limits the calls in flight: see the [module](crate::bulkhead).
 ///
-/// Clones share the limit, and so do all services that they make.
+/// Clones of the layer, and all services that they make, share the limit.
 #[derive(Clone)]
 pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
     places: Shared<Places>,
@@ -63,11 +63,10 @@ pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
 }
 
 impl BulkheadLayer {
-    /// At most so many calls in flight; one more is rejected at once.
+    /// Admits up to `limit` calls at the same time, and rejects further calls at once.
     ///
-    /// With 0 every call is rejected. 16 777 215 or more is no limit: calls in flight are only
-    /// counted. To have a 0 that came from a configuration file refused, use the
-    /// [`builder`](Self::builder).
+    /// A limit of 0 rejects every call. The [`builder`](Self::builder) reports that setting as an
+    /// error. From 16 777 215 there is no limit: calls in flight are only counted.
     #[must_use]
     pub fn new(limit: u32) -> Self {
         let settings = Settings {
@@ -80,7 +79,7 @@ impl BulkheadLayer {
         Self::of(settings, Rejecting, AtResponse::default())
     }
 
-    /// A bulkhead with more settings.
+    /// Starts a builder with the default settings.
     pub fn builder() -> BulkheadBuilder {
         BulkheadBuilder::tracked_by(AtResponse::default())
     }
@@ -95,31 +94,31 @@ impl<M, T> BulkheadLayer<M, T> {
         }
     }
 
-    /// How many calls are in flight.
+    /// The number of calls in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.places.in_flight()
     }
 
-    /// How many calls wait in the queue.
+    /// The number of calls in the queue.
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.places.waiting()
     }
 
-    /// How many calls may be in flight; `None` if there is no limit.
+    /// The limit of calls in flight, or `None` without a limit.
     #[must_use]
     pub fn limit(&self) -> Option<u32> {
         limited(self.places.limit())
     }
 
-    /// What is in flight and waits, and how calls went.
+    /// The calls in flight and in the queue, the outcomes and the rejections.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.places)
     }
 
-    /// Subscribes to what the bulkhead decides.
+    /// Subscribes to the events of this instance.
     #[must_use]
     pub fn events(&self) -> Events {
         self.places.emitter.subscribe()
@@ -178,12 +177,10 @@ pub struct BulkheadBuilder<M = Rejecting, T = AtResponse> {
 }
 
 impl<T> BulkheadBuilder<Rejecting, T> {
-    /// With this judgement of responses, and this end of a call.
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
-            // Tower, hyper and most database pools live well below it, and a process with the usual
-            // memory can afford it.
+            // Most connection pools are smaller, and a usual process has the memory.
             limit: 256,
             queue: 0,
             is_on: true,
@@ -195,17 +192,17 @@ impl<T> BulkheadBuilder<Rejecting, T> {
 }
 
 impl<M, T> BulkheadBuilder<M, T> {
-    /// The name of this instance, in rejections and events; `default` if it is not set.
+    /// Sets the name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many calls may be in flight: 1 to 16 777 215, 256 by default. The highest number is no limit:
-    /// calls in flight are only counted.
+    /// Sets the limit of calls in flight. Default 256; range 1 to 16 777 215.
     ///
-    /// A good limit is what the service behind it can work on at the same time, not what it survives:
-    /// its throughput times its latency (Little's law), and a half more for bursts.
+    /// The highest number means no limit: calls in flight are only counted. A good limit is the
+    /// number of calls that the inner service can process at the same time: its throughput times
+    /// its latency (Little's law), plus 50 % for bursts.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = limit;
         self
@@ -214,9 +211,9 @@ impl<M, T> BulkheadBuilder<M, T> {
     /// Queues up to `calls` calls, each for at most `max_wait`, the wait for the inner service to
     /// become ready included. Default: no queue.
     ///
-    /// A waiting call is called on a clone of the inner service when its turn comes, so with a
-    /// queue the inner service must be `Clone`. Choose a `max_wait` that is a fraction of the
-    /// caller's own time limit: a longer queue only makes work for callers that have left.
+    /// `calls` is 1 to 1 048 575; `max_wait` is at most one hour. A waiting call is called on a
+    /// clone of the inner service, which must be `Clone`. Set `max_wait` to a fraction of the
+    /// caller's own time limit: a longer wait makes work for callers that have given up.
     pub fn queue(self, calls: u32, max_wait: Duration) -> BulkheadBuilder<Queued, T> {
         BulkheadBuilder {
             name: self.name,
@@ -231,20 +228,22 @@ impl<M, T> BulkheadBuilder<M, T> {
         }
     }
 
-    /// Sends the events of this instance to an observer. Default none.
+    /// Sends the events of this instance to an observer. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// Follows calls by a [`Track`](crate::Track) of your own: it judges responses, and says when a call is over.
+    /// Follows calls with a [`Track`](crate::Track) of your own, which classifies responses and
+    /// decides when a call is over. Default [`AtResponse`].
     ///
-    /// [`AtResponse`] is the default here; `mainstay::http` and `mainstay::grpc` begin with one that lasts to the end of the body.
+    /// `mainstay::http` and `mainstay::grpc` start with trackers that follow a call to the end of
+    /// its body.
     pub fn tracker<T2>(self, tracker: T2) -> BulkheadBuilder<M, T2> {
         self.retracked(|_| tracker)
     }
 
-    /// As it is, where a queue might have been.
+    /// The type of a bulkhead with a queue, without one.
     pub(crate) fn maybe_queued(self) -> BulkheadBuilder<Queued, T> {
         BulkheadBuilder {
             name: self.name,
@@ -257,12 +256,12 @@ impl<M, T> BulkheadBuilder<M, T> {
         }
     }
 
-    /// Counts the calls in flight, and rejects none.
+    /// Counts calls in flight and rejects none.
     pub(crate) fn unlimited(self) -> Self {
         self.limit(MOST_CALLS)
     }
 
-    /// Rejects nothing, and has no metrics.
+    /// Rejects nothing and has no metrics.
     pub(crate) fn off(mut self) -> Self {
         self.is_on = false;
         self.unlimited()
@@ -298,11 +297,11 @@ impl<M, T> BulkheadBuilder<M, T> {
 }
 
 impl<T> BulkheadBuilder<Rejecting, T> {
-    /// The layer, or which setting is refused and why.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of its range.
+    /// A value is out of its range.
     pub fn build(self) -> Result<BulkheadLayer<Rejecting, T>, ConfigError> {
         let name = self.name.clone();
         self.finish().of_instance(name.as_deref())
@@ -310,12 +309,11 @@ impl<T> BulkheadBuilder<Rejecting, T> {
 }
 
 impl<T> BulkheadBuilder<Queued, T> {
-    /// The layer, or which setting is refused and why.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of its range: a queue must have room for at least one call and at most 1 048 575, and a wait must be
-    /// longer than nothing and at most an hour.
+    /// A value is out of its range.
     pub fn build(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
@@ -331,7 +329,7 @@ impl<T> BulkheadBuilder<Queued, T> {
             return Err(ConfigError::new(LAYER, "queue.calls", self.queue, rule));
         }
         if wait.is_zero() || wait > LONGEST_WAIT {
-            let rule = "must be longer than nothing and at most one hour";
+            let rule = "must be above zero and at most one hour";
             return Err(ConfigError::new(
                 LAYER,
                 "queue.max_wait",

@@ -1,8 +1,8 @@
 //! A bulkhead: limits the calls in flight.
 //!
-//! One slow upstream can take every connection and megabyte of a process, and then calls to healthy
-//! upstreams fail, too. A bulkhead keeps them apart: a call beyond the limit is rejected at once,
-//! or, if you set a queue, waits in a bounded queue for a bounded time.
+//! One slow upstream can exhaust the connections and the memory of a process, and then calls to
+//! healthy upstreams fail, too. A bulkhead isolates upstreams. It rejects a call beyond the limit
+//! at once. With a queue, the call waits for a bounded time.
 //!
 //! ```
 //! use mainstay::{BulkheadLayer, Error, Reason};
@@ -30,21 +30,22 @@
 //! # What it rejects
 //!
 //! Without a queue (the default): [`Reason::Full`](crate::Reason::Full), at once, from the call's
-//! future. `poll_ready` is ready when the bulkhead is full, so that the rejection does not wait for
-//! the inner service.
+//! future. `poll_ready` is ready while the bulkhead is full, so the rejection does not wait for the
+//! inner service.
 //!
-//! With [`queue`](BulkheadBuilder::queue): `Full` when the queue is full. A call that has waited for
-//! `max_wait` is rejected with [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) if it waited
-//! for a permit, and with [`Reason::NotReady`](crate::Reason::NotReady) if it waited for the inner
-//! service. If the request's own deadline passes first, the reason is
-//! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed). The queue is first come, first served:
-//! a released permit goes to the call that has waited longest, and no newcomer can overtake it.
+//! With [`queue`](BulkheadBuilder::queue): `Full` when the queue is full. A call that has waited
+//! for `max_wait` is rejected with [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) if it
+//! waited for a permit, and with [`Reason::NotReady`](crate::Reason::NotReady) if it waited for the
+//! inner service. If the request's own deadline passes first, the reason is
+//! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed). The queue is first come, first
+//! served: a released permit goes to the call that has waited longest, and no new call can overtake
+//! it.
 //!
 //! # When a permit is released
 //!
-//! When the response is there. Under HTTP and gRPC the work goes on in the body:
+//! At the response. Under HTTP and gRPC the work continues in the body, so
 //! `mainstay::http::bulkhead` and `mainstay::grpc::bulkhead` release the permit at the end of the
-//! body, and that of an event stream at its head.
+//! body. An event stream releases it at the response head.
 //!
 //! # What a clone shares
 //!
@@ -54,14 +55,14 @@
 //! # Cancellation
 //!
 //! An admitted call that is dropped releases its permit and counts as cancelled. A waiting call
-//! that is dropped leaves the queue, also when it had just been handed a permit. It counts as given
-//! up: in the [snapshot](Snapshot), as the event [`GivenUp`](crate::EventKind::GivenUp), and in the
-//! metric `mainstay_given_up_total`.
+//! that is dropped leaves the queue, and releases a permit that it has just acquired. It counts as
+//! given up: in the [snapshot](Snapshot), as the event [`GivenUp`](crate::EventKind::GivenUp), and
+//! in the metric `mainstay_given_up_total`.
 //!
 //! # Cost
 //!
-//! One compare-and-swap to acquire a permit, one subtraction to release it, and a reference count;
-//! nothing is allocated. Only calls that wait touch a lock, and each of them takes one allocation.
+//! One compare-and-swap to acquire a permit, one to release it, and one reference count; nothing is
+//! allocated. Only waiting calls take a lock, and each waiting call takes one allocation.
 
 mod layer;
 mod places;

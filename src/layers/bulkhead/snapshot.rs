@@ -1,11 +1,11 @@
-//! What a bulkhead looks like at one moment.
+//! The snapshot of a bulkhead.
 
 use std::fmt;
 
 use super::places::Places;
 use crate::observe::snapshot::{InFlight, Outcomes, Rejections, limited};
 
-/// A bulkhead at one moment: see [`snapshot`](crate::snapshot).
+/// The state of a bulkhead: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -14,20 +14,21 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// How many calls are in flight.
+    /// Calls in flight.
     pub in_flight: u32,
-    /// How many may be; `None` if there is no limit.
+    /// The limit of calls in flight, or `None` without a limit.
     pub limit: Option<u32>,
-    /// How many calls wait in the queue.
+    /// Calls in the queue.
     pub waiting: u32,
-    /// How many may; 0 without a queue.
+    /// The limit of calls in the queue. 0 without a queue.
     pub queue_limit: u32,
-    /// How the calls went that were let through.
+    /// Outcomes of admitted calls that are over.
     pub outcomes: Outcomes,
-    /// What was not let through.
+    /// Rejected calls.
     pub rejections: Rejections,
-    /// How many calls were given up by their callers before they were admitted: while they waited in the queue, or before their future was
-    /// first polled. Every call is in exactly one of these: `in_flight`, `waiting`, `outcomes`, `rejections`, `given_up`.
+    /// Calls given up by their callers while they waited in the queue, or before the first poll of
+    /// their future. Every call counts in exactly one of `in_flight`, `waiting`, `outcomes`,
+    /// `rejections` and `given_up`.
     pub given_up: u64,
 }
 
