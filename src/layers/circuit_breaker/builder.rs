@@ -41,7 +41,6 @@ pub struct CircuitBreakerBuilder<T = AtResponse> {
 }
 
 impl<T> CircuitBreakerBuilder<T> {
-    /// With this judgement of responses, and this end of a call.
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
@@ -51,110 +50,123 @@ impl<T> CircuitBreakerBuilder<T> {
         }
     }
 
-    /// The name of this instance, in rejections and events; `default` if it is not set.
+    /// Sets the name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Opens when this share of the calls in the window failed: more than 0, at most 1; 0.5 by default.
+    /// Opens when this fraction of the calls in the window failed. Default 0.5; range above 0 to 1.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.config.failure_rate = Some(rate);
         self
     }
 
-    /// Does not look at the failure rate; another rule must be set then.
+    /// Removes the failure-rate rule. Another rule must then be set.
     pub fn without_failure_rate(mut self) -> Self {
         self.config.failure_rate = None;
         self
     }
 
-    /// Opens when this share of the calls in the window took longer than the threshold, failed or not. Not set by default,
-    /// because nobody but you knows what is slow. The clock is then read twice a call.
+    /// Opens when the fraction `rate` of the calls in the window took longer than `threshold`,
+    /// failed or not. Default: no such rule, because only you know which calls are slow.
+    ///
+    /// With this rule every call reads the clock twice.
     pub fn slow_calls(mut self, threshold: Duration, rate: f64) -> Self {
         self.config.slow_calls = Some((threshold, rate));
         self
     }
 
-    /// Opens when so many calls failed one after the other, however few there are: at least 1. Not set by default.
+    /// Opens after this number of consecutive failures, at least 1. Default: no such rule.
+    ///
+    /// This rule ignores [`min_calls`](Self::min_calls).
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.config.consecutive_failures = Some(failures);
         self
     }
 
-    /// Does not judge a rate over fewer calls than this: 1 to 1 000 000; 20 by default, so that the first two calls of a quiet
-    /// hour do not decide alone.
+    /// Minimum number of calls in the window before a rate can open the circuit. Default 20; range
+    /// 1 to 1 000 000.
+    ///
+    /// It prevents the first few calls of a quiet hour from opening the circuit.
     pub fn min_calls(mut self, calls: u32) -> Self {
         self.config.min_calls = calls;
         self
     }
 
-    /// What a rate is taken over; by default the last 10 seconds.
+    /// The window over which rates are computed. Default: the last 10 seconds.
     pub fn window(mut self, window: Window) -> Self {
         self.config.window = window;
         self
     }
 
-    /// How long the circuit stays open at first: 1 ms to 24 hours, 5 seconds by default.
+    /// How long the circuit first stays open. Default 5 seconds; range 1 ms to 24 hours.
     pub fn open_for(mut self, time: Duration) -> Self {
         self.config.open_for = time;
         self
     }
 
-    /// By what factor the open time grows with each recovery that fails: 1 to 1 000; 2 by default.
+    /// Factor by which each failed recovery extends the open time. Default 2; range 1 to 1 000.
     pub fn open_factor(mut self, factor: f64) -> Self {
         self.config.open_factor = factor;
         self
     }
 
-    /// How long the circuit stays open at most, also when the other side's `Retry-After` asks for longer: up to 24 hours, one
-    /// minute by default.
+    /// Maximum open time. Default one minute; at most 24 hours.
+    ///
+    /// It also limits the time that an upstream's `Retry-After` asks for.
     pub fn open_max(mut self, time: Duration) -> Self {
         self.config.open_max = time;
         self
     }
 
-    /// By what fraction the open time varies at random, so that many instances do not come back all at once: 0 to less than 1,
-    /// 0.1 by default.
+    /// Fraction by which the open time varies at random. Default 0.1; range 0 to below 1.
+    ///
+    /// It prevents many instances from probing the upstream at the same time.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.config.jitter = fraction;
         self
     }
 
-    /// Number of probe calls admitted while half-open. Default 3; range 1 to 10 000. The rules that
-    /// opened the circuit also judge the probes.
+    /// Number of probe calls admitted while half-open. Default 3; range 1 to 10 000.
+    ///
+    /// The rules that open the circuit also evaluate the probes.
     pub fn probes(mut self, probes: u32) -> Self {
         self.config.probes = probes;
         self
     }
 
-    /// How long a probe may take before it counts as failed, so that one that hangs does not keep the circuit half-open:
-    /// 1 ms to 24 hours, 10 seconds by default.
+    /// Time after which an unfinished probe counts as failed. Default 10 seconds; range 1 ms to 24
+    /// hours.
+    ///
+    /// It prevents a hanging probe from keeping the circuit half-open.
     pub fn probe_life(mut self, life: Duration) -> Self {
         self.config.probe_life = life;
         self
     }
 
-    /// How the circuit closes after good probes: at once by default, or step by step.
+    /// How the circuit closes after successful probes. Default: at once.
     pub fn recovery(mut self, recovery: Recovery) -> Self {
         self.config.recovery = recovery;
         self
     }
 
-    /// Whether it rejects ([`Mode::Enforce`], the default), only says what it would do, or is off.
+    /// Whether the circuit breaker rejects calls, only reports, or is off. Default
+    /// [`Mode::Enforce`].
     pub fn mode(mut self, mode: Mode) -> Self {
         self.config.mode = mode;
         self
     }
 
-    /// How a call counts that its caller, or the caller's deadline, ended before there was an answer:
-    /// [`OnCancel::FailureIfSlow`] by default.
+    /// How to count a call that its caller, or the caller's deadline, ended before the response.
+    /// Default [`OnCancel::FailureIfSlow`].
     pub fn on_cancel(mut self, on_cancel: OnCancel) -> Self {
         self.config.on_cancel = Some(on_cancel);
         self
     }
 
-    /// Judges results by a closure, which returns an [`Outcome`](crate::Outcome) or a [`Verdict`].
+    /// Classifies results with a closure, which returns an [`Outcome`](crate::Outcome) or a
+    /// [`Verdict`]. Default: every error is a failure.
     ///
     /// ```
     /// use mainstay::{CircuitBreakerLayer, Error, Outcome};
@@ -180,14 +192,17 @@ impl<T> CircuitBreakerBuilder<T> {
         self.classifier(ClassifyFn(classify))
     }
 
-    /// Judges results by a [`Classify`](crate::Classify) of your own.
+    /// Classifies results with a [`Classify`](crate::Classify) of your own. Default: every error is
+    /// a failure.
     pub fn classifier<C>(self, classifier: C) -> CircuitBreakerBuilder<AtResponse<Arc<C>>> {
         self.tracker(AtResponse(Arc::new(classifier)))
     }
 
-    /// Follows calls by a [`Track`](crate::Track) of your own: it judges responses, and says when a call is over.
+    /// Follows calls with a [`Track`](crate::Track) of your own, which classifies responses and
+    /// decides when a call is over. Default [`AtResponse`].
     ///
-    /// [`AtResponse`] is the default here; `mainstay::http` and `mainstay::grpc` begin with one that lasts to the end of the body.
+    /// `mainstay::http` and `mainstay::grpc` start with trackers that follow a call to the end of
+    /// its body.
     pub fn tracker<T2>(self, tracker: T2) -> CircuitBreakerBuilder<T2> {
         self.retracked(|_| tracker)
     }
@@ -201,17 +216,17 @@ impl<T> CircuitBreakerBuilder<T> {
         }
     }
 
-    /// Sends the events of this instance to an observer. Default none.
+    /// Sends the events of this instance to an observer. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// The layer, or which setting is refused and why.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of its range, or two contradict each other.
+    /// A value is out of its range, or two values contradict each other.
     pub fn build(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())

@@ -267,7 +267,7 @@ impl Circuit {
         self.credit(&mut machine);
         let view = machine.breaker.snapshot(now);
         self.publish(&mut machine, now);
-        let (since, changes) = machine.history.tell(now);
+        let (since, changes) = machine.history.changes(now);
         (view, since, changes)
     }
 

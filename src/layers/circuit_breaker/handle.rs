@@ -8,9 +8,9 @@ use crate::observe::event::Events;
 use crate::policy::breaker::State;
 use crate::runtime::shared::Shared;
 
-/// Looks at a circuit and steers it, from anywhere: an admin endpoint, a health check, a test.
+/// Inspects and controls a circuit, for example from an admin endpoint, a health check or a test.
 ///
-/// It keeps the circuit's state alive, not its services. Clones are the same handle.
+/// A handle keeps the circuit's state alive, but not its services. Clones share the circuit.
 ///
 /// ```
 /// use mainstay::{CircuitBreakerLayer, State};
@@ -39,34 +39,36 @@ impl CircuitBreakerHandle {
         self.circuit.emitter.name()
     }
 
-    /// The state now. An open circuit stays open until a call comes after its time.
+    /// The current state. An open circuit stays open until the first call after its open time.
     #[must_use]
     pub fn state(&self) -> State {
         self.circuit.state()
     }
 
-    /// The state, the counts in the window and what follows from them, and what there was: outcomes, latencies, changes.
+    /// The state, the counts and rates of the window, the outcomes, latencies and state changes.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.circuit)
     }
 
-    /// Rejects every call until further notice. In shadow mode and when it is off, the circuit still rejects nothing.
+    /// Rejects every call until [`reset`](Self::reset) or [`force_closed`](Self::force_closed). A
+    /// circuit in shadow mode or switched off still rejects nothing.
     pub fn force_open(&self) {
         self.circuit.force_open();
     }
 
-    /// Lets every call through until further notice. Outcomes are counted, and no rule trips.
+    /// Admits every call until [`reset`](Self::reset) or [`force_open`](Self::force_open). Outcomes
+    /// are counted, but no rule trips.
     pub fn force_closed(&self) {
         self.circuit.force_closed();
     }
 
-    /// Makes the circuit as new: closed, with nothing counted. Calls that are under way do not count either.
+    /// Closes the circuit and clears its counts. Calls in flight do not count.
     pub fn reset(&self) {
         self.circuit.reset();
     }
 
-    /// Watches the state change.
+    /// Watches the state of the circuit.
     #[must_use]
     pub fn watch(&self) -> StateWatch {
         let mut receiver = self.circuit.watch();
@@ -74,7 +76,7 @@ impl CircuitBreakerHandle {
         StateWatch { receiver, seen }
     }
 
-    /// Subscribes to everything that the circuit breaker decides.
+    /// Subscribes to the events of this instance.
     #[must_use]
     pub fn events(&self) -> Events {
         self.circuit.emitter.subscribe()
@@ -90,7 +92,7 @@ impl fmt::Debug for CircuitBreakerHandle {
     }
 }
 
-/// Watches a circuit's state: always the newest one; those in between may be skipped.
+/// Watches the state of a circuit. It sees the newest state, and may skip intermediate states.
 #[derive(Debug, Clone)]
 pub struct StateWatch {
     receiver: watch::Receiver<State>,
@@ -104,12 +106,12 @@ impl StateWatch {
         *self.receiver.borrow()
     }
 
-    /// Waits until the state is another one than `changed` last returned (than it was when the watch began, at first); `None` when
-    /// the circuit is gone.
+    /// Waits until the state differs from the last one that this method returned, or at first from
+    /// the state at the start of the watch. `None` if the circuit no longer exists.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future misses no change.
+    /// If the future is dropped, no change is lost.
     pub async fn changed(&mut self) -> Option<State> {
         let seen = self.seen;
         let state = self.receiver.wait_for(|state| *state != seen).await.ok()?;

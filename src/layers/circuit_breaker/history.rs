@@ -1,4 +1,4 @@
-//! When and why a circuit changed its state.
+//! The latest state changes of a circuit.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,34 +9,34 @@ use crate::observe::snapshot::InWords;
 use crate::observe::snapshot::{as_str, seconds};
 use crate::policy::breaker::{Cause, State, Transition};
 
-/// So many changes of state are kept.
+/// The number of state changes kept.
 const CHANGES: usize = 8;
 
-/// A change of state that is past.
+/// A past state change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Change {
-    /// How long ago it was.
+    /// The time since the change.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "ago_seconds", serialize_with = "seconds")
     )]
     pub ago: Duration,
-    /// The state before.
+    /// The old state.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
     pub from: State,
-    /// The state after.
+    /// The new state.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
     pub to: State,
-    /// Why.
+    /// The cause.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
     pub cause: Cause,
-    /// The calls that the state before had in its window.
+    /// Calls in the window of the old state.
     pub calls: u64,
-    /// How many of them failed.
+    /// Failed calls among them.
     pub failures: u64,
-    /// How many of them were slow, failed or not.
+    /// Slow calls among them, failed or not.
     pub slow_calls: u64,
 }
 
@@ -53,9 +53,8 @@ impl fmt::Display for Change {
     }
 }
 
-/// When the circuit changed.
 pub(super) struct History {
-    /// When it began, or last changed.
+    /// The time of the last change, or of the start.
     since: Duration,
     newest: VecDeque<(Duration, Transition)>,
 }
@@ -74,8 +73,8 @@ impl History {
         self.newest.push_front((now, transition.clone()));
     }
 
-    /// How long ago the last change was, or the beginning, and what changed.
-    pub(super) fn tell(&self, now: Duration) -> (Duration, Vec<Change>) {
+    /// The time since the last change, or since the start, and the latest changes.
+    pub(super) fn changes(&self, now: Duration) -> (Duration, Vec<Change>) {
         let changes = self.newest.iter().map(|(at, transition)| Change {
             ago: now.saturating_sub(*at),
             from: transition.from,

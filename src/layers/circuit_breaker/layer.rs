@@ -21,9 +21,9 @@ pub(crate) static KIND: Kind = Kind::new(
     &[Series::Calls, Series::Duration, Series::Circuit],
 );
 
-/// Stops calls to what is broken: see the [module](crate::circuit_breaker).
+/// Stops calls to a failing upstream: see the [module](crate::circuit_breaker).
 ///
-/// Clones share the circuit, and so do all services that they make.
+/// Clones of the layer, and all services that they make, share the circuit.
 #[derive(Clone)]
 pub struct CircuitBreakerLayer<T = AtResponse> {
     circuit: Shared<Circuit>,
@@ -31,8 +31,11 @@ pub struct CircuitBreakerLayer<T = AtResponse> {
 }
 
 impl CircuitBreakerLayer {
-    /// With the default settings: it opens when half of at least 20 calls within 10 seconds failed, stays open for 5
-    /// seconds (longer, up to a minute, if it is still broken then), and closes when 3 probes say so.
+    /// A circuit breaker with the default settings.
+    ///
+    /// It opens when half of at least 20 calls within 10 seconds failed. It stays open for 5
+    /// seconds, and for twice as long after each failed recovery, up to one minute. Three probes
+    /// decide whether it closes.
     #[must_use]
     pub fn new() -> Self {
         let settings = Settings {
@@ -43,7 +46,7 @@ impl CircuitBreakerLayer {
         Self::of(settings, AtResponse::default())
     }
 
-    /// A circuit breaker with settings of your own.
+    /// Starts a builder with the default settings.
     pub fn builder() -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::tracked_by(AtResponse::default())
     }
@@ -57,7 +60,7 @@ impl<T> CircuitBreakerLayer<T> {
         }
     }
 
-    /// A handle to look at the circuit and to steer it.
+    /// A handle to inspect and control the circuit.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
         CircuitBreakerHandle::new(self.circuit.clone())

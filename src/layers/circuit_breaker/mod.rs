@@ -1,7 +1,7 @@
 //! A circuit breaker: stops calling an upstream that fails, and probes whether it has recovered.
 //!
-//! A caller that keeps calling a failing upstream fills itself with calls that cannot succeed, and
-//! keeps the upstream from recovering. A circuit breaker counts outcomes. When too many calls fail
+//! A caller that keeps calling a failing upstream wastes its own resources, and keeps the upstream
+//! from recovering. A circuit breaker counts outcomes. When too many calls fail
 //! or are too slow, it *opens* and rejects calls at once. After a while it admits a few *probes*
 //! (half-open), and they decide whether it closes.
 //!
@@ -36,44 +36,54 @@
 //! # What it rejects
 //!
 //! [`Reason::CircuitOpen`](crate::Reason::CircuitOpen), at once, from the call's future, with the
-//! time that is left until it lets a probe through. `poll_ready` is ready while the circuit is
-//! open, so the rejection does not wait for the inner service.
+//! time until the circuit admits a probe. `poll_ready` is ready while the circuit is open, so the
+//! rejection does not wait for the inner service.
 //!
-//! In [shadow mode](Mode::Shadow) it rejects nothing and reports what it would have rejected, by the name `would_reject`: as an
-//! [event](crate::EventKind::WouldReject), in the metric `mainstay_would_reject_total`, in the log and in the [snapshot](Snapshot). `state()` says
-//! what the state would be.
+//! In [shadow mode](Mode::Shadow) it rejects nothing, and reports the calls that it would reject as
+//! `would_reject`: in an [event](crate::EventKind::WouldReject), in the metric
+//! `mainstay_would_reject_total`, in the log and in the [snapshot](Snapshot). `state()` returns the
+//! state that the circuit would have.
 //!
 //! # When it opens
 //!
-//! When any of its rules says so: the failure rate over a window (50 % of at least 20 calls within
-//! 10 seconds by default), the rate of slow calls, so many failures in a row. A classifier says
-//! what a failure is: by default every error. A call that an inner layer rejected (a full bulkhead,
-//! say) does not count. A call that timed out does, and so does a panic, and an error of the inner
-//! service's `poll_ready`.
+//! When one of its rules trips:
+//!
+//! - the failure rate over a window: by default 50 % of at least 20 calls within 10 seconds;
+//! - the rate of slow calls;
+//! - a number of consecutive failures.
+//!
+//! A classifier decides which results are failures: by default every error. A timeout, a panic and
+//! an error of the inner service's `poll_ready` are failures. A call that an inner layer rejected
+//! (a full bulkhead, say) does not count.
 //!
 //! # What a clone shares
 //!
-//! Everything: there is one circuit per layer value, for all services it makes, all clones, and the
-//! [handle](CircuitBreakerLayer::handle).
+//! Everything. There is one circuit per layer value, shared by all services it makes, all clones
+//! and the [handle](CircuitBreakerLayer::handle).
 //!
 //! # Cancellation
 //!
-//! A call that its caller drops, or that its caller's deadline ends, gives back its probe permit. It is a failure if it ran for
-//! longer than the slow-call threshold, or, without one, for at least a second and longer than every call that succeeded within the
-//! last minute; and is ignored otherwise: see [`OnCancel`]. So no caller can open the circuit by hanging up or by short deadlines, and
-//! a service that hangs is found although every caller gives up first. A call that one of the program's own time limits ended in full
-//! is a failure, whether the [`TimeoutLayer`](crate::TimeoutLayer) is further in or further out. The time of a call begins
-//! when it is made, not when it is first polled.
+//! A call that its caller drops, or that its caller's deadline ends, releases its probe permit. It
+//! is a failure if it ran for longer than the slow-call threshold. Without that threshold, it is a
+//! failure if it ran for at least one second, and for longer than every successful call of the last
+//! minute. Otherwise it is ignored: see [`OnCancel`]. So no caller can open the circuit with early
+//! disconnects or short deadlines, and a hanging upstream is detected although every caller gives
+//! up first.
+//!
+//! A call that reached one of the program's own time limits is a failure, whether the
+//! [`TimeoutLayer`](crate::TimeoutLayer) is an inner or an outer layer. The time of a call starts
+//! at `call`, not at the first poll.
 //!
 //! # Cost
 //!
-//! A closed circuit's success takes no lock: it increments a counter that belongs to the thread. The clock
-//! is read when a call is made, and once more when it ends, unless the call did not have to wait, the
-//! window counts calls, and no rule is about slow calls. Failures take a short lock. Rejections read
-//! the clock. Nothing is allocated; a classifier of your own costs a reference count a call. No cost
-//! grows with the window.
+//! - A success while closed takes no lock: it increments a per-thread counter.
+//! - The clock is read at `call` and at the end of the call. The second reading is omitted if the
+//!   call is ready at its first poll, the window counts calls, and there is no slow-call rule.
+//! - A failure takes a short lock. A rejection reads the clock.
+//! - Nothing is allocated. A classifier of your own costs one reference count a call.
+//! - No cost grows with the window.
 
-mod admitted;
+mod admit;
 mod builder;
 mod circuit;
 mod handle;

@@ -1,4 +1,4 @@
-//! Shadow mode: what a circuit would have rejected.
+//! Reports of shadow mode.
 
 use super::circuit::Circuit;
 use crate::observe::emit::Emit;
@@ -7,7 +7,7 @@ use crate::observe::log;
 use crate::vocabulary::{reason::Reason, rejection::Rejection};
 
 impl Circuit {
-    /// Counts, logs and emits that a call was admitted only because of the mode.
+    /// Counts, logs and emits a call that only shadow mode admitted.
     #[cold]
     pub(super) fn would_reject(&self) {
         let emitter = self.emitter();

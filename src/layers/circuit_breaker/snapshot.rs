@@ -1,4 +1,4 @@
-//! What a circuit breaker looks like at one moment.
+//! The snapshot of a circuit breaker.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::policy::breaker::{Mode, State};
 use crate::runtime::Moment;
 use crate::vocabulary::reason::Reason;
 
-/// A circuit breaker at one moment: see [`snapshot`](crate::snapshot).
+/// The state of a circuit breaker: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -21,53 +21,51 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// What the breaker does with calls. An open breaker stays open until a call comes after its open
-    /// time.
+    /// The state. An open circuit stays open until the first call after its open time.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
     pub state: State,
-    /// For how long it has been in that state.
+    /// Time in this state.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "since_seconds", serialize_with = "seconds")
     )]
     pub since: Duration,
-    /// Whether it enforces that.
+    /// Whether the circuit breaker rejects calls, only reports, or is off.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
     pub mode: Mode,
-    /// Calls in the window; in the half-open state, the probes that reported.
+    /// Calls in the window. While half-open: the probes with a known outcome.
     pub calls: u64,
-    /// How many of them failed.
+    /// Failed calls among them.
     pub failures: u64,
-    /// How many of them were slow, failed or not.
+    /// Slow calls among them, failed or not.
     pub slow_calls: u64,
-    /// `failures / calls`, if there was a call.
+    /// `failures / calls`. `None` without calls.
     pub failure_rate: Option<f64>,
-    /// `slow_calls / calls`, if there was a call.
+    /// `slow_calls / calls`. `None` without calls.
     pub slow_call_rate: Option<f64>,
-    /// How many of the latest calls failed in a row.
+    /// Consecutive failures up to the newest call.
     pub consecutive_failures: u64,
-    /// In the open state, the time that is left of it.
+    /// The remaining open time. `None` unless open.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "retry_after_seconds", serialize_with = "optional_seconds")
     )]
     pub retry_after: Option<Duration>,
-    /// How many recoveries failed since the breaker was last closed. Each made the open time longer.
+    /// Failed recoveries since the circuit was last closed. Each extended the open time.
     pub failed_recoveries: u32,
-    /// How many times the breaker has opened by itself.
+    /// How many times a rule or a failed recovery opened the circuit.
     pub opened: u64,
-    /// Probes that were let through, have not reported and still may.
+    /// Admitted probes whose outcome is not known and can still count.
     pub probes_in_flight: u64,
-    /// How the calls went that were let through, in all states.
+    /// Outcomes of admitted calls that are over, in all states.
     pub outcomes: Outcomes,
-    /// What was not let through.
+    /// Rejected calls.
     pub rejections: Rejections,
-    /// What would not have been let through, had the breaker not been in [shadow mode](Mode::Shadow). These calls were
-    /// admitted, and are in `outcomes`.
+    /// Calls that only [shadow mode](Mode::Shadow) admitted. Their outcomes are in `outcomes`.
     pub would_reject: Rejections,
-    /// How long calls took in the last minute, if any had to wait.
+    /// Latencies of the last minute. `None` if every call was answered at its first poll.
     pub latency: Option<Latency>,
-    /// The newest eight changes of state, the newest first.
+    /// The last eight state changes, the newest first.
     pub changes: Vec<Change>,
 }
 
