@@ -263,8 +263,8 @@ impl<T> LoadShedBuilder<T> {
         self.classifier(ClassifyFn(classify))
     }
 
-    /// Classifies results with a [`Classify`](crate::Classify) of your own. Default: every error is a
-    /// failure.
+    /// Classifies results with a [`Classify`](crate::Classify) of your own. Default: every error is
+    /// a failure.
     pub fn classifier<C>(self, classifier: C) -> LoadShedBuilder<AtResponse<Arc<C>>> {
         self.tracker(AtResponse(Arc::new(classifier)))
     }

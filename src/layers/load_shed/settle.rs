@@ -108,7 +108,8 @@ impl Admit for Load {
 }
 
 impl Load {
-    /// Settles a call. `counts_as` is its time for the limit. Latencies and events use the real one.
+    /// Settles a call. `counts_as` is its time for the limit. Latencies and events use the real
+    /// one.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: CallTime) {
         let (time, sample) = (ticket.time, Sample::from_bits(ticket.number as u8));

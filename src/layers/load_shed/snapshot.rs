@@ -15,7 +15,8 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// Calls in flight. Under an adaptive limit, a call is in flight until the head of its response.
+    /// Calls in flight. Under an adaptive limit, a call is in flight until the head of its
+    /// response.
     pub in_flight: u32,
     /// Calls that only stream the body of their response. They no longer count against an adaptive
     /// limit. Always 0 under a fixed limit.

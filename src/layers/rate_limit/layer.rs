@@ -238,9 +238,10 @@ impl<M, T> RateLimitBuilder<M, T> {
     /// Queues calls that have no permit, each for at most `max_wait`, up to one hour. Default: no
     /// queue, such a call is rejected.
     ///
-    /// `max_wait` includes the wait for the inner service to become ready. A call is rejected at once
-    /// if its permit would come after `max_wait` or after the request's deadline, so `max_wait` bounds
-    /// the queue. A waiting call is called on a clone of the inner service, which must be `Clone`.
+    /// `max_wait` includes the wait for the inner service to become ready. A call is rejected at
+    /// once if its permit would come after `max_wait` or after the request's deadline, so
+    /// `max_wait` bounds the queue. A waiting call is called on a clone of the inner service, which
+    /// must be `Clone`.
     ///
     /// Timers are exact to a millisecond. For rates above 1000 calls a second, set the burst to the
     /// permits of at least two milliseconds.
@@ -256,8 +257,8 @@ impl<M, T> RateLimitBuilder<M, T> {
         self
     }
 
-    /// Follows calls with a [`Track`](crate::Track) of your own, which classifies responses. Default
-    /// [`AtResponse`]. Outcomes affect only snapshots, events and metrics, not the rate.
+    /// Follows calls with a [`Track`](crate::Track) of your own, which classifies responses.
+    /// Default [`AtResponse`]. Outcomes affect only snapshots, events and metrics, not the rate.
     pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<M, T2> {
         self.retracked(|_| tracker)
     }
@@ -297,7 +298,7 @@ impl<T> RateLimitBuilder<Waiting, T> {
         let name = self.name.clone();
         let layer = match self.mode.max_wait {
             Some(max_wait) if max_wait.is_zero() || max_wait > LONGEST => {
-                let rule = "must be longer than nothing and at most one hour";
+                let rule = "must be above zero and at most one hour";
                 let shown = format_args!("{max_wait:?}").to_string();
                 Err(ConfigError::new(KIND.layer, "max_wait", shown, rule))
             }

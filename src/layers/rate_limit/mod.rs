@@ -1,8 +1,8 @@
 //! A rate limit: admits a number of calls per period of time.
 //!
-//! A server grants its callers a quota, and a client keeps to the quota that a server grants. A rate
-//! limit admits calls at a steady rate, and a burst of calls after a pause. To limit the calls in
-//! flight, use a [`bulkhead`](crate::bulkhead).
+//! A server grants its callers a quota, and a client keeps to the quota that a server grants. A
+//! rate limit admits calls at a steady rate, and a burst of calls after a pause. To limit the calls
+//! in flight, use a [`bulkhead`](crate::bulkhead).
 //!
 //! ```
 //! use mainstay::{Error, RateLimitLayer, Reason};
@@ -32,22 +32,22 @@
 //!
 //! With n permits a period and a burst of b, at most b + n × t / period calls are admitted in any
 //! interval of length t. A caller that stays below the rate is never rejected. The algorithm is the
-//! generic cell rate algorithm (ITU-T I.371). It is exact, and needs one word of state and no timer.
-//! It has no fixed windows, so twice the rate is never admitted around the end of a window.
+//! generic cell rate algorithm (ITU-T I.371). It is exact, and needs one word of state and no
+//! timer. It has no fixed windows, so twice the rate is never admitted around the end of a window.
 //!
 //! # What it rejects
 //!
 //! [`Reason::RateLimited`](crate::Reason::RateLimited), at once, from the call's future.
-//! [`Rejection::retry_after`](crate::Rejection::retry_after) is the exact time after which a call is
-//! admitted, unless another call comes first. `RespondLayer` answers the rejection with 429 and
+//! [`Rejection::retry_after`](crate::Rejection::retry_after) is the exact time after which a call
+//! is admitted, unless another call comes first. `RespondLayer` answers the rejection with 429 and
 //! `Retry-After`, or with `RESOURCE_EXHAUSTED` and `grpc-retry-pushback-ms`. While calls are
 //! rejected, `poll_ready` does not wait for the inner service.
 //!
-//! With [`max_wait`](RateLimitBuilder::max_wait) a call queues if its permit comes in time. Otherwise
-//! it is rejected at once, also with `RateLimited` and the exact time. The queue is first come, first
-//! served. If a call has its permit and the inner service is not ready within `max_wait`, the reason
-//! is [`Reason::NotReady`](crate::Reason::NotReady). If the request's deadline passes first, the
-//! reason is [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed).
+//! With [`max_wait`](RateLimitBuilder::max_wait) a call queues if its permit comes in time.
+//! Otherwise it is rejected at once, also with `RateLimited` and the exact time. The queue is first
+//! come, first served. If a call has its permit and the inner service is not ready within
+//! `max_wait`, the reason is [`Reason::NotReady`](crate::Reason::NotReady). If the request's
+//! deadline passes first, the reason is [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed).
 //!
 //! # What a clone shares
 //!
@@ -56,8 +56,8 @@
 //!
 //! # Cancellation
 //!
-//! A permit is for the start of a call. A call that is dropped after its start has used its permit. A
-//! waiting call that is dropped leaves the queue and uses no permit, so the calls behind it are
+//! A permit is for the start of a call. A call that is dropped after its start has used its permit.
+//! A waiting call that is dropped leaves the queue and uses no permit, so the calls behind it are
 //! admitted earlier. It counts as given up: in the [snapshot](Snapshot), as the event
 //! [`GivenUp`](crate::EventKind::GivenUp), and in the metric `mainstay_given_up_total`.
 //!
