@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::places::{MOST_WAITERS, Places};
+use super::permits::{MAX_WAITERS, Permits};
 use super::service::Bulkhead;
 use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
@@ -57,7 +57,7 @@ pub struct Queued {
 /// Clones of the layer, and all services that they make, share the limit.
 #[derive(Clone)]
 pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
-    places: Shared<Places>,
+    permits: Shared<Permits>,
     mode: M,
     tracker: T,
 }
@@ -88,7 +88,7 @@ impl BulkheadLayer {
 impl<M, T> BulkheadLayer<M, T> {
     fn of(settings: Settings, mode: M, tracker: T) -> Self {
         Self {
-            places: Shared::new(Places::new(settings)),
+            permits: Shared::new(Permits::new(settings)),
             mode,
             tracker,
         }
@@ -97,31 +97,31 @@ impl<M, T> BulkheadLayer<M, T> {
     /// The number of calls in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.places.in_flight()
+        self.permits.in_flight()
     }
 
     /// The number of calls in the queue.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.places.waiting()
+        self.permits.waiting()
     }
 
     /// The limit of calls in flight, or `None` without a limit.
     #[must_use]
     pub fn limit(&self) -> Option<u32> {
-        limited(self.places.limit())
+        limited(self.permits.limit())
     }
 
     /// The calls in flight and in the queue, the outcomes and the rejections.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.places)
+        Snapshot::of(&self.permits)
     }
 
     /// Subscribes to the events of this instance.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.places.emitter.subscribe()
+        self.permits.emitter.subscribe()
     }
 }
 
@@ -132,7 +132,7 @@ impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
         Bulkhead {
             gate: Gate {
                 inner: Inner::new(inner),
-                state: self.places.clone(),
+                state: self.permits.clone(),
                 tracker: self.tracker.clone(),
             },
             mode: self.mode.clone(),
@@ -143,7 +143,7 @@ impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
 impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadLayer")
-            .field("name", &self.places.emitter.name())
+            .field("name", &self.permits.emitter.name())
             .field("limit", &self.limit())
             .field("in_flight", &self.in_flight())
             .field("waiting", &self.waiting())
@@ -324,7 +324,7 @@ impl<T> BulkheadBuilder<Queued, T> {
         let Some(wait) = self.mode.max_wait else {
             return self.finish();
         };
-        if !(1..=MOST_WAITERS).contains(&self.queue) {
+        if !(1..=MAX_WAITERS).contains(&self.queue) {
             let rule = "must be from 1 to 1048575; without a queue, do not call `queue`";
             return Err(ConfigError::new(LAYER, "queue.calls", self.queue, rule));
         }

@@ -65,7 +65,7 @@
 //! allocated. Only waiting calls take a lock, and each waiting call takes one allocation.
 
 mod layer;
-mod places;
+mod permits;
 mod service;
 mod snapshot;
 mod word;

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::layer::{Queued, Rejecting};
-use super::places::Places;
+use super::permits::Permits;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{
     Admitted, Gate, WaitingFuture, call_through_gate, inner_of_gate, wait_at_gate,
@@ -11,7 +11,7 @@ use crate::layers::admission::{
 /// [`BulkheadLayer`](crate::BulkheadLayer).
 #[derive(Clone)]
 pub struct Bulkhead<S, M = Rejecting, T = AtResponse> {
-    pub(super) gate: Gate<S, Places, T>,
+    pub(super) gate: Gate<S, Permits, T>,
     pub(super) mode: M,
 }
 
@@ -20,10 +20,10 @@ call_through_gate!(Bulkhead<S, Rejecting, T>, ResponseFuture<S::Future, T>);
 wait_at_gate!(Bulkhead<S, Queued, T>, QueuedFuture<S, Req, T>);
 
 /// The future of a call through a bulkhead without a queue.
-pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Places, T>;
+pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Permits, T>;
 
 /// The future of a call through a bulkhead with a queue.
-pub type QueuedFuture<S, Req, T = AtResponse> = WaitingFuture<S, Req, Places, T>;
+pub type QueuedFuture<S, Req, T = AtResponse> = WaitingFuture<S, Req, Permits, T>;
 
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::places::Places;
+use super::permits::Permits;
 use crate::observe::snapshot::{InFlight, Outcomes, Rejections, limited};
 
 /// The state of a bulkhead: see [`snapshot`](crate::snapshot).
@@ -33,17 +33,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn of(places: &Places) -> Self {
+    pub(super) fn of(permits: &Permits) -> Self {
         Self {
-            layer: places.emitter.layer(),
-            name: places.emitter.name().to_owned(),
-            in_flight: places.in_flight(),
-            limit: limited(places.limit()),
-            waiting: places.waiting(),
-            queue_limit: places.queue_limit(),
-            outcomes: places.outcomes(),
-            rejections: places.emitter.rejections(),
-            given_up: places.given_up(),
+            layer: permits.emitter.layer(),
+            name: permits.emitter.name().to_owned(),
+            in_flight: permits.in_flight(),
+            limit: limited(permits.limit()),
+            waiting: permits.waiting(),
+            queue_limit: permits.queue_limit(),
+            outcomes: permits.outcomes(),
+            rejections: permits.emitter.rejections(),
+            given_up: permits.given_up(),
         }
     }
 }

@@ -1,9 +1,8 @@
-//! The places of a bulkhead, and the queue for them.
+//! The permits of a bulkhead and its queue.
 //!
-//! One word holds how many calls are in flight and how many wait. As long as nobody waits, taking and giving back
-//! are one atomic operation each and the queue is never touched. While somebody waits, a place that becomes
-//! free is not free at all: it is handed to the first in the queue, so the count of calls in flight
-//! stays where it is and a newcomer cannot slip in.
+//! While no call waits, acquiring and releasing a permit are one atomic operation each, without the
+//! queue's lock. While calls wait, a released permit goes directly to the first waiter. The count
+//! of calls in flight does not change then, so no new call can overtake the queue.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -11,8 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::layer::Settings;
-use super::word::{ADMISSION, ADMISSIONS, CALL, WAITS, admissions, admit, in_flight};
-use crate::call::admit::{Admit, Refusal};
+use super::word::{ADMISSION, CALL, HAS_WAITERS, MAX_ADMISSIONS, admissions, admit, in_flight};
 use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
 use crate::layers::admission::{Joined, Queue};
@@ -29,15 +27,12 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-/// The most calls that can wait.
-pub(crate) const MOST_WAITERS: u32 = (1 << 20) - 1;
+/// The highest limit of the queue.
+pub(crate) const MAX_WAITERS: u32 = (1 << 20) - 1;
 
-#[allow(
-    missing_debug_implementations,
-    reason = "nobody outside can get hold of one"
-)]
-pub struct Places {
-    /// Whether any call waits, how many were ever admitted, and how many are in flight.
+#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
+pub struct Permits {
+    /// See [`word`](super::word).
     word: AtomicU64,
     limit: AtomicU32,
     queue_limit: AtomicU32,
@@ -46,28 +41,28 @@ pub struct Places {
     tally: Tally,
 }
 
-/// The waiters, in the order of arrival. One that is not in it any more has been handed a permit.
 struct Waiters {
     next: u64,
+    /// In the order of arrival. A waiter that is no longer in it has acquired a permit.
     waiting: BTreeMap<u64, Waker>,
-    /// How often the count of admissions began again.
-    begun_again: u64,
-    /// Of how many admissions nothing came: whoever was handed the place had gone.
+    /// How often the count of admissions wrapped.
+    wraps: u64,
+    /// Admissions whose call never started.
     unused: u64,
-    /// How many calls were given up before they were admitted.
+    /// Calls given up before they were admitted.
     given_up: u64,
 }
 
-impl Places {
+impl Permits {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             word: AtomicU64::new(0),
             limit: AtomicU32::new(settings.limit.min(MOST_CALLS)),
-            queue_limit: AtomicU32::new(settings.queue.min(MOST_WAITERS)),
+            queue_limit: AtomicU32::new(settings.queue.min(MAX_WAITERS)),
             queue: Mutex::new(Waiters {
                 next: 0,
                 waiting: BTreeMap::new(),
-                begun_again: 0,
+                wraps: 0,
                 unused: 0,
                 given_up: 0,
             }),
@@ -104,20 +99,20 @@ impl Places {
         self.in_flight() >= self.limit()
     }
 
-    /// Takes a place if one is free.
+    /// Acquires a permit if one is free.
     #[inline]
-    pub(crate) fn try_take(&self) -> bool {
+    pub(crate) fn try_acquire(&self) -> bool {
         let limit = self.limit();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            // A place is never free while somebody waits for it, so the waiters need no look here.
+            // No permit is free while calls wait, so the queue needs no check here.
             if in_flight(word) >= limit {
                 return false;
             }
-            if admissions(word) == ADMISSIONS {
-                return self.take_anew();
+            if admissions(word) == MAX_ADMISSIONS {
+                return self.acquire_and_wrap();
             }
-            // Taking first and giving back when it was one too many would reject others for nothing.
+            // Adding first and subtracting an excess would reject other calls without need.
             match self.word.compare_exchange_weak(
                 word,
                 word + ADMISSION + CALL,
@@ -130,16 +125,16 @@ impl Places {
         }
     }
 
-    /// The count of admissions begins again: once in half a trillion calls.
+    /// Acquires a permit and wraps the count of admissions, once in half a trillion calls.
     #[cold]
-    fn take_anew(&self) -> bool {
+    fn acquire_and_wrap(&self) -> bool {
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if in_flight(word) >= self.limit() {
                 return false;
             }
-            let (next, begins) = admit(word);
+            let (next, wraps) = admit(word);
             match self.word.compare_exchange_weak(
                 word,
                 next + CALL,
@@ -147,7 +142,7 @@ impl Places {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
-                    queue.begun_again += u64::from(begins);
+                    queue.wraps += u64::from(wraps);
                     return true;
                 }
                 Err(current) => word = current,
@@ -155,43 +150,43 @@ impl Places {
         }
     }
 
-    /// Acquires a permit, or joins the queue; `None` if the queue is full. The waker is the caller's own
-    /// clone: nobody else's code runs under the lock.
+    /// Acquires a permit or joins the queue. `None` if the queue is full. The waker is a clone, so
+    /// no foreign code runs under the lock.
     #[cold]
-    pub(crate) fn take_or_wait(&self, waker: Waker) -> Option<Joined> {
+    fn acquire_or_queue(&self, waker: Waker) -> Option<Joined> {
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let (next, begins, taken) = if in_flight(word) < self.limit() {
-                let (next, begins) = admit(word);
-                (next + CALL, begins, Joined::Permit)
+            let (next, wraps, joined) = if in_flight(word) < self.limit() {
+                let (next, wraps) = admit(word);
+                (next + CALL, wraps, Joined::Permit)
             } else if (queue.waiting.len() as u64) < self.queue_limit().into() {
-                (word | WAITS, false, Joined::Waiter(queue.next))
+                (word | HAS_WAITERS, false, Joined::Waiter(queue.next))
             } else {
                 break None;
             };
-            // A place that is given back meanwhile makes this fail, and is then seen.
+            // If a permit is released meanwhile, this fails and the loop sees it.
             match self
                 .word
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
             {
                 Ok(_) => {
-                    queue.begun_again += u64::from(begins);
-                    if let Joined::Waiter(number) = taken {
+                    queue.wraps += u64::from(wraps);
+                    if let Joined::Waiter(number) = joined {
                         queue.next = number.wrapping_add(1);
                         queue.waiting.insert(number, waker);
-                        return Some(taken);
+                        return Some(joined);
                     }
-                    break Some(taken);
+                    break Some(joined);
                 }
                 Err(current) => word = current,
             }
         }
     }
 
-    /// Ready when the waiting call has been handed a place; if not, it will be woken by this waker.
-    pub(crate) fn poll_handed(&self, number: u64, cx: &mut Context<'_>) -> Poll<()> {
-        // It is cloned and dropped outside the lock: a waker is somebody else's code.
+    /// Whether a waiter has acquired a permit. If not, this waker wakes it.
+    fn poll_waiter(&self, number: u64, cx: &mut Context<'_>) -> Poll<()> {
+        // Wakers are foreign code, so they are cloned and dropped outside the lock.
         let mut new = None;
         loop {
             let mut queue = self.lock();
@@ -212,24 +207,24 @@ impl Places {
         }
     }
 
-    /// The waiting call goes away. A place it had just been handed goes to the next one.
-    pub(crate) fn leave_queue(&self, number: u64) {
+    /// Removes a waiter from the queue. If it has already acquired a permit, releases that.
+    fn leave_queue(&self, number: u64) {
         let mut queue = self.lock();
         let waker = queue.waiting.remove(&number);
         if waker.is_some() && queue.waiting.is_empty() {
-            self.word.fetch_and(!WAITS, Ordering::Relaxed);
+            self.word.fetch_and(!HAS_WAITERS, Ordering::Relaxed);
         }
         drop(queue);
         if waker.is_none() {
-            self.give_back_unused();
+            Queue::release_unused(self);
         }
     }
 
-    /// Gives a place back: to the first who waits, or else to whoever comes.
+    /// Releases a permit, to the first waiter if there is one.
     #[inline]
-    pub(crate) fn give_back(&self) {
+    fn release_permit(&self) {
         let mut word = self.word.load(Ordering::Relaxed);
-        while word & WAITS == 0 {
+        while word & HAS_WAITERS == 0 {
             match self.word.compare_exchange_weak(
                 word,
                 word.saturating_sub(CALL),
@@ -240,25 +235,18 @@ impl Places {
                 Err(current) => word = current,
             }
         }
-        self.hand_over();
-    }
-
-    /// The same for a place of which nothing came.
-    #[cold]
-    pub(crate) fn give_back_unused(&self) {
-        self.lock().unused += 1;
-        self.give_back();
+        self.release_to_waiter();
     }
 
     pub(super) fn given_up(&self) -> u64 {
         self.lock().given_up
     }
 
-    /// How the calls went that are over.
+    /// The outcomes of calls that are over.
     pub(super) fn outcomes(&self) -> Outcomes {
         let queue = self.lock();
         let word = self.word.load(Ordering::Relaxed);
-        let before = queue.begun_again * (ADMISSIONS + 1);
+        let before = queue.wraps * (MAX_ADMISSIONS + 1);
         let not_over = queue.unused + u64::from(in_flight(word));
         drop(queue);
         let admitted = before + admissions(word);
@@ -266,28 +254,32 @@ impl Places {
     }
 
     #[cold]
-    fn hand_over(&self) {
+    fn release_to_waiter(&self) {
         let mut queue = self.lock();
         let Some((_, waker)) = queue.waiting.pop_first() else {
-            // Whoever waited has left meanwhile.
+            // The waiters have left meanwhile.
             drop(queue);
-            return self.give_back();
+            return self.release_permit();
         };
-        // The place stays taken, by the one who waited.
+        // The permit goes to the waiter, so the count of calls in flight stays.
         let last = queue.waiting.is_empty();
         let mut word = self.word.load(Ordering::Relaxed);
-        let begins = loop {
-            let (admitted, begins) = admit(word);
-            let next = if last { admitted & !WAITS } else { admitted };
+        let wraps = loop {
+            let (admitted, wraps) = admit(word);
+            let next = if last {
+                admitted & !HAS_WAITERS
+            } else {
+                admitted
+            };
             match self
                 .word
                 .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
             {
-                Ok(_) => break begins,
+                Ok(_) => break wraps,
                 Err(current) => word = current,
             }
         };
-        queue.begun_again += u64::from(begins);
+        queue.wraps += u64::from(wraps);
         drop(queue);
         waker.wake();
     }
@@ -297,7 +289,7 @@ impl Places {
     }
 }
 
-impl Emit for Places {
+impl Emit for Permits {
     #[inline]
     fn emitter(&self) -> &Emitter {
         &self.emitter
@@ -308,7 +300,7 @@ impl Emit for Places {
     }
 }
 
-impl Admit for Places {
+impl Admit for Permits {
     #[inline]
     fn refuses(&self) -> Option<Reason> {
         self.is_full().then_some(Reason::Full)
@@ -316,7 +308,7 @@ impl Admit for Places {
 
     #[inline]
     fn admit(&self, _: &mut Entry) -> Result<Ticket, Refusal> {
-        if self.try_take() {
+        if self.try_acquire() {
             Ok(Ticket::NONE)
         } else {
             Err(Reason::Full.into())
@@ -338,17 +330,17 @@ impl Admit for Places {
 
     #[inline]
     fn release(&self, _: &Ticket) {
-        self.give_back();
+        self.release_permit();
     }
 }
 
-impl Queue for Places {
+impl Queue for Permits {
     fn join(&self, _: Moment, waker: Waker) -> Result<Joined, Refusal> {
-        self.take_or_wait(waker).ok_or(Reason::Full.into())
+        self.acquire_or_queue(waker).ok_or(Reason::Full.into())
     }
 
     fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment> {
-        match self.poll_handed(waiter, cx) {
+        match self.poll_waiter(waiter, cx) {
             Poll::Ready(()) => Ok(()),
             Poll::Pending => Err(Moment::NEVER),
         }
@@ -358,8 +350,10 @@ impl Queue for Places {
         self.leave_queue(waiter);
     }
 
+    #[cold]
     fn release_unused(&self) {
-        self.give_back_unused();
+        self.lock().unused += 1;
+        self.release_permit();
     }
 
     #[cold]
