@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::layer::Settings;
 use super::word::{ADMISSION, CALL, HAS_WAITERS, MAX_ADMISSIONS, admissions, admit, in_flight};
+use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
 use crate::layers::admission::{Joined, Queue};

@@ -1,4 +1,4 @@
-//! What a circuit keeps of a call that it let through.
+//! How a circuit admits and settles calls.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::vocabulary::outcome::CANCELLED;
 use crate::vocabulary::{outcome::Verdict, reason::Reason};
 
 impl Ticket {
-    /// What the machine remembers of the call, and what is known of its time.
+    /// The ticket of the state machine, and the time of the call.
     #[inline]
     fn of(ticket: breaker::Ticket, time: CallTime) -> Self {
         let [number, serial] = ticket.to_words();
@@ -54,11 +54,11 @@ impl Admit for Circuit {
 
     #[inline]
     fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
-        let ticket = match self.pass() {
+        let ticket = match self.try_admit() {
             Some(ticket) => ticket,
-            None => self.ask_and_tell()?,
+            None => self.decide_and_report()?,
         };
-        let time = if self.measures() {
+        let time = if self.is_on() {
             CallTime::begun(entry.now())
         } else {
             CallTime::UNKNOWN
@@ -84,7 +84,7 @@ impl Admit for Circuit {
         ticket.time = ticket.time.at_head();
         let of_breaker = ticket.of_breaker();
         if of_breaker.is_probe() {
-            self.answered(of_breaker, ticket.time.ran());
+            self.record_head(of_breaker, ticket.time.ran());
         }
     }
 
@@ -97,10 +97,10 @@ impl Admit for Circuit {
 }
 
 impl Circuit {
-    /// Asks the machine, and tells of what shadow mode admits.
+    /// Decides under the lock, and reports the calls that only shadow mode admits.
     #[cold]
-    fn ask_and_tell(&self) -> Result<breaker::Ticket, Refusal> {
-        match self.ask() {
+    fn decide_and_report(&self) -> Result<breaker::Ticket, Refusal> {
+        match self.decide() {
             Decision::Admit(ticket) => {
                 if ticket.would_reject() {
                     self.would_reject();
@@ -114,21 +114,21 @@ impl Circuit {
         }
     }
 
-    /// `counts_as` is the time that the circuit hears of, where that is not the true one.
+    /// Settles a call. `counts_as` is its time for the circuit, if that is not the real one.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn finish(&self, ticket: &Ticket, verdict: Verdict, counts_as: Option<CallTime>) {
         let (mut time, mut now) = (ticket.time, None);
-        let mut true_time = time;
+        let mut real_time = time;
         if time.has_waited() {
             let (ran, moment) = time.ran_until_now();
             (time, now) = (time.took(ran), Some(moment));
-            true_time = time;
+            real_time = time;
             self.latencies.record(moment, ran, 1);
-        } else if self.times() {
+        } else if self.times_all() {
             let (ran, moment) = time.ran_until_now();
-            (true_time, now) = (time.took(ran), Some(moment));
+            (real_time, now) = (time.took(ran), Some(moment));
         }
-        let counts_as = counts_as.unwrap_or(true_time);
+        let counts_as = counts_as.unwrap_or(real_time);
         self.record(ticket.of_breaker(), verdict, counts_as, now);
         Emit::emit(self, || EventKind::Settled {
             outcome: verdict.outcome(),

@@ -1,9 +1,10 @@
-//! The state machine as many threads share it: the machine itself behind a lock, and in front of it one word that
-//! says what may be done without.
+//! The shared circuit: the state machine behind a lock, and in front of it the *gate*, a word that
+//! says which calls need no lock.
 //!
-//! In the closed state a call is admitted by reading that word, and a plain success increments a counter. Whoever takes
-//! the lock brings the machine up to date first: all successes counted since are credited to it. The machine says for how
-//! long that is exact (see `Breaker::front`): as long as no success can trip a rule, and until the current bucket of a window of time ends.
+//! In the closed state, reading the gate admits a call, and a success increments a counter. Each
+//! thread that takes the lock first credits the counted successes to the machine. `Breaker::front`
+//! says for how long this is exact: while no success can trip a rule, and until the current bucket
+//! of a time window ends.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -26,37 +27,39 @@ use crate::vocabulary::context;
 use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::outcome::{Outcome, Verdict};
 
-/// What may be done without the lock: the low bits of the word, below the epoch.
+// The flags of the gate, below the epoch.
+
+/// Admits calls without the lock.
 const ADMITS: u64 = 1;
+/// Rejects calls without the lock, during the open time.
 const REJECTS: u64 = 1 << 1;
-/// Plain successes may be merely counted ...
+/// Counts fast successes without the lock ...
 const COUNTS: u64 = 1 << 2;
-/// ... but only until the current bucket ends.
+/// ... until the current bucket ends.
 const IN_BUCKETS: u64 = 1 << 3;
+/// The number of flags.
 const FLAGS: u32 = 4;
 
-/// Nobody asks how slow a call is.
+/// There is no slow-call rule.
 const NEVER_SLOW: u64 = u64::MAX;
 
-#[allow(
-    missing_debug_implementations,
-    reason = "nobody outside can get hold of one"
-)]
+#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
 pub struct Circuit {
     /// The epoch and the flags.
     gate: AtomicU64,
-    /// When the current bucket ends, by the clock, and how many nanoseconds a bucket lasts.
+    /// The end of the current bucket, by the clock.
     bucket_ends: AtomicU64,
+    /// The length of a bucket in nanoseconds.
     bucket: u64,
-    /// Until when it is open, by the clock, and what the clock said when this was stored.
+    /// The end of the open time, by the clock.
     open_until: AtomicU64,
+    /// The time at which `open_until` was stored.
     published: AtomicU64,
-    /// Calls longer than so many nanoseconds are slow.
+    /// The slow-call threshold in nanoseconds.
     slow: u64,
-    /// It is not switched off.
-    measures: bool,
+    is_on: bool,
     pub(crate) emitter: Emitter,
-    /// Plain successes, of all epochs.
+    /// Successes counted without the lock, in all epochs.
     successes: Striped,
     tally: Tally,
     pub(super) latencies: Latencies,
@@ -66,16 +69,16 @@ pub struct Circuit {
 struct Machine {
     breaker: Breaker,
     timeline: Timeline,
-    /// How many of the counted successes the breaker knows of, or never will.
+    /// The part of `successes` that is credited to the breaker, or belongs to an earlier epoch.
     credited: u64,
-    /// Whether successes may have been counted since.
+    /// Whether successes may have been counted since then.
     counts: bool,
     history: History,
-    /// Who watches the state, if anybody ever did.
+    /// Made for the first watcher of the state.
     state: Option<watch::Sender<State>>,
 }
 
-/// What a circuit is made of.
+/// The settings of a circuit.
 pub(crate) struct Settings {
     pub(super) config: Config,
     pub(super) instance: InstanceName,
@@ -99,7 +102,7 @@ impl Circuit {
             open_until: AtomicU64::new(0),
             published: AtomicU64::new(0),
             slow,
-            measures: is_on,
+            is_on,
             emitter: Emitter::measured(
                 &super::layer::KIND,
                 settings.instance,
@@ -122,38 +125,37 @@ impl Circuit {
         circuit
     }
 
-    /// Whether the time of calls is asked for from their beginning.
+    /// Whether every call is timed, for the slow-call rule.
     #[inline]
-    pub(crate) fn times(&self) -> bool {
+    pub(crate) fn times_all(&self) -> bool {
         self.slow != NEVER_SLOW
     }
 
-    /// Whether a call that has to wait is timed.
     #[inline]
-    pub(crate) fn measures(&self) -> bool {
-        self.measures
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on
     }
 
-    /// Whether a call is slow that takes so long.
+    /// Whether a call of this length is slow.
     #[inline]
     pub(crate) fn is_slow(&self, time: CallTime) -> bool {
         self.slow != NEVER_SLOW && nanos(time.ran()) > self.slow
     }
 
-    /// Whether a call would be rejected now: known without the lock, and so not of every state.
+    /// Whether the gate rejects calls now. Some states decide only under the lock.
     #[inline]
     pub(crate) fn rejects(&self) -> bool {
         self.gate.load(Ordering::Acquire) & REJECTS != 0 && self.time_left() != Some(Duration::ZERO)
     }
 
-    /// How long the circuit stays open; `None` when that is not known, zero when it is over.
+    /// The remaining open time, zero when it is over. `None` if it does not end by itself.
     fn time_left(&self) -> Option<Duration> {
         match self.open_until.load(Ordering::Relaxed) {
             u64::MAX => None,
             until => {
                 let now = Moment::now().to_bits();
                 if now < self.published.load(Ordering::Relaxed) {
-                    // The clock went back. The machine knows what that means.
+                    // The clock went back, so the machine must decide.
                     return Some(Duration::ZERO);
                 }
                 Some(Duration::from_nanos(until.saturating_sub(now)))
@@ -161,7 +163,7 @@ impl Circuit {
         }
     }
 
-    /// The time left, to be told to someone who is rejected.
+    /// The remaining open time for a rejection, if the gate rejects calls.
     pub(super) fn time_left_if_open(&self) -> Option<Duration> {
         if self.gate.load(Ordering::Acquire) & REJECTS == 0 {
             return None;
@@ -169,21 +171,21 @@ impl Circuit {
         self.open_time_left()
     }
 
-    /// The rest of the open time, if there is one that ends by itself.
+    /// The remaining open time, if there is any.
     pub(super) fn open_time_left(&self) -> Option<Duration> {
         self.time_left().filter(|left| !left.is_zero())
     }
 
-    /// The ticket of a call that is let through without a question.
+    /// Admits a call without the lock, if the gate allows it.
     #[inline]
-    pub(super) fn pass(&self) -> Option<Ticket> {
+    pub(super) fn try_admit(&self) -> Option<Ticket> {
         let gate = self.gate.load(Ordering::Acquire);
         (gate & ADMITS != 0).then_some(Ticket::counted(gate >> FLAGS))
     }
 
-    /// Decides about a call where the gate alone does not let it through.
+    /// Decides on a call that the gate does not admit.
     #[cold]
-    pub(crate) fn ask(&self) -> Decision {
+    pub(crate) fn decide(&self) -> Decision {
         let gate = self.gate.load(Ordering::Acquire);
         if gate & REJECTS != 0 {
             let left = self.time_left();
@@ -194,11 +196,12 @@ impl Circuit {
         self.with(|breaker, now| breaker.admit(now, random()))
     }
 
-    /// Counts a call's outcome, at the time `now` if that is known.
+    /// Records the outcome of a call, at the time `now` if it is known.
     ///
-    /// Between the look at the gate and the count of a success the state may change. Then the success was before the change,
-    /// and is not credited to the next state; unless the thread stood still right there for as long as it took to close
-    /// again, and then it is one success too many among the first of the new window.
+    /// The state may change after the gate is read and before a success is counted. The success
+    /// belongs to the old state then, and is not credited to the new one. There is one exception:
+    /// if the thread is suspended exactly there until the circuit has closed again, the new window
+    /// has one success too many.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn record(
         &self,
@@ -216,7 +219,8 @@ impl Circuit {
             let exact = gate & IN_BUCKETS == 0 || {
                 let now = now.unwrap_or_else(Moment::now).to_bits();
                 let left = self.bucket_ends.load(Ordering::Relaxed).wrapping_sub(now);
-                // It has not ended, and has begun: where the clock went back it has not.
+                // The bucket has started and has not ended. After the clock went back, it has not
+                // started.
                 left.wrapping_sub(1) < self.bucket
             };
             if fast && exact {
@@ -224,21 +228,21 @@ impl Circuit {
                 return;
             }
         }
-        self.settled(ticket, verdict, time.ran());
+        self.record_locked(ticket, verdict, time.ran());
     }
 
-    /// The head of a probe's response is there, so many after its call, and its outcome will be known later.
+    /// Records the response head of a probe whose outcome is not yet known.
     #[cold]
-    pub(crate) fn answered(&self, ticket: Ticket, ran: Duration) {
+    pub(crate) fn record_head(&self, ticket: Ticket, ran: Duration) {
         self.with(|breaker, now| ((), breaker.answered(now, ticket, ran, random())));
     }
 
     #[cold]
-    fn settled(&self, ticket: Ticket, verdict: Verdict, ran: Duration) {
+    fn record_locked(&self, ticket: Ticket, verdict: Verdict, ran: Duration) {
         self.tally.record(verdict.outcome());
         let limit = context::own_limit();
         let evident = match verdict.outcome() {
-            // How long a success took to be sent says nothing of how long an answer takes.
+            // The time to send the request says nothing about the time of a response.
             Outcome::Cancelled | Outcome::Success => context::answerable(ran),
             _ => ran,
         };
@@ -254,13 +258,13 @@ impl Circuit {
         self.lock().breaker.state()
     }
 
-    /// How its calls went.
+    /// The outcomes of calls that are over.
     pub(super) fn outcomes(&self) -> Outcomes {
         self.tally.with_plain(self.successes.sum())
     }
 
-    /// The breaker as it is, how long it has been in its state, and its newest changes.
-    pub(super) fn look(&self) -> (View, Duration, Vec<Change>) {
+    /// The state of the breaker, the time in this state, and its latest changes.
+    pub(super) fn inspect(&self) -> (View, Duration, Vec<Change>) {
         let read = Moment::now();
         let mut machine = self.lock();
         let now = machine.timeline.at(read);
@@ -292,8 +296,8 @@ impl Circuit {
         sender.subscribe()
     }
 
-    /// Does something with the machine when it is up to date, says what may be done without it from then on, and tells of
-    /// a change of state when the lock is free again.
+    /// Credits the counted successes, acts on the breaker and publishes the gate. Emits a state
+    /// change after the lock is released.
     fn with<R>(&self, act: impl FnOnce(&mut Breaker, Duration) -> (R, Option<Transition>)) -> R {
         let read = Moment::now();
         let mut machine = self.lock();
@@ -301,10 +305,10 @@ impl Circuit {
         self.credit(&mut machine);
         let (result, transition) = act(&mut machine.breaker, now);
         let front = machine.breaker.front();
-        // A reset of a closed circuit begins an epoch, too, but is no transition.
+        // A reset of a closed circuit starts an epoch, too, but is no transition.
         if self.gate.load(Ordering::Relaxed) >> FLAGS != front.epoch {
-            // What was counted until now belongs to the epoch that is over, and what is counted from now on to the next one: nothing is
-            // counted while the line between them is drawn.
+            // Close the gate, so that no success is counted while the counted ones are assigned to
+            // the old epoch.
             self.gate.store(front.epoch << FLAGS, Ordering::SeqCst);
             machine.credited = self.successes.sum();
         }
@@ -314,14 +318,15 @@ impl Circuit {
         self.publish(&mut machine, now);
         drop(machine);
         if let Some(transition) = transition {
-            self.announce(transition);
+            self.notify(transition);
         }
         result
     }
 
-    /// Brings the machine up to date.
+    /// Credits the counted successes to the breaker.
     fn credit(&self, machine: &mut Machine) {
-        // Half-open and open circuits count nothing free: just when many calls come, this costs nothing.
+        // Half-open and open circuits count nothing here, so this is free just when many calls
+        // arrive.
         if machine.counts {
             let counted = self.successes.sum();
             machine
@@ -331,12 +336,12 @@ impl Circuit {
         }
     }
 
-    /// Says what may be done without the lock, and remembers whether successes are counted from now on.
+    /// Publishes which calls need no lock.
     fn publish(&self, machine: &mut Machine, now: Duration) {
         let front = machine.breaker.front();
         machine.counts = front.counts_free;
         let timeline = &machine.timeline;
-        let may = match (front.mode, front.state) {
+        let decision = match (front.mode, front.state) {
             (Mode::Off, _) | (_, State::Closed | State::ForcedClosed) => ADMITS,
             (Mode::Enforce, State::Open | State::ForcedOpen) => REJECTS,
             _ => 0,
@@ -358,18 +363,18 @@ impl Circuit {
         self.published.store(published, Ordering::Relaxed);
         let bucket_ends = timeline.moment(front.bucket_ends).to_bits();
         self.bucket_ends.store(bucket_ends, Ordering::Relaxed);
-        let gate = front.epoch << FLAGS | may | counts | in_buckets;
+        let gate = front.epoch << FLAGS | decision | counts | in_buckets;
         if self.gate.load(Ordering::Relaxed) != gate {
             self.gate.store(gate, Ordering::Release);
         }
     }
 
     #[cold]
-    fn announce(&self, transition: Transition) {
+    fn notify(&self, transition: Transition) {
         let sender = self.lock().state.clone();
         if let Some(sender) = sender {
             sender.send_if_modified(|state| {
-                // What it is now: of two changes that are announced at once, the later one wins.
+                // Read the current state: of two concurrent changes, the later one wins.
                 let current = self.lock().breaker.state();
                 std::mem::replace(state, current) != current
             });

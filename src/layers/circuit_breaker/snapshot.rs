@@ -71,7 +71,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(circuit: &Circuit) -> Self {
-        let (view, since, changes) = circuit.look();
+        let (view, since, changes) = circuit.inspect();
         Self {
             layer: circuit.emitter.layer(),
             name: circuit.emitter.name().to_owned(),

@@ -2,7 +2,7 @@ use super::*;
 use crate::vocabulary::name::InstanceName;
 
 fn admitted(circuit: &Circuit) -> Ticket {
-    circuit.pass().expect("closed")
+    circuit.try_admit().expect("closed")
 }
 
 #[test]
@@ -30,13 +30,13 @@ fn nothing_is_lost_between_threads() {
             });
         }
     });
-    let snapshot = circuit.look().0;
+    let snapshot = circuit.inspect().0;
     assert_eq!((snapshot.calls, snapshot.failures), (80_000, 8_000));
 }
 
-/// A look at the circuit may let successes be counted free again: they are credited all the same.
+/// After an inspection, successes may be counted without the lock. They are credited, too.
 #[tokio::test(start_paused = true)]
-async fn successes_after_a_look_are_credited() {
+async fn successes_after_an_inspection_are_credited() {
     let circuit = Circuit::new(Settings {
         config: Config {
             min_calls: 2,
@@ -51,12 +51,12 @@ async fn successes_after_a_look_are_credited() {
     // From now on a success could open it.
     record(Outcome::Failure);
     tokio::time::advance(Duration::from_secs(20)).await;
-    assert_eq!(circuit.look().0.calls, 0);
+    assert_eq!(circuit.inspect().0.calls, 0);
     (0..100).for_each(|_| record(Outcome::Success));
     record(Outcome::Failure);
     record(Outcome::Failure);
     assert_eq!(circuit.state(), State::Closed);
-    let view = circuit.look().0;
+    let view = circuit.inspect().0;
     assert_eq!((view.calls, view.failures), (102, 2));
 }
 
