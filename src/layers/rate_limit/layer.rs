@@ -84,7 +84,7 @@ impl<M, T> RateLimitLayer<M, T> {
     /// The number of calls in the queue.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.limiter.line.len()
+        self.limiter.queue.len()
     }
 
     /// The name of the instance.

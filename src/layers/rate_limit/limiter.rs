@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use super::line::Line;
+use super::queue::WaitQueue;
 use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
@@ -22,19 +22,16 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-#[allow(
-    missing_debug_implementations,
-    reason = "nobody outside can get hold of one"
-)]
+#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
 pub struct Limiter {
     is_off: bool,
     pub(super) rate: Rate,
     limit: RateLimit,
-    /// A call was refused, and none has been seen to have a permit since. Only then does `poll_ready`
-    /// need to read the clock.
+    /// A call was refused, and no permit has been available since. Only then does `poll_ready` read
+    /// the clock.
     refuses: AtomicBool,
-    /// Empty where calls do not wait.
-    pub(super) line: Line,
+    /// Empty without `max_wait`.
+    pub(super) queue: WaitQueue,
     given_up: AtomicU64,
     pub(super) emitter: Emitter,
     successes: Striped,
@@ -48,7 +45,7 @@ impl Limiter {
             rate,
             limit: RateLimit::new(&rate),
             refuses: AtomicBool::new(false),
-            line: Line::default(),
+            queue: WaitQueue::default(),
             given_up: AtomicU64::new(0),
             emitter,
             successes: Striped::new(),
@@ -56,13 +53,13 @@ impl Limiter {
         }
     }
 
-    /// The clock's time. A limit that is ahead of it follows it back.
+    /// The current time. If the clock went back, the limit follows.
     #[inline]
     pub(super) fn now(&self) -> Moment {
         self.at(&mut Entry::new())
     }
 
-    /// The time at which a call came.
+    /// The entry time of a call.
     fn at(&self, entry: &mut Entry) -> Moment {
         let tat = self.limit.tat();
         let now = entry.now();
@@ -70,27 +67,27 @@ impl Limiter {
         now
     }
 
-    /// The calls that would be admitted now.
+    /// The permits that are available now.
     pub(super) fn available(&self) -> u32 {
         self.limit.available(self.now().to_bits()).0
     }
 
-    /// The ends of the calls that were admitted.
+    /// The outcomes of admitted calls that are over.
     pub(super) fn outcomes(&self) -> Outcomes {
         self.tally.with_plain(self.successes.sum())
     }
 
-    /// The calls that were given up while they waited.
+    /// The calls given up while they waited.
     pub(super) fn given_up(&self) -> u64 {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// The time until a call is admitted that comes now; zero when it is at once.
+    /// The time until a new call is admitted, zero if it is admitted at once.
     fn wait(&self) -> Duration {
-        self.limit.wait(self.now().to_bits(), self.line.len())
+        self.limit.wait(self.now().to_bits(), self.queue.len())
     }
 
-    /// Takes a permit, or says how long there is none.
+    /// Acquires a permit. The error is the time until there is one.
     pub(super) fn acquire(&self, now: Moment) -> Result<(), Duration> {
         self.limit.try_acquire(now.to_bits())
     }
@@ -134,8 +131,8 @@ impl Admit for Limiter {
 
     #[inline]
     fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
-        // No newcomer overtakes the calls that wait.
-        if self.line.len() > 0 {
+        // No new call overtakes the queue.
+        if self.queue.len() > 0 {
             return Err(self.refusal());
         }
         match self.acquire(self.at(entry)) {
@@ -178,7 +175,7 @@ impl Admit for Limiter {
 impl Queue for Limiter {
     fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal> {
         let now = self.now();
-        let waiter = self.line.join(waker, |ahead| {
+        let waiter = self.queue.join(waker, |ahead| {
             let wait = self.limit.wait(now.to_bits(), ahead);
             if wait.is_zero() || now.after(wait) <= until {
                 return Ok(());
@@ -192,17 +189,17 @@ impl Queue for Limiter {
     }
 
     fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment> {
-        if !self.line.is_first(waiter, cx.waker()) {
+        if !self.queue.is_first(waiter, cx.waker()) {
             return Err(Moment::NEVER);
         }
         let now = self.now();
         self.acquire(now).map_err(|wait| now.after(wait))?;
-        self.line.leave(waiter);
+        self.queue.leave(waiter);
         Ok(())
     }
 
     fn leave(&self, waiter: u64) {
-        self.line.leave(waiter);
+        self.queue.leave(waiter);
     }
 
     #[cold]

@@ -68,7 +68,7 @@
 
 mod layer;
 mod limiter;
-mod line;
+mod queue;
 mod service;
 mod snapshot;
 

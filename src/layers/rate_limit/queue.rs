@@ -1,7 +1,7 @@
-//! The line of calls that wait for a permit: first come, first served.
+//! The queue of calls that wait for a permit: first come, first served.
 //!
-//! Only the first of the line waits for a time. All others wait to become the first, so that a call
-//! which goes away costs no permit, and those behind it are admitted earlier.
+//! Only the first waiter waits for a time. The others wait to become the first. So a waiter that
+//! leaves uses no permit, and the waiters behind it are admitted earlier.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -11,90 +11,90 @@ use crate::runtime::sync::atomic::{AtomicU32, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard};
 
 #[derive(Default)]
-pub(super) struct Line {
-    /// The length, for those who only look.
-    waiting: AtomicU32,
-    queue: Mutex<Queue>,
+pub(super) struct WaitQueue {
+    /// The length, readable without the lock.
+    len: AtomicU32,
+    waiters: Mutex<Waiters>,
 }
 
 #[derive(Default)]
-struct Queue {
+struct Waiters {
     next: u64,
     /// In the order of arrival. The first has no waker once it has been woken.
-    waiting: BTreeMap<u64, Option<Waker>>,
+    by_number: BTreeMap<u64, Option<Waker>>,
 }
 
-impl Line {
-    /// The number of waiting calls.
+impl WaitQueue {
+    /// The number of waiters.
     #[inline]
     pub(super) fn len(&self) -> u32 {
-        self.waiting.load(Ordering::Relaxed)
+        self.len.load(Ordering::Relaxed)
     }
 
-    /// Joins the line, unless a wait behind the given number of calls is refused.
+    /// Joins the queue, unless `refuse` rejects a wait behind this number of calls.
     pub(super) fn join<E>(
         &self,
         waker: Waker,
         refuse: impl FnOnce(u32) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let mut queue = self.lock();
+        let mut waiters = self.lock();
         refuse(self.len())?;
-        let number = queue.next;
-        queue.next = number.wrapping_add(1);
-        queue.waiting.insert(number, Some(waker));
-        self.count(&queue);
+        let number = waiters.next;
+        waiters.next = number.wrapping_add(1);
+        waiters.by_number.insert(number, Some(waker));
+        self.store_len(&waiters);
         Ok(number)
     }
 
-    /// Whether the call is the first; if not, it will be woken by this waker when it is.
+    /// Whether a waiter is the first. If not, the waker wakes it when it is.
     pub(super) fn is_first(&self, number: u64, waker: &Waker) -> bool {
-        // Cloned and dropped outside of the lock: a waker is foreign code.
+        // Wakers are foreign code, so they are cloned and dropped outside the lock.
         let mut new = None;
         loop {
-            let mut queue = self.lock();
-            if queue.waiting.first_key_value().map(|(first, _)| *first) == Some(number) {
+            let mut waiters = self.lock();
+            if waiters.by_number.first_key_value().map(|(first, _)| *first) == Some(number) {
                 return true;
             }
-            let Some(known) = queue.waiting.get_mut(&number) else {
+            let Some(known) = waiters.by_number.get_mut(&number) else {
                 return true;
             };
             if let Some(new) = new.take() {
                 let old = known.replace(new);
-                drop(queue);
+                drop(waiters);
                 drop(old);
                 return false;
             }
             if known.as_ref().is_some_and(|known| known.will_wake(waker)) {
                 return false;
             }
-            drop(queue);
+            drop(waiters);
             new = Some(waker.clone());
         }
     }
 
-    /// The call leaves the line, with a permit or without. If it was the first, the next one is woken.
+    /// Removes a waiter, with or without a permit. If it was the first, wakes the next one.
     pub(super) fn leave(&self, number: u64) {
-        let mut queue = self.lock();
-        let left = queue.waiting.remove(&number);
-        self.count(&queue);
-        let next = match queue.waiting.first_entry() {
+        let mut waiters = self.lock();
+        let left = waiters.by_number.remove(&number);
+        self.store_len(&waiters);
+        let next = match waiters.by_number.first_entry() {
             Some(mut first) if *first.key() > number => first.get_mut().take(),
             _ => None,
         };
-        drop(queue);
+        drop(waiters);
         drop(left);
         if let Some(waker) = next {
             waker.wake();
         }
     }
 
-    fn count(&self, queue: &Queue) {
-        let waiting = u32::try_from(queue.waiting.len()).unwrap_or(u32::MAX);
-        self.waiting.store(waiting, Ordering::Relaxed);
+    fn store_len(&self, waiters: &Waiters) {
+        let len = u32::try_from(waiters.by_number.len()).unwrap_or(u32::MAX);
+        self.len.store(len, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

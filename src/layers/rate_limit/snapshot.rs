@@ -48,7 +48,7 @@ impl Snapshot {
             per: limiter.rate.per,
             burst: limiter.rate.burst(),
             available: limiter.available(),
-            waiting: limiter.line.len(),
+            waiting: limiter.queue.len(),
             outcomes: limiter.outcomes(),
             rejections: limiter.emitter.rejections(),
             given_up: limiter.given_up(),
