@@ -17,7 +17,7 @@ use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
 use crate::layers::correlation::{Client, Correlation};
 use crate::layers::deadline::Deadline;
-use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
 use crate::layers::retry::{self, Retry, RetryBudget};
 use crate::layers::timeout::{self, Fixed, Timeout};
 use crate::protocol::grpc::GrpcRequest;
@@ -42,7 +42,7 @@ list! {
     }
     // The user's attempt layers go here.
     inner Attempts[P] {
-        rate_limit: parts::RateLimit, RateLimit<_, Waiting, AtResponse<StackClassifier<<P as Protocol>::Classifier>>>, rate_limit::Snapshot, "The rate limit.";
+        rate_limit: parts::RateLimit, RateLimit<_, Queued, AtResponse<StackClassifier<<P as Protocol>::Classifier>>>, rate_limit::Snapshot, "The rate limit.";
         circuit_breaker: parts::CircuitBreaker, CircuitBreaker<_, Tracker<P>>, circuit_breaker::Snapshot, "The circuit breaker.";
         bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker<P>>, bulkhead::Snapshot, "The bulkhead.";
         attempt_timeout: AttemptTimeout<BodyLimits>, Timeout<_, Fixed, BodyLimits>, timeout::Snapshot, "The time limit of each attempt.";
@@ -113,7 +113,7 @@ impl<P: Protocol, W> ClientStack<P, W> {
     #[must_use]
     pub fn rate_limit(
         &self,
-    ) -> &RateLimitLayer<Waiting, AtResponse<StackClassifier<P::Classifier>>> {
+    ) -> &RateLimitLayer<Queued, AtResponse<StackClassifier<P::Classifier>>> {
         &self.layers.rate_limit.layer
     }
 

@@ -14,7 +14,7 @@ use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::correlation::Correlation;
 use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
-use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
 use crate::layers::timeout::{self, Timeout};
 use crate::protocol::http::{BodyLimits, EndOfBody, HttpClassifier, HttpLimit};
 use crate::protocol::respond::Respond;
@@ -36,7 +36,7 @@ list! {
     // The user's request layers go here.
     inner Limits[] {
         timeout: ServerTimeout, Timeout<_, HttpLimit, BodyLimits>, timeout::Snapshot, "The time limit.";
-        rate_limit: parts::RateLimit, RateLimit<_, Waiting, AtResponse<StackClassifier<HttpClassifier>>>, rate_limit::Snapshot, "The rate limit.";
+        rate_limit: parts::RateLimit, RateLimit<_, Queued, AtResponse<StackClassifier<HttpClassifier>>>, rate_limit::Snapshot, "The rate limit.";
         load_shed: parts::LoadShed, LoadShed<_, Limited<Tracker>>, load_shed::Snapshot, "The load shedder.";
         bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker>, bulkhead::Snapshot, "The bulkhead.";
     }
@@ -72,7 +72,7 @@ impl<W> ServerStack<W> {
     #[must_use]
     pub fn rate_limit(
         &self,
-    ) -> &RateLimitLayer<Waiting, AtResponse<StackClassifier<HttpClassifier>>> {
+    ) -> &RateLimitLayer<Queued, AtResponse<StackClassifier<HttpClassifier>>> {
         &self.layers.rate_limit.layer
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use mainstay::admission::{Admission, AdmissionLayer, Refusal, Ticket};
 use mainstay::bulkhead::Queued;
 use mainstay::correlation::Server;
-use mainstay::rate_limit::Waiting;
 use mainstay::{
     Backoff, BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Jitter, Limit, LoadShedLayer,
     OnCancel, RateLimitLayer, Reason, RetryLayer, State, TimeoutLayer,
@@ -28,7 +27,7 @@ pub(crate) fn queued() -> BulkheadLayer<Queued> {
 }
 
 /// It waits for nothing: there is always a permit.
-pub(crate) fn rate_limited() -> RateLimitLayer<Waiting> {
+pub(crate) fn rate_limited() -> RateLimitLayer<Queued> {
     let builder = RateLimitLayer::builder().per(1_000_000, Duration::from_secs(1));
     builder.max_wait(Duration::from_secs(10)).build().unwrap()
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::{
     Act, Broken, Probe, ms, reason, recorder, rejected, secs, send, send_caught, start,
 };
-use mainstay::rate_limit::Waiting;
+use mainstay::rate_limit::Queued;
 use mainstay::{Context, Error, EventKind, Outcome, RateLimitLayer, Reason};
 use tokio::time::{Instant, advance, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -168,7 +168,7 @@ async fn a_permit_is_used_up_however_the_call_ends() {
 
 // --- The line
 
-fn waiting(permits: u32, burst: u32, max_wait: Duration) -> RateLimitLayer<Waiting> {
+fn waiting(permits: u32, burst: u32, max_wait: Duration) -> RateLimitLayer<Queued> {
     let builder = RateLimitLayer::builder().per(permits, secs(1)).burst(burst);
     builder.max_wait(max_wait).build().unwrap()
 }

@@ -177,8 +177,7 @@ macro_rules! wait_at_gate {
             #[cfg_attr(not(debug_assertions), inline(always))]
             fn call(&mut self, request: Req) -> Self::Future {
                 let entry = $crate::call::entry::Entry::of(self);
-                self.gate
-                    .call_or_wait(request, entry, self.mode.max_wait)
+                self.gate.call_or_wait(request, entry, self.mode.max_wait)
             }
         }
     };

@@ -117,7 +117,7 @@ impl<P: Admission, T> AdmissionBuilder<P, T> {
         self
     }
 
-    /// Sends the events of this instance to an observer. Default: none.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

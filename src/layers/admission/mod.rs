@@ -63,6 +63,7 @@
 
 mod gate;
 mod layer;
+pub(crate) mod mode;
 mod policy;
 mod snapshot;
 mod wait;
@@ -72,6 +73,7 @@ pub use policy::{Admission, Governed};
 pub use snapshot::Snapshot;
 
 pub(crate) use gate::{Admitted, Gate, call, call_through_gate, inner_of_gate, wait_at_gate};
+pub(crate) use mode::{Queued, Rejecting};
 pub(crate) use wait::{Joined, Queue, WaitingFuture};
 
 #[cfg(mainstay_loom)]

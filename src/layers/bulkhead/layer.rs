@@ -9,7 +9,7 @@ use super::service::Bulkhead;
 use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
-use crate::layers::admission::Gate;
+use crate::layers::admission::{Gate, Queued, Rejecting};
 use crate::observe::event::{Events, Observer};
 use crate::observe::snapshot::{MOST_CALLS, limited};
 use crate::runtime::shared::Shared;
@@ -39,17 +39,6 @@ pub(crate) struct Settings {
     pub(super) is_on: bool,
     pub(super) instance: InstanceName,
     pub(super) observer: Option<Arc<dyn Observer>>,
-}
-
-/// The mode that rejects a call at once when the bulkhead is full.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Rejecting;
-
-/// The mode in which calls queue when the bulkhead is full.
-#[derive(Debug, Clone, Copy)]
-pub struct Queued {
-    /// `None`: no queue. So a standard stack has the same type with and without a queue.
-    pub(crate) max_wait: Option<Duration>,
 }
 
 /// Limits the calls in flight: see the [module](crate::bulkhead).
@@ -228,7 +217,7 @@ impl<M, T> BulkheadBuilder<M, T> {
         }
     }
 
-    /// Sends the events of this instance to an observer. Default: none.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -320,23 +309,11 @@ impl<T> BulkheadBuilder<Queued, T> {
     }
 
     fn built(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
-        const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-        let Some(wait) = self.mode.max_wait else {
-            return self.finish();
-        };
-        if !(1..=MAX_WAITERS).contains(&self.queue) {
+        if self.mode.max_wait.is_some() && !(1..=MAX_WAITERS).contains(&self.queue) {
             let rule = "must be from 1 to 1048575; without a queue, do not call `queue`";
             return Err(ConfigError::new(LAYER, "queue.calls", self.queue, rule));
         }
-        if wait.is_zero() || wait > LONGEST_WAIT {
-            let rule = "must be above zero and at most one hour";
-            return Err(ConfigError::new(
-                LAYER,
-                "queue.max_wait",
-                format_args!("{wait:?}"),
-                rule,
-            ));
-        }
+        self.mode.check(LAYER, "queue.max_wait")?;
         self.finish()
     }
 }

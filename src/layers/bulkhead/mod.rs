@@ -71,10 +71,11 @@ mod snapshot;
 mod word;
 
 #[cfg(mainstay_loom)]
-pub(crate) use places::models;
+pub(crate) use permits::models;
 
+pub use crate::layers::admission::mode::{Queued, Rejecting};
 #[cfg(test)]
 pub(crate) use layer::KIND;
-pub use layer::{BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
+pub use layer::{BulkheadBuilder, BulkheadLayer};
 pub use service::{Bulkhead, QueuedFuture, ResponseFuture};
 pub use snapshot::Snapshot;

@@ -1,10 +1,10 @@
 use std::fmt;
 
-use super::layer::{Queued, Rejecting};
 use super::permits::Permits;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{
-    Admitted, Gate, WaitingFuture, call_through_gate, inner_of_gate, wait_at_gate,
+    Admitted, Gate, Queued, Rejecting, WaitingFuture, call_through_gate, inner_of_gate,
+    wait_at_gate,
 };
 
 /// Limits the calls in flight to an inner service. Made by a

@@ -216,7 +216,7 @@ impl<T> CircuitBreakerBuilder<T> {
         }
     }
 
-    /// Sends the events of this instance to an observer. Default: none.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

@@ -288,7 +288,7 @@ impl<T> LoadShedBuilder<T> {
         }
     }
 
-    /// Sends the events of this instance to an observer. Default: none.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self

@@ -9,7 +9,7 @@ use super::service::RateLimit;
 use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
-use crate::layers::admission::Gate;
+use crate::layers::admission::{Gate, Queued, Rejecting};
 use crate::observe::emitter::Emitter;
 use crate::observe::event::{Events, Observer};
 use crate::policy::rate_limit::Rate;
@@ -30,16 +30,6 @@ pub(crate) static KIND: Kind = Kind::new(
 );
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// The mode that rejects a call without a permit at once.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Rejecting;
-
-/// The mode in which calls queue for a permit.
-#[derive(Debug, Clone, Copy)]
-pub struct Waiting {
-    pub(crate) max_wait: Option<Duration>,
-}
 
 /// Limits the rate of calls: see the [module](crate::rate_limit).
 ///
@@ -174,14 +164,14 @@ impl<T> RateLimitBuilder<Rejecting, T> {
         }
     }
 
-    /// The same as a type in which calls may wait. None does.
-    pub(crate) fn maybe_waiting(self) -> RateLimitBuilder<Waiting, T> {
-        self.by(Waiting { max_wait: None })
+    /// The type of a rate limit with a queue, without one.
+    pub(crate) fn maybe_queued(self) -> RateLimitBuilder<Queued, T> {
+        self.by(Queued { max_wait: None })
     }
 }
 
 impl<M, T> RateLimitBuilder<M, T> {
-    /// The same type, which admits every call and counts none.
+    /// Admits every call and counts none.
     pub(crate) fn off(mut self) -> Self {
         self.is_off = true;
         self
@@ -245,13 +235,13 @@ impl<M, T> RateLimitBuilder<M, T> {
     ///
     /// Timers are exact to a millisecond. For rates above 1000 calls a second, set the burst to the
     /// permits of at least two milliseconds.
-    pub fn max_wait(self, max_wait: Duration) -> RateLimitBuilder<Waiting, T> {
-        self.by(Waiting {
+    pub fn max_wait(self, max_wait: Duration) -> RateLimitBuilder<Queued, T> {
+        self.by(Queued {
             max_wait: Some(max_wait),
         })
     }
 
-    /// Sends the events of this instance to an observer. Default: none.
+    /// Sends the events of this instance to an observer. Default none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
@@ -287,24 +277,18 @@ impl<T> RateLimitBuilder<Rejecting, T> {
     }
 }
 
-impl<T> RateLimitBuilder<Waiting, T> {
+impl<T> RateLimitBuilder<Queued, T> {
     /// Builds the layer.
     ///
     /// # Errors
     ///
     /// A value is out of its range. The error names the setting, the value and the rule.
-    pub fn build(self) -> Result<RateLimitLayer<Waiting, T>, ConfigError> {
-        const LONGEST: Duration = Duration::from_secs(3600);
+    pub fn build(self) -> Result<RateLimitLayer<Queued, T>, ConfigError> {
         let name = self.name.clone();
-        let layer = match self.mode.max_wait {
-            Some(max_wait) if max_wait.is_zero() || max_wait > LONGEST => {
-                let rule = "must be above zero and at most one hour";
-                let shown = format_args!("{max_wait:?}").to_string();
-                Err(ConfigError::new(KIND.layer, "max_wait", shown, rule))
-            }
-            _ => self.built(),
-        };
-        layer.of_instance(name.as_deref())
+        let checked = self.mode.check(KIND.layer, "max_wait");
+        checked
+            .and_then(|()| self.built())
+            .of_instance(name.as_deref())
     }
 }
 

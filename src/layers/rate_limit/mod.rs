@@ -73,10 +73,11 @@ mod service;
 mod snapshot;
 
 #[cfg(mainstay_loom)]
-pub(crate) use line::models;
+pub(crate) use queue::models;
 
+pub use crate::layers::admission::mode::{Queued, Rejecting};
 #[cfg(test)]
 pub(crate) use layer::KIND;
-pub use layer::{RateLimitBuilder, RateLimitLayer, Rejecting, Waiting};
-pub use service::{RateLimit, ResponseFuture, WaitingFuture};
+pub use layer::{RateLimitBuilder, RateLimitLayer};
+pub use service::{QueuedFuture, RateLimit, ResponseFuture};
 pub use snapshot::Snapshot;

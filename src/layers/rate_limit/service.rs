@@ -1,10 +1,10 @@
 use std::fmt;
 
-use super::layer::{Rejecting, Waiting};
 use super::limiter::Limiter;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{
-    self, Admitted, Gate, call_through_gate, inner_of_gate, wait_at_gate,
+    Admitted, Gate, Queued, Rejecting, WaitingFuture, call_through_gate, inner_of_gate,
+    wait_at_gate,
 };
 
 /// Limits the rate of calls to an inner service. Made by a
@@ -17,13 +17,13 @@ pub struct RateLimit<S, M = Rejecting, T = AtResponse> {
 
 inner_of_gate!(RateLimit<S, M, T>);
 call_through_gate!(RateLimit<S, Rejecting, T>, ResponseFuture<S::Future, T>);
-wait_at_gate!(RateLimit<S, Waiting, T>, WaitingFuture<S, Req, T>);
+wait_at_gate!(RateLimit<S, Queued, T>, QueuedFuture<S, Req, T>);
 
 /// The future of a call through a rate limit without a queue.
 pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Limiter, T>;
 
 /// The future of a call through a rate limit with a queue.
-pub type WaitingFuture<S, Req, T = AtResponse> = admission::WaitingFuture<S, Req, Limiter, T>;
+pub type QueuedFuture<S, Req, T = AtResponse> = WaitingFuture<S, Req, Limiter, T>;
 
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for RateLimit<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

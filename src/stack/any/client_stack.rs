@@ -10,7 +10,7 @@ use super::propagate::{NoContext, Propagate};
 use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
-use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
 use crate::layers::retry::{self, AsItComes, Retry, RetryBudget};
 use crate::layers::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::stack::description::Description;
@@ -32,7 +32,7 @@ list! {
         retry: parts::Retry<R>, Retry<_, R, AsItComes>, retry::Snapshot, "The retries.";
     }
     inner Attempts[C] {
-        rate_limit: RateLimitPart, RateLimit<_, Waiting, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
+        rate_limit: RateLimitPart, RateLimit<_, Queued, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
         circuit_breaker: CircuitBreakerPart, CircuitBreaker<_, AtResponse<C>>, circuit_breaker::Snapshot, "The circuit breaker.";
         bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
         attempt_timeout: AttemptTimeout<HeadOnly>, Timeout<_, Fixed>, timeout::Snapshot, "The time limit of each attempt.";
@@ -85,7 +85,7 @@ impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
     /// The rate limit, with its available permits and the waiting calls. By default it admits every
     /// call.
     #[must_use]
-    pub fn rate_limit(&self) -> &RateLimitLayer<Waiting, AtResponse<C>> {
+    pub fn rate_limit(&self) -> &RateLimitLayer<Queued, AtResponse<C>> {
         &self.layers.rate_limit.layer
     }
 

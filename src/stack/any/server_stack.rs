@@ -10,7 +10,7 @@ use super::propagate::{NoContext, Propagate};
 use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
-use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer, Waiting};
+use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
 use crate::layers::timeout::{self, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
@@ -30,7 +30,7 @@ list! {
         timeout: ServerTimeout<K>, Timeout<_, AnyLimit<K>>, timeout::Snapshot, "The time limit.";
     }
     inner Limits[C] {
-        rate_limit: RateLimitPart, RateLimit<_, Waiting, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
+        rate_limit: RateLimitPart, RateLimit<_, Queued, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
         load_shed: LoadShedPart, LoadShed<_, Limited<AtResponse<C>>>, load_shed::Snapshot, "The load shedder.";
         bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
     }
@@ -64,7 +64,7 @@ impl<C: Clone, K: Propagate> AnyServerStack<C, K> {
     /// The rate limit, with its available permits and the waiting calls. By default it admits every
     /// call.
     #[must_use]
-    pub fn rate_limit(&self) -> &RateLimitLayer<Waiting, AtResponse<C>> {
+    pub fn rate_limit(&self) -> &RateLimitLayer<Queued, AtResponse<C>> {
         &self.layers.rate_limit.layer
     }
 

@@ -1,7 +1,7 @@
 //! The rate limit of a standard stack, which is off by default.
 
 use crate::call::track::AtResponse;
-use crate::layers::rate_limit::{self, RateLimitBuilder, RateLimitLayer, Rejecting, Waiting};
+use crate::layers::rate_limit::{self, Queued, RateLimitBuilder, RateLimitLayer, Rejecting};
 use crate::policy::rate_limit::Rate;
 #[cfg(feature = "http")]
 use crate::protocol::grpc::GrpcClassifier;
@@ -13,13 +13,13 @@ use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
 
 /// The settings of a stack's rate limit.
-pub(in crate::stack) type StackRateLimit = RateLimitBuilder<Waiting, ()>;
+pub(in crate::stack) type StackRateLimit = RateLimitBuilder<Queued, ()>;
 
 pub(in crate::stack) struct RateLimit;
 
 impl RateLimit {
     pub(in crate::stack) fn settings() -> StackRateLimit {
-        RateLimitBuilder::tracked_by(()).maybe_waiting()
+        RateLimitBuilder::tracked_by(()).maybe_queued()
     }
 }
 
@@ -28,7 +28,7 @@ impl RateLimit {
 impl<T: AtHead> Part<T> for RateLimit {
     const NAME: &'static str = "rate_limit";
     type Settings = StackRateLimit;
-    type Layer = RateLimitLayer<Waiting, AtResponse<T::Classifier>>;
+    type Layer = RateLimitLayer<Queued, AtResponse<T::Classifier>>;
 
     fn standard() -> Option<StackRateLimit> {
         None
@@ -95,12 +95,12 @@ macro_rules! rate_limits {
         $(#[$if])?
         impl Refine<StackRateLimit> for RateLimitBuilder<Rejecting, $tracker> {
             fn refine(self, _: StackRateLimit) -> StackRateLimit {
-                self.maybe_waiting().retracked(drop)
+                self.maybe_queued().retracked(drop)
             }
         }
 
         $(#[$if])?
-        impl Refine<StackRateLimit> for RateLimitBuilder<Waiting, $tracker> {
+        impl Refine<StackRateLimit> for RateLimitBuilder<Queued, $tracker> {
             fn refine(self, _: StackRateLimit) -> StackRateLimit {
                 self.retracked(drop)
             }

@@ -32,10 +32,12 @@ fn record(circuit: &Circuit, ticket: Ticket, outcome: Outcome) {
 
 /// Records a success, and returns the epoch it belongs to.
 fn succeed(circuit: &Circuit) -> u64 {
-    let ticket = circuit.pass().unwrap_or_else(|| match circuit.ask() {
-        Decision::Admit(ticket) => ticket,
-        Decision::Reject { .. } => panic!("it is closed"),
-    });
+    let ticket = circuit
+        .try_admit()
+        .unwrap_or_else(|| match circuit.decide() {
+            Decision::Admit(ticket) => ticket,
+            Decision::Reject { .. } => panic!("it is closed"),
+        });
     record(circuit, ticket, Outcome::Success);
     ticket.epoch()
 }
@@ -48,20 +50,20 @@ fn succeeds(circuit: &Arc<Circuit>, thread: usize) -> JoinHandle<u64> {
 /// The call was admitted before.
 fn fails(circuit: &Arc<Circuit>, thread: usize) -> JoinHandle<()> {
     let circuit = Arc::clone(circuit);
-    let ticket = circuit.pass().expect("closed");
+    let ticket = circuit.try_admit().expect("closed");
     spawn(thread, move || record(&circuit, ticket, Outcome::Failure))
 }
 
 fn a_success_is_credited_once() {
     let circuit = circuit(1.0);
     let others = [succeeds(&circuit, 1), succeeds(&circuit, 2)];
-    let calls = circuit.look().0.calls;
+    let calls = circuit.inspect().0.calls;
     assert!(calls <= 2, "{calls}");
     for other in others {
         other.join().unwrap();
     }
-    assert_eq!(circuit.look().0.calls, 2);
-    assert_eq!(circuit.look().0.calls, 2);
+    assert_eq!(circuit.inspect().0.calls, 2);
+    assert_eq!(circuit.inspect().0.calls, 2);
 }
 
 /// The gate changes while another thread counts a success, and after the first one.
@@ -72,7 +74,7 @@ fn a_new_epoch_keeps_its_own_successes() {
     circuit.reset();
     let epochs = [succeed(&circuit), other.join().unwrap()];
     let new = epochs.iter().filter(|epoch| **epoch != old).count() as u64;
-    let calls = circuit.look().0.calls;
+    let calls = circuit.inspect().0.calls;
     // A success of the old epoch that is counted while it ends may be in the new one.
     assert!((new..=2).contains(&calls), "{calls} of {new}");
 }
@@ -82,12 +84,12 @@ fn successes_are_credited_before_a_failure() {
     let circuit = circuit(0.7);
     succeeds(&circuit, 1).join().unwrap();
     let others = [fails(&circuit, 1), fails(&circuit, 2)];
-    let calls = circuit.look().0.calls;
+    let calls = circuit.inspect().0.calls;
     assert!((1..=3).contains(&calls), "{calls}");
     for other in others {
         other.join().unwrap();
     }
-    let view = circuit.look().0;
+    let view = circuit.inspect().0;
     assert_eq!(circuit.state(), State::Closed);
     assert_eq!((view.calls, view.failures), (3, 2));
 }
@@ -99,6 +101,6 @@ fn two_failures_open_it_once() {
         other.join().unwrap();
     }
     assert_eq!(circuit.state(), State::Open);
-    assert!(circuit.rejects() && circuit.pass().is_none());
-    assert_eq!(circuit.look().2.len(), 1);
+    assert!(circuit.rejects() && circuit.try_admit().is_none());
+    assert_eq!(circuit.inspect().2.len(), 1);
 }

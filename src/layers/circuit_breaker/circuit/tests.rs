@@ -76,12 +76,12 @@ fn a_reset_forgets_the_successes_that_are_counted_meanwhile() {
         circuit.record(ticket, Outcome::Success.into(), CallTime::UNKNOWN, None);
         ((), breaker.reset(now))
     });
-    assert_eq!(circuit.look().0.calls, 0);
+    assert_eq!(circuit.inspect().0.calls, 0);
     circuit.record(
         admitted(&circuit),
         Outcome::Success.into(),
         CallTime::UNKNOWN,
         None,
     );
-    assert_eq!(circuit.look().0.calls, 1);
+    assert_eq!(circuit.inspect().0.calls, 1);
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::call::permit::{Admit as _, Ticket};
+use crate::call::admit::Admit as _;
+use crate::call::ticket::Ticket;
 use crate::vocabulary::name::InstanceName;
 
 fn load(limit: Limit) -> Load {

@@ -17,13 +17,13 @@ crate::models::models![
 
 /// A bulkhead, and the permits that are out by the model's own count.
 struct Model {
-    places: Shared<Places>,
+    permits: Shared<Permits>,
     out: Arc<std::sync::atomic::AtomicU32>,
 }
 
 impl Model {
     fn new(limit: u32, queue: u32) -> Self {
-        let places = Places::new(Settings {
+        let permits = Permits::new(Settings {
             limit,
             queue,
             is_on: true,
@@ -31,14 +31,14 @@ impl Model {
             observer: None,
         });
         Self {
-            places: Shared::new(places),
+            permits: Shared::new(permits),
             out: Arc::default(),
         }
     }
 
     fn spawn<R: 'static>(&self, run: impl FnOnce(Self) -> R + 'static) -> JoinHandle<R> {
         let other = Self {
-            places: self.places.clone(),
+            permits: self.permits.clone(),
             out: Arc::clone(&self.out),
         };
         thread::spawn(move || run(other))
@@ -46,23 +46,23 @@ impl Model {
 
     /// Acquires a permit if there is one.
     fn acquire(&self) -> bool {
-        self.places.try_take() && self.acquired()
+        self.permits.try_acquire() && self.acquired()
     }
 
     fn acquired(&self) -> bool {
         let out = self.out.fetch_add(1, Ordering::Relaxed) + 1;
-        assert!(out <= self.places.limit(), "{out} permits are out");
+        assert!(out <= self.permits.limit(), "{out} permits are out");
         true
     }
 
     fn release(&self) {
         self.out.fetch_sub(1, Ordering::Relaxed);
-        self.places.give_back();
+        self.permits.release_permit();
     }
 
     /// Waits for a permit, and releases it.
     fn wait(mut self) {
-        wait(self.places.hold(), || {
+        wait(self.permits.hold(), || {
             self.acquired();
             self.out.fetch_sub(1, Ordering::Relaxed);
         });
@@ -70,11 +70,11 @@ impl Model {
 
     /// Waits for a permit, and gives up at once.
     fn give_up(mut self) {
-        give_up(self.places.hold());
+        give_up(self.permits.hold());
     }
 
     fn is_idle(&self) -> bool {
-        self.places.in_flight() == 0 && self.places.waiting() == 0
+        self.permits.in_flight() == 0 && self.permits.waiting() == 0
     }
 }
 
@@ -130,5 +130,5 @@ fn a_waiter_that_gives_up_passes_its_permit_on() {
     gives_up.join().unwrap();
     waits.join().unwrap();
     assert!(model.is_idle());
-    assert_eq!(model.places.given_up(), 1);
+    assert_eq!(model.permits.given_up(), 1);
 }
