@@ -87,7 +87,7 @@ impl Served {
         let changes = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&changes);
         let stack = http::server("api").observer(move |event: &Event| {
-            if let EventKind::LimitChanged { from, to } = event.kind() {
+            if let EventKind::LimitChanged { from, to, .. } = event.kind() {
                 noted.lock().unwrap().push((*from, *to));
             }
         });

@@ -12,6 +12,7 @@ use crate::call::track::{Head, Settle, Track};
 use crate::call::{permit::ErasedPermit, track::AtResponse};
 use crate::vocabulary::outcome::{FAILED, IGNORED};
 use crate::vocabulary::outcome::{not_sent, of_timed_out, timed_out};
+use crate::vocabulary::sealed::Sealed;
 use crate::vocabulary::{
     error::WithRejection,
     outcome::{ErrorsFail, Verdict},
@@ -65,6 +66,8 @@ impl<G: Guard> Drop for Running<'_, G> {
 /// The guard of a layer that counts nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Uncounted;
+
+impl Sealed for Uncounted {}
 
 impl Settle for Uncounted {
     #[cfg_attr(not(debug_assertions), inline(always))]

@@ -10,6 +10,7 @@ use crate::call::ticket::Ticket;
 use crate::call::track::Settle;
 use crate::runtime::shared::{Held, Lane};
 use crate::vocabulary::outcome::{FAILED, Outcome, Verdict, of_deadline_exceeded};
+use crate::vocabulary::sealed::Sealed;
 
 /// The permit of a call, while the call's future holds it.
 pub struct Permit<A: Admit, T> {
@@ -54,6 +55,8 @@ fn adjusted(verdict: Verdict, ticket: &Ticket) -> Verdict {
         verdict
     }
 }
+
+impl<A: Admit, T> Sealed for Permit<A, T> {}
 
 impl<A: Admit, T> Settle for Permit<A, T> {
     #[cfg_attr(not(debug_assertions), inline(always))]

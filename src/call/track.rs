@@ -7,12 +7,15 @@
 
 use crate::call::permit::ErasedPermit;
 use crate::vocabulary::outcome::{Classify, Verdict};
+use crate::vocabulary::sealed::Sealed;
 
 /// The permit of one call.
 ///
 /// Two separate events end it: [`settle`](Settle::settle) records the outcome, and dropping
 /// releases the permit. A call that is dropped unsettled counts as cancelled.
-pub trait Settle: Sized {
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait Settle: Sealed + Sized {
     /// Records the outcome. Only the first verdict counts.
     fn settle(&mut self, verdict: Verdict);
 

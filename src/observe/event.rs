@@ -31,6 +31,7 @@ pub enum EventKind {
     /// rejected with this rejection. The outcome follows in [`Settled`](Self::Settled).
     WouldReject(Rejection),
     /// A call ended.
+    #[non_exhaustive]
     Settled {
         /// The outcome.
         outcome: Outcome,
@@ -44,6 +45,7 @@ pub enum EventKind {
     /// A circuit breaker changed its state.
     Transition(Transition),
     /// An attempt failed, and another one follows.
+    #[non_exhaustive]
     Retrying {
         /// The number of the next attempt: 2 for the first retry.
         attempt: u32,
@@ -57,11 +59,13 @@ pub enum EventKind {
     /// The caller gave up a call that waited in a queue: it is neither
     /// [rejected](Self::Rejected) nor [settled](Self::Settled). From a retry layer: the caller gave
     /// up during the back-off of an [announced](Self::Retrying) retry.
+    #[non_exhaustive]
     GivenUp {
         /// Time waited.
         waited: Duration,
     },
     /// An adaptive limit changed.
+    #[non_exhaustive]
     LimitChanged {
         /// The old limit of calls in flight; `None` for no limit.
         from: Option<u32>,

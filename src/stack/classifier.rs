@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::call::track::{AtResponse, Head};
 use crate::protocol::http::{ClassifyEnd, End, EndOfBody, ErasedError, HttpResponse, ResponseHead};
+use crate::vocabulary::sealed::Sealed;
 use crate::vocabulary::{
     error::WithRejection,
     outcome::{Classify, Verdict},
@@ -127,15 +128,19 @@ impl fmt::Debug for CustomClassifier {
 }
 
 /// The tracker of a load shedder's or circuit breaker's builder, as a standard stack accepts it.
+///
+/// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
     message = "a standard stack cannot classify responses by a `{Self}`",
     note = "it accepts `classify_head(|head| ...)`, or `tracker(EndOfBody::new(classifier))` with a `ClassifyEnd` that is `Send`, `Sync` and `'static`; for any other classifier, combine the layers yourself"
 )]
-pub trait StackTracker {
+pub trait StackTracker: Sealed {
     /// The classifier, if one was set.
     #[doc(hidden)]
     fn classifier(self) -> Option<CustomClassifier>;
 }
+
+impl Sealed for AtResponse {}
 
 /// The default of the builders: no classifier was set.
 impl StackTracker for AtResponse {
@@ -143,6 +148,8 @@ impl StackTracker for AtResponse {
         None
     }
 }
+
+impl<C> Sealed for EndOfBody<C> {}
 
 impl<C> StackTracker for EndOfBody<C>
 where

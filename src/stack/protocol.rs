@@ -3,9 +3,12 @@
 use crate::layers::retry::{AsItComes, RetryBuilder};
 use crate::protocol::grpc::{EarlyTrailers, GrpcClassifier, GrpcRetry};
 use crate::protocol::http::{HttpClassifier, HttpRetry};
+use crate::vocabulary::sealed::Sealed;
 
 /// The protocol of a [`ClientStack`](super::ClientStack): [`Http`] or [`Grpc`].
-pub trait Protocol: sealed::Sealed {
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait Protocol: Sealed {
     /// The default classifier.
     type Classifier: Clone + 'static;
 
@@ -26,11 +29,8 @@ pub trait Protocol: sealed::Sealed {
     fn retry() -> RetryBuilder<Self::Policy, Self::Receive>;
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::Http {}
-    impl Sealed for super::Grpc {}
-}
+impl Sealed for Http {}
+impl Sealed for Grpc {}
 
 /// HTTP of any version, with any client.
 #[derive(Debug, Clone, Copy)]

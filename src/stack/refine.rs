@@ -1,5 +1,7 @@
 //! The arguments of a stack builder's setters.
 
+use crate::vocabulary::sealed::Sealed;
+
 /// The argument of a standard stack's setter: the most important number of the layer, or a builder
 /// of the layer, which replaces all its settings.
 ///
@@ -25,12 +27,14 @@
 /// A builder without a name gets the name of the stack. Over HTTP and gRPC the builder of a load
 /// shedder or a circuit breaker also sets how the stack [classifies](super#how-a-stack-classifies).
 /// The builder of a bulkhead does not.
+///
+/// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not refine this layer of a standard stack",
     note = "the setter accepts the most important number (a `Duration`, a `Limit`, a count as `u32`) or a builder of the layer, before `build()`: `mainstay::http::bulkhead().limit(64)`, say",
     note = "a builder of `mainstay::grpc::retry()` is for `mainstay::grpc::client`, one of `mainstay::http::retry()` for the other clients; a stack of HTTP or gRPC accepts neither a custom retry policy nor a bulkhead with a classifier: for these, combine the layers yourself"
 )]
-pub trait Refine<L> {
+pub trait Refine<L>: Sealed {
     /// The new settings; `standard` are the stack's.
     #[doc(hidden)]
     fn refine(self, standard: L) -> L;

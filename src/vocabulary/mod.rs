@@ -10,3 +10,4 @@ pub(crate) mod name;
 pub(crate) mod outcome;
 pub(crate) mod reason;
 pub(crate) mod rejection;
+pub(crate) mod sealed;

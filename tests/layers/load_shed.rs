@@ -496,7 +496,7 @@ async fn aimd_falls_by_its_backoff_when_calls_take_longer_than_its_timeout() {
         .unwrap()
         .iter()
         .filter_map(|event| match *event {
-            EventKind::LimitChanged { from, to } => from.zip(to),
+            EventKind::LimitChanged { from, to, .. } => from.zip(to),
             _ => None,
         })
         .collect();

@@ -3,6 +3,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use crate::vocabulary::sealed::Sealed;
 use pin_project_lite::pin_project;
 use reqwest::{Request, RequestBuilder};
 use tower_service::Service;
@@ -10,7 +11,9 @@ use tower_service::Service;
 /// Sends a request of reqwest's builder through a stack instead of through the bare client.
 ///
 /// See the [module](crate::reqwest) for an example.
-pub trait SendThrough: sealed::Sealed {
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait SendThrough: Sealed {
     /// Sends the request through a clone of this service, once it is ready.
     ///
     /// The service's client is used, not the one of the builder. Dropping the future drops the
@@ -26,10 +29,7 @@ pub trait SendThrough: sealed::Sealed {
         S::Error: From<reqwest::Error>;
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::RequestBuilder {}
-}
+impl Sealed for RequestBuilder {}
 
 impl SendThrough for RequestBuilder {
     fn send_through<S>(self, service: &S) -> SendFuture<S>

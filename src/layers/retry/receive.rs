@@ -3,17 +3,20 @@
 use std::task::Context;
 
 use super::RetryBudget;
+use crate::vocabulary::sealed::Sealed;
 
 /// Takes a response as it arrives, before a policy sees it, and makes of it what the caller gets.
 ///
 /// A protocol may say only in the first frames of a body how a call went, or only at its end. The core knows no protocol, so an adapter
 /// brings a `Receive`, and it may change the type of the response. [`AsItComes`] is the default and does nothing.
+///
+/// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot take a response of type `{Res}`",
     label = "this retry is for responses of another type",
     note = "`mainstay::grpc::retry()` is for services that answer with `http::Response`, such as a channel of tonic; over a client of reqwest use `mainstay::http::retry()`"
 )]
-pub trait Receive<Res> {
+pub trait Receive<Res>: Sealed {
     /// What policies and callers see.
     type Response;
 
@@ -42,6 +45,8 @@ pub enum Ended {
 /// Leaves responses alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AsItComes;
+
+impl Sealed for AsItComes {}
 
 impl<Res> Receive<Res> for AsItComes {
     type Response = Res;

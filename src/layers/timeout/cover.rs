@@ -8,17 +8,20 @@ use super::future::Until;
 use crate::observe::emitter::Emitter;
 use crate::runtime::Moment;
 use crate::runtime::shared::Held;
+use crate::vocabulary::sealed::Sealed;
 
 /// What a time limit does with the response of a call that was answered in time.
 ///
 /// The layer knows no protocol: what of a response is still to come, only an adapter can say. [`HeadOnly`] is for all others.
+///
+/// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot limit a response of type `{Res}`",
     label = "this time limit is for responses of another type",
     note = "`mainstay::http::timeout()` is for services that answer with `http::Response`; for others, a client of reqwest among them, use `mainstay::TimeoutLayer::new(..)`",
     note = "the body of the response must be `Unpin`, `Send` and `'static`; one that is not `Unpin` is, in a box: `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))` inside of the layer or the standard stack"
 )]
-pub trait Cover<Res> {
+pub trait Cover<Res>: Sealed {
     /// What the response becomes.
     type Response;
 
@@ -70,6 +73,8 @@ impl fmt::Debug for Answered<'_> {
 /// Leaves responses alone: the time limit ends at them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HeadOnly;
+
+impl Sealed for HeadOnly {}
 
 impl<Res> Cover<Res> for HeadOnly {
     type Response = Res;

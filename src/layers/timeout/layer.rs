@@ -17,6 +17,7 @@ use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::context::Deadline;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::sealed::Sealed;
 use crate::vocabulary::{config::ConfigError, reason::Reason};
 
 const REASONS: &[Reason] = &[Reason::TimedOut, Reason::DeadlinePassed];
@@ -32,7 +33,9 @@ pub(crate) const LAYER: &str = KIND.layer;
 pub(crate) const DEFAULT: Duration = Duration::from_secs(30);
 
 /// How long a call of a request may take.
-pub trait PerRequest<Req> {
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait PerRequest<Req>: Sealed {
     /// The limit for this request; `None` is no limit of this layer's own.
     fn limit(&self, request: &Req) -> Option<CallLimit>;
 
@@ -107,6 +110,8 @@ impl Fixed {
     });
 }
 
+impl Sealed for Fixed {}
+
 impl<Req> PerRequest<Req> for Fixed {
     #[inline]
     fn limit(&self, _: &Req) -> Option<CallLimit> {
@@ -116,6 +121,8 @@ impl<Req> PerRequest<Req> for Fixed {
 
 /// A limit by a closure of the request. Made by [`TimeoutLayer::per_request`].
 pub struct PerRequestFn<F>(Arc<F>);
+
+impl<F> Sealed for PerRequestFn<F> {}
 
 impl<F, Req> PerRequest<Req> for PerRequestFn<F>
 where

@@ -13,6 +13,7 @@ use super::code::{Code, GRPC_STATUS, is_grpc};
 use crate::layers::retry::RetryBudget;
 use crate::layers::retry::{Ended, Receive};
 use crate::protocol::http::{HttpResponse, header};
+use crate::vocabulary::sealed::Sealed;
 
 /// Reads trailers that arrive without a message, so that [`GrpcRetry`](super::GrpcRetry) sees their
 /// status.
@@ -22,6 +23,8 @@ use crate::protocol::http::{HttpResponse, header};
 /// available is kept, and the reader of the body gets it first. A frame that is not is not awaited.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EarlyTrailers;
+
+impl Sealed for EarlyTrailers {}
 
 impl<B> Receive<http::Response<B>> for EarlyTrailers
 where
@@ -80,14 +83,18 @@ fn later<B: Body>(response: &mut http::Response<Peeked<B>>, budget: &RetryBudget
 }
 
 /// A gRPC response whose first frame may have been read.
+///
+/// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
     message = "`GrpcRetry` cannot see the trailers of `{Self}`",
     note = "build the layer with `mainstay::grpc::retry()`, around a service that returns `http::Response`; its `policy(..)` accepts your own `GrpcRetry`"
 )]
-pub trait GrpcResponse: HttpResponse {
+pub trait GrpcResponse: Sealed + HttpResponse {
     /// The trailers, if they have arrived without a message before them.
     fn early_trailers(&self) -> Option<&HeaderMap>;
 }
+
+impl<B: Body> Sealed for http::Response<Peeked<B>> {}
 
 impl<B: Body> GrpcResponse for http::Response<Peeked<B>> {
     fn early_trailers(&self) -> Option<&HeaderMap> {

@@ -6,6 +6,7 @@ use super::erased_error::ErasedError;
 use super::head::{HttpResponse, ResponseHead};
 use super::unprocessed::is_harmless_refusal;
 use crate::vocabulary::outcome::{Classify, Outcome, Verdict};
+use crate::vocabulary::sealed::Sealed;
 
 /// The classifier for HTTP.
 ///
@@ -180,20 +181,19 @@ where
 }
 
 /// The return type of a closure over a head: an [`Outcome`] or a [`Verdict`].
+///
+/// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the outcome of a call",
     note = "return a `mainstay::Outcome`, or a `mainstay::Verdict` for more detail"
 )]
-pub trait HeadVerdict: sealed::Sealed {
+pub trait HeadVerdict: Sealed {
     #[doc(hidden)]
     fn complete(self, head: &ResponseHead<'_>) -> Verdict;
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for crate::vocabulary::outcome::Outcome {}
-    impl Sealed for crate::vocabulary::outcome::Verdict {}
-}
+impl Sealed for Outcome {}
+impl Sealed for Verdict {}
 
 impl HeadVerdict for Outcome {
     fn complete(self, head: &ResponseHead<'_>) -> Verdict {

@@ -7,9 +7,12 @@ use bytes::Bytes;
 
 use crate::protocol::http::{GuardedBody, InContextBody};
 use crate::runtime::scoped::Scope;
+use crate::vocabulary::sealed::Sealed;
 
 /// A body type that can hold a short text: bytes and strings, and, each with its feature, the
 /// bodies of axum, tonic, reqwest and http-body-util (`Full` and its boxes).
+///
+/// Implement it for your own body type.
 #[diagnostic::on_unimplemented(
     message = "mainstay cannot make a body of type `{Self}` for the response to a rejection",
     label = "unknown body type",
@@ -79,7 +82,9 @@ impl<B: RejectionBody, S: Scope> RejectionBody for InContextBody<B, S> {
 }
 
 /// How a [`RespondLayer`](crate::RespondLayer) makes a body.
-pub trait MakeBody<ResB> {
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait MakeBody<ResB>: Sealed {
     /// Whether the bodies have content.
     const HAS_CONTENT: bool;
 
@@ -90,6 +95,8 @@ pub trait MakeBody<ResB> {
 /// Makes [known](RejectionBody) bodies.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KnownBody;
+
+impl Sealed for KnownBody {}
 
 impl<ResB: RejectionBody> MakeBody<ResB> for KnownBody {
     const HAS_CONTENT: bool = true;
@@ -103,6 +110,8 @@ impl<ResB: RejectionBody> MakeBody<ResB> for KnownBody {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EmptyBody;
 
+impl Sealed for EmptyBody {}
+
 impl<ResB: Default> MakeBody<ResB> for EmptyBody {
     const HAS_CONTENT: bool = false;
 
@@ -113,6 +122,8 @@ impl<ResB: Default> MakeBody<ResB> for EmptyBody {
 
 /// Makes bodies with a closure.
 pub struct BodyWith<F>(pub(super) Arc<F>);
+
+impl<F> Sealed for BodyWith<F> {}
 
 impl<F, ResB> MakeBody<ResB> for BodyWith<F>
 where

@@ -6,6 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::vocabulary::sealed::Sealed;
 use crate::vocabulary::{
     error::{BoxError, Error},
     rejection::Rejection,
@@ -14,22 +15,28 @@ use crate::vocabulary::{
 /// An error that is always a rejection: [`Rejection`], and [`Infallible`].
 ///
 /// The layers have this error around a service that cannot fail, such as routes of axum and tonic.
+///
+/// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not always a mainstay rejection, and `RespondLayer` cannot answer other errors",
     label = "the stack inside of this `RespondLayer` can return other errors than rejections",
     note = "answer other errors with a closure: `RespondLayer::new().map_error(|error: ...| -> http::Response<_> {{ ... }})`; with a standard stack, put that layer between the stack and the service that fails",
     note = "a `BoxError` mostly comes from a layer of tower, such as `tower::timeout::TimeoutLayer`: mainstay's layers turn the error `Infallible` into `Rejection`"
 )]
-pub trait OnlyRejection {
+pub trait OnlyRejection: Sealed {
     /// The rejection.
     fn into_rejection(self) -> Rejection;
 }
+
+impl Sealed for Rejection {}
 
 impl OnlyRejection for Rejection {
     fn into_rejection(self) -> Rejection {
         self
     }
 }
+
+impl Sealed for Infallible {}
 
 impl OnlyRejection for Infallible {
     fn into_rejection(self) -> Rejection {
@@ -38,6 +45,9 @@ impl OnlyRejection for Infallible {
 }
 
 /// An error that may be a rejection.
+///
+/// Implement it for your own error type if you also implement
+/// [`WithRejection`](crate::WithRejection) by hand.
 #[diagnostic::on_unimplemented(
     message = "`RespondLayer` does not know whether a `{Self}` is a rejection",
     note = "it knows for `mainstay::Error<E>`, `BoxError` and (feature `tonic`) `tonic::Status`",
@@ -99,12 +109,16 @@ by_chain! {
 }
 
 /// How a [`RespondLayer`](crate::RespondLayer) handles errors.
-pub trait Mapping {
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait Mapping: Sealed {
     /// The type of errors that are not rejections.
     type Rest;
 }
 
 /// How errors of a type become responses with a body of type `ResB`.
+///
+/// This trait is sealed: only mainstay implements it.
 pub trait MapError<E, ResB>: Mapping {
     /// Separates rejections from other errors.
     fn sort(error: E) -> Error<Self::Rest>;
@@ -116,6 +130,8 @@ pub trait MapError<E, ResB>: Mapping {
 /// All errors are rejections.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RejectionsOnly;
+
+impl Sealed for RejectionsOnly {}
 
 impl Mapping for RejectionsOnly {
     type Rest = Infallible;
@@ -145,6 +161,8 @@ impl<F, R> MapErrorWith<F, R> {
         }
     }
 }
+
+impl<F, R> Sealed for MapErrorWith<F, R> {}
 
 impl<F, R> Mapping for MapErrorWith<F, R> {
     type Rest = R;

@@ -20,6 +20,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::parts::{TOTAL, derive_backoff, describe_retry, shown};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::sealed::Sealed;
 
 /// The time limit of a stack for any request type: the stack's, and with [`Carried`] also the
 /// request's.
@@ -40,6 +41,8 @@ impl<K> AnyLimit<K> {
         }
     }
 }
+
+impl<K> Sealed for AnyLimit<K> {}
 
 impl<Req> PerRequest<Req> for AnyLimit<NoContext> {
     #[inline]
@@ -93,12 +96,16 @@ pub(super) fn ignore_inbound<K>(timeout: &mut AnyTimeout<K>) {
     timeout.policy.trusts_inbound = false;
 }
 
+impl Sealed for Duration {}
+
 impl<K> Refine<AnyTimeout<K>> for Duration {
     fn refine(self, mut standard: AnyTimeout<K>) -> AnyTimeout<K> {
         standard.policy.own = Some(CallLimit::set(self));
         standard
     }
 }
+
+impl<P, B> Sealed for TimeoutBuilder<P, B> {}
 
 impl<K> Refine<AnyTimeout<K>> for TimeoutBuilder<Fixed> {
     fn refine(self, _: AnyTimeout<K>) -> AnyTimeout<K> {
@@ -232,17 +239,21 @@ impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for NoRetry {
 
 /// The argument of [`AnyClientBuilder::retry`](super::AnyClientBuilder::retry): a number of
 /// attempts, or a builder with a policy.
+///
+/// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no retry of a standard stack",
     note = "the setter accepts the number of attempts as `u32`, for requests that are `Clone` and may all be repeated, or `mainstay::RetryLayer::builder()` with a policy, before `build()`"
 )]
-pub trait IntoRetry {
+pub trait IntoRetry: Sealed {
     /// The retry policy.
     type Policy;
 
     #[doc(hidden)]
     fn into_retry(self) -> RetryBuilder<Self::Policy>;
 }
+
+impl Sealed for u32 {}
 
 impl IntoRetry for u32 {
     type Policy = RetryErrors;
@@ -251,6 +262,8 @@ impl IntoRetry for u32 {
         RetryLayer::builder().attempts(self)
     }
 }
+
+impl<P, R> Sealed for RetryBuilder<P, R> {}
 
 impl<R> IntoRetry for RetryBuilder<R> {
     type Policy = R;

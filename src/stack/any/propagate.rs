@@ -4,10 +4,13 @@ use tower_layer::Identity;
 
 use super::deadline::CarriedDeadlineLayer;
 use crate::layers::correlation::{Client, Consumer, CorrelationLayer};
+use crate::vocabulary::sealed::Sealed;
 
 /// Whether a stack for any request type propagates the [`Context`](crate::Context) in its requests:
 /// [`Carried`] or [`NoContext`].
-pub trait Propagate: sealed::Sealed {
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait Propagate: Sealed {
     /// The correlation layer of a client.
     #[doc(hidden)]
     type Client: Clone;
@@ -21,11 +24,8 @@ pub trait Propagate: sealed::Sealed {
     const CARRIES: bool;
 }
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for super::NoContext {}
-    impl Sealed for super::Carried {}
-}
+impl Sealed for NoContext {}
+impl Sealed for Carried {}
 
 /// Requests of any type, without a context.
 #[derive(Debug, Clone, Copy)]

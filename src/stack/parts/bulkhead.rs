@@ -10,6 +10,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::sealed::Sealed;
 
 /// The settings of a stack's bulkhead, without a classifier: all layers share the stack's.
 pub(in crate::stack) type StackBulkhead = BulkheadBuilder<Queued, ()>;
@@ -67,6 +68,8 @@ impl<M, T> Snapshots for BulkheadLayer<M, T> {
         self.snapshot()
     }
 }
+
+impl<Q, T> Sealed for BulkheadBuilder<Q, T> {}
 
 impl Refine<StackBulkhead> for u32 {
     fn refine(self, standard: StackBulkhead) -> StackBulkhead {

@@ -12,6 +12,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::sealed::Sealed;
 
 /// The settings of a stack's circuit breaker.
 pub(in crate::stack) type StackBreaker = CircuitBreakerBuilder<()>;
@@ -96,6 +97,8 @@ fn describe(config: &Config) -> Vec<Setting> {
     }
     settings
 }
+
+impl<T> Sealed for CircuitBreakerBuilder<T> {}
 
 /// A builder also sets how the stack classifies.
 #[cfg(feature = "http")]

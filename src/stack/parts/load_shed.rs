@@ -8,6 +8,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::sealed::Sealed;
 
 /// The settings of a stack's load shedder.
 pub(in crate::stack) type StackLoadShed = LoadShedBuilder<()>;
@@ -57,6 +58,9 @@ impl<T> Snapshots for LoadShedLayer<Limited<T>> {
         self.snapshot()
     }
 }
+
+impl Sealed for Limit {}
+impl<T> Sealed for LoadShedBuilder<T> {}
 
 impl Refine<StackLoadShed> for Limit {
     fn refine(self, standard: StackLoadShed) -> StackLoadShed {

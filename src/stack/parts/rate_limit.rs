@@ -11,6 +11,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::sealed::Sealed;
 
 /// The settings of a stack's rate limit.
 pub(in crate::stack) type StackRateLimit = RateLimitBuilder<Queued, ()>;
@@ -81,6 +82,8 @@ impl<M, T> Snapshots for RateLimitLayer<M, T> {
         self.snapshot()
     }
 }
+
+impl<M, T> Sealed for RateLimitBuilder<M, T> {}
 
 /// Calls a second.
 impl Refine<StackRateLimit> for u32 {

@@ -23,6 +23,8 @@ use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 #[cfg(feature = "http")]
 use crate::vocabulary::config::ConfigError;
+#[cfg(feature = "http")]
+use crate::vocabulary::sealed::Sealed;
 
 /// The settings of the retry of an HTTP or gRPC stack.
 #[cfg(feature = "http")]
@@ -119,11 +121,17 @@ impl<P, R> Refine<RetryBuilder<P, R>> for u32 {
 }
 
 #[cfg(feature = "http")]
+impl Sealed for HttpRetry {}
+
+#[cfg(feature = "http")]
 impl Refine<StackRetry<Http>> for HttpRetry {
     fn refine(self, standard: StackRetry<Http>) -> StackRetry<Http> {
         standard.policy(self)
     }
 }
+
+#[cfg(feature = "http")]
+impl Sealed for GrpcRetry {}
 
 #[cfg(feature = "http")]
 impl Refine<StackRetry<Grpc>> for GrpcRetry {

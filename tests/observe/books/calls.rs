@@ -271,7 +271,7 @@ async fn a_call_that_is_given_up_in_a_queue_is_counted() {
     let snapshot = layer.snapshot();
     assert_eq!((snapshot.given_up, snapshot.waiting), (1, 0));
     let told = told.lock().unwrap();
-    let [EventKind::GivenUp { waited }] = &told[..] else {
+    let [EventKind::GivenUp { waited, .. }] = &told[..] else {
         panic!("{told:?}");
     };
     assert_eq!(*waited, ms(300));

@@ -10,6 +10,7 @@ use crate::layers::timeout::{Answered, Asked, Cover};
 use crate::protocol::http::ContentType;
 use crate::protocol::http::body::{Limits, TimedBody};
 use crate::runtime::Moment;
+use crate::vocabulary::sealed::Sealed;
 use crate::vocabulary::{context, error::BoxError};
 
 /// The limits of response bodies.
@@ -37,6 +38,8 @@ impl BodyLimits {
 
 // So that compiler errors name the response, not the part of its body that is not `Unpin`.
 #[diagnostic::do_not_recommend]
+impl Sealed for BodyLimits {}
+
 impl<B> Cover<Response<B>> for BodyLimits
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static,

@@ -14,6 +14,7 @@ use super::head::{ContentType, HttpRequest};
 use crate::layers::deadline::{FLOOR, at_least};
 use crate::layers::timeout::{CallLimit, DEFAULT, LimitSource, PerRequest, TimeoutBuilder, Upload};
 use crate::protocol::grpc::Rules;
+use crate::vocabulary::sealed::Sealed;
 
 /// Builds a time limit for HTTP and gRPC. Default 30 seconds. It reads the caller's limit, and can
 /// cover the response body.
@@ -129,6 +130,8 @@ pub struct HttpLimit<N = HeaderName> {
     pub(crate) header: N,
     pub(crate) trusts_inbound: bool,
 }
+
+impl Sealed for HttpLimit {}
 
 impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     #[inline]
