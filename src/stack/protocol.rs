@@ -1,6 +1,6 @@
 //! The differences between the stacks of HTTP and gRPC clients.
 
-use crate::layers::retry::{AsItComes, RetryBuilder};
+use crate::layers::retry::{RetryBuilder, Unchanged};
 use crate::protocol::grpc::{EarlyTrailers, GrpcClassifier, GrpcRetry};
 use crate::protocol::http::{HttpClassifier, HttpRetry};
 use crate::vocabulary::sealed::Sealed;
@@ -43,7 +43,7 @@ pub struct Grpc;
 impl Protocol for Http {
     type Classifier = HttpClassifier;
     type Policy = HttpRetry;
-    type Receive = AsItComes;
+    type Receive = Unchanged;
     const NAME: &'static str = "http client";
     const DEADLINE: Option<&'static str> = None;
     const CLASSIFIER: HttpClassifier = HttpClassifier;

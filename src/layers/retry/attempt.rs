@@ -1,4 +1,4 @@
-//! What an attempt runs in.
+//! The scope of an attempt.
 
 use std::pin::Pin;
 
@@ -6,7 +6,7 @@ use crate::observe::span::InSpan;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::vocabulary::context::{Attempt, AttemptScope};
 
-/// The number of the attempt in the context, and (feature `tracing`) a span that carries it.
+/// The number of the attempt in the context, and (feature `tracing`) its span.
 pub(super) struct InAttempt {
     attempt: Attempt,
     span: InSpan,
@@ -20,10 +20,10 @@ impl Scope for InAttempt {
     }
 }
 
-/// An attempt that somebody wants a span of. In a box: the future of a call has no room for what hardly any call has.
+/// An attempt with a span. Boxed, because few calls have one, and all futures would grow.
 pub(super) type Traced<F> = Pin<Box<Scoped<F, InAttempt>>>;
 
-/// Makes a call in this span. Inlined though it is rare, as what calls it.
+/// Makes a call in this span. Inlined although rare: see `Phase::another`.
 #[cfg_attr(not(debug_assertions), inline(always))]
 pub(super) fn traced<F>(attempt: Attempt, span: InSpan, call: impl FnOnce() -> F) -> Traced<F> {
     let scope = InAttempt { attempt, span };

@@ -1,3 +1,5 @@
+//! The future of a call that may be retried.
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,8 +15,8 @@ use super::budget::Payment;
 use super::layer::Core;
 use super::policy::RetryPolicy;
 use super::receive::{Ended, Receive};
-use super::service::Kit;
-use super::wait::{self, Announced, Wait};
+use super::service::CallContext;
+use super::wait::{self, PendingRetry, Wait};
 use crate::call::entry::Entry;
 use crate::call::inner::InnerFuture;
 use crate::call::readiness::Readiness;
@@ -36,7 +38,7 @@ use crate::vocabulary::{
 };
 
 pin_project! {
-    /// The future of a call that may be tried again.
+    /// The future of a call that may be retried.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, Req, P, R>
     where
@@ -47,12 +49,13 @@ pin_project! {
     {
         #[pin]
         pub(super) phase: Phase<S, S::Future, Grown<S::Error>, Req>,
-        // To send again; `None` where the request cannot be. Dropped as soon as the answer is known: it may keep a body.
+        // `None` if the request cannot be sent again. Dropped once the answer is known: it may hold
+        // a body.
         pub(super) kept: Option<P::Kept>,
         pub(super) readiness: Readiness,
         pub(super) progress: Progress,
         pub(super) deadline: Moment,
-        pub(super) kit: Held<Kit<S, P, R>>,
+        pub(super) context: Held<CallContext<S, P, R>>,
     }
 }
 
@@ -63,11 +66,11 @@ pin_project! {
             #[pin]
             call: Scoped<InnerFuture<F>, Attempt>,
         },
-        /// The same, where somebody wants a span of it.
+        /// The same, with a span.
         CallingTraced {
             call: Traced<InnerFuture<F>>,
         },
-        /// Apart, because it is large, and most calls never come here.
+        /// Boxed, because it is large, and few calls need it.
         Waiting {
             wait: Pin<Box<Wait<S, E, Req>>>,
         },
@@ -76,7 +79,7 @@ pin_project! {
 }
 
 impl<S, F, E, Req> Phase<S, F, E, Req> {
-    /// The first attempt is under way.
+    /// The first attempt.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn first(call: InnerFuture<F>, attempt: Attempt) -> Self {
         Self::Calling {
@@ -84,7 +87,8 @@ impl<S, F, E, Req> Phase<S, F, E, Req> {
         }
     }
 
-    /// Another one begins. Inlined though it is rare: what a function is given by reference is slower for all calls.
+    /// Begins another attempt. Inlined although rare: passing references to it slows down all
+    /// calls.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn another(
         instance: &InstanceName,
@@ -119,7 +123,7 @@ where
                 PhaseProj::CallingTraced { call } => ready!(call.as_mut().poll(cx)),
                 PhaseProj::Waiting { wait } => {
                     let deadline = (*this.deadline).min(context::deadline().local());
-                    let result = ready!(wait.as_mut().poll(cx, this.kit, deadline));
+                    let result = ready!(wait.as_mut().poll(cx, this.context, deadline));
                     let wait::Next {
                         mut service,
                         request,
@@ -134,7 +138,7 @@ where
                     };
                     *this.readiness = readiness;
                     Readiness::forget();
-                    let core = &this.kit.core;
+                    let core = &this.context.core;
                     let attempt = Attempt::new(this.progress.attempt());
                     let attempt = attempt.refusals_count(this.progress.refusals_are_used_up());
                     let next = Phase::another(core.emitter().instance(), attempt, || {
@@ -145,19 +149,19 @@ where
                 }
                 PhaseProj::Done => return Poll::Pending,
             };
-            let core = &this.kit.core;
+            let core = &this.context.core;
             let unsent = result.is_err() && this.readiness.is_unsent();
             let mut result = match result {
                 Ok(response) => Ok(core.receive.receive(response, cx)),
                 Err(error) => Err(error.grow()),
             };
             let kept = this.kept.as_mut().filter(|_| !not_sent(&result));
-            // Where it is called and where it is polled may be different tasks: either's deadline holds.
+            // The task of `call` and the polling task may differ: both deadlines hold.
             let deadline = || (*this.deadline).min(context::deadline().local());
             let next = match kept {
                 None => None,
                 Some(kept) => {
-                    // It did not leave this process. No policy forbids to send it for the first time.
+                    // It did not leave this process, so no policy forbids to send it.
                     let end = if unsent {
                         End::NotSent
                     } else {
@@ -186,14 +190,14 @@ where
                 });
             };
             *this.progress = next.progress;
-            // Sets the response free, with all it holds, and the finished call.
-            let announced = Announced::new(Arc::clone(&core.books));
+            // Drops the response, with all it holds, and the finished call.
+            let pending_retry = PendingRetry::new(Arc::clone(&core.stats));
             let wait = Wait::until(
                 at,
                 next.payment.flatten(),
                 next.request,
                 result.err(),
-                announced,
+                pending_retry,
             );
             let wait = Box::pin(wait);
             this.phase.set(Phase::Waiting { wait });
@@ -201,8 +205,8 @@ where
     }
 }
 
-/// Whether the caller's deadline ended an attempt. How short that was is the caller's choice, and must not keep others from
-/// being retried.
+/// Whether the caller's deadline ended an attempt. Its length is the caller's choice, and must not
+/// prevent retries of other calls.
 #[cold]
 fn ended_by_its_caller<Res, E: WithRejection>(result: &Result<Res, E>) -> bool {
     let rejection = result.as_ref().err().and_then(WithRejection::rejection);
@@ -210,7 +214,7 @@ fn ended_by_its_caller<Res, E: WithRejection>(result: &Result<Res, E>) -> bool {
     matches!(limit, Some(TimeLimit::Deadline(_))) || context::has_run_out(Duration::ZERO)
 }
 
-/// What a retry is for.
+/// The cause of a retry.
 fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>) -> RetryCause {
     match result {
         Ok(_) => RetryCause::Response,
@@ -220,7 +224,7 @@ fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>) -> RetryCause {
 }
 
 impl<P, R> Core<P, R> {
-    /// The answer to a call of which the last attempt was not sent, because a service was not ready.
+    /// The answer to a call whose last attempt was not sent, because a service was not ready.
     #[cold]
     fn unready<Req, Res, E>(&self, error: E) -> E
     where
@@ -251,9 +255,9 @@ impl<P, R> Core<P, R> {
         };
         match end.is_success() {
             Some(true) => {
-                // Only a response that the policy has seen and let pass is known to be a success.
+                // Only a response that the policy returned is known to be a success.
                 if let Ok(response) = result
-                    && self.receive.ended(response, throttle) == Ended::Well
+                    && self.receive.ended(response, throttle) == Ended::Success
                 {
                     throttle.succeeded();
                 }
@@ -263,15 +267,14 @@ impl<P, R> Core<P, R> {
         }
     }
 
-    /// A retry was called for and is not sent.
+    /// Counts and emits a refused retry.
     #[cold]
     pub(super) fn refuse(&self, why: RetryRefused) {
-        self.books.refused(why);
+        self.stats.refused(why);
         self.emit_and_log(|| EventKind::RetryRefused(why));
     }
 
-    /// The next attempt and its time; `None` where something forbids it, and the result of the last
-    /// one is the answer.
+    /// The next attempt and its time; `None` if the result of the last attempt is the answer.
     #[cold]
     fn prepare<Req>(
         &self,
@@ -300,7 +303,7 @@ impl<P, R> Core<P, R> {
         match rules.next(end, known, pay, replay) {
             Ok(next) => {
                 let next = next?;
-                self.books.retrying(cause);
+                self.stats.retrying(cause);
                 let (attempt, delay) = (next.progress.attempt(), next.delay);
                 self.emit_and_log(|| EventKind::Retrying {
                     attempt,

@@ -1,3 +1,5 @@
+//! The layer and its builder.
+
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,9 +8,9 @@ use tower_layer::Layer;
 
 use super::budget::RetryBudget;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
-use super::receive::AsItComes;
-use super::service::{Kit, Retry};
-use super::snapshot::{Books, Snapshot};
+use super::receive::Unchanged;
+use super::service::{CallContext, Retry};
+use super::snapshot::{Snapshot, Stats};
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
 use crate::observe::emit::Emit;
@@ -30,21 +32,21 @@ pub(crate) static KIND: Kind = Kind::new(
 
 pub(crate) const LAYER: &str = KIND.layer;
 
-/// With more it is no retry.
+/// The highest number of attempts.
 pub(crate) const MOST_ATTEMPTS: u32 = 100;
 
-/// What a retry layer shares between all its services.
+/// The state that all services of a layer share.
 pub(crate) struct Core<P, R> {
     pub(super) policy: P,
     pub(super) receive: R,
     pub(super) settings: Settings,
-    /// A retry that waits holds it as well, and emits that it was given up.
-    pub(super) books: Arc<Books>,
+    /// A waiting retry holds it, too, and records that it was given up.
+    pub(super) stats: Arc<Stats>,
 }
 
 impl<P, R> Emit for Core<P, R> {
     fn emitter(&self) -> &Emitter {
-        &self.books.emitter
+        &self.stats.emitter
     }
 
     fn set_gauges(&self, handles: &Handles) {
@@ -54,7 +56,7 @@ impl<P, R> Emit for Core<P, R> {
     }
 }
 
-/// Everything but who decides and who listens.
+/// All settings but policy and observer.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) attempts: u32,
@@ -65,30 +67,31 @@ pub(crate) struct Settings {
     pub(crate) replay_limit: usize,
 }
 
-/// Tries again what failed: see the [module](crate::retry).
+/// Retries failed calls: see the [module](crate::retry).
 ///
-/// Clones share the budget, and so do all services that they make.
-pub struct RetryLayer<P = RetryErrors, R = AsItComes> {
+/// Clones and their services share the budget.
+pub struct RetryLayer<P = RetryErrors, R = Unchanged> {
     core: Arc<Core<P, R>>,
 }
 
 impl RetryLayer {
-    /// Three attempts in all, for every error; exponential back-off from 50 ms to 2 s with full jitter; the default budget.
+    /// Three attempts in all, after any error; exponential back-off from 50 ms to 2 s with full
+    /// jitter; the default budget.
     #[must_use]
     pub fn new() -> Self {
         Self {
             core: Arc::new(Core {
                 policy: RetryErrors,
-                receive: AsItComes,
+                receive: Unchanged,
                 settings: Settings::default(),
-                books: Arc::new(Books::new(Emitter::of_default(&KIND))),
+                stats: Arc::new(Stats::new(Emitter::of_default(&KIND))),
             }),
         }
     }
 
     /// A retry layer with settings of your own.
     pub fn builder() -> RetryBuilder {
-        RetryBuilder::by(RetryErrors, AsItComes)
+        RetryBuilder::by(RetryErrors, Unchanged)
     }
 }
 
@@ -112,16 +115,16 @@ impl<P, R> RetryLayer<P, R> {
         self.core.settings.budget.as_ref()
     }
 
-    /// How often there were retries, why not, and what the budget has left.
+    /// Counts of retries and refusals, and the balance of the budget.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.core)
     }
 
-    /// Subscribes to what the layer decides.
+    /// Subscribes to the events of this instance.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.core.books.emitter.subscribe()
+        self.core.stats.emitter.subscribe()
     }
 }
 
@@ -136,7 +139,7 @@ impl<S: Clone, P, R> Layer<S> for RetryLayer<P, R> {
 
     fn layer(&self, inner: S) -> Self::Service {
         Retry {
-            kit: Shared::new(Kit {
+            context: Shared::new(CallContext {
                 core: Arc::clone(&self.core),
                 spare: Mutex::new(inner.clone()),
             }),
@@ -157,7 +160,7 @@ impl<P, R> Clone for RetryLayer<P, R> {
 impl<P, R> fmt::Debug for RetryLayer<P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryLayer")
-            .field("name", &self.core.books.emitter.name())
+            .field("name", &self.core.stats.emitter.name())
             .field("settings", &self.core.settings)
             .finish_non_exhaustive()
     }
@@ -178,7 +181,7 @@ impl<P, R> fmt::Debug for RetryLayer<P, R> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct RetryBuilder<P = RetryErrors, R = AsItComes> {
+pub struct RetryBuilder<P = RetryErrors, R = Unchanged> {
     pub(crate) name: Option<String>,
     pub(crate) settings: Settings,
     pub(crate) policy: P,
@@ -197,61 +200,66 @@ impl<P, R> RetryBuilder<P, R> {
         }
     }
 
-    /// The name of this instance, in rejections and events; `default` if it is not set.
+    /// Name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many attempts there are in all, with the first: 1 to 100; 3 by default.
+    /// Number of attempts in all, including the first. Default 3; range 1 to 100.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.settings.attempts = attempts;
         self
     }
 
-    /// How long to wait between two attempts; by default exponential from 50 ms to 2 s, with full jitter.
+    /// Back-off between attempts. Default exponential from 50 ms to 2 s, with full jitter.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.backoff = backoff;
         self
     }
 
-    /// How many retries there may be for the requests there are; by default [`RetryBudget::new`], of this layer's own.
+    /// Budget for retries. Default [`RetryBudget::new`] for this layer alone.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.settings.budget = Some(budget);
         self
     }
 
-    /// Retries without a budget. When everything fails, the load is then multiplied by the number of attempts.
+    /// Retries without a budget. An outage then multiplies the load by the number of attempts.
     pub fn without_budget(mut self) -> Self {
         self.settings.budget = None;
         self
     }
 
-    /// The longest wait that is granted to a server that says when to come back (`Retry-After`); if it asks for more, the caller gets
-    /// the response now. At most an hour, 30 seconds by default.
+    /// Longest wait for a server's hint (`Retry-After`). Default 30 seconds; at most an hour.
+    ///
+    /// With a longer hint the caller gets the response at once.
     pub fn max_retry_after(mut self, longest: Duration) -> Self {
         self.settings.max_retry_after = longest;
         self
     }
 
-    /// How long to wait, when a retry is due, for the inner service to be ready: at most an hour, one second by default.
+    /// Longest wait for the inner service to be ready for a retry. Default 1 second; at most an
+    /// hour.
     pub fn max_ready_wait(mut self, longest: Duration) -> Self {
         self.settings.max_ready_wait = longest;
         self
     }
 
-    /// How many bytes of a request's body are kept, where the body streams or a clone of it would be a copy, so that it can be sent again: at most
-    /// 64 MiB, 64 KiB by default. A request that has more is not sent again. With 0 requests that stream are sent once.
+    /// Bytes of a streamed request body that are kept, to send it again. Default 64 KiB; at most
+    /// 64 MiB.
     ///
-    /// For the policies that know such requests: those of `mainstay::http` and `mainstay::grpc`. There is at most one such buffer for each call in
-    /// flight. What is kept is shared with the body and not copied, so a small piece of a large buffer keeps all of it. See `mainstay::http::ReplayBody`
-    /// for how a stream is kept.
+    /// A larger request is not sent again. With 0, streamed requests are sent once. The limit also
+    /// holds for a body whose clone would be a copy.
+    ///
+    /// Only the policies of `mainstay::http` and `mainstay::grpc` use it. There is at most one
+    /// buffer for each call in flight. It shares memory with the body, so a small piece of a large
+    /// buffer keeps all of it alive. See `mainstay::http::ReplayBody`.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.settings.replay_limit = bytes;
         self
     }
 
-    /// Retries where a closure of the request and the result says so.
+    /// Retries if a closure of the request and the result returns `true`.
     pub fn retry_if<Req, Res, Err, F>(self, retry: F) -> RetryBuilder<RetryIf<F>, R>
     where
         F: Fn(&Req, Result<&Res, &Err>) -> bool,
@@ -267,8 +275,8 @@ impl<P, R> RetryBuilder<P, R> {
         self.policy(RetryFn(decide))
     }
 
-    /// Decides by a closure, with another one that copies the request: for requests that are not `Clone`, or not always. One that
-    /// cannot be copied is sent once.
+    /// Decides by a closure, and copies requests by another one: for requests that cannot always be
+    /// cloned. A request that cannot be copied is sent once.
     pub fn decide_cloning<Req, Res, Err, C, F>(
         self,
         clone: C,
@@ -298,11 +306,11 @@ impl<P, R> RetryBuilder<P, R> {
         self
     }
 
-    /// The layer, or which setting is refused and why.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of its range.
+    /// When a value is out of range.
     pub fn build(self) -> Result<RetryLayer<P, R>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
@@ -346,7 +354,7 @@ impl<P, R> RetryBuilder<P, R> {
                 policy: self.policy,
                 receive: self.receive,
                 settings,
-                books: Arc::new(Books::new(Emitter::new(&KIND, instance, self.observer))),
+                stats: Arc::new(Stats::new(Emitter::new(&KIND, instance, self.observer))),
             }),
         })
     }

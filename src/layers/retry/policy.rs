@@ -1,15 +1,19 @@
+//! The trait for retry policies, and the policies of the core.
+
 use std::fmt;
 
 use crate::call::replay::{Cloned, ClonedBy, Replay as _};
 pub use crate::policy::retry::Decision;
 use crate::policy::retry::RetryRefused;
 
-/// Decides what is tried again.
+/// Decides which calls are retried.
 ///
-/// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)). Results that are a rejection of a call that was never sent are not
-/// shown: they are never retried. Nor is an error of the inner service's readiness: it is always retried.
+/// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)). Two kinds of results
+/// never reach a policy: rejections of calls that were not sent, which are never retried, and
+/// errors of the inner service's `poll_ready`, which always are.
 ///
-/// Closures do for most: [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if) and [`RetryBuilder::decide`](crate::RetryBuilder::decide).
+/// Mostly a closure is enough: [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if) or
+/// [`RetryBuilder::decide`](crate::RetryBuilder::decide).
 ///
 /// ```
 /// use mainstay::{Decision, RetryLayer, RetryPolicy, RetryRefused};
@@ -40,27 +44,31 @@ use crate::policy::retry::RetryRefused;
     note = "`RetryLayer::new()` is for requests that are `Clone`; for others, use `RetryBuilder::decide_cloning`"
 )]
 pub trait RetryPolicy<Req, Res, Err> {
-    /// What is kept of a request while it is sent: a copy of it, mostly.
+    /// The copy of a request, kept while the request is sent.
     type Kept;
 
-    /// Keeps what it takes to send the request again, before it is sent; `None` where that cannot or must not be. It is then sent once, and
-    /// the policy is not asked. Of a request that streams, no more than `limit` bytes may be kept
-    /// ([`RetryBuilder::replay_limit`](crate::RetryBuilder::replay_limit)); to learn what streams by, the request may be changed.
+    /// Keeps a copy of a request before it is sent. After `None` the request is sent once, and
+    /// [`decide`](Self::decide) is not called.
+    ///
+    /// Keep at most `limit` bytes of a streamed request
+    /// ([`RetryBuilder::replay_limit`](crate::RetryBuilder::replay_limit)). The request may be
+    /// changed, to record the stream.
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept>;
 
-    /// What to do after an attempt: 1 is the first one.
+    /// The decision after an attempt. `attempt` is 1 for the first one.
     fn decide(&self, kept: &Self::Kept, result: Result<&Res, &Err>, attempt: u32) -> Decision;
 
-    /// The request for the next attempt, `attempt`: 2 for the first retry. Asked for when everything else has been decided, before the response is given up
-    /// and the back-off begins.
+    /// Makes the request for the next attempt. `attempt` is 2 for the first retry.
+    ///
+    /// Called last, right before the response is dropped and the back-off begins.
     ///
     /// # Errors
     ///
-    /// Why the request cannot be sent again after all. The caller gets the result of the last attempt.
+    /// The request cannot be sent again after all. The caller gets the result of the last attempt.
     fn again(&self, kept: &mut Self::Kept, attempt: u32) -> Result<Req, RetryRefused>;
 
-    /// The caller's answer where the inner service was not ready with this error. `rejected` says the same as a rejection, for
-    /// protocols in which the error would not be understood.
+    /// The caller's answer if the inner service failed to become ready with `error`. `rejected` is
+    /// the same as a rejection, for protocols that cannot express the error.
     #[doc(hidden)]
     fn unready(&self, error: Err, rejected: Err) -> Err {
         let _ = rejected;
@@ -68,11 +76,11 @@ pub trait RetryPolicy<Req, Res, Err> {
     }
 }
 
-/// Retries every error: for operations that may be repeated.
+/// Retries after every error, for operations that may be repeated.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RetryErrors;
 
-// Or else the compiler would ask for the `Clone` of a request that is somebody else's, and not show what the trait says.
+// Otherwise the compiler suggests `Clone` for a foreign request instead of the trait's notes.
 #[diagnostic::do_not_recommend]
 impl<Req: Clone, Res, Err> RetryPolicy<Req, Res, Err> for RetryErrors {
     type Kept = Req;
@@ -94,7 +102,7 @@ impl<Req: Clone, Res, Err> RetryPolicy<Req, Res, Err> for RetryErrors {
     }
 }
 
-/// A closure as a policy. Made by [`RetryBuilder::decide`](crate::RetryBuilder::decide).
+/// A closure as a policy, made by [`RetryBuilder::decide`](crate::RetryBuilder::decide).
 #[derive(Clone, Copy)]
 pub struct RetryFn<F>(pub(super) F);
 
@@ -125,7 +133,8 @@ impl<F> fmt::Debug for RetryFn<F> {
     }
 }
 
-/// A yes or no of a closure as a policy. Made by [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if).
+/// A closure that returns `bool` as a policy, made by
+/// [`RetryBuilder::retry_if`](crate::RetryBuilder::retry_if).
 #[derive(Clone, Copy)]
 pub struct RetryIf<F>(pub(super) F);
 
@@ -160,7 +169,7 @@ impl<F> fmt::Debug for RetryIf<F> {
     }
 }
 
-/// Two closures as a policy, for requests that are not `Clone`. Made by
+/// Two closures as a policy, for requests that are not `Clone`, made by
 /// [`RetryBuilder::decide_cloning`](crate::RetryBuilder::decide_cloning).
 #[derive(Clone, Copy)]
 pub struct CloneWith<C, F> {
@@ -173,7 +182,7 @@ where
     C: Fn(&Req) -> Option<Req>,
     F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
 {
-    /// Empty when the copy itself was sent, because the closure gave no other one.
+    /// Empty once the copy itself was sent, because the closure returned `None`.
     type Kept = Option<Req>;
 
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {

@@ -1,14 +1,15 @@
-//! What becomes of a response when it arrives.
+//! The response, as the policy and the caller see it.
 
 use std::task::Context;
 
 use super::RetryBudget;
 use crate::vocabulary::sealed::Sealed;
 
-/// Takes a response as it arrives, before a policy sees it, and makes of it what the caller gets.
+/// Converts a response before the policy and the caller see it.
 ///
-/// A protocol may say only in the first frames of a body how a call went, or only at its end. The core knows no protocol, so an adapter
-/// brings a `Receive`, and it may change the type of the response. [`AsItComes`] is the default and does nothing.
+/// In some protocols the first frames of the body, or its end, contain the outcome. Retry knows no
+/// protocol, so an adapter brings a `Receive`, which may change the type of the response.
+/// [`Unchanged`] is the default and does nothing.
 ///
 /// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
@@ -17,38 +18,37 @@ use crate::vocabulary::sealed::Sealed;
     note = "`mainstay::grpc::retry()` is for services that answer with `http::Response`, such as a channel of tonic; over a client of reqwest use `mainstay::http::retry()`"
 )]
 pub trait Receive<Res>: Sealed {
-    /// What policies and callers see.
+    /// The response for policies and callers.
     type Response;
 
-    /// Takes a response. May poll, but not wait: what is not there yet must not hold the response up.
+    /// Converts a response. It may poll the body, but must not wait for it.
     fn receive(&self, response: Res, cx: &mut Context<'_>) -> Self::Response;
 
-    /// Says how the call went, of a response that is the answer, to the [throttling of gRPC](RetryBudget::throttle): at once, or later, when the
-    /// response itself says it.
+    /// The outcome of a call with this answer, for the [throttling of gRPC](RetryBudget::throttle).
     fn ended(&self, _: &mut Self::Response, _: &RetryBudget) -> Ended {
-        Ended::Well
+        Ended::Success
     }
 }
 
-/// How a call went, to a [`RetryBudget`].
+/// The outcome of a call, for a [`RetryBudget`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// It succeeded.
-    Well,
-    /// It failed in a way that a retry would not have changed: it counts neither way.
-    Otherwise,
+    /// Success.
+    Success,
+    /// A failure that a retry cannot change. It does not count.
+    Neutral,
     /// Not known yet: the response [records](RetryBudget::record) it later.
     Later,
 }
 
-/// Leaves responses alone.
+/// Leaves responses unchanged.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct AsItComes;
+pub struct Unchanged;
 
-impl Sealed for AsItComes {}
+impl Sealed for Unchanged {}
 
-impl<Res> Receive<Res> for AsItComes {
+impl<Res> Receive<Res> for Unchanged {
     type Response = Res;
 
     #[inline]

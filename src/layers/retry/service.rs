@@ -1,3 +1,5 @@
+//! The service.
+
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -8,7 +10,7 @@ use super::attempt::traced;
 use super::future::{Phase, ResponseFuture};
 use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
-use super::receive::{AsItComes, Receive};
+use super::receive::{Receive, Unchanged};
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
@@ -20,19 +22,19 @@ use crate::runtime::shared::Shared;
 use crate::vocabulary::context::{self, Attempt};
 use crate::vocabulary::error::{Grown, WithRejection};
 
-/// A service behind a [`RetryLayer`](crate::RetryLayer).
-pub struct Retry<S, P = RetryErrors, R = AsItComes> {
+/// A service with retries: see [`RetryLayer`](crate::RetryLayer).
+pub struct Retry<S, P = RetryErrors, R = Unchanged> {
     pub(super) inner: Inner<S>,
-    /// Of the last `poll_ready`.
+    /// The result of the last `poll_ready`.
     pub(super) readiness: Readiness,
-    pub(super) kit: Shared<Kit<S, P, R>>,
+    pub(super) context: Shared<CallContext<S, P, R>>,
 }
 
-/// What a call needs that may have to be repeated.
-pub(crate) struct Kit<S, P, R> {
+/// The state that a call needs for retries.
+pub(crate) struct CallContext<S, P, R> {
     pub(super) core: Arc<Core<P, R>>,
-    /// The inner service to clone when there is something to retry: cloning it for every call would cost every call
-    /// as much as the layers it consists of. It is never polled, so it keeps nothing reserved.
+    /// Cloned for a retry. A clone for every call would cost as much as the inner layers. It is
+    /// never polled, so it reserves nothing.
     pub(super) spare: Mutex<S>,
 }
 
@@ -69,28 +71,29 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut entry = Entry::of(self);
-        let core = &self.kit.core;
+        let core = &self.context.core;
         if let Some(budget) = &core.settings.budget {
             budget.request(&mut entry);
         }
-        let repeats = core.settings.attempts > 1;
-        if repeats {
+        let retries = core.settings.attempts > 1;
+        if retries {
             core.begin();
         }
-        let kept = if repeats {
+        let kept = if retries {
             core.policy.keep(&mut request, core.settings.replay_limit)
         } else {
             None
         };
-        // Where nothing is repeated, the number is that of a retry further out.
-        let attempt = if repeats {
+        // Without retries, the number is that of an outer retry.
+        let attempt = if retries {
             Attempt::new(1)
         } else {
             Attempt::new(context::attempt().max(1))
         };
-        let kit = self.kit.hold();
+        let context = self.context.hold();
         let deadline = context::deadline().local();
-        if repeats && let Some(span) = InSpan::of_attempt(self.kit.core.emitter().instance(), 1) {
+        if retries && let Some(span) = InSpan::of_attempt(self.context.core.emitter().instance(), 1)
+        {
             let call = traced(attempt, span, || self.inner.call(request, &entry));
             return ResponseFuture {
                 phase: Phase::CallingTraced { call },
@@ -98,18 +101,18 @@ where
                 readiness: self.readiness,
                 progress: Progress::FIRST,
                 deadline,
-                kit,
+                context,
             };
         }
         let _scope = attempt.enter();
-        // Made where it is to be: to move it would cost as much as all the rest.
+        // Made in place: moving it would cost as much as the rest.
         ResponseFuture {
             phase: Phase::first(self.inner.call(request, &entry), attempt),
             kept,
             readiness: self.readiness,
             progress: Progress::FIRST,
             deadline,
-            kit,
+            context,
         }
     }
 }
@@ -119,7 +122,7 @@ impl<S: Clone, P, R> Clone for Retry<S, P, R> {
         Self {
             inner: self.inner.clone(),
             readiness: Readiness::Ready,
-            kit: self.kit.clone(),
+            context: self.context.clone(),
         }
     }
 }
@@ -128,7 +131,7 @@ impl<S: fmt::Debug, P, R> fmt::Debug for Retry<S, P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("inner", &self.inner)
-            .field("settings", &self.kit.core.settings)
+            .field("settings", &self.context.core.settings)
             .finish_non_exhaustive()
     }
 }

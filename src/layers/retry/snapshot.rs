@@ -1,4 +1,4 @@
-//! What a retry layer looks like at one moment.
+//! Counters and snapshot of a retry layer.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::observe::snapshot::counts;
 use crate::observe::snapshot::{Counts, Rejections, Words};
 use crate::policy::retry::{RetryCause, RetryRefused};
 
-/// A retry layer at one moment: see [`snapshot`](crate::snapshot).
+/// The snapshot of a retry layer: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -22,30 +22,31 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// Attempts after the first, for each cause that there was.
+    /// Attempts after the first, by cause.
     #[cfg_attr(feature = "serde", serde(serialize_with = "counts"))]
     pub retries: Vec<(RetryCause, u64)>,
-    /// Retries that were called for and not made, for each reason that there was.
+    /// Retries that were refused, by reason.
     #[cfg_attr(feature = "serde", serde(serialize_with = "counts"))]
     pub refused: Vec<(RetryRefused, u64)>,
-    /// How many of the `retries` were given up by their callers while they waited. Attempts are calls, plus retries, less these and less the
-    /// retries that were refused as `not_ready`.
+    /// The number of `retries` whose callers gave up during the back-off.
+    ///
+    /// The number of attempts is calls + `retries` - `given_up` - retries refused as `not_ready`.
     pub given_up: u64,
-    /// How many retries the budget would pay for now, if there is one.
+    /// Retries that the budget allows now, if there is one.
     pub balance: Option<u64>,
-    /// Calls whose response was given up for a retry, for which the inner service was then not ready.
+    /// Calls whose response was dropped for a retry for which the inner service was not ready.
     pub rejections: Rejections,
 }
 
-/// How often there were retries, and who receives events of them.
-pub(crate) struct Books {
+/// Counters and emitter of an instance.
+pub(crate) struct Stats {
     pub(super) emitter: Emitter,
     causes: Counts<{ RetryCause::ALL.len() }>,
     refused: Counts<{ RetryRefused::ALL.len() }>,
     given_up: AtomicU64,
 }
 
-impl Books {
+impl Stats {
     pub(super) const fn new(emitter: Emitter) -> Self {
         Self {
             emitter,
@@ -55,7 +56,7 @@ impl Books {
         }
     }
 
-    /// A retry was announced, and its caller did not wait for it.
+    /// The caller of an announced retry gave up.
     #[cold]
     pub(super) fn gave_up(&self, waited: Duration) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
@@ -74,13 +75,13 @@ impl Books {
 impl Snapshot {
     pub(super) fn of<P, R>(core: &Core<P, R>) -> Self {
         Self {
-            layer: core.books.emitter.layer(),
-            name: core.books.emitter.name().to_owned(),
-            retries: core.books.causes.of(&RetryCause::ALL),
-            refused: core.books.refused.of(&RetryRefused::ALL),
-            given_up: core.books.given_up.load(Ordering::Relaxed),
+            layer: core.stats.emitter.layer(),
+            name: core.stats.emitter.name().to_owned(),
+            retries: core.stats.causes.of(&RetryCause::ALL),
+            refused: core.stats.refused.of(&RetryRefused::ALL),
+            given_up: core.stats.given_up.load(Ordering::Relaxed),
             balance: core.settings.budget.as_ref().map(|budget| budget.balance()),
-            rejections: core.books.emitter.rejections(),
+            rejections: core.stats.emitter.rejections(),
         }
     }
 }

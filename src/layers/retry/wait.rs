@@ -1,4 +1,4 @@
-//! What lies between two attempts: the back-off, and the wait for the inner service.
+//! The time between two attempts: the back-off, and the wait for the inner service.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::budget::Payment;
-use super::service::Kit;
-use super::snapshot::Books;
+use super::service::CallContext;
+use super::snapshot::Stats;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
 use crate::observe::emit::Emit;
@@ -18,55 +18,55 @@ use crate::policy::retry::RetryRefused;
 use crate::runtime::{Moment, Timer};
 use crate::vocabulary::{error::WithRejection, reason::Reason};
 
-/// The attempt that begins when the wait is over.
+/// The attempt after the wait.
 pub(super) struct Next<S, Req> {
     pub(super) service: Inner<S>,
     pub(super) request: Req,
-    /// Of the service's readiness.
+    /// The result of the service's `poll_ready`.
     pub(super) readiness: Readiness,
 }
 
-/// A retry that was announced: it is sent, refused after all, or given up.
-pub(super) struct Announced {
-    books: Option<Arc<Books>>,
+/// An announced retry. Dropping it unsettled records that its caller gave up.
+pub(super) struct PendingRetry {
+    stats: Option<Arc<Stats>>,
     since: Moment,
 }
 
-impl Announced {
-    pub(super) fn new(books: Arc<Books>) -> Self {
+impl PendingRetry {
+    pub(super) fn new(stats: Arc<Stats>) -> Self {
         Self {
-            books: Some(books),
+            stats: Some(stats),
             since: Moment::now(),
         }
     }
 
     /// It was sent or refused.
     fn settle(&mut self) {
-        self.books = None;
+        self.stats = None;
     }
 }
 
-impl Drop for Announced {
+impl Drop for PendingRetry {
     fn drop(&mut self) {
-        if let Some(books) = &self.books {
-            books.gave_up(self.since.elapsed());
+        if let Some(stats) = &self.stats {
+            stats.gave_up(self.since.elapsed());
         }
     }
 }
 
 pin_project! {
     pub(super) struct Wait<S, E, Req> {
-        // For the time of the next attempt, and then for as long as the service may take to be ready.
+        // For the back-off, and then for the readiness of the service.
         #[pin]
         timer: Timer,
-        // There once the time has come.
+        // `Some` after the back-off.
         service: Option<Inner<S>>,
         payment: Option<Payment>,
         request: Option<Req>,
-        // The last attempt's: the answer if there is no next one.
+        // The error of the last attempt: the answer if there is no next one.
         error: Option<E>,
-        // Last: the request is dropped before anybody hears of it.
-        announced: Announced,
+        // Last, so that the request is dropped before the event is emitted.
+        pending_retry: PendingRetry,
     }
 }
 
@@ -76,7 +76,7 @@ impl<S, E, Req> Wait<S, E, Req> {
         payment: Option<Payment>,
         request: Req,
         error: Option<E>,
-        announced: Announced,
+        pending_retry: PendingRetry,
     ) -> Self {
         Self {
             request: Some(request),
@@ -84,15 +84,16 @@ impl<S, E, Req> Wait<S, E, Req> {
             service: None,
             payment,
             error,
-            announced,
+            pending_retry,
         }
     }
 
-    /// The next attempt, which is then paid for unless it will not be sent; or the error that is the answer instead.
+    /// The next attempt, or the error that is the answer. A payment is spent only if the attempt is
+    /// sent.
     pub(super) fn poll<P, R>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        kit: &Kit<S, P, R>,
+        context: &CallContext<S, P, R>,
         deadline: Moment,
     ) -> Poll<Result<Next<S, Req>, E>>
     where
@@ -101,12 +102,12 @@ impl<S, E, Req> Wait<S, E, Req> {
         E: WithRejection<Error = E>,
     {
         let mut this = self.project();
-        let core = &kit.core;
+        let core = &context.core;
         if this.service.is_none() {
             ready!(this.timer.as_mut().poll(cx));
             let until = Moment::now().after(core.settings.max_ready_wait);
             this.timer.set(Timer::at(until.min(deadline)));
-            let spare = kit.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            let spare = context.spare.lock().unwrap_or_else(PoisonError::into_inner);
             *this.service = Some(Inner::new(spare.clone()));
         }
         let Some(service) = this.service else {
@@ -115,7 +116,7 @@ impl<S, E, Req> Wait<S, E, Req> {
         let (ready, readiness) = Readiness::of(|| service.poll_ready(cx));
         match ready {
             Poll::Ready(()) => {
-                this.announced.settle();
+                this.pending_retry.settle();
                 let payment = this.payment.take();
                 if !matches!(readiness, Readiness::Failed(_))
                     && let Some(payment) = payment
@@ -132,7 +133,7 @@ impl<S, E, Req> Wait<S, E, Req> {
             }
             Poll::Pending => {
                 ready!(this.timer.poll(cx));
-                this.announced.settle();
+                this.pending_retry.settle();
                 core.refuse(RetryRefused::NotReady);
                 Poll::Ready(Err(this
                     .error

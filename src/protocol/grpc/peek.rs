@@ -71,8 +71,8 @@ where
             }
         };
         match code {
-            Code::Ok => Ended::Well,
-            _ => Ended::Otherwise,
+            Code::Ok => Ended::Success,
+            _ => Ended::Neutral,
         }
     }
 }

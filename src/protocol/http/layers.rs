@@ -11,7 +11,7 @@ use crate::layers::bulkhead::{BulkheadBuilder, Rejecting};
 use crate::layers::circuit_breaker::CircuitBreakerBuilder;
 use crate::layers::load_shed::LoadShedBuilder;
 use crate::layers::rate_limit::{self, RateLimitBuilder};
-use crate::layers::retry::{AsItComes, RetryBuilder};
+use crate::layers::retry::{RetryBuilder, Unchanged};
 
 const TRACKER: EndOfBody<HttpClassifier> = EndOfBody::new(HttpClassifier);
 
@@ -88,7 +88,7 @@ pub fn rate_limit() -> RateLimitBuilder<rate_limit::Rejecting, AtResponse<HttpCl
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 pub fn retry() -> RetryBuilder<HttpRetry> {
-    RetryBuilder::by(HttpRetry::new(), AsItComes)
+    RetryBuilder::by(HttpRetry::new(), Unchanged)
 }
 
 impl CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {

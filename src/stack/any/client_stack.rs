@@ -11,7 +11,7 @@ use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
 use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
-use crate::layers::retry::{self, AsItComes, Retry, RetryBudget};
+use crate::layers::retry::{self, Retry, RetryBudget, Unchanged};
 use crate::layers::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
@@ -29,7 +29,7 @@ list! {
     parameters [R, C: Clone] [R, C];
     outer Calls[R] of Clone {
         timeout: ClientTimeout, Timeout<_, AnyLimit<NoContext>>, timeout::Snapshot, "The time limit of whole calls.";
-        retry: parts::Retry<R>, Retry<_, R, AsItComes>, retry::Snapshot, "The retries.";
+        retry: parts::Retry<R>, Retry<_, R, Unchanged>, retry::Snapshot, "The retries.";
     }
     inner Attempts[C] {
         rate_limit: RateLimitPart, RateLimit<_, Queued, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::deadline::asked;
 use super::propagate::{Carried, NoContext, Propagate};
 use crate::layers::deadline::FIELD;
-use crate::layers::retry::{AsItComes, RetryBuilder, RetryErrors, RetryLayer, RetryPolicy};
+use crate::layers::retry::{Unchanged, RetryBuilder, RetryErrors, RetryLayer, RetryPolicy};
 use crate::layers::timeout::{
     CallLimit, DEFAULT, Fixed, HeadOnly, LAYER, LimitSource, PerRequest, TimeoutBuilder,
     TimeoutLayer, check,
@@ -285,7 +285,7 @@ pub(super) struct MaybeRetry<R> {
 impl<R, T> Part<T> for Retry<R> {
     const NAME: &'static str = "retry";
     type Settings = MaybeRetry<R>;
-    type Layer = RetryLayer<R, AsItComes>;
+    type Layer = RetryLayer<R, Unchanged>;
 
     fn standard() -> Option<Self::Settings> {
         None
