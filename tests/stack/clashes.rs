@@ -359,7 +359,7 @@ fn what_a_layer_refuses_is_refused_in_its_name() {
     );
     assert_eq!(
         said(http::client("payments").timeout(Duration::ZERO).build()),
-        "timeout `payments`: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
+        "timeout `payments`: timeout = 0ns is refused: must be more than 0 and at most 24 hours"
     );
     // A stack has two of them.
     assert_eq!(
@@ -368,7 +368,7 @@ fn what_a_layer_refuses_is_refused_in_its_name() {
                 .attempt_timeout(Duration::ZERO)
                 .build()
         ),
-        "attempt_timeout `payments`: timeout = 0ns is refused: must be longer than nothing and at most 24 hours"
+        "attempt_timeout `payments`: timeout = 0ns is refused: must be more than 0 and at most 24 hours"
     );
     assert_eq!(
         said(http::server("or\nders").build()),

@@ -1,4 +1,4 @@
-//! What becomes of a response: the core leaves it alone, an adapter may follow its body.
+//! The response of a call with a time limit. An adapter may limit its body, too.
 
 use std::fmt;
 use std::task::Context;
@@ -10,9 +10,10 @@ use crate::runtime::Moment;
 use crate::runtime::shared::Held;
 use crate::vocabulary::sealed::Sealed;
 
-/// What a time limit does with the response of a call that was answered in time.
+/// Extends a time limit to the rest of a response, such as its body.
 ///
-/// The layer knows no protocol: what of a response is still to come, only an adapter can say. [`HeadOnly`] is for all others.
+/// The layer knows no protocol, so an adapter implements this. [`HeadOnly`] is the default: the
+/// limit ends at the response.
 ///
 /// This trait is sealed: only mainstay implements it.
 #[diagnostic::on_unimplemented(
@@ -22,26 +23,26 @@ use crate::vocabulary::sealed::Sealed;
     note = "the body of the response must be `Unpin`, `Send` and `'static`; one that is not `Unpin` is, in a box: `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))` inside of the layer or the standard stack"
 )]
 pub trait Cover<Res>: Sealed {
-    /// What the response becomes.
+    /// The response that the caller gets.
     type Response;
 
-    /// The same for one call, which is to be done by then whatever the layer's own limit is.
+    /// The copy for one call, with the deadline that the call came with.
     #[must_use]
     fn begin(self, asked: Asked) -> Self
     where
         Self: Sized;
 
-    /// Takes over the response, in the task that polls the call.
+    /// Converts the response, in the task that polls the call.
     fn cover(&self, response: Res, call: &Answered<'_>, cx: &mut Context<'_>) -> Self::Response;
 }
 
-/// The deadline that a call comes with, whatever the layer's own limit is: the context's, or what the request asks for. Default limits
-/// that nobody set are not part of it.
+/// The deadline that a call came with: the context's, or the request's own. Neither the layer's own
+/// limit nor default limits are part of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked(pub(crate) Moment);
 
 impl Asked {
-    /// What is left until then; `None` when nobody asks for anything.
+    /// The time left until the deadline; `None` without one.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.0.remaining()
@@ -55,7 +56,7 @@ pub struct Answered<'a> {
 }
 
 impl Answered<'_> {
-    /// What is left of the time limit; `None` when there is none.
+    /// The time left of the limit; `None` without one.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.until.now().local().remaining()
@@ -70,7 +71,7 @@ impl fmt::Debug for Answered<'_> {
     }
 }
 
-/// Leaves responses alone: the time limit ends at them.
+/// Leaves responses unchanged: the time limit ends at the response.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HeadOnly;
 

@@ -1,3 +1,5 @@
+//! The future of a call with a time limit.
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -20,11 +22,11 @@ use crate::vocabulary::{
     rejection::{Rejection, TimeLimit},
 };
 
-/// How long a call may take. Everything inside knows the deadline.
+/// The deadline of a call, which inner services see.
 #[derive(Clone, Copy)]
 pub(crate) struct Until {
     pub(super) deadline: Deadline,
-    /// Whether the local deadline is that of the layer's own limit.
+    /// Whether the local deadline comes from the layer's own limit.
     own: bool,
     begun: Moment,
 }
@@ -36,7 +38,7 @@ impl Until {
         begun: Moment::NEVER,
     };
 
-    /// The layer's own limit and the deadline that the call comes with.
+    /// Combines the layer's own deadline with the one that the call came with.
     #[inline]
     pub(super) fn both(own: Deadline, outer: Deadline, begun: Moment) -> Self {
         Self {
@@ -46,35 +48,36 @@ impl Until {
         }
     }
 
-    /// A deadline that is set where the future is polled but was not where it was called (behind a buffer, say) holds as well.
+    /// The deadline, combined with that of the polling task: behind a buffer, it may differ from
+    /// that of the calling task.
     #[inline]
     pub(crate) fn now(&self) -> Deadline {
         self.deadline.and(context::deadline())
     }
 
-    /// Which limit it is that ends the call at this moment.
+    /// The limit that ends the call at this moment.
     #[cold]
     pub(crate) fn limit(&self, at: Moment) -> TimeLimit {
-        let known = at >= self.deadline.local();
-        let deadline = if known {
+        let is_ours = at >= self.deadline.local();
+        let deadline = if is_ours {
             self.deadline
         } else {
             context::deadline()
         };
         match deadline.limit() {
-            Some(limit) if self.own && known => TimeLimit::Layer(limit),
+            Some(limit) if self.own && is_ours => TimeLimit::Layer(limit),
             Some(_) => TimeLimit::Outer(at.since(self.begun)),
             None => TimeLimit::Deadline(at.since(self.begun)),
         }
     }
 }
 
-/// A request whose body is watched while it is sent.
+/// A request whose body is observed while it is sent.
 pub(super) struct Sending {
     pub(super) progress: Progress,
-    /// Whether nobody can answer while the service waits for more of it.
+    /// Whether the service cannot answer while it waits for more of the body.
     pub(super) is_evidence: bool,
-    /// A default limit of this length begins anew with each piece of the body.
+    /// The length of a default limit, which restarts with each piece of the body.
     pub(super) renewed: Option<Duration>,
     pub(super) until: Until,
     pub(super) outer: Deadline,
@@ -86,7 +89,7 @@ impl Sending {
         self.until_after(self.progress.last())
     }
 
-    /// If the body moves at this moment. What runs inside may take a piece, and then has all of the time that begins anew.
+    /// The deadline if the inner service takes a piece of the body now, which restarts the limit.
     #[cold]
     fn until_if_it_moves(&self) -> Until {
         self.until_after(self.progress.last().max(Moment::now()))
@@ -102,7 +105,7 @@ impl Sending {
     }
 }
 
-/// What holds for a call while it runs.
+/// The scope of a call.
 pub(super) struct Running {
     pub(super) until: Until,
     pub(super) sending: Option<Box<Sending>>,
@@ -172,7 +175,7 @@ impl<F> State<F> {
         }
     }
 
-    /// Of a layer that ends nothing.
+    /// For a layer that is switched off.
     #[cold]
     pub(super) fn unlimited(inner: InnerFuture<F>, emitter: Held<Emitter>) -> Self {
         let running = Running {
@@ -222,7 +225,7 @@ where
                 if let Some(sending) = &running.sending {
                     running.until = sending.until_if_it_moves();
                 }
-                // The answer first: one that is there when the time is over is given.
+                // The inner future first: an answer at the last moment counts.
                 if let Poll::Ready(result) = inner.as_mut().poll(cx) {
                     return Poll::Ready(match result {
                         Ok(response) => {
@@ -251,7 +254,7 @@ where
                     ready!(timer.poll(cx));
                 }
                 if let Some(sending) = &running.sending {
-                    // It may have moved since the timer was set.
+                    // The body may have moved since the timer was set.
                     deadline = sending.until().now().local();
                     while deadline > Moment::now() {
                         timer.set(Some(Timer::at(deadline)));
@@ -269,7 +272,7 @@ where
                 None => return Poll::Pending,
             },
         };
-        // The call is dropped now, not when the caller gets round to it.
+        // Drops the call now, not with this future.
         state.set(State::Rejected { rejection: None });
         Poll::Ready(Err(E::reject(rejection)))
     }

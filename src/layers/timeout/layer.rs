@@ -1,3 +1,5 @@
+//! The layer and its builder.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,24 +31,24 @@ pub(crate) static ATTEMPT_KIND: Kind = Kind::new(Id::AttemptTimeout, REASONS, &[
 
 pub(crate) const LAYER: &str = KIND.layer;
 
-/// Long enough to break nobody, and short enough to end what hangs.
+/// Long enough for almost all calls, and short enough to end calls that hang.
 pub(crate) const DEFAULT: Duration = Duration::from_secs(30);
 
-/// How long a call of a request may take.
+/// The time limit for each request.
 ///
 /// This trait is sealed: only mainstay implements it.
 pub trait PerRequest<Req>: Sealed {
-    /// The limit for this request; `None` is no limit of this layer's own.
+    /// The layer's limit for this request; `None` for none.
     fn limit(&self, request: &Req) -> Option<CallLimit>;
 
-    /// What the request itself asks to be done by, from now on; zero is late already. `None` is nothing, which is what requests that
-    /// have no place for it always say.
+    /// The request's own time limit, from now on; zero has passed already. Default `None`.
     #[inline]
     fn asked(&self, _request: &Req) -> Option<Duration> {
         None
     }
 
-    /// What is known of the request's body while it is sent: for evidence, and for a default limit, which does not end what moves.
+    /// The progress of the request's body: as evidence, and for a default limit, which does not end
+    /// a body that makes progress.
     #[doc(hidden)]
     #[inline]
     fn upload(&self, _request: &mut Req, _is_default: bool) -> Upload {
@@ -61,19 +63,19 @@ pub struct CallLimit {
     pub(crate) source: LimitSource,
 }
 
-/// Where a layer's own limit comes from.
+/// The source of a layer's own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LimitSource {
-    /// Somebody set it.
+    /// Configured.
     Set,
-    /// Nobody did: it is not propagated to the next service.
+    /// The default. It is not propagated to the next service.
     Default,
-    /// Nobody did, and it holds only where nothing else says how long a call may take.
+    /// The default, which holds only for calls without a deadline.
     Fallback,
 }
 
 impl CallLimit {
-    /// A limit that somebody set.
+    /// A configured limit.
     pub(crate) const fn set(length: Duration) -> Self {
         let source = LimitSource::Set;
         Self { length, source }
@@ -85,13 +87,13 @@ impl CallLimit {
         self.length
     }
 
-    /// Whether it holds for a call that comes with this deadline.
+    /// Whether it applies to a call with this deadline.
     #[inline]
-    pub(super) fn holds(self, outer: Deadline) -> bool {
+    pub(super) fn applies(self, outer: Deadline) -> bool {
         self.source != LimitSource::Fallback || outer.propagated() == Moment::NEVER
     }
 
-    /// Whether somebody set the limit. A default that nobody set is not propagated to the next service.
+    /// Whether the limit is configured. A default is not propagated to the next service.
     #[must_use]
     pub const fn is_set(&self) -> bool {
         matches!(self.source, LimitSource::Set)
@@ -103,7 +105,7 @@ impl CallLimit {
 pub struct Fixed(pub(crate) CallLimit);
 
 impl Fixed {
-    /// The limit of a layer for which nobody set one.
+    /// The default limit.
     const DEFAULT: Self = Self(CallLimit {
         length: DEFAULT,
         source: LimitSource::Default,
@@ -119,7 +121,7 @@ impl<Req> PerRequest<Req> for Fixed {
     }
 }
 
-/// A limit by a closure of the request. Made by [`TimeoutLayer::per_request`].
+/// A closure as a time limit, made by [`TimeoutLayer::per_request`].
 pub struct PerRequestFn<F>(Arc<F>);
 
 impl<F> Sealed for PerRequestFn<F> {}
@@ -156,10 +158,10 @@ pub struct TimeoutLayer<P = Fixed, B = HeadOnly> {
 }
 
 impl TimeoutLayer {
-    /// Every call may take so long.
+    /// Limits every call to `timeout`.
     ///
-    /// Every duration means what it says: with zero a call must be ready at once, and one that is too long for the clock
-    /// is no limit. To have such values refused, use the [`builder`](Self::builder).
+    /// All values are accepted: with zero a call must complete at its first poll, and a value too
+    /// long for the clock is no limit. The [`builder`](Self::builder) refuses such values.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
         Self {
@@ -170,7 +172,7 @@ impl TimeoutLayer {
         }
     }
 
-    /// A call may take as long as this closure says of its request; `None` is no limit but the context's deadline.
+    /// Limits each call to the result of a closure; with `None`, only to the context's deadline.
     ///
     /// ```
     /// # use mainstay::TimeoutLayer;
@@ -194,14 +196,14 @@ impl TimeoutLayer {
         }
     }
 
-    /// A layer with more settings.
+    /// A layer with settings of your own.
     pub fn builder() -> TimeoutBuilder {
         TimeoutBuilder::of(Fixed::DEFAULT, HeadOnly)
     }
 }
 
 impl<P, B> TimeoutLayer<P, B> {
-    /// What it ended.
+    /// Counts of rejected and ended calls.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.emitter)
@@ -245,13 +247,13 @@ impl<P: fmt::Debug, B: fmt::Debug> fmt::Debug for TimeoutLayer<P, B> {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct TimeoutBuilder<P = Fixed, B = HeadOnly> {
-    /// What it calls itself: a stack can have more than one.
+    /// A stack has two kinds.
     kind: &'static Kind,
     pub(crate) name: Option<String>,
     pub(crate) policy: P,
     pub(crate) cover: B,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    /// Whether it ends anything: a standard stack can leave it out without being of another type.
+    /// `false` if it is switched off: a standard stack keeps its type without it.
     ends: bool,
 }
 
@@ -267,19 +269,19 @@ impl<P, B> TimeoutBuilder<P, B> {
         }
     }
 
-    /// The same for the attempts of a call.
+    /// Makes it a limit for attempts.
     pub(crate) const fn of_attempts(mut self) -> Self {
         self.kind = &ATTEMPT_KIND;
         self
     }
 
-    /// The same type, which ends nothing: not even at the context's deadline, which is another's.
+    /// Switches it off: it ends no call, not even at the context's deadline.
     pub(crate) fn off(mut self) -> Self {
         self.ends = false;
         self
     }
 
-    /// The same with another policy.
+    /// Sets the policy.
     pub(crate) fn by<Q>(self, policy: Q) -> TimeoutBuilder<Q, B> {
         TimeoutBuilder {
             kind: self.kind,
@@ -291,7 +293,7 @@ impl<P, B> TimeoutBuilder<P, B> {
         }
     }
 
-    /// The name of this instance, in rejections and events; `default` if it is not set.
+    /// Name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -303,7 +305,7 @@ impl<P, B> TimeoutBuilder<P, B> {
         self
     }
 
-    /// The layer, with the policy as it was checked.
+    /// Builds the layer with a checked policy.
     pub(crate) fn finish<Q>(
         self,
         policy: impl FnOnce(P) -> Q,
@@ -319,16 +321,17 @@ impl<P, B> TimeoutBuilder<P, B> {
 }
 
 impl<P> TimeoutBuilder<P> {
-    /// How long a call may take: longer than nothing, at most 24 hours. Default 30 seconds, which is long enough to break nobody
-    /// and short enough to end what hangs.
+    /// Time limit for a call. Default 30 seconds, long enough for almost all calls and short enough
+    /// to end calls that hang; more than zero, at most 24 hours.
     ///
-    /// A limit that is set here is also the deadline of everything inside: [`Context::remaining`](crate::Context::remaining) returns
-    /// the time left, and client layers propagate it. The default is neither shown nor propagated.
+    /// A configured limit is also the deadline of inner services:
+    /// [`Context::remaining`](crate::Context::remaining) returns the time left, and client layers
+    /// propagate it. The default is neither shown nor propagated.
     pub fn timeout(self, timeout: Duration) -> TimeoutBuilder<Fixed> {
         self.by(Fixed(CallLimit::set(timeout)))
     }
 
-    /// How long a call may take, by its request: see [`TimeoutLayer::per_request`].
+    /// Time limit by request: see [`TimeoutLayer::per_request`].
     pub fn per_request<Req, F>(self, timeout: F) -> TimeoutBuilder<PerRequestFn<F>>
     where
         F: Fn(&Req) -> Option<Duration>,
@@ -337,7 +340,7 @@ impl<P> TimeoutBuilder<P> {
     }
 }
 
-/// Refuses what can be no time limit.
+/// Refuses a time limit out of range.
 pub(crate) fn check(
     layer: &'static str,
     field: &'static str,
@@ -345,7 +348,7 @@ pub(crate) fn check(
 ) -> Result<(), ConfigError> {
     const LONGEST: Duration = Duration::from_secs(24 * 3600);
     if limit.is_zero() || limit > LONGEST {
-        let rule = "must be longer than nothing and at most 24 hours";
+        let rule = "must be more than 0 and at most 24 hours";
         let shown = format_args!("{limit:?}").to_string();
         return Err(ConfigError::new(layer, field, shown, rule));
     }
@@ -353,11 +356,11 @@ pub(crate) fn check(
 }
 
 impl TimeoutBuilder<Fixed> {
-    /// The layer, or which setting is refused and why.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of its range.
+    /// When a value is out of range.
     pub fn build(self) -> Result<TimeoutLayer, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
@@ -370,11 +373,11 @@ impl TimeoutBuilder<Fixed> {
 }
 
 impl<F> TimeoutBuilder<PerRequestFn<F>> {
-    /// The layer, or which setting is refused and why.
+    /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When the name is refused.
+    /// When the name is invalid.
     pub fn build(self) -> Result<TimeoutLayer<PerRequestFn<F>>, ConfigError> {
         self.finish(|policy| policy)
     }

@@ -1,10 +1,9 @@
 //! A time limit on a call, and the deadline that follows from it.
 //!
-//! A call without a limit takes as long as whoever answers it likes, and holds memory, a connection
-//! and a caller for as long. This layer ends it. A limit that somebody set is also the deadline of
-//! everything inside, in the [`Context`](crate::Context): a retry does not sleep past it, and
-//! client layers propagate it to the next service. A default limit that nobody set is not
-//! propagated.
+//! A call without a limit takes as long as the upstream likes, and holds memory, a connection and a
+//! caller meanwhile. This layer ends it. A configured limit is also the deadline of inner services,
+//! in the [`Context`](crate::Context): a retry does not wait past it, and client layers propagate
+//! it to the next service. A default limit is not propagated.
 //!
 //! ```
 //! use mainstay::{Error, Reason, TimeoutLayer};
@@ -25,19 +24,22 @@
 //! # }
 //! ```
 //!
-//! # What it rejects
+//! # Rejections
 //!
-//! [`Reason::TimedOut`](crate::Reason::TimedOut) when the time is over and the call is not; the call is dropped then. The rejection
-//! says [which limit](crate::Rejection::time_limit) that was and how long it was: the layer's own, or the request's deadline.
-//! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed) when the request's deadline (the context's) had passed before:
-//! the inner service is not called. The time runs from `call` (that of the outermost mainstay layer of a stack, so what a layer
-//! between them does there synchronously counts), not from the first poll, and ends at the response: what a
-//! response streams afterwards is not limited. Waiting for readiness is not limited either. Over HTTP and gRPC,
-//! `mainstay::http::timeout` (feature `http`) makes a layer that can limit the response's body, too, and that reads how long the caller has.
+//! - [`Reason::TimedOut`](crate::Reason::TimedOut) ends a call at the limit, and drops it. The
+//!   rejection contains the [limit](crate::Rejection::time_limit): the layer's own, or the
+//!   request's deadline.
+//! - [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed) rejects a call whose deadline (the
+//!   context's) had passed before. The inner service is not called.
+//!
+//! The time begins at `call` of the outermost mainstay layer of the stack, not at the first poll,
+//! and ends at the response. Neither the wait for readiness nor the body of a response is limited.
+//! Over HTTP and gRPC, `mainstay::http::timeout` (feature `http`) can limit the body, too, and
+//! reads the caller's deadline from the request.
 //!
 //! # What a clone shares
 //!
-//! Nothing that changes: the settings only.
+//! Only settings and counters.
 //!
 //! # Cancellation
 //!
@@ -45,8 +47,7 @@
 //!
 //! # Cost
 //!
-//! One reading of the clock. The timer is made when the call first has to wait: a call that
-//! is ready at once has none. Nothing is allocated.
+//! One clock reading. A timer is made when the call is first pending. Nothing is allocated.
 
 mod cover;
 mod future;

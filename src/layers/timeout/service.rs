@@ -1,3 +1,5 @@
+//! The service.
+
 use std::fmt;
 use std::task::{Context, Poll};
 
@@ -19,14 +21,14 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-/// A service behind a [`TimeoutLayer`](crate::TimeoutLayer).
+/// A service with a time limit: see [`TimeoutLayer`](crate::TimeoutLayer).
 #[derive(Clone)]
 pub struct Timeout<S, P = Fixed, B = HeadOnly> {
     pub(super) inner: Inner<S>,
     pub(super) policy: P,
     pub(super) cover: B,
     pub(super) emitter: Shared<Emitter>,
-    /// Whether it ends anything.
+    /// `false` if it is switched off.
     pub(super) ends: bool,
 }
 
@@ -82,7 +84,7 @@ where
             return ResponseFuture::rejected(rejection, self.cover.clone());
         }
         let limit = self.policy.limit(&request);
-        let is_default = limit.is_some_and(|limit| !limit.is_set() && limit.holds(outer));
+        let is_default = limit.is_some_and(|limit| !limit.is_set() && limit.applies(outer));
         let upload = self.policy.upload(&mut request, is_default);
         let mut renewed = None;
         let own = match limit {
@@ -112,14 +114,14 @@ where
         };
         let cover = self.cover.clone().begin(Asked(outer.propagated()));
         let emitter = self.emitter.hold();
-        // A limit that begins anew is no fixed deadline for what is further in.
+        // A limit that restarts is no fixed deadline for inner services.
         let inside = if renewed.is_some() {
             outer
         } else {
             until.deadline
         };
         let _scope = DeadlineScope::enter(inside);
-        // Made where it is to be: the inner future may be large, and to move it costs as much as all the rest.
+        // Made in place: the inner future may be large, and moving it costs as much as the rest.
         ResponseFuture {
             state: State::calling(self.inner.call(request, &entry), until, sending, emitter),
             cover,

@@ -1,13 +1,11 @@
-//! What a time limit looks like at one moment.
+//! The snapshot of a time limit.
 
 use std::fmt;
 
 use crate::observe::emitter::Emitter;
 use crate::observe::snapshot::Rejections;
 
-/// A time limit at one moment: see [`snapshot`](crate::snapshot).
-///
-/// A time limit has no state of its own: what it ended, or refused because it was late already, is counted for all instances of its name together.
+/// The snapshot of a time limit: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -16,7 +14,7 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// What was ended or refused.
+    /// Calls that were ended or rejected.
     pub rejections: Rejections,
 }
 

@@ -1,4 +1,4 @@
-//! The body of a request, as far as time limits and evidence are concerned.
+//! The progress of a request's body, for time limits and as evidence.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use crate::runtime::Moment;
 
-/// How far the body of a request is.
+/// The progress of a request's body.
 #[derive(Debug, Clone)]
-pub struct Progress(Arc<Taken>);
+pub struct Progress(Arc<Flags>);
 
-/// Flags of their own kind: nothing else is published by them.
+/// Relaxed atomics: they publish nothing else.
 #[derive(Debug)]
-struct Taken {
-    /// Until when the last piece moved.
+struct Flags {
+    /// When the last piece has been sent.
     until: AtomicU64,
-    /// Whether the next one was asked for and is not there.
+    /// Whether the service waits for the next piece.
     waits: AtomicBool,
 }
 
 impl Progress {
     #[cfg(feature = "http")]
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Taken {
+        Self(Arc::new(Flags {
             until: AtomicU64::new(0),
             waits: AtomicBool::new(false),
         }))
     }
 
-    /// A piece of the body was taken, which is on the wire for so long.
+    /// The service took a piece that needs this time on the wire.
     #[cfg(feature = "http")]
     pub(crate) fn moved(&self, takes: Duration) {
         let until = Moment::now().after(takes);
@@ -36,18 +36,18 @@ impl Progress {
         self.0.until.fetch_max(until.to_bits(), Ordering::Relaxed);
     }
 
-    /// The next piece was asked for: whether it is still to come.
+    /// Sets whether the service waits for the next piece.
     #[cfg(feature = "http")]
     pub(crate) fn waits(&self, waits: bool) {
         self.0.waits.store(waits, Ordering::Relaxed);
     }
 
-    /// Until when the last piece moved; the beginning of time if none did.
+    /// When the last piece has been sent; the origin of the clock without one.
     pub(super) fn last(&self) -> Moment {
         Moment::from_bits(self.0.until.load(Ordering::Relaxed))
     }
 
-    /// Since when the request can be answered: not while its service waits for the next piece.
+    /// Since when the service can answer; `NEVER` while it waits for the next piece.
     pub(super) fn answerable(&self) -> Moment {
         if self.0.waits.load(Ordering::Relaxed) {
             Moment::NEVER
@@ -57,15 +57,15 @@ impl Progress {
     }
 }
 
-/// What is known of a request's body while it is sent.
+/// The knowledge of a request's body while it is sent.
 #[derive(Debug, Clone)]
 pub enum Upload {
-    /// There is none, or nothing is known of it.
+    /// No body, or nothing is known.
     None,
-    /// It tells when it moves.
+    /// It records its progress.
     Moves(Progress),
-    /// So does this one, but its caller may wait for an answer before it sends more, as in gRPC.
+    /// The same, but the caller may wait for an answer before it sends more, as in gRPC.
     Converses(Progress),
-    /// It is in memory, and takes this long on a slow line.
+    /// It is in memory, and takes this time on a slow line.
     Whole(Duration),
 }
