@@ -1,3 +1,5 @@
+//! The layer and its settings.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,18 +16,18 @@ pub(crate) static KIND: Kind = Kind::new(Id::Correlation, &[], &[]);
 
 const LAYER: &str = KIND.layer;
 
-/// Where the identifier is looked for, in this order; it is written to the first.
+/// The fields that are read, in this order. The ID is written to the first one.
 const DEFAULT_FIELDS: &[&str] = &["x-correlation-id", "x-request-id"];
 
-/// Reads the identifier from requests and writes it to responses.
+/// Reads the ID from requests and writes it to responses.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Server;
 
-/// Reads the identifier from requests; there is no response that could carry it.
+/// Reads the ID from requests, whose responses carry none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Consumer;
 
-/// Writes the identifier to requests.
+/// Writes the ID to requests.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Client;
 
@@ -40,21 +42,22 @@ pub struct CorrelationLayer<D = Server> {
 }
 
 impl CorrelationLayer {
-    /// For a server: reads the request, puts the ID into the context and on a span, writes the response.
+    /// For servers: reads the ID from the request, sets it in the context and on a span, and writes
+    /// it to the response.
     #[must_use]
     pub const fn server() -> Self {
         Self::of(Server)
     }
 
-    /// For a consumer of messages, or any service whose responses carry nothing: reads the request and puts the ID into the
-    /// context and on a span.
+    /// For consumers of messages, and services whose responses carry no fields: reads the ID from
+    /// the request, and sets it in the context and on a span.
     #[must_use]
     pub const fn consumer() -> CorrelationLayer<Consumer> {
         CorrelationLayer::of(Consumer)
     }
 
-    /// For a client: writes the context's ID to the request. Outside of any request, where the context has none, the
-    /// request keeps the valid one it carries, or gets a new one.
+    /// For clients: writes the context's ID to the request. If the context has none, the request
+    /// keeps its own valid ID, or gets a new one.
     #[must_use]
     pub const fn client() -> CorrelationLayer<Client> {
         CorrelationLayer::of(Client)
@@ -72,14 +75,14 @@ impl<D> CorrelationLayer<D> {
         }
     }
 
-    /// The same type, which does nothing.
+    /// Switches it off.
     #[cfg(feature = "http")]
     pub(crate) fn off(mut self) -> Self {
         self.on = false;
         self
     }
 
-    /// The same, whose span says which instance it is.
+    /// Adds the name of the instance to the span.
     pub(crate) fn named(mut self, name: &str) -> Result<Self, ConfigError> {
         self.instance = Some(InstanceName::new(&KIND, Some(name))?);
         Ok(self)
@@ -93,12 +96,13 @@ impl<D> CorrelationLayer<D> {
         self.trusts
     }
 
-    /// Looks for the ID in these fields (headers), in this order, and writes it to the first. By default
+    /// Fields (headers) that are read in this order; the ID is written to the first. Default
     /// `x-correlation-id`, then `x-request-id`.
     ///
     /// # Errors
     ///
-    /// When there is none or more than 8, or a name is not 1 to 64 bytes of lower-case ASCII letters, digits and `-`, `_`, `.`.
+    /// When there are no or more than 8 fields, or a name is not 1 to 64 bytes of lower-case ASCII
+    /// letters, digits and `-`, `_`, `.`.
     pub fn fields<I, F>(mut self, fields: I) -> Result<Self, ConfigError>
     where
         I: IntoIterator<Item = F>,
@@ -122,7 +126,7 @@ impl<D> CorrelationLayer<D> {
         Ok(self)
     }
 
-    /// Never takes over an ID that came from outside: for the edge of a system, where callers are strangers.
+    /// Ignores inbound IDs. Default off; for the edge of a system, whose callers are not trusted.
     #[must_use]
     pub fn ignore_inbound(mut self) -> Self {
         self.trusts = false;
@@ -151,7 +155,7 @@ impl<D: fmt::Debug> fmt::Debug for CorrelationLayer<D> {
     }
 }
 
-/// The names of the fields; the default ones cost no reference count.
+/// The names of the fields. The default needs no reference count.
 #[derive(Clone)]
 pub(super) struct Fields(Option<Arc<[String]>>);
 
@@ -166,8 +170,8 @@ impl Fields {
             .chain(default.iter().copied())
     }
 
-    /// The first valid ID that the request carries, or else a new one, which the request is then given; and it is written over what
-    /// says something else, in whatever field.
+    /// The first valid ID of the request, or a new one, which is written to the request. Fields
+    /// with another value are overwritten.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn settle(
         &self,

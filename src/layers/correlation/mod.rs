@@ -1,12 +1,12 @@
-//! Correlation IDs: one identifier for everything that happens because of one request.
+//! Correlation IDs: one identifier for all work on a request.
 //!
-//! A request that fails five services further on leaves log lines in all of them, and nothing that ties them together. On the
-//! server side this layer reads the identifier that came with a request (or makes one), keeps it in the
-//! [`Context`](crate::Context), on a `tracing` span (feature `tracing`) and on the response; on the client side it writes it to
-//! the requests that are sent.
+//! A request that passes through five services leaves log lines in all of them. The correlation ID
+//! links these lines. On a server this layer reads the ID from the request (or makes one), and sets
+//! it in the [`Context`](crate::Context), on a `tracing` span (feature `tracing`) and on the
+//! response. On a client it writes the ID to the requests.
 //!
-//! It works on HTTP and gRPC requests (feature `http`), and on any request type that implements [`Carry`]. A response type
-//! of your own joins with one line more: see [`WholeReply`].
+//! It supports HTTP and gRPC requests (feature `http`), and any request type that implements
+//! [`Carry`]. A response type of your own needs one more line: see [`WholeReply`].
 //!
 //! ```
 //! use mainstay::{Carry, Context, CorrelationLayer};
@@ -41,26 +41,30 @@
 //!
 //! # What is accepted
 //!
-//! An inbound value is untrusted: 1 to 128 bytes of `[A-Za-z0-9._:/+=@-]`, given exactly once. Anything else is replaced by a new
-//! identifier and never echoed; what is inside does not see it either, because every field that was there and said something else
-//! is given the identifier that holds. New ones are UUIDs of version 7, which sort by time.
+//! An inbound value is untrusted. It must be 1 to 128 bytes of `[A-Za-z0-9._:/+=@-]`, in a field
+//! that occurs once. Any other value is replaced by a new ID, and never echoed. Inner services do
+//! not see it either: every field with another value is overwritten. New IDs are UUIDs of version
+//! 7, which sort by time.
 //!
 //! # Where the ID is seen
 //!
-//! In the service, in its future, in tasks and closures that are started with [`mainstay::spawn`](crate::spawn) and
-//! [`spawn_blocking`](crate::spawn_blocking), and in a response body while it is streamed: log lines there carry it, and calls through
-//! [`CorrelationLayer::client()`] pass it on. The span is closed when the last of these is gone. A task that is started with
-//! `tokio::spawn` starts without both.
+//! In the inner service, in its future, in tasks and closures started with
+//! [`mainstay::spawn`](crate::spawn) and [`spawn_blocking`](crate::spawn_blocking), and in a
+//! response body that streams. Log lines there have the ID, and [`CorrelationLayer::client()`]
+//! propagates it. The span closes when the last of these is dropped. A task started with
+//! `tokio::spawn` has neither.
 //!
-//! The span is called `server`, `consumer` or `client`, after the constructor of the layer. Its target is `mainstay::correlation`, its level INFO. It has the
-//! field `correlation_id`; that of a [standard stack](crate::stack) also `name`, the name of the stack. A client's layer opens a span only where there is no
-//! correlation ID yet: within a server's request that request's span is enough.
+//! The span is named `server`, `consumer` or `client` after the layer's constructor. Its target is
+//! `mainstay::correlation`, its level INFO. It has the field `correlation_id`, and in a
+//! [standard stack](crate::stack) also `name`, the name of the stack. A client's layer opens a span
+//! only without a current correlation ID: within a server's request, the request's span is enough.
 //!
-//! The body learns it because the server's layer changes its type: `http::Response<B>` becomes
-//! `http::Response<`[`InContextBody`](crate::http::InContextBody)`<B, `[`InCorrelation`]`>>`. `Router::layer` of axum, `Server::layer` of
-//! tonic and hyper take any body. What names the type of the body must stand inside of this layer (a classifier with
-//! `&axum::response::Response` in its closure, say), or the body is put back into a box. So must a whole `Router` behind
-//! the layer, which `axum::serve` takes with its own body only:
+//! To reach the body, the server's layer changes its type: `http::Response<B>` becomes
+//! `http::Response<`[`InContextBody`](crate::http::InContextBody)`<B, `[`InCorrelation`]`>>`.
+//! `Router::layer` of axum, `Server::layer` of tonic and hyper take any body. Code that names the
+//! type of the body (such as a classifier with `&axum::response::Response`) must be inside this
+//! layer, or the body is boxed again outside of it. The same holds for a whole `Router` that this
+//! layer wraps, because `axum::serve` takes only axum's own body:
 //!
 //! ```no_run
 //! # #[cfg(feature = "axum")]
@@ -79,9 +83,9 @@
 //! # }
 //! ```
 //!
-//! # What it rejects
+//! # Rejections
 //!
-//! Nothing; the error type stays as it is.
+//! None; the error type stays the same.
 //!
 //! # What a clone shares
 //!
@@ -89,15 +93,16 @@
 //!
 //! # Cancellation
 //!
-//! Dropping the future drops the call, within the context; so does dropping a body.
+//! Dropping the future or the body drops the call, within its context.
 //!
 //! # Cost
 //!
-//! Finding and checking the field. Writing a header allocates; so does an inbound value that is not a UUID. Entering the context, for each poll
-//! of the call and of its body. A body that is at its end already, as most are that are empty, costs nothing.
+//! The layer reads and checks the field, and enters the context for each poll of the call and of
+//! its body. Writing a header allocates, and so does an inbound ID that is no UUID. An empty body
+//! costs nothing.
 //!
-//! In a message that says that it is one of HTTP/2, as all of gRPC's do, the value that is written is marked as sensitive: each is sent once, and in the
-//! table that a connection keeps of its headers would only drive out those that come again. `Debug` of such a header says `Sensitive`.
+//! In HTTP/2 messages the header is marked as sensitive: each value is sent once, and would only
+//! evict other headers from the connection's header table. Its `Debug` output is `Sensitive`.
 
 mod layer;
 mod reply;
@@ -110,22 +115,21 @@ pub use layer::{Client, Consumer, CorrelationLayer, Server};
 pub use reply::{Reply, WholeReply};
 pub use service::{Correlation, EchoFuture, InCorrelation, ResponseFuture};
 
-/// A request or a response that can carry fields of the context: headers, in most protocols.
+/// A request or response with fields for the context, such as headers.
 ///
-/// Implement it for a request type of your own, a frame or a message, to have the context travel with it.
+/// Implement it for a request type of your own to propagate the context with it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a correlation ID",
     note = "`http::Request` and `http::Response` can, with mainstay's feature `http`; implement `mainstay::Carry` for a request type of your own",
     note = "for requests that come without a response that could carry the ID back, use `CorrelationLayer::consumer()`"
 )]
 pub trait Carry {
-    /// The value of a field; `None` when it is missing. Of a field that is given more than once nobody can say which value is meant: an empty
-    /// one is right for it, which is no identifier and is written over.
+    /// The value of a field; `None` if it is missing. Return an empty value for a field that occurs
+    /// more than once: it is ambiguous, and is overwritten.
     fn get(&self, field: &str) -> Option<&[u8]>;
 
-    /// Sets a field to a value, replacing all it had.
-    ///
-    /// The field's name is lower-case ASCII, the value visible ASCII of at most 128 bytes.
+    /// Sets a field, and replaces all its values. The name is lower-case ASCII, the value visible
+    /// ASCII of at most 128 bytes.
     fn set(&mut self, field: &str, value: &str);
 
     /// Sets a field to an ID. Only this crate implements it: for headers, whose values share memory.

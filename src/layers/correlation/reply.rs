@@ -1,20 +1,22 @@
-//! What a response does with the context when it is given away.
+//! Responses that carry the correlation ID, and may keep its scope.
 
 use super::{Carry, InCorrelation};
 
-/// A response that [`CorrelationLayer::server()`](crate::CorrelationLayer::server) writes the ID to, and that keeps it for what
-/// is still to come: a body that is streamed is made when the service's future has long ended.
+/// A response to which [`CorrelationLayer::server()`](crate::CorrelationLayer::server) writes the
+/// ID, and which keeps the ID's scope for its body: a streamed body is made after the service's
+/// future has ended.
 ///
-/// `http::Response` is one (feature `http`): its body becomes an [`InContextBody`](crate::http::InContextBody). So is
-/// `reqwest::Response` (feature `reqwest`), which is left as it is. For a response type of your own, one that is all there when it is there,
-/// one line is enough: `impl mainstay::WholeReply for Frame {}`. One that goes on working keeps the scope that it is given:
+/// The body of an `http::Response` (feature `http`) becomes an
+/// [`InContextBody`](crate::http::InContextBody). A `reqwest::Response` (feature `reqwest`) stays
+/// unchanged. For a complete response of your own, one line is enough:
+/// `impl mainstay::WholeReply for Frame {}`. A lazy response keeps the scope:
 ///
 /// ```
 /// use mainstay::correlation::InCorrelation;
 /// use mainstay::{Carry, Context, CorrelationLayer, Reply};
 /// use tower::{Layer, ServiceExt, service_fn};
 ///
-/// /// Lines that are made when they are asked for.
+/// /// Lines that are made lazily.
 /// struct Lines<I> { id: String, lines: I }
 ///
 /// impl<I> Carry for Lines<I> {
@@ -57,7 +59,7 @@ use super::{Carry, InCorrelation};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a correlation ID back",
-    label = "the service's response must take the ID along",
+    label = "the service's response must carry the ID",
     note = "`http::Response` can where its body is an `http_body::Body`, with mainstay's feature `http`; for a response type of your own, implement `mainstay::Carry` and write: `impl mainstay::WholeReply for {Self} {{}}`",
     note = "for requests that come without a response that could carry the ID back, use `CorrelationLayer::consumer()`"
 )]
@@ -65,14 +67,14 @@ pub trait Reply: Carry + Sized {
     /// The response that keeps the scope.
     type InContext;
 
-    /// Takes the scope of the request along, for what is still to be done for it.
+    /// Keeps the scope of the request for the rest of the response.
     fn in_context(self, scope: InCorrelation) -> Self::InContext;
 }
 
-/// A [`Reply`] that is all there when it is there: a frame, a message. It stays as it is.
+/// A complete [`Reply`], such as a frame or a message. It stays unchanged.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a correlation ID back",
-    label = "the service's response must take the ID along",
+    label = "the service's response must carry the ID",
     note = "`http::Response` can where its body is an `http_body::Body`, with mainstay's feature `http`; for a response type of your own, implement `mainstay::Carry` and write: `impl mainstay::WholeReply for {Self} {{}}`",
     note = "for requests that come without a response that could carry the ID back, use `CorrelationLayer::consumer()`"
 )]

@@ -1,3 +1,5 @@
+//! The services and their futures.
+
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -16,7 +18,7 @@ use crate::runtime::id_parts;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::vocabulary::context::{self, CorrelationScope};
 
-/// A service behind a [`CorrelationLayer`](crate::CorrelationLayer).
+/// A service with a correlation ID: see [`CorrelationLayer`](crate::CorrelationLayer).
 #[derive(Debug, Clone)]
 pub struct Correlation<S, D = Server> {
     pub(super) inner: Inner<S>,
@@ -34,7 +36,8 @@ impl<S, D> Correlation<S, D> {
         self.inner.into_inner()
     }
 
-    /// The ID that came with a request, or a new one. What is inside must not see one that was refused. Has no span yet.
+    /// The ID of a request, or a new one, without a span. Overwrites invalid IDs, so that inner
+    /// services do not see them.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn receive(&self, request: &mut impl Carry, encoded: Option<&mut Encoded>) -> InCorrelation {
         if !self.layer.on {
@@ -77,7 +80,7 @@ where
         let mut encoded = Encoded::default();
         let mut scope = self.receive(&mut request, Some(&mut encoded));
         let fields = self.layer.fields.clone();
-        // Not borrowed from the scope, so that the future can be made where it is to be.
+        // No borrow of the scope, so that the future can be made in place.
         let _entered = scope.begin(Side::Server, &self.layer);
         EchoFuture {
             inner: Scoped::new(self.inner.call(request, &entry), scope),
@@ -148,19 +151,19 @@ where
     }
 }
 
-/// The future of a call within a correlation ID.
+/// The future of a call with a correlation ID.
 pub type ResponseFuture<F> = Scoped<InnerFuture<F>, Option<InCorrelation>>;
 
-/// What is entered while a request is worked on: its ID in the context, and the span (feature `tracing`) that carries it.
+/// The scope of a request: its ID in the context, and (feature `tracing`) its span.
 pub struct InCorrelation {
     id: CorrelationId,
     span: InSpan,
-    /// Whether there is anything to enter.
+    /// Whether there is an ID.
     is_on: bool,
 }
 
 impl InCorrelation {
-    /// Where there is nothing to be entered: the layer is switched off, or this was given away.
+    /// An empty scope: the layer is switched off, or the scope was moved.
     const fn none() -> Self {
         Self {
             id: CorrelationId::of_uuid(0, 0),
@@ -169,20 +172,20 @@ impl InCorrelation {
         }
     }
 
-    /// The identifier; `None` where a standard stack leaves it out.
+    /// The ID; `None` if a standard stack leaves it out.
     #[must_use]
     pub fn id(&self) -> Option<&CorrelationId> {
         self.is_on.then_some(&self.id)
     }
 
-    /// Runs a closure within it: for a [`Reply`] that goes on working when it has been given away.
+    /// Runs a closure within this scope, for a lazy [`Reply`].
     pub fn sync_scope<R>(&self, run: impl FnOnce() -> R) -> R {
         let _entered = self.enter();
         run()
     }
 
-    /// Opens the span, and enters without borrowing. The span is opened where it is to be: to move the ID once more, which has just been
-    /// written, would make the processor wait.
+    /// Opens the span in place, and enters without a borrow. Moving the ID, which has just been
+    /// written, would stall the processor.
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn begin<D>(
         &mut self,
@@ -221,7 +224,7 @@ impl fmt::Debug for InCorrelation {
 }
 
 pin_project! {
-    /// The future of a server's call, whose response carries the ID back.
+    /// The future of a server's call, which writes the ID to the response.
     #[must_use = "futures do nothing unless polled"]
     pub struct EchoFuture<F> {
         #[pin]
@@ -244,7 +247,7 @@ where
         let mut this = self.project();
         match ready!(this.inner.as_mut().poll(cx)) {
             Ok(mut response) => {
-                // The future is gone by now, and nothing runs in its scope any more.
+                // The inner future has completed, so nothing runs in its scope any more.
                 let scope = mem::replace(this.inner.scope(), InCorrelation::none());
                 if let Some(id) = scope.id() {
                     this.fields.write(&mut response, id, Some(this.encoded));
