@@ -1,8 +1,9 @@
 //! The inner service of a layer, and its readiness.
 //!
-//! An error of the inner service's `poll_ready` is the outcome of the next call. [`Inner`] stores the
-//! error and reports that it is ready. The next call resolves to the error without calling the inner
-//! service. So circuit breakers and retries see it, and it never leaves a stack through `poll_ready`.
+//! An error of the inner service's `poll_ready` is the outcome of the next call. [`Inner`] stores
+//! the error and reports that it is ready. The next call resolves to the error without calling the
+//! inner service. So circuit breakers and retries see it, and it never leaves a stack through
+//! `poll_ready`.
 
 use std::any::{Any, TypeId};
 use std::fmt;
@@ -20,9 +21,9 @@ use crate::vocabulary::reason::Reason;
 
 /// The inner service of a layer.
 ///
-/// A rejection is the answer to a call, never an error of readiness. So a layer that will reject the
-/// next call is ready without polling the inner service. It then rejects that call even if its state
-/// has changed: the inner service must not be called without a `poll_ready`.
+/// A rejection is the answer to a call, never an error of readiness. So a layer that will reject
+/// the next call is ready without polling the inner service. It then rejects that call even if its
+/// state has changed: the inner service must not be called without a `poll_ready`.
 pub(crate) struct Inner<S> {
     service: S,
     ready: Ready,
@@ -128,7 +129,8 @@ impl<S> Inner<S> {
 }
 
 impl<S: Clone> Inner<S> {
-    /// Replaces the inner service by a clone that is not ready, so that it releases its reservation.
+    /// Replaces the inner service by a clone that is not ready, so that it releases its
+    /// reservation.
     pub(crate) fn reset(&mut self) -> S {
         let service = self.service.clone();
         *self = Self::new(service.clone());

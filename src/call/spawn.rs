@@ -42,8 +42,8 @@ where
     tokio::spawn(Scoped::new(future, Task::current()))
 }
 
-/// Runs a blocking closure that inherits the current [`Context`] and (feature `tracing`) the current
-/// span: [`spawn`] for [`tokio::task::spawn_blocking`].
+/// Runs a blocking closure that inherits the current [`Context`] and (feature `tracing`) the
+/// current span: [`spawn`] for [`tokio::task::spawn_blocking`].
 ///
 /// ```
 /// # use mainstay::Context;

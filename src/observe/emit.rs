@@ -129,8 +129,8 @@ impl Emit for Emitter {
     fn set_gauges(&self, _: &Handles) {}
 }
 
-/// Sets a gauge to a value that may change meanwhile. Of two concurrent calls, the last one sets the
-/// current value.
+/// Sets a gauge to a value that may change meanwhile. Of two concurrent calls, the last one sets
+/// the current value.
 pub(crate) fn set_newest<T: Copy + PartialEq>(read: impl Fn() -> T, set: impl Fn(T)) {
     let mut last = read();
     loop {

@@ -235,11 +235,12 @@ impl Events {
         }
     }
 
-    /// Calls a listener with each event, in a new thread. The listener may block: no call waits for it.
+    /// Calls a listener with each event, in a new thread. The listener may block: no call waits for
+    /// it.
     ///
     /// The thread ends when the layer and all its services are dropped, and returns the number of
-    /// events that the listener missed. A panic in the listener is caught; it still receives the next
-    /// event.
+    /// events that the listener missed. A panic in the listener is caught; it still receives the
+    /// next event.
     ///
     /// ```
     /// use mainstay::CircuitBreakerLayer;

@@ -53,8 +53,8 @@
 //! # When a series begins
 //!
 //! At the first call of an instance, with the value 0. The instance then resolves all its handles
-//! once. So a recorder may be installed after the layers were built, but before they are called. (An
-//! instance that was called before finds it at its next rejection.)
+//! once. So a recorder may be installed after the layers were built, but before they are called.
+//! (An instance that was called before finds it at its next rejection.)
 //!
 //! # How to read them
 //!
@@ -71,36 +71,38 @@
 //! - A circuit breaker counts the rejections of an inner bulkhead as `ignored`: they say nothing
 //!   about the upstream.
 //! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the circuit changes its state as usual,
-//!   but rejects nothing. A call that it would have rejected is in `mainstay_would_reject_total`, and
-//!   with its outcome in `mainstay_calls_total`.
-//! - Gauges change only with calls: an open circuit without calls stays `open` when its time is over.
+//!   but rejects nothing. A call that it would have rejected is in `mainstay_would_reject_total`,
+//!   and with its outcome in `mainstay_calls_total`.
+//! - Gauges change only with calls: an open circuit without calls stays `open` when its time is
+//!   over.
 //! - A call that its caller or its caller's deadline ended is `cancelled`, even if the service
 //!   answered that the deadline had passed. A circuit breaker counts it as a failure if it ran for
 //!   too long: see [`OnCancel`](crate::OnCancel).
 //! - Under an adaptive limit, a load shedder counts a call as in flight up to the head of its
 //!   response: a response that only streams does not use up the limit. A bulkhead counts it to its
 //!   end.
-//! - A layer that a stack leaves out has no series, nor has a circuit breaker that is off. A bulkhead
-//!   without a limit has: it counts calls in flight.
+//! - A layer that a stack leaves out has no series, nor has a circuit breaker that is off. A
+//!   bulkhead without a limit has: it counts calls in flight.
 //! - A call that outlives its layer and all its services may be missing from the counters, but not
 //!   from the gauges.
 //!
 //! # The recorder
 //!
-//! It runs in the task of the request, outside of all locks, and delays the request. A panic in it is
-//! caught. Its type must not have size 0 (a unit struct), or it is taken for no recorder.
+//! It runs in the task of the request, outside of all locks, and delays the request. A panic in it
+//! is caught. Its type must not have size 0 (a unit struct), or it is taken for no recorder.
 //!
 //! # Cost
 //!
-//! Without a recorder, nothing measurable. With one, each layer increments a counter for each call; a
-//! circuit breaker and a load shedder also record a histogram; a pending call moves a gauge. Nothing
-//! is allocated.
+//! Without a recorder, nothing measurable. With one, each layer increments a counter for each call;
+//! a circuit breaker and a load shedder also record a histogram; a pending call moves a gauge.
+//! Nothing is allocated.
 //!
 //! # Buckets
 //!
-//! By default `metrics-exporter-prometheus` exports histograms as summaries, which cannot be added up
-//! over instances. Set buckets:
-//! `PrometheusBuilder::set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.001, 0.005, ...])`.
+//! By default `metrics-exporter-prometheus` exports histograms as summaries, which cannot be added
+//! up over instances. Set buckets:
+//! `PrometheusBuilder::set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.001,
+//! 0.005, ...])`.
 
 use metrics::Unit;
 

@@ -38,8 +38,8 @@ pub(crate) fn are_wanted() -> bool {
 
 #[cfg(feature = "tracing")]
 impl InSpan {
-    /// A new span for the request with this ID, and for this instance in a standard stack. The ID is
-    /// passed by value: a reference to the one in the future would slow down all calls.
+    /// A new span for the request with this ID, and for this instance in a standard stack. The ID
+    /// is passed by value: a reference to the one in the future would slow down all calls.
     #[cold]
     pub(crate) fn of_request(
         side: Side,

@@ -1,7 +1,7 @@
 //! The context of a request: correlation ID, deadline and number of the attempt.
 //!
-//! Each of them is a thread-local cell of its own, so that a layer pays only for the one it changes.
-//! Cells with plain numbers need no destructor, which makes access free.
+//! Each of them is a thread-local cell of its own, so that a layer pays only for the one it
+//! changes. Cells with plain numbers need no destructor, which makes access free.
 
 mod attempt;
 mod correlation;

@@ -24,8 +24,9 @@ pub enum Outcome {
     /// The call ended before there was a response: its caller went away, or the caller's deadline
     /// passed.
     ///
-    /// Layers record this themselves; a classifier may return it, too. Circuit breakers and adaptive
-    /// limits count it as a failure if the call ran for too long: see [`OnCancel`](crate::OnCancel).
+    /// Layers record this themselves; a classifier may return it, too. Circuit breakers and
+    /// adaptive limits count it as a failure if the call ran for too long: see
+    /// [`OnCancel`](crate::OnCancel).
     Cancelled,
 }
 
@@ -150,9 +151,9 @@ impl From<Outcome> for Verdict {
 
 /// Classifies the result of a call.
 ///
-/// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)), so a classifier works
-/// at any position in a stack. Rejections of calls that were not sent never reach a classifier: they
-/// are [`Outcome::Ignored`].
+/// The error is the *grown* one (see [`WithRejection`](crate::WithRejection)), so a classifier
+/// works at any position in a stack. Rejections of calls that were not sent never reach a
+/// classifier: they are [`Outcome::Ignored`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot classify a `Result<&{Res}, &{Err}>`",
     label = "this classifier does not know the results of the service",
@@ -207,8 +208,8 @@ where
     }
 }
 
-/// Whether a result is the rejection of a call that never reached the service. It says nothing about
-/// the service, and a retry must respect it.
+/// Whether a result is the rejection of a call that never reached the service. It says nothing
+/// about the service, and a retry must respect it.
 #[inline]
 pub(crate) fn not_sent<Res, Err: WithRejection>(result: &Result<Res, Err>) -> bool {
     rejected(result).is_some_and(Rejection::not_sent)

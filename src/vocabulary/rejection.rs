@@ -33,8 +33,8 @@ pub struct Rejection {
     /// The name of the instance.
     named: Named,
     /// One word, because every result and future of a stack contains a rejection. From the highest:
-    /// 5 bits of reason (never 0), 3 bits for the meaning of the time, 24 bits of the kind of layer,
-    /// 32 bits of time in units of 100 microseconds.
+    /// 5 bits of reason (never 0), 3 bits for the meaning of the time, 24 bits of the kind of
+    /// layer, 32 bits of time in units of 100 microseconds.
     word: NonZeroU64,
 }
 
@@ -189,21 +189,21 @@ impl Rejection {
 
     /// The time after which a retry is worthwhile, if known.
     ///
-    /// A circuit breaker returns how long it stays open ([`Reason::CircuitOpen`]; `None` while it is
-    /// half-open or forced open), a rate limit when the next permit is available
+    /// A circuit breaker returns how long it stays open ([`Reason::CircuitOpen`]; `None` while it
+    /// is half-open or forced open), a rate limit when the next permit is available
     /// ([`Reason::RateLimited`]). Other layers return `None`: they cannot know when the next permit
     /// is free, and a constant would send all rejected callers back at the same moment. A back-off
     /// with jitter spreads them.
     ///
-    /// `RespondLayer` sends it as `Retry-After` (HTTP) or `grpc-retry-pushback-ms` (gRPC), unless it
-    /// is `None`.
+    /// `RespondLayer` sends it as `Retry-After` (HTTP) or `grpc-retry-pushback-ms` (gRPC), unless
+    /// it is `None`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.time(time::RETRY_AFTER)
     }
 
-    /// The time limit that ended the call ([`Reason::TimedOut`]): rounded up to 100 microseconds, at
-    /// most 119 hours.
+    /// The time limit that ended the call ([`Reason::TimedOut`]): rounded up to 100 microseconds,
+    /// at most 119 hours.
     ///
     /// `None` for every other reason, and for a rejection made by [`new`](Self::new).
     ///

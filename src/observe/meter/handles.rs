@@ -241,8 +241,8 @@ impl Handles {
         self.set_if_any(names::LIMIT, &self.limit, limit);
     }
 
-    /// Sets a gauge that not all layers of the kind have. It is made when it is first set: a missing
-    /// limit must not read 0.
+    /// Sets a gauge that not all layers of the kind have. It is made when it is first set: a
+    /// missing limit must not read 0.
     fn set_if_any(&self, name: &'static str, gauge: &OnceLock<Gauge>, value: f64) {
         if let Some(gauge) = gauge.get() {
             return gauge.set(value);

@@ -34,8 +34,8 @@ impl Slot {
                 Box::new(Handles::new(kind, instance, recorder))
             })
         };
-        // A recorder is foreign code, so it runs without a lock: of two concurrent threads, one drops
-        // the handles that it made.
+        // A recorder is foreign code, so it runs without a lock: of two concurrent threads, one
+        // drops the handles that it made.
         let found = isolate(|| metrics::with_recorder(find)).flatten();
         found.is_some_and(|handles| self.0.set(handles).is_ok())
     }

@@ -4,8 +4,8 @@
 //! standard stacks (for all their layers at once). It needs no feature. The correlation layer and
 //! [`LoadShedLayer::on_readiness`](crate::LoadShedLayer::on_readiness) have none.
 //!
-//! A snapshot prints itself on one line. With the feature `serde` it can be serialized: durations in
-//! seconds (fields end in `_seconds`), states and reasons as the words of the metrics.
+//! A snapshot prints itself on one line. With the feature `serde` it can be serialized: durations
+//! in seconds (fields end in `_seconds`), states and reasons as the words of the metrics.
 //!
 //! ```
 //! use mainstay::BulkheadLayer;
@@ -33,8 +33,8 @@
 //! the end of its body.
 //!
 //! Each call through a bulkhead, a circuit breaker or a load shedder is in exactly one count: it is
-//! in flight, waiting, over with an outcome, rejected, or given up by its caller during the wait for
-//! a permit (`given_up`).
+//! in flight, waiting, over with an outcome, rejected, or given up by its caller during the wait
+//! for a permit (`given_up`).
 //!
 //! # Latency
 //!

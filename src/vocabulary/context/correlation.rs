@@ -87,7 +87,8 @@ fn restore(before: Option<Box<CorrelationId>>) {
 
 #[cold]
 fn set_text(text: Option<Arc<str>>) {
-    // A thread that ends has no context. The old text is dropped once the cell is no longer borrowed.
+    // A thread that ends has no context. The old text is dropped once the cell is no longer
+    // borrowed.
     drop(TEXT.try_with(|current| current.replace(text)));
 }
 

@@ -11,8 +11,8 @@ thread_local! {
 
 /// The deadline of a request.
 ///
-/// A configured limit is propagated to the next service. A default limit holds only in this process:
-/// the next service may know better, and could end a stream by it.
+/// A configured limit is propagated to the next service. A default limit holds only in this
+/// process: the next service may know better, and could end a stream by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadline {
     /// For the wire: the caller's deadline, or a configured limit.
@@ -34,7 +34,8 @@ impl Deadline {
     /// No deadline.
     pub(crate) const NEVER: Self = Self::foreign(Moment::NEVER);
 
-    /// A deadline from outside: from the wire, or from [`Context::with_timeout`](super::Context::with_timeout).
+    /// A deadline from outside: from the wire, or from
+    /// [`Context::with_timeout`](super::Context::with_timeout).
     #[inline]
     pub(crate) const fn foreign(at: Moment) -> Self {
         Self {
@@ -45,7 +46,8 @@ impl Deadline {
         }
     }
 
-    /// The deadline from a layer's limit. It is propagated only if the limit is `set`, not a default.
+    /// The deadline from a layer's limit. It is propagated only if the limit is `set`, not a
+    /// default.
     #[inline]
     pub(crate) fn of_limit(from: Moment, limit: Duration, set: bool) -> Self {
         // A limit beyond the end of the clock is no limit.
@@ -101,8 +103,8 @@ impl Deadline {
         self.local
     }
 
-    /// The length of the layer's limit behind the local deadline; `None` without a deadline, or if it
-    /// comes from outside.
+    /// The length of the layer's limit behind the local deadline; `None` without a deadline, or if
+    /// it comes from outside.
     #[inline]
     pub(crate) const fn limit(self) -> Option<Duration> {
         match self.limit {
