@@ -83,7 +83,7 @@
 //! # }
 //! ```
 //!
-//! # Rejections
+//! # What it rejects
 //!
 //! None; the error type stays the same.
 //!

@@ -80,7 +80,7 @@
 //! target `mainstay::retry`, level INFO, fields `layer`, `name` and `attempt`. A layer with
 //! [one attempt](crate::RetryBuilder::attempts) opens none.
 //!
-//! # Rejections
+//! # What it rejects
 //!
 //! [`Reason::NotReady`](crate::Reason::NotReady), if a response was dropped for a retry and the
 //! inner service is then not ready in time. Nothing else.

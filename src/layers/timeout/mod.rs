@@ -24,7 +24,7 @@
 //! # }
 //! ```
 //!
-//! # Rejections
+//! # What it rejects
 //!
 //! - [`Reason::TimedOut`](crate::Reason::TimedOut) ends a call at the limit, and drops it. The
 //!   rejection contains the [limit](crate::Rejection::time_limit): the layer's own, or the
