@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::deadline::asked;
 use super::propagate::{Carried, NoContext, Propagate};
 use crate::layers::deadline::FIELD;
-use crate::layers::retry::{Unchanged, RetryBuilder, RetryErrors, RetryLayer, RetryPolicy};
+use crate::layers::retry::{RetryBuilder, RetryErrors, RetryLayer, RetryPolicy, Unchanged};
 use crate::layers::timeout::{
     CallLimit, DEFAULT, Fixed, HeadOnly, LAYER, LimitSource, PerRequest, TimeoutBuilder,
     TimeoutLayer, check,
