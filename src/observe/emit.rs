@@ -77,8 +77,9 @@ pub trait Emit {
         Self: Sized,
     {
         let emitter = self.emitter();
-        log::rejected(emitter, rejection);
         emitter.count_rejection(rejection.reason());
+        // The subscriber of `tracing` is user code.
+        isolate(|| log::rejected(emitter, rejection));
         emitter.look_again();
         self.emit(|| EventKind::Rejected(rejection.clone()));
     }

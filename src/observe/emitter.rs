@@ -57,6 +57,8 @@ impl Rare {
 
 /// There is an observer or a subscriber.
 const OBSERVED: u32 = 1;
+/// There may be a subscriber.
+const SUBSCRIBED: u32 = 1 << 3;
 /// It must look for a recorder of metrics.
 const LOOK: u32 = 1 << 1;
 /// There is a recorder.
@@ -216,7 +218,12 @@ impl Emitter {
 
     #[cold]
     fn emit_event(&self, kind: EventKind) {
-        let subscribers = self.lock().clone();
+        // Observers are common, and calls that only have one need not meet at the lock.
+        let subscribers = if self.sinks.load(Ordering::Relaxed) & SUBSCRIBED != 0 {
+            self.lock().clone()
+        } else {
+            None
+        };
         let event = Event::new(self.instance.clone(), kind);
         if let Some(observer) = &self.observer {
             isolate(|| observer.observe(&event));
@@ -233,8 +240,10 @@ impl Emitter {
     fn forget_subscribers(&self) {
         let mut subscribers = self.lock();
         let left = subscribers.take_if(|to| to.receiver_count() == 0);
-        if left.is_some() && self.observer.is_none() {
-            self.sinks.fetch_and(!OBSERVED, Ordering::Relaxed);
+        if left.is_some() {
+            let observed = if self.observer.is_none() { OBSERVED } else { 0 };
+            self.sinks
+                .fetch_and(!(observed | SUBSCRIBED), Ordering::Relaxed);
         }
         drop(subscribers);
         drop(left);
@@ -245,7 +254,8 @@ impl Emitter {
         let receiver = subscribers
             .get_or_insert_with(|| broadcast::channel(BACKLOG).0)
             .subscribe();
-        self.sinks.fetch_or(OBSERVED, Ordering::Relaxed);
+        self.sinks
+            .fetch_or(OBSERVED | SUBSCRIBED, Ordering::Relaxed);
         Events::new(receiver)
     }
 

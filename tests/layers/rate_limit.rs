@@ -466,3 +466,65 @@ async fn an_admitted_call_allocates_nothing() {
     measure(limit(100, secs(1), 100).layer(inner));
     measure(waiting(100, 100, secs(1)).layer(inner));
 }
+
+// --- Waiters that are not polled, and services that are not ready
+
+/// A waiter whose task does not poll it any more holds up the others until its own time is over, and
+/// no longer.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_nobody_polls_blocks_nobody_for_good() {
+    let layer = waiting(1, 1, secs(2));
+    let probe = Probe::default();
+    let mut service = layer.layer(probe.clone());
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    let abandoned = service.ready().await.unwrap().call(Act::Ok);
+    let mut abandoned = pin!(abandoned);
+    assert!(futures::poll!(abandoned.as_mut()).is_pending());
+    // Behind it, and still there when its time is over.
+    advance(ms(1_500)).await;
+    let began = Instant::now();
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    assert_eq!(began.elapsed(), ms(600));
+    advance(secs(60)).await;
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    assert_eq!(reason(abandoned.await), Reason::RateLimited);
+    assert_eq!(layer.waiting(), 0);
+}
+
+/// A permit is for a call that starts now. Were permits handed out while the inner service is not
+/// ready, all their calls would start together.
+#[tokio::test(start_paused = true)]
+async fn permits_are_not_collected_while_the_inner_service_is_not_ready() {
+    let layer = waiting(10, 1, secs(30));
+    let probe = Probe::default();
+    let mut service = layer.layer(probe.clone());
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    let before = probe.calls();
+    let mut calls = Vec::new();
+    for _ in 0..50 {
+        calls.push(start(&mut service, Act::Ok).await);
+    }
+    probe.set_ready(false);
+    advance(secs(5)).await;
+    assert_eq!(probe.calls(), before);
+    probe.set_ready(true);
+    tokio::time::sleep(ms(50)).await;
+    assert!(probe.calls() - before <= 2, "{}", probe.calls() - before);
+    for call in calls {
+        assert!(call.await.unwrap().is_ok());
+    }
+}
+
+/// Behind `tower::buffer`, a call is made outside of the context in which it is polled.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_is_set_where_the_call_is_polled_holds_for_the_wait() {
+    let layer = waiting(1, 1, secs(30));
+    let mut service = layer.layer(Probe::default());
+    assert!(send(&mut service, Act::Ok).await.is_ok());
+    let call = service.ready().await.unwrap().call(Act::Ok);
+    let began = Instant::now();
+    // Its permit would come after a second.
+    let result = Context::current().with_timeout(ms(100)).scope(call).await;
+    assert_eq!(reason(result), Reason::RateLimited);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}

@@ -35,7 +35,12 @@ pub trait Queue: Admit {
 
     /// Acquires a permit for a waiter, which then leaves the queue. The error is the time at which
     /// to poll again, unless the waker comes first.
-    fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment>;
+    fn poll_turn(
+        &self,
+        waiter: u64,
+        cx: &mut Context<'_>,
+        is_ready: &mut dyn FnMut(&mut Context<'_>) -> bool,
+    ) -> Result<(), Moment>;
 
     /// Removes a waiter from the queue.
     fn leave(&self, waiter: u64);
@@ -144,7 +149,6 @@ impl<S, A: Queue, T> Gate<S, A, T> {
             self.inner.get_ref().clone()
         };
         let since = Moment::now();
-        let deadline = context::deadline().local();
         let wait = Wait {
             parts: Some(Parts {
                 request,
@@ -156,10 +160,11 @@ impl<S, A: Queue, T> Gate<S, A, T> {
                     is_counted: false,
                     since,
                     is_recorded: false,
+                    is_not_ready: false,
                 },
             }),
-            deadline,
-            until: since.after(max_wait).min(deadline),
+            deadline: context::deadline().local(),
+            until: since.after(max_wait),
             timer: None,
             timer_at: Moment::NEVER,
         };
@@ -187,6 +192,8 @@ struct Turn<A: Queue> {
     since: Moment,
     /// Whether the gauge of waiting calls includes it.
     is_recorded: bool,
+    /// Whether it is its turn, and the inner service is not ready.
+    is_not_ready: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -198,7 +205,12 @@ enum Stage {
 
 impl<A: Queue> Turn<A> {
     /// A permit or a refusal. The error is the time at which to poll again, or never.
-    fn poll(&mut self, until: Moment, cx: &mut Context<'_>) -> Result<Result<(), Refusal>, Moment> {
+    fn poll(
+        &mut self,
+        until: Moment,
+        cx: &mut Context<'_>,
+        is_ready: &mut dyn FnMut(&mut Context<'_>) -> bool,
+    ) -> Result<Result<(), Refusal>, Moment> {
         loop {
             match self.stage {
                 Stage::New => match self.state.join(until, cx.waker().clone()) {
@@ -210,7 +222,17 @@ impl<A: Queue> Turn<A> {
                     Err(refusal) => return Ok(Err(refusal)),
                 },
                 Stage::InQueue(number) => {
-                    self.state.poll_turn(number, cx)?;
+                    let mut was_asked = None;
+                    let mut is_ready = |cx: &mut Context<'_>| {
+                        let ready = is_ready(cx);
+                        was_asked = Some(ready);
+                        ready
+                    };
+                    let turn = self.state.poll_turn(number, cx, &mut is_ready);
+                    if let Some(ready) = was_asked {
+                        self.is_not_ready = !ready;
+                    }
+                    turn?;
                     self.left_queue();
                     self.stage = Stage::HasPermit;
                 }
@@ -230,6 +252,7 @@ impl<A: Queue> Turn<A> {
     fn timed_out(&self) -> Refusal {
         match self.stage {
             Stage::HasPermit => Reason::NotReady.into(),
+            Stage::New | Stage::InQueue(_) if self.is_not_ready => Reason::NotReady.into(),
             Stage::New | Stage::InQueue(_) => self.state.max_wait_passed(),
         }
     }
@@ -308,6 +331,7 @@ pin_project! {
     {
         parts: Option<Parts<S, Req, A, T>>,
         deadline: Moment,
+        // The end of the maximum wait.
         until: Moment,
         // Made at the first wait, and replaced when the time changes.
         #[pin]
@@ -330,13 +354,19 @@ where
         let Some(parts) = this.parts else {
             return Poll::Pending;
         };
+        // The call may have been made outside of the context in which it is polled, behind a buffer.
+        let deadline = context::deadline().local().min(*this.deadline);
+        let until = deadline.min(*this.until);
         let ended = loop {
             let now = Moment::now();
-            if matches!(parts.turn.stage, Stage::New) && now >= *this.deadline {
+            if now >= deadline {
                 break Err(Reason::DeadlinePassed.into());
             }
             let mut again = Moment::NEVER;
-            match parts.turn.poll(*this.until, cx) {
+            let service = &mut parts.service;
+            let mut is_ready =
+                |cx: &mut Context<'_>| Readiness::of(|| service.poll_ready(cx)).0.is_ready();
+            match parts.turn.poll(until, cx, &mut is_ready) {
                 Ok(Err(refusal)) => break Err(refusal),
                 Ok(Ok(())) => {
                     let (ready, readiness) = Readiness::of(|| parts.service.poll_ready(cx));
@@ -346,14 +376,10 @@ where
                 }
                 Err(at) => again = at,
             }
-            if now >= *this.until {
-                break Err(if *this.until == *this.deadline {
-                    Reason::DeadlinePassed.into()
-                } else {
-                    parts.turn.timed_out()
-                });
+            if now >= until {
+                break Err(parts.turn.timed_out());
             }
-            let at = again.min(*this.until);
+            let at = again.min(until);
             if this.timer.is_none() || *this.timer_at != at {
                 this.timer.set(Some(Timer::at(at)));
                 *this.timer_at = at;
@@ -428,26 +454,24 @@ where
             tracker,
             mut turn,
         } = parts;
-        let error = match ended {
+        let refusal = match ended {
             Ok(readiness) => {
                 let permit = turn.into_permit(tracker);
                 let call = CallFuture::admitted(service.call(request, &Entry::new()), permit);
                 self.set(Phase::Waited { call, readiness });
                 return Poll::Ready(Ok(()));
             }
-            Err(Refusal {
-                reason,
-                retry_after,
-            }) => {
-                turn.is_counted = true;
-                S::Error::reject(turn.state.reject(reason, retry_after))
-            }
+            Err(refusal) => refusal,
         };
+        turn.is_counted = true;
+        let state = turn.state.clone();
         self.set(Phase::Done);
-        // The turn is dropped last: the next waiter must not start before the request is gone.
+        // The next waiter must not start before the request is gone, nor wait for an observer of the
+        // rejection.
         drop((request, service));
         drop(turn);
-        Poll::Ready(Err(error))
+        let rejection = state.reject(refusal.reason, refusal.retry_after);
+        Poll::Ready(Err(S::Error::reject(rejection)))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{MOST_CALLS, Outcomes, Tally, limited};
 use crate::runtime::Moment;
+use crate::runtime::isolate::isolate;
 use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{
@@ -282,7 +283,7 @@ impl Permits {
         };
         queue.wraps += u64::from(wraps);
         drop(queue);
-        waker.wake();
+        isolate(|| waker.wake());
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
@@ -340,7 +341,12 @@ impl Queue for Permits {
         self.acquire_or_queue(waker).ok_or(Reason::Full.into())
     }
 
-    fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment> {
+    fn poll_turn(
+        &self,
+        waiter: u64,
+        cx: &mut Context<'_>,
+        _: &mut dyn FnMut(&mut Context<'_>) -> bool,
+    ) -> Result<(), Moment> {
         match self.poll_waiter(waiter, cx) {
             Poll::Ready(()) => Ok(()),
             Poll::Pending => Err(Moment::NEVER),

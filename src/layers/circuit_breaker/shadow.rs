@@ -4,6 +4,7 @@ use super::circuit::Circuit;
 use crate::observe::emit::Emit;
 use crate::observe::event::EventKind;
 use crate::observe::log;
+use crate::runtime::isolate::isolate;
 use crate::vocabulary::{reason::Reason, rejection::Rejection};
 
 impl Circuit {
@@ -17,7 +18,8 @@ impl Circuit {
             rejection = rejection.with_retry_after(left);
         }
         emitter.count_would_reject();
-        log::would_reject(emitter, &rejection);
+        // The subscriber of `tracing` is user code.
+        isolate(|| log::would_reject(emitter, &rejection));
         emitter.look_again();
         self.emit(|| EventKind::WouldReject(rejection.clone()));
     }

@@ -65,6 +65,7 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut entry = Entry::of(self);
         if let Some(writer) = &self.writer {
+            self.emitter.begin();
             let deadline = context::deadline();
             if deadline.local() != Moment::NEVER {
                 let now = entry.now();

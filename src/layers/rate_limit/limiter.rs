@@ -56,15 +56,22 @@ impl Limiter {
     /// The current time. If the clock went back, the limit follows.
     #[inline]
     pub(super) fn now(&self) -> Moment {
-        self.at(&mut Entry::new())
-    }
-
-    /// The entry time of a call.
-    fn at(&self, entry: &mut Entry) -> Moment {
         let tat = self.limit.tat();
-        let now = entry.now();
+        let now = Moment::now();
         self.limit.catch_up(tat, now.to_bits());
         now
+    }
+
+    /// The entry time of a call, which an outer layer may have read a while ago. If other calls have
+    /// moved the limit on since, the clock is read again.
+    #[inline]
+    fn at(&self, entry: &mut Entry) -> Moment {
+        let now = entry.now();
+        if self.limit.is_ahead_of(now.to_bits()) {
+            self.now()
+        } else {
+            now
+        }
     }
 
     /// The permits that are available now.
@@ -175,7 +182,7 @@ impl Admit for Limiter {
 impl Queue for Limiter {
     fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal> {
         let now = self.now();
-        let waiter = self.queue.join(waker, |ahead| {
+        let waiter = self.queue.join(waker, now, until, |ahead| {
             let wait = self.limit.wait(now.to_bits(), ahead);
             if wait.is_zero() || now.after(wait) <= until {
                 return Ok(());
@@ -188,8 +195,16 @@ impl Queue for Limiter {
         Ok(Joined::Waiter(waiter))
     }
 
-    fn poll_turn(&self, waiter: u64, cx: &mut Context<'_>) -> Result<(), Moment> {
-        if !self.queue.is_first(waiter, cx.waker()) {
+    fn poll_turn(
+        &self,
+        waiter: u64,
+        cx: &mut Context<'_>,
+        is_ready: &mut dyn FnMut(&mut Context<'_>) -> bool,
+    ) -> Result<(), Moment> {
+        self.queue.is_first(waiter, self.now(), cx.waker())?;
+        // A permit that waits for the inner service would be used later than it was given out, and
+        // together with those after it.
+        if !is_ready(cx) {
             return Err(Moment::NEVER);
         }
         let now = self.now();
@@ -213,3 +228,6 @@ impl Queue for Limiter {
         self.refusal()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,6 +209,13 @@ impl RateLimit {
         }
     }
 
+    /// Whether the TAT is later than any that is possible at this time: another caller read the clock
+    /// later, or the clock went back.
+    #[inline]
+    pub(crate) fn is_ahead_of(&self, now: u64) -> bool {
+        self.tat() > self.gcra.latest(now)
+    }
+
     #[inline]
     pub(crate) fn tat(&self) -> u64 {
         self.tat.load(Ordering::Relaxed)

@@ -108,9 +108,16 @@ impl<K> Refine<AnyTimeout<K>> for Duration {
 impl<P, B> Sealed for TimeoutBuilder<P, B> {}
 
 impl<K> Refine<AnyTimeout<K>> for TimeoutBuilder<Fixed> {
-    fn refine(self, _: AnyTimeout<K>) -> AnyTimeout<K> {
-        let own = self.policy.0;
-        self.by(AnyLimit::new(Some(own)))
+    fn refine(self, standard: AnyTimeout<K>) -> AnyTimeout<K> {
+        // A builder without a limit of its own leaves that of the stack.
+        let own = match self.policy.0 {
+            CallLimit {
+                source: LimitSource::Default,
+                ..
+            } => standard.policy.own,
+            own => Some(own),
+        };
+        self.by(AnyLimit::new(own))
     }
 }
 

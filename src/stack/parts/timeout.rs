@@ -216,8 +216,11 @@ impl Refine<Self> for StackTimeout {
 #[cfg(feature = "http")]
 impl Refine<StackTimeout> for TimeoutBuilder<Fixed> {
     fn refine(self, mut standard: StackTimeout) -> StackTimeout {
-        standard.policy.own = Some(self.policy.0.length);
-        standard.policy.source = self.policy.0.source;
+        // A builder without a limit of its own leaves that of the stack.
+        if self.policy.0.is_set() {
+            standard.policy.own = Some(self.policy.0.length);
+            standard.policy.source = self.policy.0.source;
+        }
         standard.name = self.name;
         standard.observer = self.observer;
         standard

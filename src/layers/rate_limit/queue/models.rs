@@ -10,8 +10,12 @@ crate::models::models![
     the_next_waiter_is_woken_where_others_give_up,
 ];
 
+const NOW: Moment = Moment::from_bits(0);
+
 fn join(queue: &WaitQueue) -> u64 {
-    let joined = queue.join(Waker::noop().clone(), |_| Ok::<_, ()>(()));
+    let joined = queue.join(Waker::noop().clone(), NOW, Moment::NEVER, |_| {
+        Ok::<_, ()>(())
+    });
     joined.unwrap()
 }
 
@@ -20,7 +24,7 @@ fn wait(queue: &Arc<WaitQueue>, number: u64) -> JoinHandle<()> {
     let queue = Arc::clone(queue);
     thread::spawn(move || {
         let waker = waker();
-        while !queue.is_first(number, &waker) {
+        while queue.is_first(number, NOW, &waker).is_err() {
             thread::park();
         }
         queue.leave(number);
@@ -45,7 +49,7 @@ fn the_next_waiter_is_woken_where_others_give_up() {
     let gives_up = {
         let queue = Arc::clone(&queue);
         thread::spawn(move || {
-            queue.is_first(second, &waker());
+            let _ = queue.is_first(second, NOW, &waker());
             queue.leave(second);
         })
     };
