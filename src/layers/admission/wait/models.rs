@@ -8,6 +8,7 @@ fn turn<A: Queue>(state: Held<A>) -> Turn<A> {
         is_counted: false,
         since: Moment::now(),
         is_recorded: false,
+        is_not_ready: false,
     }
 }
 
@@ -15,7 +16,9 @@ fn turn<A: Queue>(state: Held<A>) -> Turn<A> {
 pub(crate) fn wait<A: Queue>(state: Held<A>, acquired: impl FnOnce()) {
     let (mut turn, waker) = (turn(state), waker());
     loop {
-        match turn.poll(Moment::NEVER, &mut Context::from_waker(&waker)) {
+        match turn.poll(Moment::NEVER, &mut Context::from_waker(&waker), &mut |_| {
+            true
+        }) {
             Ok(result) => {
                 assert!(result.is_ok());
                 turn.is_counted = true;
@@ -28,5 +31,9 @@ pub(crate) fn wait<A: Queue>(state: Held<A>, acquired: impl FnOnce()) {
 
 /// Waits for a permit, and is dropped at once.
 pub(crate) fn give_up<A: Queue>(state: Held<A>) {
-    let _ = turn(state).poll(Moment::NEVER, &mut Context::from_waker(&waker()));
+    let _ = turn(state).poll(
+        Moment::NEVER,
+        &mut Context::from_waker(&waker()),
+        &mut |_| true,
+    );
 }
