@@ -502,7 +502,7 @@ async fn permits_are_not_collected_while_the_inner_service_is_not_ready() {
     let before = probe.calls();
     let mut calls = Vec::new();
     for _ in 0..50 {
-        calls.push(start(&mut service, Act::Ok).await);
+        calls.push(start(&service, Act::Ok).await);
     }
     probe.set_ready(false);
     advance(secs(5)).await;

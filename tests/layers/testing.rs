@@ -48,11 +48,11 @@ async fn readiness_is_for_one_call_of_one_clone() {
     let probe = Acting::default();
     let mut service = probe.clone();
     service.ready().await.unwrap();
-    let _ = service.clone().call(Act::Ok);
+    drop(service.clone().call(Act::Ok));
     assert_eq!(probe.unready_calls(), 1, "a clone is not ready");
-    let _ = service.call(Act::Ok);
+    drop(service.call(Act::Ok));
     assert_eq!(probe.unready_calls(), 1);
-    let _ = service.call(Act::Ok);
+    drop(service.call(Act::Ok));
     assert_eq!(probe.unready_calls(), 2, "nor is it after its call");
 }
 
