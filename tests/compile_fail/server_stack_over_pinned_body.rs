@@ -1,4 +1,4 @@
-//~ is, in a box: `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))`
+//~ `PhantomPinned` cannot be unpinned
 
 use bytes::Bytes;
 use http::{Request, Response};

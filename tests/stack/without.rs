@@ -408,6 +408,7 @@ async fn what_is_left_out_has_no_metrics() {
         "attempt_timeout",
         "bulkhead",
         "circuit_breaker",
+        "deadline",
         "load_shed",
         "retry",
         "timeout",
