@@ -426,5 +426,5 @@ async fn what_is_left_out_has_no_metrics() {
         .without_bulkhead();
     // A client without a time limit of its own keeps to that of the context.
     let none = scrape(client, server).await;
-    assert!(none.iter().eq(["timeout"]), "{none:?}");
+    assert!(none.iter().eq(["deadline", "timeout"]), "{none:?}");
 }
