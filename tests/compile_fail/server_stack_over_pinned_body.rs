@@ -1,4 +1,4 @@
-//~ `PhantomPinned` cannot be unpinned
+//~ is, in a box: `ServiceBuilder::map_response(|response: http::Response<_>| response.map(axum::body::Body::new))`
 
 use bytes::Bytes;
 use http::{Request, Response};

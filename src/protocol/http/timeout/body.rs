@@ -36,10 +36,10 @@ impl BodyLimits {
     };
 }
 
-// So that compiler errors name the response, not the part of its body that is not `Unpin`.
-#[diagnostic::do_not_recommend]
 impl Sealed for BodyLimits {}
 
+// So that compiler errors name the response, not the part of its body that is not `Unpin`.
+#[diagnostic::do_not_recommend]
 impl<B> Cover<Response<B>> for BodyLimits
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static,
