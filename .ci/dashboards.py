@@ -238,6 +238,8 @@ def check_live(folder: Path, gateway: str, schema: dict, queries: list, rules: l
         check_busy_port(gateway, url)
         with running(folder, "prometheus", prometheus_command(folder, url, port := free_port())):
             prometheus = Prometheus(f"http://127.0.0.1:{port}")
+            # While it starts it refuses queries, which is not an answer to one.
+            wait_for("prometheus", 15, lambda: request(f"{prometheus.url}/-/ready"))
             break_and_mend(prometheus, url)
             check_data(prometheus, url, schema, queries, rules)
         check_end(process, url)

@@ -191,10 +191,11 @@
 //!        correlation     fields = x-correlation-id x-request-id\n  \
 //!        respond         full_as = 503, show_names = false\n  \
 //!        timeout         timeout = 30s, body_idle = 120s, header = x-request-timeout-ms\n  \
+//!        rate_limit      off\n  \
 //!        load_shed       off\n  \
 //!        bulkhead        limit = 256, queue = none"
 //! );
-//! let bulkhead = &stack.describe().layers()[4];
+//! let bulkhead = &stack.describe().layers()[5];
 //! assert_eq!(bulkhead.settings().next(), Some(("limit", "256")));
 //! # Ok::<_, mainstay::ConfigError>(())
 //! ```
