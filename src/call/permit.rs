@@ -44,6 +44,14 @@ impl<A: Admit, T> Permit<A, T> {
             core,
         }
     }
+
+    /// The same, with whether the gauge of calls in flight includes it already.
+    pub(crate) fn in_flight(mut self, is_counted: bool) -> Self {
+        if is_counted {
+            self.core.progress.set_counted();
+        }
+        self
+    }
 }
 
 /// A deadline that ran out is the caller's choice, not a failure: see [`of_deadline_exceeded`].

@@ -52,6 +52,11 @@ impl Progress {
         }
     }
 
+    /// The gauge counts the call already.
+    pub(super) const fn set_counted(&mut self) {
+        self.0 |= COUNTED;
+    }
+
     /// The gauge that counted the call's beginning counts its end.
     pub(super) fn uncount(self, state: &impl Admit) {
         if self.0 & COUNTED != 0 {

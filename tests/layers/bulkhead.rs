@@ -1,7 +1,7 @@
 //! How the bulkhead behaves, each test named after what it keeps from happening.
 
 use std::future::Future as _;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -498,10 +498,7 @@ async fn a_readiness_error_at_the_turn_of_a_waiting_call_is_its_answer() {
         type Response = u32;
         type Error = Broken;
         type Future = <Probe as Service<Act>>::Future;
-        fn poll_ready(
-            &mut self,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Result<(), Broken>> {
+        fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<(), Broken>> {
             if self.1.load(std::sync::atomic::Ordering::SeqCst) {
                 return std::task::Poll::Ready(Err(Broken));
             }
@@ -817,4 +814,41 @@ async fn a_call_dropped_before_its_first_poll_is_told_as_cancelled() {
             ..
         }]
     ));
+}
+
+/// The first clone is ready, and all that are made ready later panic.
+#[derive(Clone)]
+struct PanicsWhenAsked(Arc<AtomicBool>);
+
+impl Service<()> for PanicsWhenAsked {
+    type Response = ();
+    type Error = Broken;
+    type Future = std::future::Pending<Result<(), Broken>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Broken>> {
+        assert!(!self.0.load(Ordering::Relaxed), "asked");
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        std::future::pending()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_inner_services_readiness_after_the_wait_is_a_failure() {
+    let builder = BulkheadLayer::builder().limit(1).queue(1, secs(5));
+    let layer = builder.build().unwrap();
+    let asked = PanicsWhenAsked(Default::default());
+    let mut service = layer.layer(asked.clone());
+    let first = service.ready().await.unwrap().call(());
+    let second = tokio::spawn(service.ready().await.unwrap().call(()));
+    tokio::task::yield_now().await;
+    assert_eq!(layer.waiting(), 1);
+    asked.0.store(true, Ordering::Relaxed);
+    drop(first);
+    assert!(second.await.unwrap_err().is_panic());
+    let snapshot = layer.snapshot();
+    assert_eq!((snapshot.in_flight, snapshot.waiting), (0, 0));
+    assert_eq!((snapshot.outcomes.failure, snapshot.given_up), (1, 0));
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{self, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::join_all;
 use mainstay::{
     BulkheadLayer, CircuitBreakerLayer, Context, Limit, LoadShedLayer, RateLimitLayer, Recovery,
@@ -247,6 +248,43 @@ async fn retries_by_cause_and_what_was_refused() {
     assert_eq!(value(&handle, refused), 1.0);
     let balance = r#"mainstay_retry_budget_balance{layer="retry",name="disk"}"#;
     assert_eq!(value(&handle, balance), 8.0);
+}
+
+/// A call that has left the queue and waits for the inner service is in flight.
+#[tokio::test(start_paused = true)]
+async fn a_call_with_a_permit_that_waits_for_the_inner_service() {
+    recorded!(handle);
+    let layer = BulkheadLayer::builder()
+        .name("disk")
+        .limit(1)
+        .queue(1, Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let (probe, mut calls) = mainstay::testing::controlled::<(), (), io::Error>();
+    let mut service = layer.layer(probe.clone());
+    let mut start = || {
+        let ready = service.ready().now_or_never();
+        tokio::spawn(ready.unwrap().unwrap().call(()))
+    };
+    let series = |name: &str| format!(r#"{name}{{layer="bulkhead",name="disk"}}"#);
+    let gauges = || {
+        let names = ["mainstay_queue_depth", "mainstay_calls_in_flight"];
+        names.map(|name| value(&handle, &series(name)))
+    };
+    let soon = Duration::from_millis(1);
+    let first = start();
+    tokio::time::sleep(soon).await;
+    let second = start();
+    tokio::time::sleep(soon).await;
+    assert_eq!(gauges(), [1.0, 1.0]);
+    probe.set_ready(false);
+    calls.try_next().unwrap().respond(());
+    first.await.unwrap().unwrap();
+    tokio::time::sleep(soon).await;
+    assert_eq!(gauges(), [0.0, 1.0]);
+    second.abort();
+    let _ = second.await;
+    assert_eq!(gauges(), [0.0, 0.0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -161,6 +161,8 @@ impl<S, A: Queue, T> Gate<S, A, T> {
                     since,
                     is_recorded: false,
                     is_not_ready: false,
+                    is_in_flight: false,
+                    is_asking: false,
                 },
             }),
             deadline: context::deadline().local(),
@@ -194,6 +196,10 @@ struct Turn<A: Queue> {
     is_recorded: bool,
     /// Whether it is its turn, and the inner service is not ready.
     is_not_ready: bool,
+    /// Whether the gauge of calls in flight includes it.
+    is_in_flight: bool,
+    /// Whether the inner service is being asked for its readiness. If so in a drop, it has panicked.
+    is_asking: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -214,7 +220,7 @@ impl<A: Queue> Turn<A> {
         loop {
             match self.stage {
                 Stage::New => match self.state.join(until, cx.waker().clone()) {
-                    Ok(Joined::Permit) => self.stage = Stage::HasPermit,
+                    Ok(Joined::Permit) => self.has_permit(),
                     Ok(Joined::Waiter(number)) => {
                         self.stage = Stage::InQueue(number);
                         self.is_recorded = self.state.record(Handles::queued);
@@ -223,8 +229,11 @@ impl<A: Queue> Turn<A> {
                 },
                 Stage::InQueue(number) => {
                     let mut was_asked = None;
+                    let is_asking = &mut self.is_asking;
                     let mut is_ready = |cx: &mut Context<'_>| {
+                        *is_asking = true;
                         let ready = is_ready(cx);
+                        *is_asking = false;
                         was_asked = Some(ready);
                         ready
                     };
@@ -234,11 +243,17 @@ impl<A: Queue> Turn<A> {
                     }
                     turn?;
                     self.left_queue();
-                    self.stage = Stage::HasPermit;
+                    self.has_permit();
                 }
                 Stage::HasPermit => return Ok(Ok(())),
             }
         }
+    }
+
+    /// It waits for the inner service from now on.
+    fn has_permit(&mut self) {
+        self.stage = Stage::HasPermit;
+        self.is_in_flight = self.state.record(Handles::entered);
     }
 
     fn left_queue(&self) {
@@ -260,7 +275,7 @@ impl<A: Queue> Turn<A> {
     /// The permit of the call that now starts.
     fn into_permit<T>(mut self, tracker: T) -> Permit<A, T> {
         (self.stage, self.is_counted) = (Stage::New, true);
-        Permit::new(self.state.clone(), Ticket::NONE, || tracker)
+        Permit::new(self.state.clone(), Ticket::NONE, || tracker).in_flight(self.is_in_flight)
     }
 }
 
@@ -272,9 +287,20 @@ impl<A: Queue> Drop for Turn<A> {
                 self.state.leave(number);
                 self.left_queue();
             }
-            Stage::HasPermit => self.state.release_unused(),
+            // The permit of the call that has failed.
+            Stage::HasPermit if self.is_asking => {}
+            Stage::HasPermit => {
+                if self.is_in_flight {
+                    self.state.record_again(Handles::left);
+                }
+                self.state.release_unused();
+            }
         }
-        if !self.is_counted {
+        if self.is_asking {
+            // A permit that is dropped while user code runs is that of a panic: a failure.
+            let permit = Permit::new(self.state.clone(), Ticket::NONE, || ());
+            drop(permit.in_flight(self.is_in_flight));
+        } else if !self.is_counted {
             self.state.gave_up(self.since.elapsed());
         }
     }
@@ -369,7 +395,9 @@ where
             match parts.turn.poll(until, cx, &mut is_ready) {
                 Ok(Err(refusal)) => break Err(refusal),
                 Ok(Ok(())) => {
+                    parts.turn.is_asking = true;
                     let (ready, readiness) = Readiness::of(|| parts.service.poll_ready(cx));
+                    parts.turn.is_asking = false;
                     if ready.is_ready() {
                         break Ok(readiness);
                     }

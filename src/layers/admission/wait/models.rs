@@ -9,6 +9,8 @@ fn turn<A: Queue>(state: Held<A>) -> Turn<A> {
         since: Moment::now(),
         is_recorded: false,
         is_not_ready: false,
+        is_in_flight: false,
+        is_asking: false,
     }
 }
 
