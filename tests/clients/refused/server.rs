@@ -81,8 +81,11 @@ pub(crate) async fn connection(
     seen: Seen,
 ) {
     let mut server = h2::server::Builder::new();
-    // The data of the streams that it refuses is never read, and h2 would end the connection for that.
-    server.data_frame_budget(1 << 30);
+    // The data of the streams that it refuses arrives after their end and is never read. h2 would end the connection for that.
+    server
+        .data_frame_budget(1 << 30)
+        .max_concurrent_reset_streams(1 << 20)
+        .max_local_error_reset_streams(None);
     let Ok(mut connection) = server.handshake(stream).await else {
         return;
     };
