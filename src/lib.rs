@@ -266,5 +266,6 @@ pub use vocabulary::context::{Context, InContext};
 pub use vocabulary::correlation_id::{CorrelationId, InvalidCorrelationId};
 pub use vocabulary::error::{BoxError, Error, Grown, Plain, WithRejection};
 pub use vocabulary::outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
+pub use vocabulary::overrides::{Overrides, OverridesFuture};
 pub use vocabulary::reason::Reason;
 pub use vocabulary::rejection::{Rejection, TimeLimit};

@@ -19,10 +19,11 @@ use crate::layers::correlation::{Client, Correlation};
 use crate::layers::deadline::Deadline;
 use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
 use crate::layers::retry::{self, Retry, RetryBudget};
-use crate::layers::timeout::{self, Fixed, Timeout};
+use crate::layers::timeout::{self, Timeout};
 use crate::protocol::grpc::GrpcRequest;
 use crate::protocol::http::{
-    BodyLimits, DeadlineHeader, EndOfBody, HttpLimit, HttpRequest, HttpResponse, ReplayRequest,
+    AttemptLimit, BodyLimits, DeadlineHeader, EndOfBody, HttpLimit, HttpRequest, HttpResponse,
+    ReplayRequest,
 };
 use crate::vocabulary::error::WithRejection;
 
@@ -45,7 +46,7 @@ list! {
         rate_limit: parts::RateLimit, RateLimit<_, Queued, AtResponse<StackClassifier<<P as Protocol>::Classifier>>>, rate_limit::Snapshot, "The rate limit.";
         circuit_breaker: parts::CircuitBreaker, CircuitBreaker<_, Tracker<P>>, circuit_breaker::Snapshot, "The circuit breaker.";
         bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker<P>>, bulkhead::Snapshot, "The bulkhead.";
-        attempt_timeout: AttemptTimeout<BodyLimits>, Timeout<_, Fixed, BodyLimits>, timeout::Snapshot, "The time limit of each attempt.";
+        attempt_timeout: AttemptTimeout<BodyLimits>, Timeout<_, AttemptLimit, BodyLimits>, timeout::Snapshot, "The time limit of each attempt.";
         deadline: parts::Deadline<P>, Deadline<_, DeadlineHeader>;
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod error;
 pub(crate) mod kind;
 pub(crate) mod name;
 pub(crate) mod outcome;
+pub(crate) mod overrides;
 pub(crate) mod reason;
 pub(crate) mod rejection;
 pub(crate) mod sealed;

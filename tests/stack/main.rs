@@ -16,6 +16,7 @@ mod healthy;
 mod judging;
 mod long_responses;
 mod order;
+mod overrides;
 mod rates;
 mod readme;
 mod recipes;

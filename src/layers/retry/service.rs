@@ -21,6 +21,7 @@ use crate::runtime::scoped::Scope;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::context::{self, Attempt};
 use crate::vocabulary::error::{Grown, WithRejection};
+use crate::vocabulary::overrides::Overrides;
 
 /// A service with retries: see [`RetryLayer`](crate::RetryLayer).
 pub struct Retry<S, P = RetryErrors, R = Unchanged> {
@@ -79,7 +80,7 @@ where
         if retries {
             core.begin();
         }
-        let kept = if retries {
+        let kept = if retries && !Overrides::current().never_retries() {
             core.policy.keep(&mut request, core.settings.replay_limit)
         } else {
             None

@@ -39,13 +39,21 @@ pub trait Cover<Res>: Sealed {
 /// The deadline that a call came with: the context's, or the request's own. Neither the layer's own
 /// limit nor default limits are part of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked(pub(crate) Moment);
+pub struct Asked {
+    pub(crate) deadline: Moment,
+    /// Whether the call has a time limit of its own: see [`Overrides`](crate::Overrides).
+    #[cfg_attr(
+        not(feature = "http"),
+        allow(dead_code, reason = "only bodies need it")
+    )]
+    pub(crate) is_overridden: bool,
+}
 
 impl Asked {
     /// The time left until the deadline; `None` without one.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.0.remaining()
+        self.deadline.remaining()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::context::Deadline;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::overrides::{LimitOverride, Overrides};
 use crate::vocabulary::sealed::Sealed;
 use crate::vocabulary::{config::ConfigError, reason::Reason};
 
@@ -40,6 +41,13 @@ pub(crate) const DEFAULT: Duration = Duration::from_secs(30);
 pub trait PerRequest<Req>: Sealed {
     /// The layer's limit for this request; `None` for none.
     fn limit(&self, request: &Req) -> Option<CallLimit>;
+
+    /// The limit for this request that replaces the layer's.
+    #[doc(hidden)]
+    #[inline]
+    fn limit_override(&self, _request: &Req) -> LimitOverride {
+        Overrides::current().limit()
+    }
 
     /// The request's own time limit, from now on; zero has passed already. Default `None`.
     #[inline]

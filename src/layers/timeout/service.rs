@@ -7,7 +7,7 @@ use tower_service::Service;
 
 use super::cover::{Asked, Cover, HeadOnly};
 use super::future::{ResponseFuture, Sending, State, Until};
-use super::layer::{Fixed, PerRequest};
+use super::layer::{CallLimit, Fixed, PerRequest};
 use super::upload::Upload;
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
@@ -16,6 +16,7 @@ use crate::observe::emitter::Emitter;
 use crate::runtime::Moment;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::context::{self, Deadline, DeadlineScope};
+use crate::vocabulary::overrides::LimitOverride;
 use crate::vocabulary::{
     error::{Grown, WithRejection},
     reason::Reason,
@@ -63,7 +64,8 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut entry = Entry::of(self);
-        if !self.ends {
+        let overridden = self.policy.limit_override(&request);
+        if !self.ends && !matches!(overridden, LimitOverride::Of(_)) {
             let cover = self.cover.clone();
             let state = State::unlimited(self.inner.call(request, &entry), self.emitter.hold());
             return ResponseFuture { state, cover };
@@ -83,7 +85,11 @@ where
             let rejection = self.emitter.reject(Reason::DeadlinePassed, None);
             return ResponseFuture::rejected(rejection, self.cover.clone());
         }
-        let limit = self.policy.limit(&request);
+        let limit = match overridden {
+            LimitOverride::AsSet => self.policy.limit(&request),
+            LimitOverride::None => None,
+            LimitOverride::Of(length) => Some(CallLimit::set(length)),
+        };
         let is_default = limit.is_some_and(|limit| !limit.is_set() && limit.applies(outer));
         let upload = self.policy.upload(&mut request, is_default);
         let mut renewed = None;
@@ -112,7 +118,10 @@ where
             })),
             Upload::None | Upload::Whole(_) => None,
         };
-        let cover = self.cover.clone().begin(Asked(outer.propagated()));
+        let cover = self.cover.clone().begin(Asked {
+            deadline: outer.propagated(),
+            is_overridden: matches!(overridden, LimitOverride::Of(_)),
+        });
         let emitter = self.emitter.hold();
         // A limit that restarts is no fixed deadline for inner services.
         let inside = if renewed.is_some() {

@@ -9,7 +9,7 @@ use crate::layers::retry::LAYER;
 use crate::layers::retry::{Decision, RetryPolicy};
 use crate::policy::retry::RetryRefused;
 use crate::protocol::http::{HttpRequest, ReplayRequest, ResponseHead, Unprocessed, header};
-use crate::vocabulary::{config::ConfigError, error::WithRejection};
+use crate::vocabulary::{config::ConfigError, error::WithRejection, reason::Reason};
 
 static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
@@ -157,6 +157,7 @@ impl Default for GrpcRetry {
 pub struct KeptFor<K> {
     request: K,
     rule: Option<usize>,
+    is_idempotent: bool,
 }
 
 impl<Req, Res, Err> RetryPolicy<Req, Res, Err> for GrpcRetry
@@ -168,12 +169,21 @@ where
     type Kept = KeptFor<Req::Kept>;
 
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
+        let overrides = request.overrides();
+        if overrides.never_retries() {
+            return None;
+        }
+        let is_idempotent = overrides.is_idempotent();
         let rule = self.rules.find(request.path());
-        if rule.is_some_and(|rule| self.rules.get(rule) == Some(&None)) {
+        if rule.is_some_and(|rule| self.rules.get(rule) == Some(&None)) && !is_idempotent {
             return None;
         }
         let request = request.keep(limit)?;
-        Some(KeptFor { request, rule })
+        Some(KeptFor {
+            request,
+            rule,
+            is_idempotent,
+        })
     }
 
     fn decide(&self, kept: &Self::Kept, result: Result<&Res, &Err>, _: u32) -> Decision {
@@ -187,6 +197,7 @@ where
                 Some(Unprocessed::Refused) => return Decision::RetryTransparently,
                 Some(Unprocessed::NotSent) => return Decision::RetryUnsent,
                 Some(Unprocessed::NotConnected) => return Decision::Retry,
+                None if kept.is_idempotent && was_lost(error) => return Decision::Retry,
                 None => code_of(error),
             },
         };
@@ -222,6 +233,14 @@ where
             header::set(request.headers_mut(), &PREVIOUS_ATTEMPTS, previous);
         }
         Ok(request)
+    }
+}
+
+/// Whether the answer of an attempt never arrived.
+fn was_lost<E: WithRejection + 'static>(error: &E) -> bool {
+    match error.rejection() {
+        Some(rejection) => rejection.reason() == Reason::TimedOut,
+        None => matches!(cause(error), Cause::TimedOut | Cause::Transport),
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::{body, header, retry_after};
 use crate::layers::timeout::Upload;
+use crate::vocabulary::overrides::Overrides;
 
 /// An HTTP request, as policies and layers see it: `http::Request`, or `reqwest::Request` (feature
 /// `reqwest`).
@@ -34,6 +35,12 @@ pub trait HttpRequest {
         None
     }
 
+    /// The settings of this call that replace those of the layers. Default: those of the
+    /// [scope](Overrides::scope).
+    fn overrides(&self) -> Overrides {
+        Overrides::current()
+    }
+
     /// Watches the body while it is sent.
     #[doc(hidden)]
     fn upload(&mut self) -> Upload {
@@ -56,6 +63,15 @@ pub trait HttpResponse {
 }
 
 impl<B: 'static> HttpRequest for http::Request<B> {
+    #[inline]
+    fn overrides(&self) -> Overrides {
+        let scope = Overrides::current();
+        match self.extensions().get::<Overrides>() {
+            Some(own) => own.or(scope),
+            None => scope,
+        }
+    }
+
     #[inline]
     fn upload(&mut self) -> Upload {
         body::watch(self.body_mut())

@@ -31,7 +31,7 @@ pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, rate_limit, retry};
 pub use replay::{KeptRequest, ReplayBody, ReplayRequest};
 pub use retry::HttpRetry;
-pub use timeout::{BodyLimits, HttpLimit, timeout};
+pub use timeout::{AttemptLimit, BodyLimits, HttpLimit, timeout};
 pub use track::EndOfBody;
 pub(crate) use unprocessed::{Unprocessed, is_harmless_refusal};
 #[cfg(feature = "reqwest")]

@@ -30,7 +30,7 @@ use crate::policy::retry::RetryRefused;
 /// # Which requests it retries
 ///
 /// Requests with an idempotent method (GET, HEAD, OPTIONS, TRACE, PUT, DELETE) or with an
-/// `Idempotency-Key`. A request whose body cannot be sent again is sent once: see
+/// `Idempotency-Key`, or with [`Overrides::idempotent`](crate::Overrides::idempotent). A request whose body cannot be sent again is sent once: see
 /// [`ReplayBody`](super::ReplayBody).
 ///
 /// Any other request is sent again only if the server never processed it, according to the
@@ -114,7 +114,11 @@ where
 
     #[inline]
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
-        let may_repeat = self.repeatable.allows(request);
+        let overrides = request.overrides();
+        if overrides.never_retries() {
+            return None;
+        }
+        let may_repeat = overrides.is_idempotent() || self.repeatable.allows(request);
         let request = request.keep(limit)?;
         Some(KeptFor {
             request,

@@ -8,7 +8,7 @@ use crate::layers::timeout::{
     self, CallLimit, Fixed, HeadOnly, TimeoutBuilder, TimeoutLayer, check,
 };
 #[cfg(feature = "http")]
-use crate::protocol::http::{BodyLimits, HttpLimit};
+use crate::protocol::http::{AttemptLimit, BodyLimits, HttpLimit};
 #[cfg(feature = "http")]
 use crate::stack::numbers::BodyNumbers;
 use crate::stack::numbers::Numbers;
@@ -151,10 +151,21 @@ fn describe_http(timeout: &StackTimeout) -> Vec<Setting> {
 
 /// The part of a response that the time limit of an attempt covers.
 pub(in crate::stack) trait AttemptCover {
+    /// The policy of the layer.
+    type Limit: Clone;
+
+    fn limit(limit: CallLimit) -> Self::Limit;
+
     fn for_attempts(is_on: bool) -> Self;
 }
 
 impl AttemptCover for HeadOnly {
+    type Limit = Fixed;
+
+    fn limit(limit: CallLimit) -> Fixed {
+        Fixed(limit)
+    }
+
     fn for_attempts(_: bool) -> Self {
         Self
     }
@@ -162,6 +173,12 @@ impl AttemptCover for HeadOnly {
 
 #[cfg(feature = "http")]
 impl AttemptCover for BodyLimits {
+    type Limit = AttemptLimit;
+
+    fn limit(limit: CallLimit) -> AttemptLimit {
+        AttemptLimit(limit)
+    }
+
     // In gRPC the limit covers an attempt to its last trailer, as its deadline header says. The
     // time limit of the whole call ends idle bodies.
     fn for_attempts(is_on: bool) -> Self {
@@ -179,7 +196,7 @@ pub(in crate::stack) struct AttemptTimeout<B>(PhantomData<B>);
 impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
     const NAME: &'static str = ATTEMPT_TIMEOUT;
     type Settings = Duration;
-    type Layer = TimeoutLayer<Fixed, B>;
+    type Layer = TimeoutLayer<B::Limit, B>;
 
     fn standard() -> Option<Duration> {
         None
@@ -194,7 +211,7 @@ impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
     }
 
     fn build(limit: Option<Duration>, stack: &Stack<'_, T>) -> Result<Self::Layer, ConfigError> {
-        let policy = Fixed(CallLimit::set(limit.unwrap_or(Duration::MAX)));
+        let policy = B::limit(CallLimit::set(limit.unwrap_or(Duration::MAX)));
         let cover = B::for_attempts(limit.is_some());
         let mut timeout = TimeoutBuilder::of(policy, cover).of_attempts();
         stack.adopt(&mut timeout.name, &mut timeout.observer);

@@ -46,8 +46,12 @@ where
 {
     type Response = Response<TimedBody<B>>;
 
-    fn begin(self, Asked(asked): Asked) -> Self {
-        Self { asked, ..self }
+    fn begin(self, asked: Asked) -> Self {
+        Self {
+            asked: asked.deadline,
+            off: self.off && !asked.is_overridden,
+            ..self
+        }
     }
 
     fn cover(

@@ -14,6 +14,7 @@ use super::head::{ContentType, HttpRequest};
 use crate::layers::deadline::{FLOOR, at_least};
 use crate::layers::timeout::{CallLimit, DEFAULT, LimitSource, PerRequest, TimeoutBuilder, Upload};
 use crate::protocol::grpc::Rules;
+use crate::vocabulary::overrides::LimitOverride;
 use crate::vocabulary::sealed::Sealed;
 
 /// Builds a time limit for HTTP and gRPC. Default 30 seconds. It reads the caller's limit, and can
@@ -47,7 +48,8 @@ use crate::vocabulary::sealed::Sealed;
 ///
 /// The shortest of these:
 ///
-/// - [`timeout`](TimeoutBuilder::timeout), which is therefore the most that a caller can ask for;
+/// - [`timeout`](TimeoutBuilder::timeout), which is therefore the most that a caller can ask for,
+///   or the limit that the request's [`Overrides`](crate::Overrides) set instead;
 /// - the deadline of the [`Context`](crate::Context);
 /// - the request's own limit, as `reqwest::Request` can have one;
 /// - the caller's limit: `grpc-timeout`, or `x-request-timeout-ms` in milliseconds.
@@ -147,6 +149,11 @@ impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     }
 
     #[inline]
+    fn limit_override(&self, request: &Req) -> LimitOverride {
+        request.overrides().limit()
+    }
+
+    #[inline]
     fn asked(&self, request: &Req) -> Option<Duration> {
         let own = request.timeout();
         if !self.trusts_inbound {
@@ -170,6 +177,24 @@ impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
             Upload::Moves(progress) if is_grpc => Upload::Converses(progress),
             upload => upload,
         }
+    }
+}
+
+/// The time limit of an attempt in a standard stack.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptLimit(pub(crate) CallLimit);
+
+impl Sealed for AttemptLimit {}
+
+impl<Req: HttpRequest> PerRequest<Req> for AttemptLimit {
+    #[inline]
+    fn limit(&self, _: &Req) -> Option<CallLimit> {
+        Some(self.0)
+    }
+
+    #[inline]
+    fn limit_override(&self, request: &Req) -> LimitOverride {
+        request.overrides().limit()
     }
 }
 

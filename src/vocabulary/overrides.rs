@@ -1,0 +1,268 @@
+//! Settings of single calls that replace those of the layers.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+
+use crate::runtime::scoped::{Scope, Scoped};
+use crate::vocabulary::context;
+
+thread_local! {
+    static CURRENT: Cell<Overrides> = const { Cell::new(Overrides::new()) };
+}
+
+/// Settings of one call that replace those of the layers: its time limit, and whether it is
+/// retried. Empty by default.
+///
+/// ```
+/// use mainstay::Overrides;
+/// use std::time::Duration;
+///
+/// let report = Overrides::new().timeout(Duration::from_secs(120)).no_retry();
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(report);
+/// ```
+///
+/// # How a call gets them
+///
+/// - As an extension of an `http::Request`, or of a tonic `Request`, which keeps its extensions
+///   when it is sent. They are for this request alone. The HTTP and gRPC layers read them:
+///   [`http::timeout`](crate::http::timeout()), [`http::retry`](crate::http::retry),
+///   [`grpc::retry`](crate::grpc::retry) and the standard stacks. A copy of the request has them,
+///   too: a proxy that forwards the extensions of a request forwards them.
+/// - By a [`scope`](Self::scope), for every call that is made in it, of any type, to any layer.
+///   `reqwest::Request` does not show its extensions, so use this one there. A task that is spawned
+///   in the scope is not part of it.
+///
+/// A setting of an extension takes precedence over the same setting of a scope. On a server, put
+/// them into the request before it reaches the stack.
+///
+/// # What they replace
+///
+/// | setting | replaces |
+/// |---|---|
+/// | [`timeout`](Self::timeout), [`no_timeout`](Self::no_timeout) | the limit of a timeout layer, and its limits for gRPC methods |
+/// | [`attempt_timeout`](Self::attempt_timeout), [`no_attempt_timeout`](Self::no_attempt_timeout) | the limit of a timeout layer inside of a retry, `attempt_timeout` of the stacks among them |
+/// | [`no_retry`](Self::no_retry) | the number of attempts, with one |
+/// | [`idempotent`](Self::idempotent) | the rule of the HTTP and gRPC policies that only certain requests may be repeated |
+///
+/// A limit that is set also applies in a stack where this limit is off, as
+/// `attempt_timeout` is by default. Nothing else changes: the caller's deadline and the context's
+/// still end a call that has a longer limit here, an override is not sent to other services (the
+/// resulting deadline is), and retries still take from the budget.
+///
+/// # Cost
+///
+/// A layer reads one thread-local value for each call; nothing is allocated. An extension allocates
+/// when it is inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overrides {
+    timeout: LimitOverride,
+    attempt_timeout: LimitOverride,
+    retry: RetryOverride,
+}
+
+/// A time limit for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LimitOverride {
+    /// That of the layer.
+    #[default]
+    AsSet,
+    None,
+    Of(Duration),
+}
+
+/// Whether a call is retried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum RetryOverride {
+    #[default]
+    AsSet,
+    Never,
+    Idempotent,
+}
+
+impl Overrides {
+    /// Overrides nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            timeout: LimitOverride::AsSet,
+            attempt_timeout: LimitOverride::AsSet,
+            retry: RetryOverride::AsSet,
+        }
+    }
+
+    /// The time limit of the call, instead of the layer's, longer or shorter. It is strict, as a
+    /// limit that is set in a builder: it also ends an upload that makes progress, and it is
+    /// propagated as the deadline.
+    ///
+    /// Every value is accepted: with zero the call must complete at its first poll, and a value too
+    /// long for the clock is no limit.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = LimitOverride::Of(timeout);
+        self
+    }
+
+    /// No time limit of the layer's own. The deadlines of the caller and of the context remain, and
+    /// so does the idle limit of bodies.
+    #[must_use]
+    pub const fn no_timeout(mut self) -> Self {
+        self.timeout = LimitOverride::None;
+        self
+    }
+
+    /// The time limit of each attempt, instead of the layer's. Every value is accepted, as in
+    /// [`timeout`](Self::timeout).
+    #[must_use]
+    pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = LimitOverride::Of(timeout);
+        self
+    }
+
+    /// No time limit for single attempts.
+    #[must_use]
+    pub const fn no_attempt_timeout(mut self) -> Self {
+        self.attempt_timeout = LimitOverride::None;
+        self
+    }
+
+    /// Sends the call once, whatever happens to it.
+    #[must_use]
+    pub const fn no_retry(mut self) -> Self {
+        self.retry = RetryOverride::Never;
+        self
+    }
+
+    /// Declares that the call may be repeated, although its method does not say so.
+    ///
+    /// In HTTP it is retried like a GET. In gRPC a rule that [never](crate::grpc::GrpcRetry::never)
+    /// retries its method does not hold, and it is also retried after an attempt that timed out or
+    /// lost its connection. A policy of your own decides without it.
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.retry = RetryOverride::Idempotent;
+        self
+    }
+
+    /// Wraps a future, so that every call that is made while it is polled has these settings. What
+    /// an outer scope sets, and this one does not, stays.
+    ///
+    /// ```
+    /// use mainstay::{Overrides, TimeoutLayer};
+    /// use std::time::Duration;
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+    /// let reports = ServiceBuilder::new()
+    ///     .layer(TimeoutLayer::new(Duration::from_secs(2)))
+    ///     .service(service_fn(|name: String| async move {
+    ///         tokio::time::sleep(Duration::from_secs(60)).await;
+    ///         Ok::<_, std::io::Error>(name.len())
+    ///     }));
+    ///
+    /// let patient = Overrides::new().timeout(Duration::from_secs(120));
+    /// assert_eq!(patient.scope(reports.clone().oneshot("yearly".to_owned())).await.unwrap(), 6);
+    /// assert!(reports.oneshot("yearly".to_owned()).await.is_err());
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the future.
+    pub fn scope<F: Future>(self, future: F) -> OverridesFuture<F> {
+        OverridesFuture {
+            inner: Scoped::new(future, self),
+        }
+    }
+
+    /// Those of the innermost scope.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        CURRENT.get()
+    }
+
+    /// These, and those of an outer scope for what these leave as it is.
+    pub(crate) fn or(self, outer: Self) -> Self {
+        Self {
+            timeout: self.timeout.or(outer.timeout),
+            attempt_timeout: self.attempt_timeout.or(outer.attempt_timeout),
+            retry: match self.retry {
+                RetryOverride::AsSet => outer.retry,
+                set => set,
+            },
+        }
+    }
+
+    /// The limit for a timeout layer at this place: inside of a retry it is one for attempts.
+    #[inline]
+    pub(crate) fn limit(&self) -> LimitOverride {
+        if context::attempt() == 0 {
+            self.timeout
+        } else {
+            self.attempt_timeout
+        }
+    }
+
+    #[inline]
+    pub(crate) fn never_retries(&self) -> bool {
+        self.retry == RetryOverride::Never
+    }
+
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.retry == RetryOverride::Idempotent
+    }
+}
+
+impl LimitOverride {
+    fn or(self, outer: Self) -> Self {
+        match self {
+            Self::AsSet => outer,
+            set => set,
+        }
+    }
+}
+
+/// Restores the outer scope when it is dropped.
+#[derive(Debug)]
+pub struct OverridesScope(Overrides);
+
+impl Scope for Overrides {
+    type Entered<'a> = OverridesScope;
+
+    fn enter(&self) -> OverridesScope {
+        let outer = CURRENT.get();
+        CURRENT.set(self.or(outer));
+        OverridesScope(outer)
+    }
+}
+
+impl Drop for OverridesScope {
+    fn drop(&mut self) {
+        CURRENT.set(self.0);
+    }
+}
+
+pin_project! {
+    /// A future whose calls have [`Overrides`]: see [`Overrides::scope`].
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct OverridesFuture<F> {
+        #[pin]
+        inner: Scoped<F, Overrides>,
+    }
+}
+
+impl<F: Future> Future for OverridesFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().inner.poll(cx)
+    }
+}
