@@ -271,9 +271,9 @@ impl Checks {
             return self.refuse("circuit_breaker.slow_calls", threshold, rule);
         }
         if let Some(attempt) = attempt
-            && breaker.probe_life < attempt
+            && breaker.probe_life() < attempt
         {
-            let life = breaker.probe_life;
+            let life = breaker.probe_life();
             self.warn(&["circuit_breaker.probe_life", "attempt_timeout"], format!("circuit_breaker.probe_life = {life:?} fails a probe before attempt_timeout = {attempt:?} does; {attempt:?} would fit"));
         }
         if let Some(bulkhead) = bulkhead

@@ -83,7 +83,7 @@ impl RetryNumbers {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
             attempts: settings.attempts,
-            backoff: settings.backoff,
+            backoff: settings.backoff(),
             backoff_is_derived: false,
             has_budget: settings.budget.is_some(),
             replay_limit: settings.replay_limit,

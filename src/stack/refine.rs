@@ -3,7 +3,10 @@
 use crate::vocabulary::sealed::Sealed;
 
 /// The argument of a standard stack's setter: the most important number of the layer, or a builder
-/// of the layer, which replaces all its settings.
+/// of the layer.
+///
+/// A setting that the builder does not set keeps the default of the stack, which can differ from
+/// that of the layer alone: see the docs of the stack's setter.
 ///
 /// | layer | number | builders |
 /// |---|---|---|

@@ -25,7 +25,7 @@ macro_rules! bulkhead_setters {
         /// watches, slow downloads).
         ///
         /// It takes a number, or a [`BulkheadLayer::builder()`](crate::BulkheadLayer::builder) with
-        /// or without a queue.
+        /// or without a queue. A queue needs a limit.
         $(#[$more])+
         pub fn bulkhead(
             mut self,
@@ -51,7 +51,8 @@ macro_rules! rate_limit_setter {
         ///
         #[doc = concat!("It takes ", $calls, " per second, or a builder:")]
         /// [`RateLimitLayer::builder()`](crate::RateLimitLayer::builder) with another period, a
-        /// burst or a wait.
+        /// burst or a wait. A builder must set the rate with
+        /// [`per`](crate::rate_limit::RateLimitBuilder::per).
         $(#[$more])+
         pub fn rate_limit(
             mut self,

@@ -27,6 +27,7 @@ mod served;
 mod servers;
 mod shapes;
 mod sharing;
+mod unset;
 mod upstream;
 mod without;
 mod without_servers;

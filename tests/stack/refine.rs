@@ -118,7 +118,7 @@ async fn a_bulkhead() {
 async fn a_bulkhead_whose_builder_knows_nothing_of_bodies_lasts_until_their_end_all_the_same() {
     for stack in [
         http::client("a").bulkhead(BulkheadLayer::builder()),
-        http::client("a").bulkhead(BulkheadLayer::builder().queue(5, ms(10))),
+        http::client("a").bulkhead(BulkheadLayer::builder().limit(9).queue(5, ms(10))),
     ] {
         let stack = stack.build().unwrap();
         let response = call(&stack.wrap(Upstream::always(Act::Stall)), get())

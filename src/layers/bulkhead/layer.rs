@@ -31,6 +31,9 @@ pub(crate) static KIND: Kind = Kind::new(
 
 pub(crate) const LAYER: &str = KIND.layer;
 
+/// Most connection pools are smaller, and a usual process has the memory.
+const DEFAULT_LIMIT: u32 = 256;
+
 /// The settings of a bulkhead.
 pub(crate) struct Settings {
     pub(super) limit: u32,
@@ -157,7 +160,8 @@ impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct BulkheadBuilder<M = Rejecting, T = AtResponse> {
     pub(crate) name: Option<String>,
-    pub(crate) limit: u32,
+    /// `None`: not set.
+    pub(crate) limit: Option<u32>,
     pub(crate) queue: u32,
     pub(crate) is_on: bool,
     pub(crate) mode: M,
@@ -169,8 +173,7 @@ impl<T> BulkheadBuilder<Rejecting, T> {
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
-            // Most connection pools are smaller, and a usual process has the memory.
-            limit: 256,
+            limit: None,
             queue: 0,
             is_on: true,
             mode: Rejecting,
@@ -189,11 +192,12 @@ impl<M, T> BulkheadBuilder<M, T> {
 
     /// Sets the limit of calls in flight. Default 256; range 1 to 16 777 215.
     ///
-    /// The highest number means no limit: calls in flight are only counted. A good limit is the
-    /// number of calls that the inner service can process at the same time: its throughput times
-    /// its latency (Little's law), plus 50 % for bursts.
+    /// The highest number means no limit: calls in flight are only counted. That is the default in
+    /// a standard stack, and a queue needs a lower limit. A good limit is the number of calls that
+    /// the inner service can process at the same time: its throughput times its latency (Little's
+    /// law), plus 50 % for bursts.
     pub fn limit(mut self, limit: u32) -> Self {
-        self.limit = limit;
+        self.limit = Some(limit);
         self
     }
 
@@ -245,15 +249,10 @@ impl<M, T> BulkheadBuilder<M, T> {
         }
     }
 
-    /// Counts calls in flight and rejects none.
-    pub(crate) fn unlimited(self) -> Self {
-        self.limit(MOST_CALLS)
-    }
-
     /// Rejects nothing and has no metrics.
     pub(crate) fn off(mut self) -> Self {
         self.is_on = false;
-        self.unlimited()
+        self.limit(MOST_CALLS)
     }
 
     pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> BulkheadBuilder<M, T2> {
@@ -270,12 +269,13 @@ impl<M, T> BulkheadBuilder<M, T> {
 
     fn finish(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
-        if !(1..=MOST_CALLS).contains(&self.limit) {
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MOST_CALLS).contains(&limit) {
             let rule = "must be from 1 to 16777215";
-            return Err(ConfigError::new(LAYER, "limit", self.limit, rule));
+            return Err(ConfigError::new(LAYER, "limit", limit, rule));
         }
         let settings = Settings {
-            limit: self.limit,
+            limit,
             queue: self.queue,
             is_on: self.is_on,
             instance,
@@ -312,6 +312,10 @@ impl<T> BulkheadBuilder<Queued, T> {
         if self.mode.max_wait.is_some() && !(1..=MAX_WAITERS).contains(&self.queue) {
             let rule = "must be from 1 to 1048575; without a queue, do not call `queue`";
             return Err(ConfigError::new(LAYER, "queue.calls", self.queue, rule));
+        }
+        if self.mode.max_wait.is_some() && self.limit == Some(MOST_CALLS) {
+            let rule = "must be at most 16777214 with a queue: without a limit no call waits";
+            return Err(ConfigError::new(LAYER, "limit", MOST_CALLS, rule));
         }
         self.mode.check(LAYER, "queue.max_wait")?;
         self.finish()

@@ -141,7 +141,7 @@ impl<T> CircuitBreakerBuilder<T> {
     ///
     /// It prevents a hanging probe from keeping the circuit half-open.
     pub fn probe_life(mut self, life: Duration) -> Self {
-        self.config.probe_life = life;
+        self.config.probe_life = Some(life);
         self
     }
 

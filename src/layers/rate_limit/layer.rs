@@ -145,7 +145,9 @@ impl<M: fmt::Debug, T> fmt::Debug for RateLimitLayer<M, T> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RateLimitBuilder<M = Rejecting, T = AtResponse> {
     pub(crate) name: Option<String>,
-    pub(crate) rate: Rate,
+    /// The permits and their period; `None`: not set.
+    pub(crate) per: Option<(u32, Duration)>,
+    burst: Option<u32>,
     pub(crate) mode: M,
     tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -156,7 +158,8 @@ impl<T> RateLimitBuilder<Rejecting, T> {
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
-            rate: Rate::new(100, SECOND),
+            per: None,
+            burst: None,
             mode: Rejecting,
             tracker,
             observer: None,
@@ -180,7 +183,8 @@ impl<M, T> RateLimitBuilder<M, T> {
     pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> RateLimitBuilder<M, T2> {
         RateLimitBuilder {
             name: self.name,
-            rate: self.rate,
+            per: self.per,
+            burst: self.burst,
             mode: self.mode,
             tracker: by(self.tracker),
             observer: self.observer,
@@ -188,10 +192,19 @@ impl<M, T> RateLimitBuilder<M, T> {
         }
     }
 
+    pub(crate) fn rate(&self) -> Rate {
+        let (permits, per) = self.per.unwrap_or((100, SECOND));
+        Rate {
+            burst: self.burst,
+            ..Rate::new(permits, per)
+        }
+    }
+
     fn by<M2>(self, mode: M2) -> RateLimitBuilder<M2, T> {
         RateLimitBuilder {
             name: self.name,
-            rate: self.rate,
+            per: self.per,
+            burst: self.burst,
             mode,
             tracker: self.tracker,
             observer: self.observer,
@@ -211,9 +224,10 @@ impl<M, T> RateLimitBuilder<M, T> {
     ///
     /// The period is 1 ms to 24 hours. The permits are at least 1, and at most one per microsecond.
     /// They become available one by one, evenly over the period. The time between two permits is
-    /// rounded up to whole nanoseconds, so the rate is never higher.
+    /// rounded up to whole nanoseconds, so the rate is never higher. A standard stack has no default
+    /// rate: set it there.
     pub fn per(mut self, permits: u32, period: Duration) -> Self {
-        (self.rate.permits, self.rate.per) = (permits, period);
+        self.per = Some((permits, period));
         self
     }
 
@@ -221,7 +235,7 @@ impl<M, T> RateLimitBuilder<M, T> {
     ///
     /// The burst is at least 1, which spaces all calls evenly, and at most the permits of a year.
     pub fn burst(mut self, burst: u32) -> Self {
-        self.rate.burst = Some(burst);
+        self.burst = Some(burst);
         self
     }
 
@@ -255,10 +269,11 @@ impl<M, T> RateLimitBuilder<M, T> {
 
     fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
-        self.rate.check()?;
+        let rate = self.rate();
+        rate.check()?;
         let emitter = Emitter::measured(&KIND, instance, self.observer, !self.is_off);
         Ok(RateLimitLayer {
-            limiter: Shared::new(Limiter::new(self.rate, self.is_off, emitter)),
+            limiter: Shared::new(Limiter::new(rate, self.is_off, emitter)),
             mode: self.mode,
             tracker: self.tracker,
         })
@@ -296,7 +311,7 @@ impl<M, T> fmt::Debug for RateLimitBuilder<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitBuilder")
             .field("name", &self.name)
-            .field("rate", &format_args!("{}", self.rate))
+            .field("rate", &format_args!("{}", self.rate()))
             .finish_non_exhaustive()
     }
 }

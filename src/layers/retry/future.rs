@@ -287,7 +287,7 @@ impl<P, R> Core<P, R> {
         let settings = &self.settings;
         let rules = Rules {
             attempts: settings.attempts,
-            backoff: &settings.backoff,
+            backoff: &settings.backoff(),
             max_hint: settings.max_retry_after,
         };
         let now = Moment::now();

@@ -60,7 +60,8 @@ impl<P, R> Emit for Core<P, R> {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) attempts: u32,
-    pub(crate) backoff: Backoff,
+    /// `None`: not set.
+    pub(crate) backoff: Option<Backoff>,
     pub(crate) budget: Option<RetryBudget>,
     pub(crate) max_retry_after: Duration,
     pub(crate) max_ready_wait: Duration,
@@ -99,12 +100,18 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             attempts: 3,
-            backoff: Backoff::default(),
+            backoff: None,
             budget: Some(RetryBudget::new()),
             max_retry_after: Duration::from_secs(30),
             max_ready_wait: Duration::from_secs(1),
             replay_limit: 64 * 1024,
         }
+    }
+}
+
+impl Settings {
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.backoff.unwrap_or_default()
     }
 }
 
@@ -214,7 +221,7 @@ impl<P, R> RetryBuilder<P, R> {
 
     /// Back-off between attempts. Default exponential from 50 ms to 2 s, with full jitter.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.settings.backoff = backoff;
+        self.settings.backoff = Some(backoff);
         self
     }
 
@@ -325,7 +332,7 @@ impl<P, R> RetryBuilder<P, R> {
             let rule = "must be from 1 (no retry) to 100";
             return Err(ConfigError::new(LAYER, "attempts", settings.attempts, rule));
         }
-        settings.backoff.check()?;
+        settings.backoff().check()?;
         for (field, value) in [
             ("max_retry_after", settings.max_retry_after),
             ("max_ready_wait", settings.max_ready_wait),

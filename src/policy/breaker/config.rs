@@ -130,7 +130,8 @@ pub(crate) struct Config {
     pub(crate) open_max: Duration,
     pub(crate) jitter: f64,
     pub(crate) probes: u32,
-    pub(crate) probe_life: Duration,
+    /// `None`: not set.
+    pub(crate) probe_life: Option<Duration>,
     pub(crate) recovery: Recovery,
     pub(crate) mode: Mode,
     /// `None`: not set.
@@ -150,7 +151,7 @@ impl Default for Config {
             open_max: Duration::from_secs(60),
             jitter: 0.1,
             probes: 3,
-            probe_life: Duration::from_secs(10),
+            probe_life: None,
             recovery: Recovery::default(),
             mode: Mode::default(),
             on_cancel: None,
@@ -159,6 +160,11 @@ impl Default for Config {
 }
 
 impl Config {
+    #[inline]
+    pub(crate) fn probe_life(&self) -> Duration {
+        self.probe_life.unwrap_or(Duration::from_secs(10))
+    }
+
     pub(super) fn evidence(&self, now: Duration) -> Evidence {
         let slow_after = self.slow_calls.map(|(threshold, _)| threshold);
         Evidence::new(self.on_cancel.unwrap_or_default(), slow_after, now)
@@ -231,15 +237,15 @@ impl Config {
 
     fn check_probes(&self) -> Result<(), ConfigError> {
         CHECK.count("probes", self.probes, 1, MAX_PROBES)?;
-        CHECK.duration("probe_life", self.probe_life, SHORTEST)?;
+        CHECK.duration("probe_life", self.probe_life(), SHORTEST)?;
         if let Some((threshold, _)) = self.slow_calls
-            && self.probe_life < threshold
+            && self.probe_life() < threshold
         {
             let rule = format!(
                 "must be at least the slow-call threshold, which is {threshold:?}, or a probe that \
                  is not slow would fail"
             );
-            return Err(CHECK.refuse_duration("probe_life", self.probe_life, rule));
+            return Err(CHECK.refuse_duration("probe_life", self.probe_life(), rule));
         }
         if let Recovery::Stepwise { steps, over } = self.recovery {
             CHECK.count("recovery", steps, 1, MAX_STEPS)?;

@@ -124,7 +124,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     open_max: MS * 50 * cap,
                     jitter,
                     probes,
-                    probe_life: MS * life,
+                    probe_life: Some(MS * life),
                     recovery,
                     mode,
                     on_cancel,

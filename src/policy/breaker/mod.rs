@@ -126,7 +126,7 @@ impl Breaker {
             _ => self.settle(now, random),
         };
         let permits = u64::from(self.config.probes);
-        let life = self.config.probe_life;
+        let life = self.config.probe_life();
         let admitted = match &mut self.phase {
             Phase::Closed | Phase::ForcedClosed => Ok(Kind::Counted),
             Phase::Open { until } => Err(Some(until.saturating_sub(now))),
@@ -309,7 +309,7 @@ impl Breaker {
     fn settle(&mut self, now: Duration, random: f64) -> Option<Transition> {
         let evaluation = match &mut self.phase {
             Phase::HalfOpen(probes) => {
-                let (life, permits) = (self.config.probe_life, u64::from(self.config.probes));
+                let (life, permits) = (self.config.probe_life(), u64::from(self.config.probes));
                 probes.expire(now, life, &Rules::new(&self.config), permits)
             }
             Phase::Recovering(ramp) if ramp.is_over(now) => {

@@ -82,7 +82,7 @@ impl Model {
             State::HalfOpen => {
                 let waiting = self.probes.iter().filter(|p| !p.gone).count();
                 if waiting + self.log.len() < self.config.probes as usize {
-                    let until = now + self.config.probe_life;
+                    let until = now + self.config.probe_life();
                     let (gone, answered) = (false, None);
                     self.probes.push(Probe {
                         until,
@@ -289,7 +289,7 @@ impl Model {
                         self.log.push(Record {
                             at: self.now,
                             failed: answered.is_none(),
-                            slow: self.slow(answered.unwrap_or(self.config.probe_life)),
+                            slow: self.slow(answered.unwrap_or(self.config.probe_life())),
                         });
                         let change = self.decide(Cause::ProbeTimedOut, actual);
                         if change.is_some() {

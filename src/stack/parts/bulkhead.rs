@@ -1,6 +1,6 @@
 use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
-use crate::observe::snapshot::{ShownLimit, limited};
+use crate::observe::snapshot::{MOST_CALLS, ShownLimit, limited};
 #[cfg(feature = "http")]
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
@@ -12,20 +12,23 @@ use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::sealed::Sealed;
 
-/// The settings of a stack's bulkhead, without a classifier: all layers share the stack's.
+/// The settings of a stack's bulkhead, without a classifier: all layers share the stack's. Without
+/// a limit that is set, there is none.
 pub(in crate::stack) type StackBulkhead = BulkheadBuilder<Queued, ()>;
 
 /// The bulkhead of a stack. By default it has no limit and counts the calls in flight.
 pub(in crate::stack) struct Bulkhead;
 
 impl Bulkhead {
+    const LAYER: &'static str = "bulkhead";
+
     pub(in crate::stack) fn settings() -> StackBulkhead {
-        BulkheadBuilder::tracked_by(()).unlimited().maybe_queued()
+        BulkheadBuilder::tracked_by(()).maybe_queued()
     }
 }
 
 impl<T: Clone> Part<T> for Bulkhead {
-    const NAME: &'static str = "bulkhead";
+    const NAME: &'static str = Self::LAYER;
     type Settings = StackBulkhead;
     type Layer = BulkheadLayer<Queued, T>;
 
@@ -34,11 +37,14 @@ impl<T: Clone> Part<T> for Bulkhead {
     }
 
     fn numbers(settings: &StackBulkhead, numbers: &mut Numbers) {
-        numbers.bulkhead = limited(settings.limit).map(|limit| BulkheadNumbers {
-            limit,
-            queue: settings.queue,
-            max_wait: settings.mode.max_wait,
-        });
+        numbers.bulkhead = settings
+            .limit
+            .and_then(limited)
+            .map(|limit| BulkheadNumbers {
+                limit,
+                queue: settings.queue,
+                max_wait: settings.mode.max_wait,
+            });
     }
 
     fn describe(settings: &StackBulkhead) -> Vec<Setting> {
@@ -46,7 +52,7 @@ impl<T: Clone> Part<T> for Bulkhead {
             Some(wait) => format!("{} for {wait:?}", settings.queue),
             None => "none".to_owned(),
         };
-        let limit = ShownLimit(limited(settings.limit)).to_string();
+        let limit = ShownLimit(settings.limit.and_then(limited)).to_string();
         vec![("limit", limit), ("queue", queue)]
     }
 
@@ -57,6 +63,12 @@ impl<T: Clone> Part<T> for Bulkhead {
         let off = || BulkheadBuilder::tracked_by(()).off().maybe_queued();
         let mut bulkhead = settings.unwrap_or_else(off);
         stack.adopt(&mut bulkhead.name, &mut bulkhead.observer);
+        if bulkhead.limit.is_none() && bulkhead.mode.max_wait.is_some() {
+            let rule =
+                "must be set with a queue: a stack has no limit by default, so no call waits";
+            return Err(ConfigError::new(Self::LAYER, "limit", "none", rule));
+        }
+        bulkhead.limit.get_or_insert(MOST_CALLS);
         bulkhead.retracked(|()| stack.tracker.clone()).build()
     }
 }

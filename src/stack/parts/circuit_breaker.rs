@@ -41,11 +41,11 @@ impl<T: Clone> Part<T> for CircuitBreaker {
             // An attempt that takes this long has failed, whoever ends it.
             config.on_cancel = Some(OnCancel::FailureAfter(limit));
         }
-        let usual = Config::default().probe_life;
-        if config.probe_life == usual {
+        if config.probe_life.is_none() {
+            let usual = config.probe_life();
             let longest = numbers.attempt.or(numbers.total).unwrap_or_default();
             let slow = config.slow_calls.map(|(threshold, _)| threshold);
-            config.probe_life = usual.max(longest).max(slow.unwrap_or_default());
+            config.probe_life = Some(usual.max(longest).max(slow.unwrap_or_default()));
         }
         numbers.breaker = Some(*config);
     }
@@ -88,7 +88,7 @@ fn describe(config: &Config) -> Vec<Setting> {
     let (first, longest): (Duration, Duration) = (config.open_for, config.open_max);
     settings.push(("open_for", format!("{first:?} to {longest:?}")));
     settings.push(("probes", config.probes.to_string()));
-    settings.push(("probe_life", shown(config.probe_life)));
+    settings.push(("probe_life", shown(config.probe_life())));
     if let Recovery::Stepwise { steps, over } = config.recovery {
         settings.push(("recovery", format!("{steps} steps over {over:?}")));
     }

@@ -1,8 +1,9 @@
 //! The rate limit of a standard stack, which is off by default.
 
+use std::time::Duration;
+
 use crate::call::track::AtResponse;
 use crate::layers::rate_limit::{self, Queued, RateLimitBuilder, RateLimitLayer, Rejecting};
-use crate::policy::rate_limit::Rate;
 #[cfg(feature = "http")]
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
@@ -19,6 +20,8 @@ pub(in crate::stack) type StackRateLimit = RateLimitBuilder<Queued, ()>;
 pub(in crate::stack) struct RateLimit;
 
 impl RateLimit {
+    const LAYER: &'static str = "rate_limit";
+
     pub(in crate::stack) fn settings() -> StackRateLimit {
         RateLimitBuilder::tracked_by(()).maybe_queued()
     }
@@ -27,7 +30,7 @@ impl RateLimit {
 /// It classifies a call at the head of its response. To follow the body only to count an outcome
 /// would cost each request as much as a layer, even without a rate limit.
 impl<T: AtHead> Part<T> for RateLimit {
-    const NAME: &'static str = "rate_limit";
+    const NAME: &'static str = Self::LAYER;
     type Settings = StackRateLimit;
     type Layer = RateLimitLayer<Queued, AtResponse<T::Classifier>>;
 
@@ -38,14 +41,24 @@ impl<T: AtHead> Part<T> for RateLimit {
     fn describe(settings: &StackRateLimit) -> Vec<Setting> {
         let max_wait = settings.mode.max_wait;
         let max_wait = max_wait.map_or_else(|| "none".to_owned(), |wait| format!("{wait:?}"));
-        vec![("rate", settings.rate.to_string()), ("max_wait", max_wait)]
+        vec![
+            ("rate", settings.rate().to_string()),
+            ("max_wait", max_wait),
+        ]
     }
 
     fn build(
         settings: Option<StackRateLimit>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
+        let is_set = settings
+            .as_ref()
+            .is_none_or(|settings| settings.per.is_some());
         let mut rate_limit = settings.unwrap_or_else(|| Self::settings().off());
+        if !is_set {
+            let rule = "must be set: a stack has no rate limit by default";
+            return Err(ConfigError::new(Self::LAYER, "per", "none", rule));
+        }
         stack.adopt(&mut rate_limit.name, &mut rate_limit.observer);
         rate_limit.retracked(|()| stack.tracker.at_head()).build()
     }
@@ -87,9 +100,8 @@ impl<M, T> Sealed for RateLimitBuilder<M, T> {}
 
 /// Calls a second.
 impl Refine<StackRateLimit> for u32 {
-    fn refine(self, mut standard: StackRateLimit) -> StackRateLimit {
-        standard.rate = Rate::new(self, std::time::Duration::from_secs(1));
-        standard
+    fn refine(self, standard: StackRateLimit) -> StackRateLimit {
+        standard.per(self, Duration::from_secs(1))
     }
 }
 

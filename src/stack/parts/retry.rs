@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 use crate::layers::retry::RetryBuilder;
 use crate::layers::retry::Settings;
 use crate::layers::retry::{self, RetryLayer};
-use crate::policy::backoff::Backoff;
 #[cfg(feature = "http")]
 use crate::protocol::grpc::{EarlyTrailers, GrpcRetry};
 #[cfg(feature = "http")]
@@ -78,10 +77,11 @@ impl<P, R> Snapshots for RetryLayer<P, R> {
 /// Derives a shorter back-off from a short time limit, unless a back-off is set.
 pub(in crate::stack) fn derive_backoff(settings: &mut Settings, numbers: &mut Numbers) {
     if let Some(total) = numbers.total
-        && settings.backoff == Backoff::default()
+        && settings.backoff.is_none()
     {
-        settings.backoff = backoff_for(total, settings.attempts);
-        numbers.retry.backoff = settings.backoff;
+        let backoff = backoff_for(total, settings.attempts);
+        settings.backoff = Some(backoff);
+        numbers.retry.backoff = backoff;
         numbers.retry.backoff_is_derived = true;
     }
 }
@@ -90,7 +90,7 @@ pub(in crate::stack) fn describe(settings: &Settings) -> Vec<Setting> {
     let budget = settings.budget.as_ref();
     vec![
         ("attempts", settings.attempts.to_string()),
-        ("backoff", settings.backoff.to_string()),
+        ("backoff", settings.backoff().to_string()),
         (
             "budget",
             budget.map_or_else(|| "none".to_owned(), ToString::to_string),

@@ -225,7 +225,12 @@ impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
 
 #[cfg(feature = "http")]
 impl Refine<Self> for StackTimeout {
-    fn refine(self, _: Self) -> Self {
+    fn refine(mut self, standard: Self) -> Self {
+        // A builder without a limit of its own leaves that of the stack.
+        if self.policy.source != LimitSource::Set {
+            self.policy.own = standard.policy.own;
+            self.policy.source = standard.policy.source;
+        }
         self
     }
 }

@@ -48,7 +48,7 @@ fn durations_that_wedge_or_overflow_are_refused() {
     ] {
         assert_eq!(refused(|c| c.open_for = value), "open_for");
         assert_eq!(refused(|c| c.open_max = value), "open_max");
-        assert_eq!(refused(|c| c.probe_life = value), "probe_life");
+        assert_eq!(refused(|c| c.probe_life = Some(value)), "probe_life");
         assert_eq!(refused(|c| c.slow_calls = Some((value, 0.5))), "slow_calls");
         assert_eq!(refused(|c| c.window = Window::time(value)), "window");
         let recovery = Recovery::Stepwise {
