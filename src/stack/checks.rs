@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::description::{Description, Warning};
 use super::numbers::{
     BACKOFF_SHARE, BodyNumbers, BulkheadNumbers, COARSE, LEAST, Numbers, RetryNumbers, WAITS_SHARE,
-    fitting_attempt, round, wait,
+    Wait, fitting_attempt, round,
 };
 use crate::policy::SHORTEST;
 use crate::policy::breaker::Config;
@@ -31,19 +31,24 @@ pub(super) fn check(numbers: &Numbers, description: &mut Description) -> Result<
         breaker,
         load_shed,
         bulkhead,
+        ..
     } = numbers;
+    let waits = numbers.waits();
+    let wait = waits
+        .iter()
+        .fold(Duration::ZERO, |sum, wait| sum.saturating_add(wait.time));
     let mut checks = Checks {
         component: description.kind,
         warnings: Vec::new(),
     };
     checks.timeout(*total, *body)?;
-    if let Some(bulkhead) = *bulkhead {
-        checks.queue(*total, retry.attempts, bulkhead)?;
-        if let Some(limit) = load_shed {
-            checks.load_shed(limit, bulkhead);
-        }
+    if let Some(total) = *total {
+        checks.waits(total, retry.attempts, &waits)?;
     }
-    checks.attempts(*total, *attempt, *retry, *bulkhead)?;
+    if let (Some(limit), Some(bulkhead)) = (load_shed, *bulkhead) {
+        checks.load_shed(limit, bulkhead);
+    }
+    checks.attempts(*total, *attempt, *retry, *bulkhead, wait)?;
     if let Some(breaker) = breaker {
         checks.breaker(*attempt, breaker, *bulkhead)?;
     }
@@ -101,25 +106,35 @@ impl Checks {
         Ok(())
     }
 
-    /// The wait in the bulkhead's queue against the limit of the whole call.
-    fn queue(
-        &mut self,
-        total: Option<Duration>,
-        attempts: u32,
-        bulkhead: BulkheadNumbers,
-    ) -> Result<(), ConfigError> {
-        let (Some(total), Some(wait)) = (total, bulkhead.max_wait) else {
-            return Ok(());
-        };
-        let fit = round(total / WAITS_SHARE / attempts.max(1)).max(LEAST);
-        if wait >= total {
-            let rule = format!(
-                "must be shorter than timeout, which is {total:?}: a call would time out in the queue; {fit:?} would leave it some time"
-            );
-            return self.refuse("bulkhead.queue.max_wait", wait, rule);
+    /// The waits in queues against the limit of the whole call.
+    fn waits(&mut self, total: Duration, attempts: u32, waits: &[Wait]) -> Result<(), ConfigError> {
+        let shares = attempts.max(1).saturating_mul(waits.len().max(1) as u32);
+        let fit = round(total / WAITS_SHARE / shares).max(LEAST);
+        let mut left = total;
+        for Wait { field, time, .. } in waits {
+            if *time >= left {
+                let limit = if left == total {
+                    format!("timeout, which is {total:?}")
+                } else {
+                    format!("{left:?}, which the other wait leaves of timeout = {total:?}")
+                };
+                let mut rule =
+                    format!("must be shorter than {limit}: a call would time out in the queue");
+                let fit = fit.min(round(left / WAITS_SHARE)).max(LEAST);
+                if fit < left {
+                    rule = format!("{rule}; {fit:?} would leave it some time");
+                }
+                return self.refuse(field, *time, rule);
+            }
+            left -= *time;
         }
-        if wait > total / 2 {
-            self.warn(&["bulkhead.queue", "timeout"], format!("bulkhead.queue: a call may wait for {wait:?} of its timeout of {total:?}, which leaves less than half for its work; {fit:?} would fit"));
+        let sum = total - left;
+        if sum > total / 2 {
+            let mut setters: Vec<_> = waits.iter().map(|wait| wait.setter).collect();
+            let names = setters.join(" and ");
+            let each = if waits.len() > 1 { " each" } else { "" };
+            setters.push("timeout");
+            self.warn(&setters, format!("{names}: a call may wait for {sum:?} of its timeout of {total:?}, which leaves less than half for its work; {fit:?}{each} would fit"));
         }
         Ok(())
     }
@@ -149,6 +164,7 @@ impl Checks {
         attempt: Option<Duration>,
         retry: RetryNumbers,
         bulkhead: Option<BulkheadNumbers>,
+        wait: Duration,
     ) -> Result<(), ConfigError> {
         if let Some(limit) = attempt
             && limit < COARSE
@@ -165,7 +181,7 @@ impl Checks {
             let fit = (1..=retry.attempts).rev();
             let mut fit = fit.filter_map(|n| {
                 let retry = retry.with_attempts(n, total);
-                Some((fitting_attempt(total, &retry, bulkhead)?, counted(n)))
+                Some((fitting_attempt(total, &retry, wait)?, counted(n)))
             });
             if let Some((time, attempts)) = fit.next() {
                 rule = format!("{rule}; {time:?} would fit {attempts}");
@@ -209,7 +225,7 @@ impl Checks {
             return self.refuse("retry.backoff", first, rule);
         }
         if let Some(attempt) = attempt {
-            self.worst_case(total, attempt, retry, bulkhead);
+            self.worst_case(total, attempt, retry, wait);
         }
         Ok(())
     }
@@ -219,10 +235,9 @@ impl Checks {
         total: Duration,
         limit: Duration,
         retry: RetryNumbers,
-        bulkhead: Option<BulkheadNumbers>,
+        wait: Duration,
     ) {
         let attempts = retry.attempts;
-        let wait = wait(bulkhead);
         let longest = |limit: Duration, retry: &RetryNumbers| {
             let attempts = limit.saturating_add(wait).saturating_mul(retry.attempts);
             attempts.saturating_add(retry.backoff.worst(retry.attempts))
@@ -235,9 +250,9 @@ impl Checks {
         let queue = if wait.is_zero() {
             String::new()
         } else {
-            format!(", each after {wait:?} in the bulkhead's queue,")
+            format!(", each after {wait:?} in queues,")
         };
-        let shorter = fitting_attempt(total, &retry, bulkhead);
+        let shorter = fitting_attempt(total, &retry, wait);
         let shorter = shorter.map(|shorter| format!("attempt_timeout = {shorter:?}"));
         let fewer = (1..attempts).rev().find(|fewer| {
             let retry = retry.with_attempts(*fewer, total);

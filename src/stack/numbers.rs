@@ -26,10 +26,38 @@ pub(super) struct Numbers {
     /// The limit of each attempt.
     pub(super) attempt: Option<Duration>,
     pub(super) retry: RetryNumbers,
+    /// The longest wait for the rate limit; `None` without a queue.
+    pub(super) rate_limit_wait: Option<Duration>,
     pub(super) breaker: Option<Config>,
     pub(super) load_shed: Option<Limit>,
     /// `None` if the bulkhead has no limit.
     pub(super) bulkhead: Option<BulkheadNumbers>,
+}
+
+impl Numbers {
+    /// The waits of an attempt in queues, outermost first.
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        let rate_limit = self.rate_limit_wait.map(|time| Wait {
+            field: "rate_limit.max_wait",
+            setter: "rate_limit.max_wait",
+            time,
+        });
+        let bulkhead = self.bulkhead.and_then(|bulkhead| bulkhead.max_wait);
+        let bulkhead = bulkhead.map(|time| Wait {
+            field: "bulkhead.queue.max_wait",
+            setter: "bulkhead.queue",
+            time,
+        });
+        rate_limit.into_iter().chain(bulkhead).collect()
+    }
+}
+
+/// The longest wait of an attempt in a queue.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait {
+    pub(super) field: &'static str,
+    pub(super) setter: &'static str,
+    pub(super) time: Duration,
 }
 
 /// The limits on bodies.
@@ -124,27 +152,23 @@ pub(super) fn backoff_for(total: Duration, attempts: u32) -> Backoff {
     Backoff::exponential(backoff.base().min(each)).cap(each)
 }
 
-/// The longest limit of an attempt with which all attempts and the longest waits fit into the call.
-/// `None` if that is below the resolution of timers.
+/// The longest limit of an attempt with which all attempts, each after a `wait` in queues, and the
+/// longest back-offs fit into the call. `None` if that is below the resolution of timers.
 pub(super) fn fitting_attempt(
     total: Duration,
     retry: &RetryNumbers,
-    bulkhead: Option<BulkheadNumbers>,
+    wait: Duration,
 ) -> Option<Duration> {
-    let (left, share) = shares(total, retry, bulkhead);
+    let (left, share) = shares(total, retry, wait);
     let left = round(left);
     (left >= COARSE.min(share / 2).max(LEAST)).then_some(left)
 }
 
 /// The time of each attempt, with and without the waits.
-fn shares(
-    total: Duration,
-    retry: &RetryNumbers,
-    bulkhead: Option<BulkheadNumbers>,
-) -> (Duration, Duration) {
+fn shares(total: Duration, retry: &RetryNumbers, wait: Duration) -> (Duration, Duration) {
     let attempts = retry.attempts.max(1);
     let waits = retry.backoff.worst(attempts);
-    let queue = wait(bulkhead).saturating_mul(attempts);
+    let queue = wait.saturating_mul(attempts);
     let left = total.saturating_sub(waits).saturating_sub(queue);
     (left / attempts, total / attempts)
 }
@@ -157,9 +181,4 @@ pub(super) fn round(time: Duration) -> Duration {
         unit *= 10;
     }
     Duration::from_nanos(u64::try_from(nanos / unit * unit).unwrap_or(u64::MAX))
-}
-
-/// The longest wait of an attempt in the bulkhead's queue.
-pub(super) fn wait(bulkhead: Option<BulkheadNumbers>) -> Duration {
-    bulkhead.and_then(|b| b.max_wait).unwrap_or_default()
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use mainstay::http::ClientStack;
 use mainstay::stack::{Description, ServerStack};
 use mainstay::{
-    Backoff, ConfigError, Jitter, Limit, RetryBudget, TimeoutLayer, Window, grpc, http, reqwest,
+    Backoff, ConfigError, Jitter, Limit, RateLimitLayer, RetryBudget, TimeoutLayer, Window, grpc,
+    http, reqwest,
 };
 
 const fn ms(millis: u64) -> Duration {
@@ -198,6 +199,75 @@ fn a_queue_in_which_a_call_times_out() {
             .build()
             .unwrap()
             .describe(),
+    );
+}
+
+#[test]
+fn a_rate_limit_in_whose_queue_a_call_times_out() {
+    let rate = |wait| http::rate_limit().per(100, secs(1)).max_wait(wait);
+    let server = || http::server("orders").timeout(secs(1));
+    let client = || http::client("payments").timeout(secs(1)).without_retry();
+    let rule = "must be shorter than timeout, which is 1s: a call would time out in the queue; 250ms would leave it some time";
+    let refused = |kind: &str| format!("{kind}: rate_limit.max_wait = 1s is refused: {rule}");
+    assert_eq!(
+        said(server().rate_limit(rate(secs(1))).build()),
+        refused("http server `orders`")
+    );
+    assert_eq!(
+        said(client().rate_limit(rate(secs(1))).build()),
+        refused("http client `payments`")
+    );
+    let any = RateLimitLayer::builder().per(9, secs(1)).max_wait(secs(1));
+    let any = mainstay::server("jobs").timeout(secs(1)).rate_limit(any);
+    assert_eq!(said(any.build()), refused("server `jobs`"));
+    // A default time limit counts, too.
+    let patient = http::server("orders").rate_limit(rate(secs(30))).build();
+    assert!(said(patient).contains("rate_limit.max_wait = 30s is refused"));
+    let unlimited = http::server("orders").without_timeout();
+    let unlimited = unlimited.rate_limit(rate(secs(30))).build().unwrap();
+    is_quiet(unlimited.describe());
+
+    let unwise = "rate_limit.max_wait: a call may wait for 800ms of its timeout of 1s, which leaves less than half for its work; \
+                  250ms would fit";
+    assert_eq!(
+        server_warned(server().rate_limit(rate(ms(800))).build()),
+        unwise
+    );
+    let wise = client().rate_limit(rate(ms(250))).build().unwrap();
+    is_quiet(wise.describe());
+}
+
+#[test]
+fn two_queues_in_which_a_call_times_out() {
+    let stack = |first, second| {
+        let rate = http::rate_limit().per(100, secs(1)).max_wait(first);
+        let stack = http::client("payments").timeout(secs(1)).without_retry();
+        stack
+            .rate_limit(rate)
+            .bulkhead(http::bulkhead().limit(8).queue(16, second))
+    };
+    assert_eq!(
+        said(stack(ms(400), ms(600)).build()),
+        "http client `payments`: bulkhead.queue.max_wait = 600ms is refused: must be shorter than 600ms, which the other wait \
+         leaves of timeout = 1s: a call would time out in the queue; 125ms would leave it some time"
+    );
+    assert_eq!(
+        client_warned(stack(ms(400), ms(200)).build()),
+        "rate_limit.max_wait and bulkhead.queue: a call may wait for 600ms of its timeout of 1s, which leaves less than half \
+         for its work; 125ms each would fit"
+    );
+    is_quiet(stack(ms(125), ms(125)).build().unwrap().describe());
+}
+
+#[test]
+fn a_wait_for_the_rate_limit_is_part_of_what_an_attempt_takes() {
+    let rate = || http::rate_limit().per(100, secs(1)).max_wait(ms(200));
+    let stack = || http::client("payments").timeout(secs(2)).rate_limit(rate());
+    assert!(said(stack().attempt_timeout(secs(5)).build()).ends_with("416ms would fit 3 attempts"));
+    assert_eq!(
+        client_warned(stack().attempt_timeout(ms(600)).build()),
+        "retry: 3 attempts of attempt_timeout = 600ms, each after 200ms in queues, and 150ms of back-off take up to 2.55s, so \
+         timeout = 2s ends the last ones early; attempt_timeout = 416ms, or 2 attempts, would fit"
     );
 }
 

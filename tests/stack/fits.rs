@@ -57,6 +57,7 @@ struct Numbers {
     whole: bool,
     bulkhead: Option<u32>,
     queue: Option<Duration>,
+    rate_wait: Option<Duration>,
     slow: Option<Duration>,
     probes: Option<u32>,
     probe_life: Option<Duration>,
@@ -86,6 +87,10 @@ impl Numbers {
             Some(wait) => stack.bulkhead(bulkhead.queue(10, wait)),
             None => stack.bulkhead(bulkhead),
         };
+        if let Some(wait) = self.rate_wait {
+            let rate = http::rate_limit().per(100, Duration::from_secs(1));
+            stack = stack.rate_limit(rate.max_wait(wait));
+        }
         let mut breaker = http::circuit_breaker();
         if let Some(slow) = self.slow {
             breaker = breaker.slow_calls(slow, 0.5);
@@ -108,7 +113,12 @@ impl Numbers {
                 .parse()
                 .ok()
         };
+        if let Some(value) = value.strip_suffix(" each") {
+            (self.rate_wait, self.queue) = (Some(parse(value)), Some(parse(value)));
+            return Some(());
+        }
         match field {
+            "rate_limit.max_wait" => self.rate_wait = Some(parse(value)),
             "attempt_timeout" => self.attempt = Some(parse(value)),
             "bulkhead.queue.max_wait" | "bulkhead.queue" => self.queue = Some(parse(value)),
             "retry.backoff" => {
@@ -184,6 +194,7 @@ fn numbers() -> impl Strategy<Value = Numbers> {
         (
             prop::option::of(1..6_u32),
             prop::option::weighted(0.3, times(Duration::from_micros(1))),
+            prop::option::weighted(0.3, times(Duration::from_micros(1))),
         ),
         (
             prop::option::weighted(0.2, times(Duration::from_millis(1))),
@@ -195,7 +206,7 @@ fn numbers() -> impl Strategy<Value = Numbers> {
             |(
                 (total, attempts, attempt, backoff),
                 (idle, whole),
-                (bulkhead, queue),
+                (bulkhead, queue, rate_wait),
                 (slow, probes, probe_life),
             )| Numbers {
                 total,
@@ -206,6 +217,7 @@ fn numbers() -> impl Strategy<Value = Numbers> {
                 whole,
                 bulkhead,
                 queue,
+                rate_wait,
                 slow,
                 probes,
                 probe_life,

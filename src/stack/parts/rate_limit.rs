@@ -8,6 +8,7 @@ use crate::layers::rate_limit::{self, Queued, RateLimitBuilder, RateLimitLayer, 
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
 use crate::protocol::http::{EndOfBody, HttpClassifier};
+use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
@@ -36,6 +37,10 @@ impl<T: AtHead> Part<T> for RateLimit {
 
     fn standard() -> Option<StackRateLimit> {
         None
+    }
+
+    fn numbers(settings: &StackRateLimit, numbers: &mut Numbers) {
+        numbers.rate_limit_wait = settings.mode.max_wait;
     }
 
     fn describe(settings: &StackRateLimit) -> Vec<Setting> {
