@@ -129,12 +129,27 @@ impl<S> Inner<S> {
 }
 
 impl<S: Clone> Inner<S> {
+    /// A clone for a call that is called later. It is not ready, unless the inner service has
+    /// failed: then the call resolves to that error, as it would have without a wait.
+    pub(crate) fn for_later<Req>(&mut self) -> Self
+    where
+        S: Service<Req>,
+        S::Error: 'static,
+    {
+        let mut later = self.clone();
+        if let Some(failure) = self.failure.take()
+            && failure.is::<S::Error>()
+        {
+            later.ready = Ready::Yes;
+            later.failure = Some(failure);
+        }
+        later
+    }
+
     /// Replaces the inner service by a clone that is not ready, so that it releases its
     /// reservation.
-    pub(crate) fn reset(&mut self) -> S {
-        let service = self.service.clone();
-        *self = Self::new(service.clone());
-        service
+    pub(crate) fn reset(&mut self) {
+        *self = self.clone();
     }
 }
 

@@ -9,6 +9,7 @@ mod lag;
 mod lifetimes;
 mod load_shed;
 mod rate_limit;
+mod readiness;
 mod retry;
 mod testing;
 mod timeout;

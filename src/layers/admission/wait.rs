@@ -139,20 +139,20 @@ impl<S, A: Queue, T> Gate<S, A, T> {
     ) -> Phase<S, Req, S::Future, A, T>
     where
         S: Service<Req> + Clone,
+        S::Error: 'static,
         T: Clone,
     {
         // The call uses a clone that is made ready after the wait. A ready service that waits here
         // could reserve what other calls need.
-        let service = if was_ready {
-            self.inner.reset()
-        } else {
-            self.inner.get_ref().clone()
-        };
+        let service = self.inner.for_later();
+        if was_ready {
+            self.inner.reset();
+        }
         let since = Moment::now();
         let wait = Wait {
             parts: Some(Parts {
                 request,
-                service: Inner::new(service),
+                service,
                 tracker: self.tracker.clone(),
                 turn: Turn {
                     state: self.state.hold(),
