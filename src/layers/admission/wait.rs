@@ -51,8 +51,8 @@ pub trait Queue: Admit {
     /// Records that a caller gave up before its call was admitted or rejected.
     fn gave_up(&self, waited: Duration);
 
-    /// The refusal of a call whose maximum wait has passed in the queue.
-    fn max_wait_passed(&self) -> Refusal;
+    /// The refusal of a waiter whose maximum wait has passed in the queue, which it has not left yet.
+    fn max_wait_passed(&self, waiter: u64) -> Refusal;
 }
 
 /// How a call joined the queue.
@@ -266,9 +266,8 @@ impl<A: Queue> Turn<A> {
     /// The refusal of a call whose maximum wait has passed.
     fn timed_out(&self) -> Refusal {
         match self.stage {
-            Stage::HasPermit => Reason::NotReady.into(),
-            Stage::New | Stage::InQueue(_) if self.is_not_ready => Reason::NotReady.into(),
-            Stage::New | Stage::InQueue(_) => self.state.max_wait_passed(),
+            Stage::InQueue(number) if !self.is_not_ready => self.state.max_wait_passed(number),
+            Stage::New | Stage::InQueue(_) | Stage::HasPermit => Reason::NotReady.into(),
         }
     }
 

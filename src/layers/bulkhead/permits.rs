@@ -370,7 +370,7 @@ impl Queue for Permits {
         self.emit(|| EventKind::GivenUp { waited });
     }
 
-    fn max_wait_passed(&self) -> Refusal {
+    fn max_wait_passed(&self, _: u64) -> Refusal {
         Reason::QueueTimeout.into()
     }
 }

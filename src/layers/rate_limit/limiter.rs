@@ -99,10 +99,12 @@ impl Limiter {
         self.limit.try_acquire(now.to_bits())
     }
 
-    pub(super) fn refusal(&self) -> Refusal {
+    /// The refusal of a call that a permit would admit behind this number of calls.
+    fn refusal_behind(&self, now: Moment, ahead: u32) -> Refusal {
+        let wait = self.limit.wait(now.to_bits(), ahead);
         Refusal {
             reason: Reason::RateLimited,
-            retry_after: self.retry_after(),
+            retry_after: Some(wait).filter(|wait| !wait.is_zero()),
         }
     }
 }
@@ -140,7 +142,7 @@ impl Admit for Limiter {
     fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
         // No new call overtakes the queue.
         if self.queue.len() > 0 {
-            return Err(self.refusal());
+            return Err(self.refusal_behind(self.now(), self.queue.len()));
         }
         match self.acquire(self.at(entry)) {
             Ok(()) => Ok(Ticket::NONE),
@@ -224,8 +226,9 @@ impl Queue for Limiter {
         self.emit(|| EventKind::GivenUp { waited });
     }
 
-    fn max_wait_passed(&self) -> Refusal {
-        self.refusal()
+    fn max_wait_passed(&self, waiter: u64) -> Refusal {
+        let now = self.now();
+        self.refusal_behind(now, self.queue.others(waiter, now))
     }
 }
 

@@ -66,6 +66,19 @@ impl WaitQueue {
         self.len.load(Ordering::Relaxed)
     }
 
+    /// The number of waiters without this one. Removes the waiters before it that have expired.
+    pub(super) fn others(&self, number: u64, now: Moment) -> u32 {
+        let mut waiters = self.lock();
+        let (expired, next) = waiters.remove_expired(number, now);
+        self.store_len(&waiters);
+        let is_in_it = waiters.by_number.contains_key(&number);
+        let others = self.len().saturating_sub(is_in_it.into());
+        drop(waiters);
+        drop(expired);
+        wake(next);
+        others
+    }
+
     /// Joins the queue until a time, unless `refuse` rejects a wait behind this number of calls.
     pub(super) fn join<E>(
         &self,
