@@ -46,7 +46,7 @@ impl From<Reason> for Refusal {
 /// The state of a layer that admits and rejects calls.
 ///
 /// Each admitted call gets one [`settle`](Self::settle) or [`cancel`](Self::cancel), followed by
-/// one [`release`](Self::release).
+/// one [`release`](Self::release) or [`release_as`](Self::release_as).
 pub trait Admit: Emit + Send + Sync + Sized + 'static {
     /// Whether a settled call still has a permit to release.
     const HOLDS_PERMIT: bool = true;
@@ -81,10 +81,6 @@ pub trait Admit: Emit + Send + Sync + Sized + 'static {
         false
     }
 
-    /// A call ended that was no success.
-    #[cold]
-    fn ended(&self, _outcome: Outcome) {}
-
     /// The outcome is known.
     fn settle(&self, ticket: &Ticket, verdict: Verdict);
 
@@ -109,4 +105,10 @@ pub trait Admit: Emit + Send + Sync + Sized + 'static {
 
     /// The call is over and settled.
     fn release(&self, ticket: &Ticket);
+
+    /// The same for a call that was no success: its outcome is counted and its permit released in
+    /// one step.
+    fn release_as(&self, ticket: &Ticket, _outcome: Outcome) {
+        self.release(ticket);
+    }
 }

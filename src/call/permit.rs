@@ -149,29 +149,29 @@ impl<A: Admit> Drop for Core<A> {
 /// Releases the permit, and settles an unsettled call.
 #[cfg_attr(not(debug_assertions), inline(always))]
 fn end<A: Admit>(state: &A, ticket: &Ticket, progress: Progress) {
-    let release = Release {
-        state,
-        ticket,
-        progress,
-    };
-    if !progress.is_plain() {
+    if progress.is_plain() {
+        state.release(ticket);
+    } else {
         end_slowly(state, ticket, progress);
     }
-    drop(release);
 }
 
 /// Releases the permit, even if settling panics.
 struct Release<'a, A: Admit> {
     state: &'a A,
     ticket: &'a Ticket,
-    progress: Progress,
+    outcome: Outcome,
+    is_streaming: bool,
 }
 
 impl<A: Admit> Drop for Release<'_, A> {
-    #[cfg_attr(not(debug_assertions), inline(always))]
     fn drop(&mut self) {
-        self.state.release(self.ticket);
-        if self.progress.is_streaming() {
+        if self.outcome == Outcome::Success {
+            self.state.release(self.ticket);
+        } else {
+            self.state.release_as(self.ticket, self.outcome);
+        }
+        if self.is_streaming {
             self.state.stream_ended();
         }
     }
@@ -183,18 +183,24 @@ impl<A: Admit> Drop for Release<'_, A> {
 /// caught long ago. Any other was cancelled.
 #[inline(never)]
 fn end_slowly<A: Admit>(state: &A, ticket: &Ticket, progress: Progress) {
-    progress.uncount(state);
     let outcome = if progress.is_settled() {
         progress.outcome()
     } else if progress.is_entered() {
-        state.settle(ticket, FAILED);
         Outcome::Failure
     } else {
-        state.cancel(ticket);
         Outcome::Cancelled
     };
-    if outcome != Outcome::Success {
-        state.ended(outcome);
+    let _release = Release {
+        state,
+        ticket,
+        outcome,
+        is_streaming: progress.is_streaming(),
+    };
+    progress.uncount(state);
+    match outcome {
+        _ if progress.is_settled() => {}
+        Outcome::Failure => state.settle(ticket, FAILED),
+        _ => state.cancel(ticket),
     }
 }
 

@@ -85,7 +85,7 @@ impl<P, T> fmt::Debug for AdmissionLayer<P, T> {
         f.debug_struct("AdmissionLayer")
             .field("layer", &emitter.layer())
             .field("name", &emitter.name())
-            .field("in_flight", &self.state.in_flight())
+            .field("in_flight", &self.state.books().0)
             .finish()
     }
 }

@@ -10,7 +10,7 @@ use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::{EventKind, Observer};
 use crate::observe::meter::Handles;
-use crate::observe::snapshot::{Outcomes, Tally};
+use crate::observe::snapshot::{LockedTally, Outcomes};
 use crate::runtime::isolate::isolate;
 use crate::runtime::striped::Striped;
 use crate::vocabulary::kind::{Id, Kind, Series};
@@ -62,7 +62,7 @@ pub struct Governed<P> {
     pub(super) policy: P,
     admitted: Striped,
     released: Striped,
-    tally: Tally,
+    tally: LockedTally,
     pub(super) emitter: Emitter,
 }
 
@@ -76,19 +76,19 @@ impl<P> Governed<P> {
             policy,
             admitted: Striped::new(),
             released: Striped::new(),
-            tally: Tally::new(),
+            tally: LockedTally::new(),
             emitter: Emitter::new(&KIND, instance, observer),
         }
     }
 
-    pub(super) fn in_flight(&self) -> u64 {
-        // Read `released` first: a call released meanwhile is then still counted as admitted.
-        let released = self.released.sum();
-        self.admitted.sum().saturating_sub(released)
-    }
-
-    pub(super) fn outcomes(&self) -> Outcomes {
-        self.tally.of_all(self.released.sum())
+    /// The calls in flight and the outcomes of the others, at one moment.
+    pub(super) fn books(&self) -> (u64, Outcomes) {
+        let (outcomes, in_flight) = self.tally.of_all(|| {
+            // Read `released` first: a call released meanwhile is then still counted as admitted.
+            let released = self.released.sum();
+            (released, self.admitted.sum().saturating_sub(released))
+        });
+        (in_flight, outcomes)
     }
 }
 
@@ -128,13 +128,15 @@ impl<P: Admission> Admit for Governed<P> {
         });
     }
 
-    fn ended(&self, outcome: Outcome) {
-        self.tally.record(outcome);
-    }
-
     #[inline]
     fn release(&self, ticket: &Ticket) {
         isolate(|| self.policy.release(ticket));
         self.released.increment();
+    }
+
+    #[cold]
+    fn release_as(&self, ticket: &Ticket, outcome: Outcome) {
+        isolate(|| self.policy.release(ticket));
+        self.tally.record_end(outcome, || self.released.increment());
     }
 }

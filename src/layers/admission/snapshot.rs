@@ -24,11 +24,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of<P>(governed: &Governed<P>) -> Self {
+        let (in_flight, outcomes) = governed.books();
         Self {
             layer: governed.emitter.layer(),
             name: governed.emitter.name().to_owned(),
-            in_flight: governed.in_flight(),
-            outcomes: governed.outcomes(),
+            in_flight,
+            outcomes,
             rejections: governed.emitter.rejections(),
         }
     }

@@ -19,7 +19,7 @@ use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
-use crate::observe::snapshot::{MOST_CALLS, Outcomes, Tally, limited};
+use crate::observe::snapshot::{LockedTally, MOST_CALLS, Outcomes, limited};
 use crate::runtime::Moment;
 use crate::runtime::isolate::isolate;
 use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -40,7 +40,15 @@ pub struct Permits {
     queue_limit: AtomicU32,
     queue: Mutex<Waiters>,
     pub(crate) emitter: Emitter,
-    tally: Tally,
+    tally: LockedTally,
+}
+
+/// The counts of all calls of a bulkhead.
+pub(super) struct Books {
+    pub(super) in_flight: u32,
+    pub(super) waiting: usize,
+    pub(super) outcomes: Outcomes,
+    pub(super) given_up: u64,
 }
 
 struct Waiters {
@@ -74,7 +82,7 @@ impl Permits {
                 settings.observer,
                 settings.is_on,
             ),
-            tally: Tally::new(),
+            tally: LockedTally::new(),
         }
     }
 
@@ -225,6 +233,14 @@ impl Permits {
     /// Releases a permit, to the first waiter if there is one.
     #[inline]
     fn release_permit(&self) {
+        if !self.release_without_waiter() {
+            self.release_to_waiter();
+        }
+    }
+
+    /// Releases a permit unless a call waits.
+    #[inline]
+    fn release_without_waiter(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & HAS_WAITERS == 0 {
             match self.word.compare_exchange_weak(
@@ -233,45 +249,33 @@ impl Permits {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(current) => word = current,
             }
         }
-        self.release_to_waiter();
-    }
-
-    pub(super) fn given_up(&self) -> u64 {
-        self.lock().given_up
-    }
-
-    /// The outcomes of calls that are over.
-    pub(super) fn outcomes(&self) -> Outcomes {
-        let queue = self.lock();
-        let word = self.word.load(Ordering::Relaxed);
-        let before = queue.wraps * (MAX_ADMISSIONS + 1);
-        let not_over = queue.unused + u64::from(in_flight(word));
-        drop(queue);
-        let admitted = before + admissions(word);
-        self.tally.of_all(admitted.saturating_sub(not_over))
+        false
     }
 
     #[cold]
     fn release_to_waiter(&self) {
-        let mut queue = self.lock();
-        let Some((_, waker)) = queue.waiting.pop_first() else {
-            // The waiters have left meanwhile.
-            drop(queue);
-            return self.release_permit();
-        };
-        // The permit goes to the waiter, so the count of calls in flight stays.
+        let waker = self.release_in(&mut self.lock());
+        wake(waker);
+    }
+
+    /// Releases a permit under the lock. Returns the waker of the waiter that has acquired it, which
+    /// is foreign code, to be used outside the lock.
+    fn release_in(&self, queue: &mut Waiters) -> Option<Waker> {
+        let first = queue.waiting.pop_first();
         let last = queue.waiting.is_empty();
         let mut word = self.word.load(Ordering::Relaxed);
         let wraps = loop {
-            let (admitted, wraps) = admit(word);
-            let next = if last {
-                admitted & !HAS_WAITERS
+            let (next, wraps) = if first.is_none() {
+                (word.saturating_sub(CALL), false)
             } else {
-                admitted
+                // The permit goes to the waiter, so the count of calls in flight stays.
+                let (admitted, wraps) = admit(word);
+                let left = if last { HAS_WAITERS } else { 0 };
+                (admitted & !left, wraps)
             };
             match self
                 .word
@@ -282,8 +286,25 @@ impl Permits {
             }
         };
         queue.wraps += u64::from(wraps);
-        drop(queue);
-        isolate(|| waker.wake());
+        first.map(|(_, waker)| waker)
+    }
+
+    /// The counts of all calls at one moment.
+    pub(super) fn books(&self) -> Books {
+        let (outcomes, books) = self.tally.of_all(|| {
+            let queue = self.lock();
+            let word = self.word.load(Ordering::Relaxed);
+            let admitted = queue.wraps * (MAX_ADMISSIONS + 1) + admissions(word);
+            let books = Books {
+                in_flight: in_flight(word),
+                waiting: queue.waiting.len(),
+                outcomes: Outcomes::default(),
+                given_up: queue.given_up,
+            };
+            let not_over = queue.unused + u64::from(books.in_flight);
+            (admitted.saturating_sub(not_over), books)
+        });
+        Books { outcomes, ..books }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
@@ -326,13 +347,20 @@ impl Admit for Permits {
         });
     }
 
-    fn ended(&self, outcome: Outcome) {
-        self.tally.record(outcome);
-    }
-
     #[inline]
     fn release(&self, _: &Ticket) {
         self.release_permit();
+    }
+
+    #[cold]
+    fn release_as(&self, _: &Ticket, outcome: Outcome) {
+        let waker = self.tally.record_end(outcome, || {
+            if self.release_without_waiter() {
+                return None;
+            }
+            self.release_in(&mut self.lock())
+        });
+        wake(waker);
     }
 }
 
@@ -359,8 +387,11 @@ impl Queue for Permits {
 
     #[cold]
     fn release_unused(&self) {
-        self.lock().unused += 1;
-        self.release_permit();
+        let mut queue = self.lock();
+        queue.unused += 1;
+        let waker = self.release_in(&mut queue);
+        drop(queue);
+        wake(waker);
     }
 
     #[cold]
@@ -372,6 +403,13 @@ impl Queue for Permits {
 
     fn max_wait_passed(&self, _: u64) -> Refusal {
         Reason::QueueTimeout.into()
+    }
+}
+
+/// A waker is foreign code: if it panics, the caller goes on.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        isolate(|| waker.wake());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::permits::Permits;
+use super::permits::{Books, Permits};
 use crate::observe::snapshot::{InFlight, Outcomes, Rejections, limited};
 
 /// The state of a bulkhead: see [`snapshot`](crate::snapshot).
@@ -34,16 +34,22 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(permits: &Permits) -> Self {
+        let Books {
+            in_flight,
+            waiting,
+            outcomes,
+            given_up,
+        } = permits.books();
         Self {
             layer: permits.emitter.layer(),
             name: permits.emitter.name().to_owned(),
-            in_flight: permits.in_flight(),
+            in_flight,
             limit: limited(permits.limit()),
-            waiting: permits.waiting(),
+            waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
             queue_limit: permits.queue_limit(),
-            outcomes: permits.outcomes(),
+            outcomes,
             rejections: permits.emitter.rejections(),
-            given_up: permits.given_up(),
+            given_up,
         }
     }
 }

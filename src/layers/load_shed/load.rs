@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::layer::Settings;
 use crate::observe::emitter::Emitter;
-use crate::observe::snapshot::{Latencies, MOST_CALLS, Outcomes, Tally};
+use crate::observe::snapshot::{Latencies, LockedTally, MOST_CALLS, Outcomes};
 use crate::policy::breaker::OnCancel;
 use crate::policy::evidence::Evidence;
 use crate::policy::limit::{Adaptive, Limit};
@@ -39,7 +39,7 @@ pub struct Load {
     skip: AtomicU32,
     adaptation: Mutex<Adaptation>,
     pub(crate) emitter: Emitter,
-    pub(super) tally: Tally,
+    pub(super) tally: LockedTally,
     pub(super) latencies: Latencies,
 }
 
@@ -66,6 +66,13 @@ impl Adaptation {
     }
 }
 
+/// The counts of all calls of a load shedder.
+pub(super) struct Books {
+    pub(super) in_flight: u32,
+    pub(super) streaming: u32,
+    pub(super) outcomes: Outcomes,
+}
+
 impl Load {
     pub(super) fn new(settings: Settings, weak_self: Weak<Self>) -> Self {
         let adaptation = Adaptation::new(&settings.limit, settings.on_cancel);
@@ -89,7 +96,7 @@ impl Load {
                 settings.observer,
                 is_on,
             ),
-            tally: Tally::new(),
+            tally: LockedTally::new(),
             latencies: Latencies::new(),
         }
     }
@@ -209,14 +216,23 @@ impl Load {
         Some(self.sampled(next))
     }
 
-    /// The outcomes of calls that are over.
-    pub(super) fn outcomes(&self) -> Outcomes {
-        let adaptation = self.lock();
-        let word = self.word.load(Ordering::Relaxed);
-        let admitted = self.admissions(&adaptation, word);
-        drop(adaptation);
-        self.tally
-            .of_all(admitted.saturating_sub(in_flight(word).into()))
+    /// The counts of all calls at one moment.
+    pub(super) fn books(&self) -> Books {
+        let (outcomes, (in_flight, streaming)) = self.tally.of_all(|| {
+            let adaptation = self.lock();
+            let word = self.word.load(Ordering::Relaxed);
+            let all = in_flight(word);
+            let streaming = self.streaming().min(all);
+            let over = self
+                .admissions(&adaptation, word)
+                .saturating_sub(all.into());
+            (over, (all - streaming, streaming))
+        });
+        Books {
+            in_flight,
+            streaming,
+            outcomes,
+        }
     }
 
     /// Adapts the sampling if the lock is free: no call waits here.

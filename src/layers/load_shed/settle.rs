@@ -85,10 +85,6 @@ impl Admit for Load {
         ticket.time = ticket.time.at_head();
     }
 
-    fn ended(&self, outcome: Outcome) {
-        self.tally.record(outcome);
-    }
-
     fn cancel(&self, ticket: &Ticket) {
         self.finish(ticket, CANCELLED, ticket.time.if_it_waited());
     }
@@ -104,6 +100,11 @@ impl Admit for Load {
     #[inline]
     fn release(&self, _: &Ticket) {
         self.word.fetch_sub(CALL, Ordering::Release);
+    }
+
+    #[cold]
+    fn release_as(&self, ticket: &Ticket, outcome: Outcome) {
+        self.tally.record_end(outcome, || self.release(ticket));
     }
 }
 

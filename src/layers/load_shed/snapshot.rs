@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::load::Load;
+use super::load::{Books, Load};
 use crate::observe::snapshot::{InFlight, Latency, Outcomes, Rejections, limited};
 use crate::runtime::Moment;
 
@@ -33,13 +33,18 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn of(load: &Load) -> Self {
+        let Books {
+            in_flight,
+            streaming,
+            outcomes,
+        } = load.books();
         Self {
             layer: load.emitter.layer(),
             name: load.emitter.name().to_owned(),
-            in_flight: load.in_flight(),
-            streaming: load.streaming(),
+            in_flight,
+            streaming,
             limit: limited(load.limit()),
-            outcomes: load.outcomes(),
+            outcomes,
             rejections: load.emitter.rejections(),
             latency: load.latencies.last_minute(Moment::now()),
         }

@@ -173,12 +173,13 @@ impl Admit for Limiter {
         });
     }
 
-    fn ended(&self, outcome: Outcome) {
-        self.tally.record(outcome);
-    }
-
     #[inline]
     fn release(&self, _: &Ticket) {}
+
+    #[cold]
+    fn release_as(&self, _: &Ticket, outcome: Outcome) {
+        self.tally.record(outcome);
+    }
 }
 
 impl Queue for Limiter {

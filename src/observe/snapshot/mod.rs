@@ -56,7 +56,7 @@ mod write;
 
 pub(crate) use latency::Latencies;
 pub use latency::Latency;
-pub(crate) use tally::{Counts, Rejected, Tally};
+pub(crate) use tally::{Counts, LockedTally, Rejected, Tally};
 pub(crate) use write::{InWords, Words};
 #[cfg(feature = "serde")]
 pub(crate) use write::{as_str, counts, optional_seconds, seconds};

@@ -1,8 +1,10 @@
 //! The counts of one instance.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Outcomes, Rejections};
+use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{outcome::Outcome, reason::Reason};
 
 /// Outcomes of an instance's calls. Each layer counts plain successes elsewhere, at no cost.
@@ -42,12 +44,45 @@ impl Tally {
             cancelled,
         }
     }
+}
 
-    /// All outcomes, if `over` calls are over.
-    pub(crate) fn of_all(&self, over: u64) -> Outcomes {
-        let others = self.with_plain(0);
-        // A call that ends meanwhile may be in one of the numbers only.
-        self.with_plain(over.saturating_sub(others.total()))
+/// Outcomes of the calls of an instance that also counts its calls in flight: both numbers change in
+/// one step.
+pub(crate) struct LockedTally {
+    tally: Tally,
+    /// Held while a call without success ends, and while a snapshot is taken.
+    ends: Mutex<()>,
+}
+
+impl LockedTally {
+    pub(crate) fn new() -> Self {
+        Self {
+            tally: Tally::new(),
+            ends: Mutex::new(()),
+        }
+    }
+
+    /// Counts the outcome and ends the call in one step, as [`of_all`](Self::of_all) sees it. A
+    /// plain success needs no lock: its end alone counts it.
+    pub(crate) fn record_end<R>(&self, outcome: Outcome, end: impl FnOnce() -> R) -> R {
+        let _ends = self.lock();
+        self.tally.record(outcome);
+        end()
+    }
+
+    /// All outcomes at one moment. `read` returns the number of calls that are over at that moment,
+    /// and what else is read then.
+    pub(crate) fn of_all<R>(&self, read: impl FnOnce() -> (u64, R)) -> (Outcomes, R) {
+        let _ends = self.lock();
+        let (over, more) = read();
+        let others = self.tally.with_plain(0);
+        let plain = over.saturating_sub(others.total());
+        let success = others.success.wrapping_add(plain);
+        (Outcomes { success, ..others }, more)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

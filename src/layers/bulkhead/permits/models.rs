@@ -13,6 +13,7 @@ crate::models::models![
     a_waiter_gets_the_permit_that_is_released,
     a_waiter_is_not_overtaken_for_ever,
     a_waiter_that_gives_up_passes_its_permit_on,
+    every_snapshot_balances,
 ];
 
 /// A bulkhead, and the permits that are out by the model's own count.
@@ -130,5 +131,31 @@ fn a_waiter_that_gives_up_passes_its_permit_on() {
     gives_up.join().unwrap();
     waits.join().unwrap();
     assert!(model.is_idle());
-    assert_eq!(model.permits.given_up(), 1);
+    assert_eq!(model.permits.books().given_up, 1);
+}
+
+/// A success and a failure end while snapshots are taken.
+fn every_snapshot_balances() {
+    let model = Model::new(2, 1);
+    assert!(model.acquire() && model.acquire());
+    let succeeds = model.spawn(|model| model.release());
+    let fails = model.spawn(|model| {
+        model.out.fetch_sub(1, Ordering::Relaxed);
+        model.permits.release_as(&Ticket::NONE, Outcome::Failure);
+    });
+    let mut success = 0;
+    for _ in 0..2 {
+        let Books {
+            in_flight,
+            outcomes,
+            ..
+        } = model.permits.books();
+        assert_eq!(u64::from(in_flight) + outcomes.total(), 2);
+        assert!(outcomes.success >= success && outcomes.success <= 1);
+        success = outcomes.success;
+    }
+    succeeds.join().unwrap();
+    fails.join().unwrap();
+    let outcomes = model.permits.books().outcomes;
+    assert_eq!((outcomes.success, outcomes.failure), (1, 1));
 }

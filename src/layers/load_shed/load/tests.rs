@@ -24,10 +24,10 @@ fn the_count_of_admissions_wraps_and_touches_nothing_else() {
         load.release(&Ticket::NONE);
     }
     assert_eq!(load.in_flight(), 1);
-    assert_eq!(load.outcomes().success, used + 200);
+    assert_eq!(load.books().outcomes.success, used + 200);
     load.release(&Ticket::NONE);
     assert_eq!(load.in_flight(), 0);
-    assert_eq!(load.outcomes().total(), used + 201);
+    assert_eq!(load.books().outcomes.total(), used + 201);
 }
 
 #[test]
