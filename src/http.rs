@@ -40,7 +40,8 @@
 //! - [`RespondLayer`](crate::RespondLayer), which turns rejections into responses on a server.
 //! - [`Carry`](crate::Carry) for requests, responses and `http::HeaderMap`, so that
 //!   [`CorrelationLayer`](crate::CorrelationLayer) works on them.
-//! - [`InContextBody`], a body that is polled within the context of its request.
+//! - [`InContextBody`], a body that is polled within a context, and [`InCorrelationBody`], one that
+//!   keeps the correlation ID of its request.
 //!
 //! # How long a call lasts
 //!

@@ -47,7 +47,7 @@ impl From<Reason> for Refusal {
 ///
 /// Each admitted call gets one [`settle`](Self::settle) or [`cancel`](Self::cancel), followed by
 /// one [`release`](Self::release) or [`release_as`](Self::release_as).
-pub trait Admit: Emit + Send + Sync + Sized + 'static {
+pub(crate) trait Admit: Emit + Send + Sync + Sized + 'static {
     /// Whether a settled call still has a permit to release.
     const HOLDS_PERMIT: bool = true;
 

@@ -34,7 +34,7 @@ impl Passed {
 
 /// The entry time of a call, read from the clock when first needed.
 #[derive(Debug)]
-pub struct Entry(Moment);
+pub(crate) struct Entry(Moment);
 
 impl Entry {
     /// Not read yet.

@@ -25,7 +25,7 @@ use crate::vocabulary::{
 /// that panicked; one that is dropped later was cancelled. A panic of the inner future settles the
 /// guard during unwinding. So a panic is never taken for a cancellation, and a call that does not
 /// panic need not record when user code runs.
-pub trait Guard: Settle {
+pub(crate) trait Guard: Settle {
     /// How the layer classifies and tracks responses.
     type Track;
 
@@ -65,7 +65,7 @@ impl<G: Guard> Drop for Running<'_, G> {
 
 /// The guard of a layer that counts nothing.
 #[derive(Debug, Clone, Copy)]
-pub struct Uncounted;
+pub(crate) struct Uncounted;
 
 impl Sealed for Uncounted {}
 
@@ -95,11 +95,30 @@ impl Guard for Uncounted {
     fn returned(&mut self) {}
 }
 
+/// Defines the future of a layer that may reject calls but counts none of them.
+macro_rules! uncounted_future {
+    ($(#[$attribute:meta])* pub struct $name:ident<F>) => {
+        $crate::runtime::opaque::opaque_future! {
+            $(#[$attribute])*
+            pub struct $name<F> = $crate::call::future::CallFuture<
+                $crate::call::inner::InnerFuture<F>,
+                $crate::call::future::Uncounted,
+            >;
+            impl<Res, E> [
+                F: std::future::Future<Output = Result<Res, E>>,
+                E: $crate::vocabulary::error::WithRejection,
+            ] for Output = Result<Res, $crate::vocabulary::error::Grown<E>>
+        }
+    };
+}
+
+pub(crate) use uncounted_future;
+
 pin_project! {
     /// A call that holds a permit until it is over, or was rejected.
     #[project = CallFutureProj]
     #[must_use = "futures do nothing unless polled"]
-    pub enum CallFuture<F, G> {
+    pub(crate) enum CallFuture<F, G> {
         /// Admitted. The inner future is dropped before the permit.
         Admitted {
             #[pin]

@@ -170,7 +170,7 @@ impl<S: fmt::Debug> fmt::Debug for Inner<S> {
 ///
 /// Its type is erased: the error's type depends on the type of the request, which a layer does not
 /// know before it is called. The mutex is never locked; it makes the error `Sync`.
-pub struct Failure {
+pub(crate) struct Failure {
     error: Box<Mutex<dyn Any + Send>>,
     kind: TypeId,
     id: FailureId,
@@ -209,7 +209,7 @@ pin_project! {
     /// The future of an inner service that was called, or whose `poll_ready` failed.
     #[project = InnerProj]
     #[must_use = "futures do nothing unless polled"]
-    pub enum InnerFuture<F> {
+    pub(crate) enum InnerFuture<F> {
         /// Called.
         Called {
             #[pin]

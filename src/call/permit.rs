@@ -13,7 +13,7 @@ use crate::vocabulary::outcome::{FAILED, Outcome, Verdict, of_deadline_exceeded}
 use crate::vocabulary::sealed::Sealed;
 
 /// The permit of a call, while the call's future holds it.
-pub struct Permit<A: Admit, T> {
+pub(crate) struct Permit<A: Admit, T> {
     tracker: T,
     core: Core<A>,
 }

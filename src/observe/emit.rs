@@ -13,7 +13,7 @@ use crate::vocabulary::{
 };
 
 /// The state of a layer that emits events.
-pub trait Emit {
+pub(crate) trait Emit {
     /// The sinks of the instance.
     fn emitter(&self) -> &Emitter;
 

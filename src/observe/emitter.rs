@@ -20,7 +20,7 @@ const BACKLOG: usize = 256;
 
 /// The sinks of one instance.
 #[allow(missing_debug_implementations, reason = "not reachable from outside")]
-pub struct Emitter {
+pub(crate) struct Emitter {
     /// Flags of the sinks that there are: all that is read when there are none.
     sinks: AtomicU32,
     /// Whether metrics are recorded.

@@ -16,7 +16,7 @@ pub(crate) enum Side {
 }
 
 /// An enabled span, or none: entering even a disabled span costs more than a whole layer.
-pub struct InSpan {
+pub(crate) struct InSpan {
     #[cfg(feature = "tracing")]
     span: Option<Box<tracing::Span>>,
 }

@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod isolate;
+pub(crate) mod opaque;
 pub(crate) mod scoped;
 pub(crate) mod shared;
 pub(crate) mod striped;
@@ -34,7 +35,7 @@ pub(crate) use self::ticker::{Lag, LagSubscriber, Need, Subscribed, subscribe_to
 /// A point in time, in nanoseconds since the origin. It has half the size of an [`Instant`], and a
 /// comparison is a single instruction. Any time more than 584 years ahead is never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(u64);
+pub(crate) struct Moment(u64);
 
 impl Moment {
     /// Later than any other: for no deadline.

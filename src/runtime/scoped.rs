@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 /// A scope that can be entered, such as a task-local value or a span.
-pub trait Scope {
+pub(crate) trait Scope {
     /// Leaves the scope when it is dropped.
     type Entered<'a>
     where
@@ -34,7 +34,7 @@ impl<S: Scope> Scope for Option<S> {
 
 pin_project! {
     /// A future that is polled and dropped within a scope.
-    pub struct Scoped<F, S>
+    pub(crate) struct Scoped<F, S>
     where
         S: Scope,
     {

@@ -244,7 +244,8 @@ mod snapshot;
 pub use any::{
     AnyClient, AnyClientBuilder, AnyClientSnapshot, AnyClientStack, AnyLimit, AnyServer,
     AnyServerBuilder, AnyServerSnapshot, AnyServerStack, Carried, CarriedDeadlineLayer, Deadline,
-    DeadlineField, DeadlineFuture, IntoRetry, NoContext, NoRetry, Propagate, client, server,
+    DeadlineField, DeadlineFuture, IntoRetry, NoContext, NoRetry, Propagate, WriteDeadline, client,
+    server,
 };
 pub use description::{DescribedLayer, Description, Warning};
 pub use refine::Refine;

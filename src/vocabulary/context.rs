@@ -16,6 +16,7 @@ pub(crate) use self::correlation::{CorrelationScope, current as correlation_id};
 pub(crate) use self::deadline::DeadlineScope;
 pub(crate) use self::deadline::{Deadline, current as deadline};
 use crate::runtime::Moment;
+use crate::runtime::opaque::opaque_future;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::vocabulary::correlation_id::CorrelationId;
 
@@ -121,7 +122,7 @@ impl Context {
 
     /// Wraps a future, so that it is polled and dropped within this context.
     pub fn scope<F: Future>(self, future: F) -> InContext<F> {
-        InContext::new(future, self)
+        InContext::new(Scoped::new(future, self))
     }
 
     /// Runs a closure within this context.
@@ -143,8 +144,11 @@ impl Scope for Context {
     }
 }
 
-/// A future that runs within a [`Context`]: see [`Context::scope`].
-pub type InContext<F> = Scoped<F, Context>;
+opaque_future! {
+    /// A future that runs within a [`Context`]: see [`Context::scope`].
+    pub struct InContext<F> = Scoped<F, Context>;
+    impl<> [F: Future] for Output = F::Output
+}
 
 /// Whether the local deadline has passed.
 pub(crate) fn deadline_has_passed() -> bool {

@@ -2,12 +2,9 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use pin_project_lite::pin_project;
-
+use crate::runtime::opaque::opaque_future;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::vocabulary::context;
 
@@ -175,9 +172,7 @@ impl Overrides {
     ///
     /// Dropping it drops the future.
     pub fn scope<F: Future>(self, future: F) -> OverridesFuture<F> {
-        OverridesFuture {
-            inner: Scoped::new(future, self),
-        }
+        OverridesFuture::new(Scoped::new(future, self))
     }
 
     /// Those of the innermost scope.
@@ -231,7 +226,7 @@ impl LimitOverride {
 
 /// Restores the outer scope when it is dropped.
 #[derive(Debug)]
-pub struct OverridesScope(Overrides);
+pub(crate) struct OverridesScope(Overrides);
 
 impl Scope for Overrides {
     type Entered<'a> = OverridesScope;
@@ -249,20 +244,8 @@ impl Drop for OverridesScope {
     }
 }
 
-pin_project! {
+opaque_future! {
     /// A future whose calls have [`Overrides`]: see [`Overrides::scope`].
-    #[must_use = "futures do nothing unless polled"]
-    #[derive(Debug)]
-    pub struct OverridesFuture<F> {
-        #[pin]
-        inner: Scoped<F, Overrides>,
-    }
-}
-
-impl<F: Future> Future for OverridesFuture<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.project().inner.poll(cx)
-    }
+    pub struct OverridesFuture<F> = Scoped<F, Overrides>;
+    impl<> [F: Future] for Output = F::Output
 }

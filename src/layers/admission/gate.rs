@@ -144,7 +144,7 @@ macro_rules! call_through_gate {
             #[cfg_attr(not(debug_assertions), inline(always))]
             fn call(&mut self, request: Req) -> Self::Future {
                 let entry = $crate::call::entry::Entry::of(self);
-                self.gate.call(request, entry)
+                <$future>::new(self.gate.call(request, entry))
             }
         }
     };
@@ -177,7 +177,7 @@ macro_rules! wait_at_gate {
             #[cfg_attr(not(debug_assertions), inline(always))]
             fn call(&mut self, request: Req) -> Self::Future {
                 let entry = $crate::call::entry::Entry::of(self);
-                self.gate.call_or_wait(request, entry, self.mode.max_wait)
+                <$future>::new(self.gate.call_or_wait(request, entry, self.mode.max_wait))
             }
         }
     };

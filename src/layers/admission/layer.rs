@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::gate::{Admitted, Gate, call_through_gate, inner_of_gate};
+use super::future::admitted_future;
+use super::gate::{Gate, call_through_gate, inner_of_gate};
 use super::policy::{Admission, Governed, KIND};
 use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
@@ -179,8 +180,10 @@ pub struct Admitting<S, P, T = AtResponse> {
 inner_of_gate!(Admitting<S, P, T>);
 call_through_gate!(Admitting<S, P, T>, ResponseFuture<S::Future, P, T>, P: Admission);
 
-/// The future of a call through an [`AdmissionLayer`].
-pub type ResponseFuture<F, P, T = AtResponse> = Admitted<F, Governed<P>, T>;
+admitted_future! {
+    /// The future of a call through an [`AdmissionLayer`].
+    pub struct ResponseFuture<F, P: Admission> of Governed<P>
+}
 
 impl<S: Clone, P, T: Clone> Clone for Admitting<S, P, T> {
     fn clone(&self) -> Self {

@@ -61,6 +61,7 @@
 //!
 //! One reference count a call, plus the cost of the policy. Nothing is allocated.
 
+mod future;
 mod gate;
 mod layer;
 pub(crate) mod mode;
@@ -69,9 +70,10 @@ mod snapshot;
 mod wait;
 
 pub use layer::{AdmissionBuilder, AdmissionLayer, Admitting, ResponseFuture};
-pub use policy::{Admission, Governed};
+pub use policy::Admission;
 pub use snapshot::Snapshot;
 
+pub(crate) use future::{admitted_future, queued_future};
 pub(crate) use gate::{Admitted, Gate, call, call_through_gate, inner_of_gate, wait_at_gate};
 pub(crate) use mode::{Queued, Rejecting};
 pub(crate) use wait::{Joined, Queue, WaitingFuture};

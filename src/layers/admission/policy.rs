@@ -57,8 +57,7 @@ pub trait Admission: Send + Sync + 'static {
 }
 
 /// A user's policy with the counters and the emitter of its instance.
-#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
-pub struct Governed<P> {
+pub(crate) struct Governed<P> {
     pub(super) policy: P,
     admitted: Striped,
     released: Striped,

@@ -28,7 +28,7 @@ use crate::vocabulary::{
 };
 
 /// The state of a layer with a queue: first come, first served.
-pub trait Queue: Admit {
+pub(crate) trait Queue: Admit {
     /// Acquires a permit or joins the queue. Refuses when the queue is full, or when no permit can
     /// come by `until`.
     fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal>;
@@ -57,7 +57,7 @@ pub trait Queue: Admit {
 
 /// How a call joined the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
+pub(crate) enum Joined {
     /// It has a permit already.
     Permit,
     /// It waits under this number.
@@ -308,7 +308,7 @@ impl<A: Queue> Drop for Turn<A> {
 pin_project! {
     /// The future of a call that may wait for its permit.
     #[must_use = "futures do nothing unless polled"]
-    pub struct WaitingFuture<S, Req, A, T>
+    pub(crate) struct WaitingFuture<S, Req, A, T>
     where
         S: Service<Req>,
         A: Queue,

@@ -32,8 +32,7 @@ use crate::vocabulary::{
 /// The highest limit of the queue.
 pub(crate) const MAX_WAITERS: u32 = (1 << 20) - 1;
 
-#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
-pub struct Permits {
+pub(crate) struct Permits {
     /// See [`word`](super::word).
     word: AtomicU64,
     limit: AtomicU32,

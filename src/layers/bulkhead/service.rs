@@ -3,7 +3,7 @@ use std::fmt;
 use super::permits::Permits;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{
-    Admitted, Gate, Queued, Rejecting, WaitingFuture, call_through_gate, inner_of_gate,
+    Gate, Queued, Rejecting, admitted_future, call_through_gate, inner_of_gate, queued_future,
     wait_at_gate,
 };
 
@@ -19,11 +19,15 @@ inner_of_gate!(Bulkhead<S, M, T>);
 call_through_gate!(Bulkhead<S, Rejecting, T>, ResponseFuture<S::Future, T>);
 wait_at_gate!(Bulkhead<S, Queued, T>, QueuedFuture<S, Req, T>);
 
-/// The future of a call through a bulkhead without a queue.
-pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Permits, T>;
+admitted_future! {
+    /// The future of a call through a bulkhead without a queue.
+    pub struct ResponseFuture<F> of Permits
+}
 
-/// The future of a call through a bulkhead with a queue.
-pub type QueuedFuture<S, Req, T = AtResponse> = WaitingFuture<S, Req, Permits, T>;
+queued_future! {
+    /// The future of a call through a bulkhead with a queue.
+    pub struct QueuedFuture<S, Req> of Permits
+}
 
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -43,8 +43,7 @@ const FLAGS: u32 = 4;
 /// There is no slow-call rule.
 const NEVER_SLOW: u64 = u64::MAX;
 
-#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
-pub struct Circuit {
+pub(crate) struct Circuit {
     /// The epoch and the flags.
     gate: AtomicU64,
     /// The end of the current bucket, by the clock.

@@ -3,7 +3,7 @@ use std::fmt;
 use super::circuit::Circuit;
 use super::handle::CircuitBreakerHandle;
 use crate::call::track::AtResponse;
-use crate::layers::admission::{Admitted, Gate, call_through_gate, inner_of_gate};
+use crate::layers::admission::{Gate, admitted_future, call_through_gate, inner_of_gate};
 
 /// Stops calls to an inner service that fails. Made by a
 /// [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
@@ -23,8 +23,10 @@ impl<S, T> CircuitBreaker<S, T> {
     }
 }
 
-/// The future of a call through a circuit breaker.
-pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Circuit, T>;
+admitted_future! {
+    /// The future of a call through a circuit breaker.
+    pub struct ResponseFuture<F> of Circuit
+}
 
 impl<S: fmt::Debug, T> fmt::Debug for CircuitBreaker<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

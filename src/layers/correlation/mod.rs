@@ -60,7 +60,7 @@
 //! only without a current correlation ID: within a server's request, the request's span is enough.
 //!
 //! To reach the body, the server's layer changes its type: `http::Response<B>` becomes
-//! `http::Response<`[`InContextBody`](crate::http::InContextBody)`<B, `[`InCorrelation`]`>>`.
+//! `http::Response<`[`InCorrelationBody`](crate::http::InCorrelationBody)`<B>>`.
 //! `Router::layer` of axum, `Server::layer` of tonic and hyper take any body. Code that names the
 //! type of the body (such as a classifier with `&axum::response::Response`) must be inside this
 //! layer, or the body is boxed again outside of it. The same holds for a whole `Router` that this

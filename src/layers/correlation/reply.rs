@@ -7,8 +7,8 @@ use super::{Carry, InCorrelation};
 /// future has ended.
 ///
 /// The body of an `http::Response` (feature `http`) becomes an
-/// [`InContextBody`](crate::http::InContextBody). A `reqwest::Response` (feature `reqwest`) stays
-/// unchanged. For a complete response of your own, one line is enough:
+/// [`InCorrelationBody`](crate::http::InCorrelationBody). A `reqwest::Response` (feature `reqwest`)
+/// stays unchanged. For a complete response of your own, one line is enough:
 /// `impl mainstay::WholeReply for Frame {}`. A lazy response keeps the scope:
 ///
 /// ```

@@ -15,6 +15,7 @@ use crate::call::entry::Entry;
 use crate::call::inner::{Inner, InnerFuture};
 use crate::observe::span::{self, InSpan, OwnedEntered, Side};
 use crate::runtime::id_parts;
+use crate::runtime::opaque::opaque_future;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::vocabulary::context::{self, CorrelationScope};
 
@@ -112,7 +113,7 @@ where
         let _entered = scope
             .as_mut()
             .map(|scope| scope.begin(Side::Consumer, &self.layer));
-        Scoped::new(self.inner.call(request, &entry), scope)
+        ResponseFuture::new(Scoped::new(self.inner.call(request, &entry), scope))
     }
 }
 
@@ -147,12 +148,15 @@ where
         let _entered = scope
             .as_mut()
             .map(|scope| scope.begin(Side::Client, &self.layer));
-        Scoped::new(self.inner.call(request, &entry), scope)
+        ResponseFuture::new(Scoped::new(self.inner.call(request, &entry), scope))
     }
 }
 
-/// The future of a call with a correlation ID.
-pub type ResponseFuture<F> = Scoped<InnerFuture<F>, Option<InCorrelation>>;
+opaque_future! {
+    /// The future of a call with a correlation ID, through a client or a consumer.
+    pub struct ResponseFuture<F> = Scoped<InnerFuture<F>, Option<InCorrelation>>;
+    impl<Res, E> [F: Future<Output = Result<Res, E>>, E: 'static] for Output = Result<Res, E>
+}
 
 /// The scope of a request: its ID in the context, and (feature `tracing`) its span.
 pub struct InCorrelation {

@@ -6,10 +6,12 @@ mod service;
 
 use std::time::Duration;
 
+use crate::vocabulary::sealed::Sealed;
+
 #[cfg(feature = "http")]
 pub(crate) use millis::parse_digits;
 pub(crate) use millis::{FIELD, format, parse};
-pub use service::{Deadline, ResponseFuture};
+pub use service::{Deadline, DeadlineFuture};
 
 pub(crate) use crate::vocabulary::kind::DEADLINE as KIND;
 
@@ -28,8 +30,10 @@ pub(crate) fn at_least(floor: Duration, asked: Duration) -> Duration {
     }
 }
 
-/// Writes the remaining time into requests.
-pub trait WriteDeadline<Req> {
+/// Writes the remaining time into requests, on behalf of a [`Deadline`].
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait WriteDeadline<Req>: Sealed {
     /// Writes the remaining time, unless the request has a shorter limit.
     fn write(&self, request: &mut Req, remaining: Duration);
 }

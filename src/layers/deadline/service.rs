@@ -5,8 +5,8 @@ use tower_service::Service;
 
 use super::WriteDeadline;
 use crate::call::entry::Entry;
-use crate::call::future::{CallFuture, Uncounted};
-use crate::call::inner::{Inner, InnerFuture};
+use crate::call::future::{CallFuture, Uncounted, uncounted_future};
+use crate::call::inner::Inner;
 use crate::observe::emit::Emit as _;
 use crate::observe::emitter::Emitter;
 use crate::runtime::Moment;
@@ -55,7 +55,7 @@ where
 {
     type Response = S::Response;
     type Error = Grown<S::Error>;
-    type Future = ResponseFuture<S::Future>;
+    type Future = DeadlineFuture<S::Future>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -72,14 +72,15 @@ where
                 if deadline.local() <= now {
                     self.inner.take_ready();
                     let rejection = self.emitter.reject(Reason::DeadlinePassed, None);
-                    return CallFuture::rejected(rejection);
+                    return DeadlineFuture::new(CallFuture::rejected(rejection));
                 }
                 if deadline.propagated() != Moment::NEVER {
                     writer.write(&mut request, deadline.propagated().since(now));
                 }
             }
         }
-        CallFuture::admitted(self.inner.call(request, &entry), Uncounted)
+        let call = CallFuture::admitted(self.inner.call(request, &entry), Uncounted);
+        DeadlineFuture::new(call)
     }
 }
 
@@ -92,5 +93,7 @@ impl<S: fmt::Debug, W: fmt::Debug> fmt::Debug for Deadline<S, W> {
     }
 }
 
-/// The future of a call through a [`Deadline`].
-pub type ResponseFuture<F> = CallFuture<InnerFuture<F>, Uncounted>;
+uncounted_future! {
+    /// The future of a call through a [`Deadline`].
+    pub struct DeadlineFuture<F>
+}

@@ -21,8 +21,7 @@ const ADMISSION: u64 = 1 << 24;
 /// The highest count of admissions before it wraps.
 const MAX_ADMISSIONS: u64 = (1 << 40) - 1;
 
-#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
-pub struct Load {
+pub(crate) struct Load {
     /// For the ticker, which must not keep the state alive.
     pub(super) weak_self: Weak<Self>,
     /// The counts of admissions and of calls in flight. The number of an admission decides whether

@@ -91,9 +91,8 @@ mod service;
 mod settle;
 mod snapshot;
 
-pub use crate::call::future::Uncounted;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
-pub use service::{LoadShed, ResponseFuture};
+pub use service::{LoadShed, OnReadinessFuture, ResponseFuture};
 pub use snapshot::Snapshot;

@@ -6,12 +6,10 @@ use tower_service::Service;
 use super::layer::{Limited, OnReadiness};
 use super::load::Load;
 use crate::call::entry::Entry;
-use crate::call::future::{CallFuture, Uncounted};
-use crate::call::inner::{Inner, InnerFuture, Ready};
-use crate::call::permit::Permit;
-use crate::call::track::AtResponse;
+use crate::call::future::{CallFuture, Uncounted, uncounted_future};
+use crate::call::inner::{Inner, Ready};
 use crate::call::track::Track;
-use crate::layers::admission::{self, Admitted};
+use crate::layers::admission::{self, admitted_future};
 use crate::observe::emit::Emit as _;
 use crate::vocabulary::{
     error::{Grown, WithRejection},
@@ -57,7 +55,7 @@ where
 {
     type Response = T::Response;
     type Error = Grown<S::Error>;
-    type Future = Admitted<S::Future, Load, T>;
+    type Future = ResponseFuture<S::Future, T>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -75,13 +73,13 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let entry = Entry::of(self);
         let mode = &mut self.mode;
-        admission::call(
+        ResponseFuture::new(admission::call(
             &mut self.inner,
             &mut mode.load,
             &mode.tracker,
             request,
             entry,
-        )
+        ))
     }
 }
 
@@ -92,7 +90,7 @@ where
 {
     type Response = S::Response;
     type Error = Grown<S::Error>;
-    type Future = ResponseFuture<S::Future, Uncounted>;
+    type Future = OnReadinessFuture<S::Future>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -102,15 +100,23 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let entry = Entry::of(self);
-        match self.inner.take_ready() {
+        OnReadinessFuture::new(match self.inner.take_ready() {
             Ready::Yes => CallFuture::admitted(self.inner.call(request, &entry), Uncounted),
             Ready::No(reason) => CallFuture::rejected(self.mode.emitter.reject(reason, None)),
-        }
+        })
     }
 }
 
-/// The future of a call through a load shedder.
-pub type ResponseFuture<F, G = Permit<Load, AtResponse>> = CallFuture<InnerFuture<F>, G>;
+admitted_future! {
+    /// The future of a call through a load shedder with a limit.
+    pub struct ResponseFuture<F> of Load
+}
+
+uncounted_future! {
+    /// The future of a call through a load shedder that sheds
+    /// [on readiness](crate::LoadShedLayer::on_readiness).
+    pub struct OnReadinessFuture<F>
+}
 
 impl<S: fmt::Debug, M: fmt::Debug> fmt::Debug for LoadShed<S, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,8 +22,7 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-#[allow(missing_debug_implementations, reason = "users cannot obtain one")]
-pub struct Limiter {
+pub(crate) struct Limiter {
     is_off: bool,
     pub(super) rate: Rate,
     limit: RateLimit,

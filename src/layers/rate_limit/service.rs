@@ -3,7 +3,7 @@ use std::fmt;
 use super::limiter::Limiter;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{
-    Admitted, Gate, Queued, Rejecting, WaitingFuture, call_through_gate, inner_of_gate,
+    Gate, Queued, Rejecting, admitted_future, call_through_gate, inner_of_gate, queued_future,
     wait_at_gate,
 };
 
@@ -19,11 +19,15 @@ inner_of_gate!(RateLimit<S, M, T>);
 call_through_gate!(RateLimit<S, Rejecting, T>, ResponseFuture<S::Future, T>);
 wait_at_gate!(RateLimit<S, Queued, T>, QueuedFuture<S, Req, T>);
 
-/// The future of a call through a rate limit without a queue.
-pub type ResponseFuture<F, T = AtResponse> = Admitted<F, Limiter, T>;
+admitted_future! {
+    /// The future of a call through a rate limit without a queue.
+    pub struct ResponseFuture<F> of Limiter
+}
 
-/// The future of a call through a rate limit with a queue.
-pub type QueuedFuture<S, Req, T = AtResponse> = WaitingFuture<S, Req, Limiter, T>;
+queued_future! {
+    /// The future of a call through a rate limit with a queue.
+    pub struct QueuedFuture<S, Req> of Limiter
+}
 
 impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for RateLimit<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

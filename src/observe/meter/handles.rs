@@ -44,7 +44,7 @@ const TRANSITIONS: [(State, State); 7] = [
 
 /// The metric handles of one instance.
 #[allow(missing_debug_implementations, reason = "not reachable from outside")]
-pub struct Handles {
+pub(crate) struct Handles {
     instance: InstanceName,
     calls: [Counter; OUTCOMES.len()],
     in_flight: Gauge,

@@ -9,7 +9,7 @@ use crate::vocabulary::name::InstanceName;
 
 /// The metric handles of one instance.
 #[allow(missing_debug_implementations, reason = "not reachable from outside")]
-pub struct Handles;
+pub(crate) struct Handles;
 
 macro_rules! nothing {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {

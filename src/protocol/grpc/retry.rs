@@ -166,6 +166,7 @@ where
     Res: GrpcResponse,
     Err: WithRejection + 'static,
 {
+    #[doc(hidden)]
     type Kept = KeptFor<Req::Kept>;
 
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {

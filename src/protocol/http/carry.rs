@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Version;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::InContextBody;
+use super::InCorrelationBody;
 use super::header::{self, Single};
 use crate::layers::correlation::{Carry, CorrelationId, Encoded, InCorrelation, Reply};
 
@@ -110,11 +110,11 @@ impl<B> Carry for http::Response<B> {
 }
 
 impl<B: http_body::Body> Reply for http::Response<B> {
-    type InContext = http::Response<InContextBody<B, InCorrelation>>;
+    type InContext = http::Response<InCorrelationBody<B>>;
 
     #[inline]
     fn in_context(self, scope: InCorrelation) -> Self::InContext {
-        self.map(|body| InContextBody::within(body, scope))
+        self.map(|body| InCorrelationBody::within(body, scope))
     }
 }
 

@@ -20,10 +20,10 @@ mod unprocessed;
 
 #[cfg(feature = "reqwest")]
 pub(crate) use body::watch_reqwest;
-pub use body::{GuardedBody, InContextBody, TimedBody};
+pub use body::{GuardedBody, InContextBody, InCorrelationBody, TimedBody};
 pub(crate) use classify::is_timeout;
 pub use classify::{ClassifyHead, HeadVerdict, HttpClassifier, classify};
-pub use deadline::{Deadline, DeadlineFuture, DeadlineHeader, DeadlineLayer};
+pub use deadline::{Deadline, DeadlineFuture, DeadlineHeader, DeadlineLayer, WriteDeadline};
 pub use end::{ClassifyEnd, End};
 pub use erased_error::ErasedError;
 pub(crate) use head::ContentType;

@@ -110,6 +110,7 @@ where
     Res: HttpResponse,
     Err: 'static,
 {
+    #[doc(hidden)]
     type Kept = KeptFor<Req::Kept>;
 
     #[inline]

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::protocol::http::{GuardedBody, InContextBody};
-use crate::runtime::scoped::Scope;
+use crate::protocol::http::{GuardedBody, InContextBody, InCorrelationBody};
 use crate::vocabulary::sealed::Sealed;
 
 /// A body type that can hold a short text: bytes and strings, and, each with its feature, the
@@ -75,7 +74,14 @@ impl<B: RejectionBody> RejectionBody for GuardedBody<B> {
 }
 
 /// Outside of the request's context, because no user code runs in it.
-impl<B: RejectionBody, S: Scope> RejectionBody for InContextBody<B, S> {
+impl<B: RejectionBody> RejectionBody for InContextBody<B> {
+    fn from_bytes(bytes: Bytes) -> Self {
+        Self::outside(B::from_bytes(bytes))
+    }
+}
+
+/// Outside of the request's span, because no user code runs in it.
+impl<B: RejectionBody> RejectionBody for InCorrelationBody<B> {
     fn from_bytes(bytes: Bytes) -> Self {
         Self::outside(B::from_bytes(bytes))
     }

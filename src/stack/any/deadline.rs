@@ -15,6 +15,7 @@ use crate::observe::event::Observer;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::sealed::Sealed;
 
 /// Writes the remaining time of the deadline into each request. It is part of the stack that
 /// [`client`](super::client) builds, if that [propagates](super::AnyClientBuilder::propagate) the
@@ -53,6 +54,8 @@ impl fmt::Debug for CarriedDeadlineLayer {
 /// Writes the remaining time into the field `x-request-timeout-ms`, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct DeadlineField;
+
+impl Sealed for DeadlineField {}
 
 impl<Req: Carry> WriteDeadline<Req> for DeadlineField {
     fn write(&self, request: &mut Req, remaining: Duration) {

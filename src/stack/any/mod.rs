@@ -8,7 +8,7 @@ mod propagate;
 mod server;
 mod server_stack;
 
-pub use crate::layers::deadline::{Deadline, ResponseFuture as DeadlineFuture};
+pub use crate::layers::deadline::{Deadline, DeadlineFuture, WriteDeadline};
 pub use client::{AnyClientBuilder, client};
 pub use client_stack::{AnyClient, AnyClientSnapshot, AnyClientStack};
 pub use deadline::{CarriedDeadlineLayer, DeadlineField};

@@ -102,6 +102,7 @@ impl<T> Sealed for CircuitBreakerBuilder<T> {}
 
 /// A builder also sets how the stack classifies.
 #[cfg(feature = "http")]
+#[doc(hidden)]
 impl<T: StackTracker> Refine<(StackBreaker, Option<CustomClassifier>)>
     for CircuitBreakerBuilder<T>
 {

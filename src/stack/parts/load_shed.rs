@@ -75,6 +75,7 @@ impl Refine<StackLoadShed> for LoadShedBuilder<AtResponse> {
 }
 
 #[cfg(feature = "http")]
+#[doc(hidden)]
 impl Refine<(StackLoadShed, Option<CustomClassifier>)> for Limit {
     fn refine(
         self,
@@ -86,6 +87,7 @@ impl Refine<(StackLoadShed, Option<CustomClassifier>)> for Limit {
 
 /// A builder also sets how the stack classifies.
 #[cfg(feature = "http")]
+#[doc(hidden)]
 impl<T: StackTracker> Refine<(StackLoadShed, Option<CustomClassifier>)> for LoadShedBuilder<T> {
     fn refine(
         self,

@@ -27,7 +27,7 @@ pub(crate) fn refusals_count() -> bool {
 
 /// Restores the outer attempt when dropped.
 #[derive(Debug)]
-pub struct AttemptScope(u32);
+pub(crate) struct AttemptScope(u32);
 
 /// The number of an attempt, from 1, and whether a refusal of it is a failure.
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use crate::vocabulary::correlation_id::{CorrelationId, Parts};
 /// It is entered around every poll, so it is cheap in the common case: without an outer ID, a UUID
 /// is written to three cells, and one of them is cleared again.
 #[derive(Debug)]
-pub struct CorrelationScope {
+pub(crate) struct CorrelationScope {
     before: Option<Box<CorrelationId>>,
 }
 

@@ -122,7 +122,7 @@ pub(crate) fn current() -> Deadline {
 
 /// Restores the outer deadline when dropped.
 #[derive(Debug)]
-pub struct DeadlineScope(Deadline);
+pub(crate) struct DeadlineScope(Deadline);
 
 impl DeadlineScope {
     #[inline]

@@ -13,7 +13,7 @@ mod watched;
 
 pub use guarded::GuardedBody;
 pub(crate) use guarded::Rest;
-pub use in_context::InContextBody;
+pub use in_context::{InContextBody, InCorrelationBody};
 pub use timed::TimedBody;
 pub(super) use upload::watch;
 #[cfg(feature = "reqwest")]

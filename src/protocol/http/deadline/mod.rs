@@ -9,4 +9,4 @@ pub use layer::DeadlineLayer;
 pub(crate) use layer::checked;
 pub(crate) use wire::{Form, GRPC_TIMEOUT, TIMEOUT_MS};
 
-pub use crate::layers::deadline::{Deadline, ResponseFuture as DeadlineFuture};
+pub use crate::layers::deadline::{Deadline, DeadlineFuture, WriteDeadline};

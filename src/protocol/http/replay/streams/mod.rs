@@ -64,6 +64,7 @@ macro_rules! recorded {
     ($($(#[$attribute:meta])* [$($generics:tt)*] $body:ty => $empty:expr),* $(,)?) => {$(
         $(#[$attribute])*
         impl<$($generics)*> super::ReplayBody for $body {
+            #[doc(hidden)]
             type Kept = KeptBody<Self>;
 
             fn keep(&mut self, limit: usize) -> Option<Self::Kept> {

@@ -37,6 +37,7 @@ impl Body for Source {
 }
 
 impl ReplayBody for reqwest::Body {
+    #[doc(hidden)]
     type Kept = KeptBody<Source>;
 
     fn keep(&mut self, limit: usize) -> Option<Self::Kept> {
