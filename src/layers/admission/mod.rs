@@ -66,6 +66,7 @@ mod gate;
 mod layer;
 pub(crate) mod mode;
 mod policy;
+mod queue;
 mod snapshot;
 mod wait;
 
@@ -76,9 +77,10 @@ pub use snapshot::Snapshot;
 pub(crate) use future::{admitted_future, queued_future};
 pub(crate) use gate::{Admitted, Gate, call, call_through_gate, inner_of_gate, wait_at_gate};
 pub(crate) use mode::{Queued, Rejecting};
-pub(crate) use wait::{Joined, Queue, WaitingFuture};
+pub(crate) use queue::{Joined, Queue};
+pub(crate) use wait::WaitingFuture;
 
 #[cfg(mainstay_loom)]
-pub(crate) use wait::models;
+pub(crate) use queue::models;
 
 pub use crate::call::{admit::Refusal, ticket::Ticket};

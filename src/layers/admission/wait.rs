@@ -1,68 +1,29 @@
-//! Calls that wait for a permit, in every layer with a queue.
+//! The future of a call that may wait for a permit, in every layer with a queue.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::gate::{Admitted, Gate, reject};
-use crate::call::admit::{Admit, Refusal};
+use super::queue::{Queue, Turn};
+use crate::call::admit::Refusal;
 use crate::call::entry::Entry;
 use crate::call::future::{CallFuture, Output};
 use crate::call::inner::{Inner, InnerFuture, Ready};
 use crate::call::permit::Permit;
 use crate::call::readiness::Readiness;
-use crate::call::ticket::Ticket;
 use crate::call::track::Track;
-use crate::observe::meter::Handles;
-use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
 use crate::vocabulary::{
     context,
     error::{Grown, WithRejection},
     reason::Reason,
 };
-
-/// The state of a layer with a queue: first come, first served.
-pub(crate) trait Queue: Admit {
-    /// Acquires a permit or joins the queue. Refuses when the queue is full, or when no permit can
-    /// come by `until`.
-    fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal>;
-
-    /// Acquires a permit for a waiter, which then leaves the queue. The error is the time at which
-    /// to poll again, unless the waker comes first.
-    fn poll_turn(
-        &self,
-        waiter: u64,
-        cx: &mut Context<'_>,
-        is_ready: &mut dyn FnMut(&mut Context<'_>) -> bool,
-    ) -> Result<(), Moment>;
-
-    /// Removes a waiter from the queue.
-    fn leave(&self, waiter: u64);
-
-    /// Releases a permit of a call that never started.
-    fn release_unused(&self) {}
-
-    /// Records that a caller gave up before its call was admitted or rejected.
-    fn gave_up(&self, waited: Duration);
-
-    /// The refusal of a waiter whose maximum wait has passed in the queue, which it has not left yet.
-    fn max_wait_passed(&self, waiter: u64) -> Refusal;
-}
-
-/// How a call joined the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Joined {
-    /// It has a permit already.
-    Permit,
-    /// It waits under this number.
-    Waiter(u64),
-}
 
 impl<S, A: Queue, T> Gate<S, A, T> {
     /// Ready at once if the call would wait or be rejected, else when the inner service is ready.
@@ -154,16 +115,7 @@ impl<S, A: Queue, T> Gate<S, A, T> {
                 request,
                 service,
                 tracker: self.tracker.clone(),
-                turn: Turn {
-                    state: self.state.hold(),
-                    stage: Stage::New,
-                    is_counted: false,
-                    since,
-                    is_recorded: false,
-                    is_not_ready: false,
-                    is_in_flight: false,
-                    is_asking: false,
-                },
+                turn: Turn::new(self.state.hold(), since),
             }),
             deadline: context::deadline().local(),
             until: since.after(max_wait),
@@ -183,126 +135,6 @@ struct Parts<S, Req, A: Queue, T> {
     service: Inner<S>,
     tracker: T,
     turn: Turn<A>,
-}
-
-/// A position in the queue or a permit. Dropping it leaves the queue or releases the permit.
-struct Turn<A: Queue> {
-    state: Held<A>,
-    stage: Stage,
-    /// Whether the call was admitted or rejected. If neither, a drop counts it as given up.
-    is_counted: bool,
-    since: Moment,
-    /// Whether the gauge of waiting calls includes it.
-    is_recorded: bool,
-    /// Whether it is its turn, and the inner service is not ready.
-    is_not_ready: bool,
-    /// Whether the gauge of calls in flight includes it.
-    is_in_flight: bool,
-    /// Whether the inner service is being asked for its readiness. If so in a drop, it has panicked.
-    is_asking: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Stage {
-    New,
-    InQueue(u64),
-    HasPermit,
-}
-
-impl<A: Queue> Turn<A> {
-    /// A permit or a refusal. The error is the time at which to poll again, or never.
-    fn poll(
-        &mut self,
-        until: Moment,
-        cx: &mut Context<'_>,
-        is_ready: &mut dyn FnMut(&mut Context<'_>) -> bool,
-    ) -> Result<Result<(), Refusal>, Moment> {
-        loop {
-            match self.stage {
-                Stage::New => match self.state.join(until, cx.waker().clone()) {
-                    Ok(Joined::Permit) => self.has_permit(),
-                    Ok(Joined::Waiter(number)) => {
-                        self.stage = Stage::InQueue(number);
-                        self.is_recorded = self.state.record(Handles::queued);
-                    }
-                    Err(refusal) => return Ok(Err(refusal)),
-                },
-                Stage::InQueue(number) => {
-                    let mut was_asked = None;
-                    let is_asking = &mut self.is_asking;
-                    let mut is_ready = |cx: &mut Context<'_>| {
-                        *is_asking = true;
-                        let ready = is_ready(cx);
-                        *is_asking = false;
-                        was_asked = Some(ready);
-                        ready
-                    };
-                    let turn = self.state.poll_turn(number, cx, &mut is_ready);
-                    if let Some(ready) = was_asked {
-                        self.is_not_ready = !ready;
-                    }
-                    turn?;
-                    self.left_queue();
-                    self.has_permit();
-                }
-                Stage::HasPermit => return Ok(Ok(())),
-            }
-        }
-    }
-
-    /// It waits for the inner service from now on.
-    fn has_permit(&mut self) {
-        self.stage = Stage::HasPermit;
-        self.is_in_flight = self.state.record(Handles::entered);
-    }
-
-    fn left_queue(&self) {
-        if self.is_recorded {
-            self.state
-                .record_again(|handles| handles.dequeued(self.since.elapsed()));
-        }
-    }
-
-    /// The refusal of a call whose maximum wait has passed.
-    fn timed_out(&self) -> Refusal {
-        match self.stage {
-            Stage::InQueue(number) if !self.is_not_ready => self.state.max_wait_passed(number),
-            Stage::New | Stage::InQueue(_) | Stage::HasPermit => Reason::NotReady.into(),
-        }
-    }
-
-    /// The permit of the call that now starts.
-    fn into_permit<T>(mut self, tracker: T) -> Permit<A, T> {
-        (self.stage, self.is_counted) = (Stage::New, true);
-        Permit::new(self.state.clone(), Ticket::NONE, || tracker).in_flight(self.is_in_flight)
-    }
-}
-
-impl<A: Queue> Drop for Turn<A> {
-    fn drop(&mut self) {
-        match self.stage {
-            Stage::New => {}
-            Stage::InQueue(number) => {
-                self.state.leave(number);
-                self.left_queue();
-            }
-            // The permit of the call that has failed.
-            Stage::HasPermit if self.is_asking => {}
-            Stage::HasPermit => {
-                if self.is_in_flight {
-                    self.state.record_again(Handles::left);
-                }
-                self.state.release_unused();
-            }
-        }
-        if self.is_asking {
-            // A permit that is dropped while user code runs is that of a panic: a failure.
-            let permit = Permit::new(self.state.clone(), Ticket::NONE, || ());
-            drop(permit.in_flight(self.is_in_flight));
-        } else if !self.is_counted {
-            self.state.gave_up(self.since.elapsed());
-        }
-    }
 }
 
 pin_project! {
@@ -394,9 +226,9 @@ where
             match parts.turn.poll(until, cx, &mut is_ready) {
                 Ok(Err(refusal)) => break Err(refusal),
                 Ok(Ok(())) => {
-                    parts.turn.is_asking = true;
-                    let (ready, readiness) = Readiness::of(|| parts.service.poll_ready(cx));
-                    parts.turn.is_asking = false;
+                    let service = &mut parts.service;
+                    let (ready, readiness) =
+                        parts.turn.ask(|| Readiness::of(|| service.poll_ready(cx)));
                     if ready.is_ready() {
                         break Ok(readiness);
                     }
@@ -479,7 +311,7 @@ where
             request,
             mut service,
             tracker,
-            mut turn,
+            turn,
         } = parts;
         let refusal = match ended {
             Ok(readiness) => {
@@ -490,13 +322,11 @@ where
             }
             Err(refusal) => refusal,
         };
-        turn.is_counted = true;
-        let state = turn.state.clone();
         self.set(Phase::Done);
         // The next waiter must not start before the request is gone, nor wait for an observer of the
         // rejection.
         drop((request, service));
-        drop(turn);
+        let state = turn.rejected();
         let rejection = state.reject(refusal.reason, refusal.retry_after);
         Poll::Ready(Err(S::Error::reject(rejection)))
     }
@@ -507,6 +337,3 @@ impl<S: Service<Req>, Req, A: Queue, T> fmt::Debug for WaitingFuture<S, Req, A, 
         f.debug_struct("WaitingFuture").finish_non_exhaustive()
     }
 }
-
-#[cfg(mainstay_loom)]
-pub(crate) mod models;
