@@ -2,7 +2,7 @@
 //! retry policy that looks at the job, a circuit breaker that knows which failures are the
 //! upstream's, and an observer that prints the decisions.
 //!
-//! Run it with `cargo run --example custom_policy`. It ends by itself.
+//! Run it with `cargo run --example custom_policy`. It ends after a few calls.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

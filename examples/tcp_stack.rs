@@ -3,7 +3,7 @@
 //! A key-value store and its client are each behind a stack. The store becomes slow, dies and comes
 //! back, and the client survives it.
 //!
-//! Run it with `cargo run --example tcp_stack`. It ends by itself after about two seconds.
+//! Run it with `cargo run --example tcp_stack`. It ends after about two seconds.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -2,7 +2,7 @@
 //! shedding and correlation IDs.
 //!
 //! Most programs need a [standard stack](#standard-stacks) and nothing else on this page. Each
-//! [layer](#layers) also works by itself.
+//! [layer](#layers) also works alone.
 //!
 //! # Standard stacks
 //!

@@ -79,7 +79,7 @@ impl Report {
         );
         println!("{}\n", self.ratios());
         println!(
-            "Allocations a call, without sockets; axum_empty_layer is what `Router::layer` takes by itself.\n"
+            "Allocations a call, without sockets; axum_empty_layer is the cost of `Router::layer` alone.\n"
         );
         println!("{}\n", self.allocations());
         println!("{}", self.targets());

@@ -137,7 +137,7 @@ async fn head(request: reqwest::RequestBuilder) -> Result<Response, String> {
     }
 }
 
-/// A stream that has no end by itself.
+/// A stream without an end.
 async fn follow(request: reqwest::RequestBuilder, until: Instant) -> Result<(), String> {
     let mut response = head(request).await?;
     while Instant::now() + BEAT < until {

@@ -203,7 +203,7 @@ impl Ticker {
 struct Running {
     ticker: Arc<Ticker>,
     workers: u32,
-    /// It ended by itself; its entry in [`TICKERS`] is removed, or stays.
+    /// It has ended; its entry in [`TICKERS`] is removed, or stays.
     ended: bool,
 }
 

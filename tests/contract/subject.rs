@@ -59,7 +59,7 @@ impl<L> Subject<L>
 where
     L: Clone + Send + Sync + 'static,
 {
-    /// A layer that holds nothing and rejects nothing by itself.
+    /// A layer that holds nothing and rejects nothing.
     pub(crate) fn new(layer: L) -> Self {
         Self {
             layer,

@@ -1,4 +1,4 @@
-//! How each layer behaves by itself, without a protocol.
+//! How each layer behaves alone, without a protocol.
 
 mod builders;
 mod bulkhead;

@@ -142,7 +142,7 @@ fn a_probe_that_fails_before_its_attempt_does() {
         ),
         "circuit_breaker.probe_life = 500ms fails a probe before attempt_timeout = 3s does; 3s would fit"
     );
-    // The one that the stack has by itself follows the attempt.
+    // The default of the stack follows the attempt.
     let patient = http::client("payments").timeout(secs(120)).build().unwrap();
     is_quiet(patient.describe());
     assert!(
@@ -381,7 +381,7 @@ fn a_shedder_that_the_bulkhead_does_not_let_work() {
     is_quiet(queued.describe());
     let by_lag = "load_shed       limit = adaptive (scheduler lag)\n";
     assert!(queued.to_string().contains(by_lag), "{queued}");
-    // The one that the stack has by itself goes with any bulkhead.
+    // The default of the stack goes with any bulkhead.
     let small = http::server("orders").bulkhead(5).build().unwrap();
     is_quiet(small.describe());
     assert!(small.to_string().contains(by_lag), "{small}");

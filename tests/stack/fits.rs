@@ -46,7 +46,7 @@ fn setting(description: &Description, layer: &str, name: &str) -> Option<Duratio
     Some(parse(value))
 }
 
-/// A client's numbers; `None` is what the stack has by itself.
+/// A client's numbers; `None` is the default of the stack.
 #[derive(Debug, Clone, Default)]
 struct Numbers {
     total: Option<Duration>,

@@ -247,7 +247,7 @@ async fn all_layers_of_a_stack_judge_alike_whatever_the_order_of_its_methods() {
             told
         );
     }
-    // What comes later counts, and without a word of responses it is what the stack does by itself.
+    // What comes later counts, and without a word of responses it is the default of the stack.
     let stack = server().load_shed(teapots()).load_shed(Limit::fixed(3));
     assert_eq!(told_of!(stack, Act::Status(500)), failure);
     let stack = server()

@@ -199,7 +199,7 @@ async fn the_callers_limit_counts_where_it_is_shorter() {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_lets_waiting_requests_in_in_turn() {
-    // With the shedder that the stack has by itself, and without: those who wait are in flight for it, too.
+    // With the default shedder, and without: those who wait are in flight for it, too.
     let queue = || http::bulkhead().limit(1).queue(10, ms(450));
     let server = || http::server("a").timeout(secs(1)).bulkhead(queue());
     for stack in [server(), server().without_load_shed()] {

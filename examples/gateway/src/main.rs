@@ -6,7 +6,7 @@
 //!
 //! An axum gateway calls two upstreams, one by HTTP and one by gRPC. Every server and every client
 //! has a standard stack. Everything runs in one process on loopback, and the program also sends
-//! requests by itself. Break an upstream with curl, and watch its circuit open and close in the
+//! requests. Break an upstream with curl, and watch its circuit open and close in the
 //! log, in `/metrics` and in `/snapshot`. The program prints the commands to try, and runs until
 //! Ctrl-C.
 //!

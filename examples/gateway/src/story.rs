@@ -12,8 +12,8 @@ pub(crate) fn print(gateway: SocketAddr, upstreams: &Upstreams, load: u32) {
         println!("{:<9} {}", upstream.name, upstream.address);
     }
     let users = match load {
-        0 => "The program sends no requests by itself.".to_owned(),
-        load => format!("The program sends {load} requests per second by itself."),
+        0 => "The program sends no requests.".to_owned(),
+        load => format!("The program sends {load} requests per second."),
     };
     println!(
         "

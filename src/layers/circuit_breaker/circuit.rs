@@ -147,7 +147,7 @@ impl Circuit {
         self.gate.load(Ordering::Acquire) & REJECTS != 0 && self.time_left() != Some(Duration::ZERO)
     }
 
-    /// The remaining open time, zero when it is over. `None` if it does not end by itself.
+    /// The remaining open time, zero when it is over. `None` if only a handle ends it.
     fn time_left(&self) -> Option<Duration> {
         match self.open_until.load(Ordering::Relaxed) {
             u64::MAX => None,

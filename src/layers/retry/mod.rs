@@ -53,7 +53,7 @@
 //! recognise such refusals. The delay between them grows from 10 ms to one second, up to the
 //! deadline.
 //!
-//! # A client that retries by itself
+//! # A client with retries of its own
 //!
 //! The retries of an inner client multiply those of this layer, and no circuit breaker, bulkhead or
 //! budget sees them. Switch them off:

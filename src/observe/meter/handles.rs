@@ -31,7 +31,7 @@ const STATES: [State; 6] = [
     State::ForcedOpen,
     State::ForcedClosed,
 ];
-/// The transitions that a circuit makes by itself. All others are made by hand.
+/// The automatic transitions of a circuit. A handle makes all others.
 const TRANSITIONS: [(State, State); 7] = [
     (State::Closed, State::Open),
     (State::Open, State::HalfOpen),

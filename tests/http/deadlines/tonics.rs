@@ -110,7 +110,7 @@ async fn bare(
 async fn a_callers_grpc_timeout_gives_deadline_exceeded() {
     let layer = grpc::timeout().build().unwrap();
     for (server, address) in servers(layer, Hurry::default()).await {
-        // Not less than the floor of 10 milliseconds: tonic's transport server ends that by itself.
+        // Not less than the floor of 10 milliseconds: tonic's transport server ends a shorter one.
         for timeout in ["10m", "50m", "20000u", "30000000n"] {
             for _ in 0..8 {
                 let (answer, took) = bare(address, "never", timeout).await;

@@ -7,7 +7,7 @@ use crate::vocabulary::error::{BoxError, Error, Plain};
 
 impl Plain for reqwest::Error {}
 
-/// Logs a refusal of HTTP/2, because reqwest may have retried the request by itself.
+/// Logs a refusal of HTTP/2, because reqwest may have retried the request.
 #[cfg(all(feature = "http2", feature = "tracing"))]
 pub(crate) fn log_refusal(error: &dyn Any) {
     let refused = downcast(error)
