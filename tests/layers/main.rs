@@ -11,6 +11,7 @@ mod load_shed;
 mod rate_limit;
 mod readiness;
 mod retry;
+mod retry_clones;
 mod testing;
 mod timeout;
 

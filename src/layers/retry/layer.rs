@@ -1,7 +1,7 @@
 //! The layer and its builder.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use super::budget::RetryBudget;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::receive::Unchanged;
-use super::service::{CallContext, Retry};
+use super::service::{CallContext, Retry, Spare};
 use super::snapshot::{Snapshot, Stats};
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
@@ -148,7 +148,7 @@ impl<S: Clone, P, R> Layer<S> for RetryLayer<P, R> {
         Retry {
             context: Shared::new(CallContext {
                 core: Arc::clone(&self.core),
-                spare: Mutex::new(inner.clone()),
+                spare: Spare::new(inner.clone()),
             }),
             inner: Inner::new(inner),
             readiness: Readiness::Ready,

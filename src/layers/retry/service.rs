@@ -1,7 +1,7 @@
 //! The service.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use tower_service::Service;
@@ -36,7 +36,49 @@ pub(crate) struct CallContext<S, P, R> {
     pub(super) core: Arc<Core<P, R>>,
     /// Cloned for a retry. A clone for every call would cost as much as the inner layers. It is
     /// never polled, so it reserves nothing.
-    pub(super) spare: Mutex<S>,
+    pub(super) spare: Spare<S>,
+}
+
+/// A service that is only cloned. The lock makes it `Sync`, which `S` need not be.
+///
+/// `S::clone` is foreign code, so it runs outside the lock: whoever clones the service takes it out
+/// and puts it back.
+pub(crate) struct Spare<S>(Mutex<Option<S>>);
+
+impl<S> Spare<S> {
+    pub(super) fn new(service: S) -> Self {
+        Self(Mutex::new(Some(service)))
+    }
+
+    /// A clone; `None` while another retry makes one.
+    pub(super) fn try_clone(&self) -> Option<S>
+    where
+        S: Clone,
+    {
+        let taken = Taken {
+            service: self.lock().take(),
+            spare: self,
+        };
+        taken.service.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts the service back, even if its `clone` panics.
+struct Taken<'a, S> {
+    service: Option<S>,
+    spare: &'a Spare<S>,
+}
+
+impl<S> Drop for Taken<'_, S> {
+    fn drop(&mut self) {
+        if let Some(service) = self.service.take() {
+            *self.spare.lock() = Some(service);
+        }
+    }
 }
 
 impl<S, P, R> Retry<S, P, R> {

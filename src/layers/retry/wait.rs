@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -105,10 +105,14 @@ impl<S, E, Req> Wait<S, E, Req> {
         let core = &context.core;
         if this.service.is_none() {
             ready!(this.timer.as_mut().poll(cx));
+            let Some(service) = context.spare.try_clone() else {
+                // Another retry is making a clone, and is soon done.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            };
+            *this.service = Some(Inner::new(service));
             let until = Moment::now().after(core.settings.max_ready_wait);
             this.timer.set(Timer::at(until.min(deadline)));
-            let spare = context.spare.lock().unwrap_or_else(PoisonError::into_inner);
-            *this.service = Some(Inner::new(spare.clone()));
         }
         let Some(service) = this.service else {
             return Poll::Pending;
