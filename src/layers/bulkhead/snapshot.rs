@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::permits::{Books, Permits};
-use crate::observe::snapshot::{InFlight, Outcomes, Rejections, limited};
+use crate::observe::snapshot::{GivenUp, InFlight, Outcomes, Rejections, limited};
 
 /// The state of a bulkhead: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +68,10 @@ impl fmt::Display for Snapshot {
             ..
         } = self;
         let in_flight = InFlight(*in_flight, *limit);
+        let given_up = GivenUp(*given_up);
         write!(
             f,
-            "{layer} {name}: {in_flight}, {waiting} waiting; {outcomes}; {rejections}"
-        )?;
-        match given_up {
-            0 => Ok(()),
-            calls => write!(f, ", {calls} given up"),
-        }
+            "{layer} {name}: {in_flight}, {waiting} waiting; {outcomes}; {rejections}{given_up}"
+        )
     }
 }

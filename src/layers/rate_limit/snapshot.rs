@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::limiter::Limiter;
 #[cfg(feature = "serde")]
 use crate::observe::snapshot::seconds;
-use crate::observe::snapshot::{Outcomes, Rejections};
+use crate::observe::snapshot::{GivenUp, Outcomes, Rejections};
 
 /// The state of a rate limit: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,14 +70,11 @@ impl fmt::Display for Snapshot {
             rejections,
             given_up,
         } = self;
+        let given_up = GivenUp(*given_up);
         write!(
             f,
             "{layer} {name}: {permits} per {per:?}, {available} of {burst} available, \
-             {waiting} waiting; {outcomes}; {rejections}"
-        )?;
-        match given_up {
-            0 => Ok(()),
-            calls => write!(f, ", {calls} given up"),
-        }
+             {waiting} waiting; {outcomes}; {rejections}{given_up}"
+        )
     }
 }

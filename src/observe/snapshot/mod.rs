@@ -122,6 +122,18 @@ impl fmt::Display for InFlight {
     }
 }
 
+/// Calls given up: `, 3 given up`, or nothing.
+pub(crate) struct GivenUp(pub(crate) u64);
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            calls => write!(f, ", {calls} given up"),
+        }
+    }
+}
+
 impl fmt::Display for Outcomes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
