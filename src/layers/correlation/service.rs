@@ -53,6 +53,25 @@ impl<S, D> Correlation<S, D> {
     }
 }
 
+impl<S, D> Correlation<S, D> {
+    /// Calls the inner service in this scope; `None` is the scope of the caller.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn call_in<Req>(
+        &mut self,
+        mut scope: Option<InCorrelation>,
+        side: Side,
+        request: Req,
+        entry: &Entry,
+    ) -> ResponseFuture<S::Future>
+    where
+        S: Service<Req>,
+        S::Error: 'static,
+    {
+        let _entered = scope.as_mut().map(|scope| scope.begin(side, &self.layer));
+        ResponseFuture::new(Scoped::new(self.inner.call(request, entry), scope))
+    }
+}
+
 #[cold]
 fn new_id() -> CorrelationId {
     let (millis, random) = id_parts();
@@ -109,11 +128,8 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let entry = Entry::of(self);
-        let mut scope = Some(self.receive(&mut request, None));
-        let _entered = scope
-            .as_mut()
-            .map(|scope| scope.begin(Side::Consumer, &self.layer));
-        ResponseFuture::new(Scoped::new(self.inner.call(request, &entry), scope))
+        let scope = Some(self.receive(&mut request, None));
+        self.call_in(scope, Side::Consumer, request, &entry)
     }
 }
 
@@ -135,7 +151,7 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let entry = Entry::of(self);
-        let mut scope = match context::correlation_id() {
+        let scope = match context::correlation_id() {
             Some(id) => {
                 if self.layer.on {
                     let fields = &self.layer.fields;
@@ -145,10 +161,7 @@ where
             }
             None => Some(self.receive(&mut request, None)),
         };
-        let _entered = scope
-            .as_mut()
-            .map(|scope| scope.begin(Side::Client, &self.layer));
-        ResponseFuture::new(Scoped::new(self.inner.call(request, &entry), scope))
+        self.call_in(scope, Side::Client, request, &entry)
     }
 }
 
