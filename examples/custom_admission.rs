@@ -67,6 +67,6 @@ async fn main() -> Result<(), BoxError> {
         let retry_after = answer.headers().get("retry-after").cloned();
         println!("{} {retry_after:?}", answer.status());
     }
-    println!("{}", quota.snapshot());
+    println!("{}", quota.handle().snapshot());
     Ok(())
 }

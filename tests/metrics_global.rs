@@ -58,7 +58,7 @@ async fn instances_of_one_name_share_their_series_and_one_that_came_before_the_r
         .unwrap();
     let hang = || service_fn(|()| pending::<io::Result<()>>());
     let held = tokio::spawn(early.layer(hang()).oneshot(()));
-    while early.in_flight() == 0 {
+    while early.handle().in_flight() == 0 {
         tokio::task::yield_now().await;
     }
 

@@ -13,11 +13,13 @@ use super::parts::{self, AttemptTimeout, ClientCorrelation, ClientTimeout};
 use super::protocol::{Grpc, Http, Protocol};
 use super::service::{AttemptService, ClientService};
 use crate::call::track::AtResponse;
-use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+
+use crate::layers::bulkhead::{self, Bulkhead, BulkheadHandle, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
 use crate::layers::correlation::{Client, Correlation};
 use crate::layers::deadline::Deadline;
-use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
+
+use crate::layers::rate_limit::{self, RateLimit, RateLimitHandle};
 use crate::layers::retry::{self, Retry, RetryBudget};
 use crate::layers::timeout::{self, Timeout};
 use crate::protocol::grpc::GrpcRequest;
@@ -112,16 +114,14 @@ impl<P: Protocol, W> ClientStack<P, W> {
     /// The rate limit, with its available permits and the waiting calls. By default it admits every
     /// call.
     #[must_use]
-    pub fn rate_limit(
-        &self,
-    ) -> &RateLimitLayer<Queued, AtResponse<StackClassifier<P::Classifier>>> {
-        &self.layers.rate_limit.layer
+    pub fn rate_limit(&self) -> RateLimitHandle {
+        self.layers.rate_limit.layer.handle()
     }
 
     /// The bulkhead, with its limit and the attempts in flight and in the queue.
     #[must_use]
-    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, EndOfBody<StackClassifier<P::Classifier>>> {
-        &self.layers.bulkhead.layer
+    pub fn bulkhead(&self) -> BulkheadHandle {
+        self.layers.bulkhead.layer.handle()
     }
 
     /// The retry budget, if there is one.

@@ -78,10 +78,10 @@ fn retry_layer() -> RetryLayer {
 /// What it shares is the budget: a call that failed has spent a retry.
 pub(crate) fn retry() -> Subject<RetryLayer> {
     let layer = retry_layer();
-    let all = layer.budget().unwrap().balance();
+    let all = layer.handle().budget().unwrap().balance();
     Subject::new(layer)
         .retries()
-        .counts(move |layer| all - layer.budget().unwrap().balance())
+        .counts(move |layer| all - layer.handle().budget().unwrap().balance())
 }
 
 /// A circuit that has been open: now it has three places, for its probes.
@@ -103,14 +103,14 @@ pub(crate) async fn half_open() -> Subject<CircuitBreakerLayer> {
         let failed = layer.layer(probe.clone()).oneshot(log.message(0)).await;
         assert!(failed.is_err());
     }
-    assert_eq!(layer.state(), State::Open);
+    assert_eq!(layer.handle().state(), State::Open);
     advance(Duration::from_millis(1)).await;
     log.plan([Plan::after(0, End::Never)]);
     let mut service = layer.layer(probe);
     let mut call = Box::pin(service.ready().await.unwrap().call(log.message(0)));
     assert!(poll(call.as_mut()).is_pending());
     drop(call);
-    assert_eq!(layer.state(), State::HalfOpen);
+    assert_eq!(layer.handle().state(), State::HalfOpen);
     Subject::new(layer)
         .holds(3, |layer| layer.handle().snapshot().probes_in_flight as u32)
         .unknowing()
@@ -138,7 +138,9 @@ pub(crate) fn stack() -> Subject<Six> {
     let layer = Stack::new(CircuitBreakerLayer::new(), layer);
     let layer = Stack::new(bulkhead.clone(), layer);
     Subject::new(layer)
-        .holds(2, move |_| shed.in_flight() + bulkhead.in_flight())
+        .holds(2, move |_| {
+            shed.handle().in_flight() + bulkhead.handle().in_flight()
+        })
         .sheds()
         .retries()
 }

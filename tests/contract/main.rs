@@ -100,24 +100,24 @@ contract! {
     circuit_breaker_half_open (once): half_open().await;
     retry (again): retry();
     bulkhead (once): Subject::new(BulkheadLayer::new(2))
-        .holds(2, BulkheadLayer::in_flight)
+        .holds(2, |layer| layer.handle().in_flight())
         .rejects_unready();
     bulkhead_queued (later): Subject::new(layers::queued())
-        .holds(2, |layer| layer.in_flight() + layer.waiting())
+        .holds(2, |layer| layer.handle().in_flight() + layer.handle().waiting())
         .queues();
     timeout (once): Subject::new(TimeoutLayer::new(Duration::from_secs(30)));
     load_shed_fixed (once): Subject::new(LoadShedLayer::new(Limit::fixed(2)))
-        .holds(2, LoadShedLayer::in_flight)
+        .holds(2, |layer| layer.handle().in_flight())
         .sheds();
     load_shed_adaptive (once): Subject::new(layers::adaptive())
-        .holds(2, LoadShedLayer::in_flight)
+        .holds(2, |layer| layer.handle().in_flight())
         .sheds();
     load_shed_scheduler_lag (once): Subject::new(LoadShedLayer::new(Limit::scheduler_lag())).sheds();
     load_shed_on_readiness (once): Subject::new(LoadShedLayer::on_readiness()).sheds();
     rate_limit (once): Subject::new(RateLimitLayer::per_second(1_000_000).unwrap()).rejects_unready();
     rate_limit_waiting (later): Subject::new(layers::rate_limited());
     admission (once): Subject::new(layers::two_at_a_time())
-        .holds(2, |layer| layer.snapshot().in_flight as u32)
+        .holds(2, |layer| layer.handle().snapshot().in_flight as u32)
         .rejects_unready();
     correlation_server (once): Subject::new(CorrelationLayer::server());
     correlation_consumer (once): Subject::new(CorrelationLayer::consumer());

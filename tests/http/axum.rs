@@ -342,9 +342,9 @@ async fn a_caller_who_leaves_gives_the_place_back() {
         .await
         .unwrap();
     until("the first call", || door.entered() == 1).await;
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     drop(leaver);
-    until("the place", || bulkhead.in_flight() == 0).await;
+    until("the place", || bulkhead.handle().in_flight() == 0).await;
 
     door.open();
     let response = client().get(format!("http://{address}/")).send().await;

@@ -35,14 +35,18 @@ async fn a_callers_own_fault_does_not_open_the_circuit() {
 
     let refused = client.get("ftp://payments/").send_through(&service).await;
     assert!(matches!(refused, Err(Error::Inner(error)) if error.is_builder()));
-    assert_eq!(layer.state(), State::Closed, "no such scheme");
+    assert_eq!(layer.handle().state(), State::Closed, "no such scheme");
 
     let upload =
         futures::stream::iter([Ok(Bytes::from_static(b"a")), Err(io::Error::other("gone"))]);
     let body = reqwest::Body::wrap_stream(upload);
     let broken = client.post(format!("http://{address}/")).body(body);
     assert!(broken.send_through(&service).await.is_err());
-    assert_eq!(layer.state(), State::Closed, "the upload broke off");
+    assert_eq!(
+        layer.handle().state(),
+        State::Closed,
+        "the upload broke off"
+    );
 
     let nobody = client
         .get("http://127.0.0.1:1/")
@@ -50,7 +54,7 @@ async fn a_callers_own_fault_does_not_open_the_circuit() {
         .await;
     assert!(nobody.is_err());
     assert_eq!(
-        layer.state(),
+        layer.handle().state(),
         State::Open,
         "nobody listens: that is the other side's"
     );
@@ -80,7 +84,7 @@ async fn a_request_that_can_never_be_sent_is_not_retried() {
     let relative = Request::get("/relative").body(Full::default()).unwrap();
     service.oneshot(relative).await.unwrap_err();
     assert_eq!(sent.load(Ordering::SeqCst), 1);
-    assert_eq!(layer.state(), State::Closed);
+    assert_eq!(layer.handle().state(), State::Closed);
 }
 
 #[tokio::test]

@@ -167,11 +167,11 @@ async fn a_stream_that_the_client_drops_is_cancelled_and_gives_its_place_back() 
         .unwrap()
         .into_inner();
     assert!(users.message().await.unwrap().is_some());
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     let full = client.get(named("ada")).await.unwrap_err();
     assert_eq!(full.code(), Code::Unavailable);
     drop(users);
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
     assert_eq!(circuit.snapshot().calls, 0);
 }
 
@@ -219,7 +219,7 @@ async fn a_server_counts_a_stream_until_it_is_over() {
         .add_service(UsersServer::new(Directory { door: door.clone() }))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
-    let held = || (shedder.in_flight(), bulkhead.in_flight());
+    let held = || (shedder.handle().in_flight(), bulkhead.handle().in_flight());
 
     let mut client = UsersClient::new(channel(address));
     let mut users = client
@@ -292,11 +292,14 @@ async fn an_axum_server_counts_a_stream_until_it_is_over() {
 
     let mut streamed = ask("/stream").await.unwrap();
     assert_eq!(streamed.chunk().await.unwrap().unwrap(), "first ");
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     assert_eq!(ask("/small").await.unwrap().status(), 503);
     door.open();
     assert_eq!(streamed.text().await.unwrap(), "last");
-    until("the place to be free", || bulkhead.in_flight() == 0).await;
+    until("the place to be free", || {
+        bulkhead.handle().in_flight() == 0
+    })
+    .await;
     assert_eq!(ask("/small").await.unwrap().text().await.unwrap(), "small");
 }
 
@@ -313,9 +316,12 @@ async fn a_client_that_hangs_up_gives_the_place_back() {
     stream.write_all(request).await.unwrap();
     let mut begun = [0; 64];
     assert!(stream.read(&mut begun).await.unwrap() > 0);
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     drop(stream);
-    until("the place to be free", || bulkhead.in_flight() == 0).await;
+    until("the place to be free", || {
+        bulkhead.handle().in_flight() == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -337,7 +343,7 @@ async fn event_streams_and_upgrades_take_no_place() {
         assert_eq!(events.chunk().await.unwrap().unwrap(), "first ");
         open.push(events);
     }
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request =
         b"GET /upgrade HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
@@ -345,7 +351,7 @@ async fn event_streams_and_upgrades_take_no_place() {
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 101");
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
 }
 
 #[tokio::test]
@@ -366,7 +372,7 @@ async fn reqwest_holds_a_place_until_the_body_is_read_and_stays_itself() {
         let url = format!("http://{address}{path}");
         client.get(url).send_through(&stack)
     };
-    let held = || (shedder.in_flight(), bulkhead.in_flight());
+    let held = || (shedder.handle().in_flight(), bulkhead.handle().in_flight());
 
     let small = ask("/small").await.unwrap();
     assert_eq!(held(), (1, 1));
@@ -416,9 +422,9 @@ async fn reqwests_streams_leave_the_count_of_a_limit_that_adapts() {
     };
     let counts = || {
         (
-            shedder.in_flight(),
-            shedder.snapshot().streaming,
-            bulkhead.in_flight(),
+            shedder.handle().in_flight(),
+            shedder.handle().snapshot().streaming,
+            bulkhead.handle().in_flight(),
         )
     };
     let mut open = Vec::new();
@@ -434,7 +440,7 @@ async fn reqwests_streams_leave_the_count_of_a_limit_that_adapts() {
         assert_eq!(streamed.text().await.unwrap(), "last");
     }
     assert_eq!(counts(), (0, 0, 0));
-    assert_eq!(shedder.snapshot().outcomes.success, 4);
+    assert_eq!(shedder.handle().snapshot().outcomes.success, 4);
 }
 
 #[tokio::test]
@@ -455,7 +461,7 @@ async fn a_body_that_is_cut_off_opens_reqwests_circuit() {
     let client = reqwest::Client::new();
     let stack = layer.layer(client.clone());
     for _ in 0..2 {
-        assert_eq!(layer.state(), State::Closed);
+        assert_eq!(layer.handle().state(), State::Closed);
         let call = client
             .get(format!("http://{address}/"))
             .send_through(&stack);
@@ -463,5 +469,5 @@ async fn a_body_that_is_cut_off_opens_reqwests_circuit() {
         assert_eq!(response.status(), 200);
         response.text().await.unwrap_err();
     }
-    assert_eq!(layer.state(), State::Open);
+    assert_eq!(layer.handle().state(), State::Open);
 }

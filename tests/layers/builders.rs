@@ -921,7 +921,7 @@ fn a_bulkhead_takes_what_its_docs_say() {
     refused(b().limit(0).build(), "bulkhead", "limit");
     refused(b().limit(1 << 24).build(), "bulkhead", "limit");
     assert_eq!(
-        b().limit((1 << 24) - 1).build().unwrap().limit(),
+        b().limit((1 << 24) - 1).build().unwrap().handle().limit(),
         None,
         "the highest number is no limit"
     );

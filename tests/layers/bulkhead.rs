@@ -65,7 +65,11 @@ async fn idle_ready_clones_hold_nothing() {
         queued_service.ready().await.unwrap();
     }
     assert_eq!(
-        (layer.in_flight(), queued.in_flight(), queued.waiting()),
+        (
+            layer.handle().in_flight(),
+            queued.handle().in_flight(),
+            queued.handle().waiting()
+        ),
         (0, 0, 0)
     );
     for (service, queued_service) in idle.iter_mut().zip(&mut idle_queued) {
@@ -96,13 +100,16 @@ async fn full_is_said_at_once_and_says_full() {
     assert_eq!(rejection.reason(), Reason::Full);
     assert!(rejection.not_sent());
     assert_eq!((began.elapsed(), probe.calls()), (Duration::ZERO, 2));
-    assert_eq!((layer.in_flight(), layer.limit().unwrap()), (2, 2));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().limit().unwrap()),
+        (2, 2)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn by_default_nothing_waits() {
     let layer = BulkheadLayer::builder().build().unwrap();
-    assert_eq!(layer.limit().unwrap(), 256);
+    assert_eq!(layer.handle().limit().unwrap(), 256);
     let service = layer.layer(Probe::default());
     let calls = (0..300).map(|_| {
         let mut service = service.clone();
@@ -129,7 +136,7 @@ async fn while_full_it_is_ready_whatever_is_behind_it_and_rejects_in_call() {
     // Whatever has changed since: the inner service was not asked.
     hung.abort();
     settle().await;
-    assert_eq!(layer.in_flight(), 0);
+    assert_eq!(layer.handle().in_flight(), 0);
     assert_eq!(reason(service.call(Act::Ok).await), Reason::Full);
     assert!(
         futures::poll!(service.ready()).is_pending(),
@@ -144,26 +151,26 @@ async fn a_place_is_held_until_the_call_is_over_however_it_ends() {
     let call = start(&service, Act::OkAfter(secs(3_600))).await;
     advance(secs(3_599)).await;
     settle().await;
-    assert_eq!(layer.in_flight(), 1);
+    assert_eq!(layer.handle().in_flight(), 1);
     call.await.unwrap().unwrap();
-    assert_eq!(layer.in_flight(), 0);
+    assert_eq!(layer.handle().in_flight(), 0);
 
     assert!(send(&mut service, Act::Fail).await.is_err());
-    assert_eq!(layer.in_flight(), 0, "an error");
+    assert_eq!(layer.handle().in_flight(), 0, "an error");
     assert!(timeout(ms(1), send(&mut service, Act::Hang)).await.is_err());
-    assert_eq!(layer.in_flight(), 0, "a cancellation");
+    assert_eq!(layer.handle().in_flight(), 0, "a cancellation");
     for act in [Act::Panic, Act::PanicInCall] {
         assert!(send_caught(&service, act).await.is_err());
-        assert_eq!(layer.in_flight(), 0, "{act:?}");
+        assert_eq!(layer.handle().in_flight(), 0, "{act:?}");
     }
     let unpolled = service.ready().await.unwrap().call(Act::Ok);
     assert_eq!(
-        layer.in_flight(),
+        layer.handle().in_flight(),
         1,
         "from the call on, not from its first poll"
     );
     drop(unpolled);
-    assert_eq!(layer.in_flight(), 0, "never polled");
+    assert_eq!(layer.handle().in_flight(), 0, "never polled");
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,7 +180,7 @@ async fn the_work_is_dropped_before_its_place_is_given_back() {
     struct Work(BulkheadLayer, Arc<Mutex<Option<u32>>>);
     impl Drop for Work {
         fn drop(&mut self) {
-            *self.1.lock().unwrap() = Some(self.0.in_flight());
+            *self.1.lock().unwrap() = Some(self.0.handle().in_flight());
         }
     }
     let (handle, told) = (layer.clone(), Arc::clone(&seen));
@@ -186,7 +193,7 @@ async fn the_work_is_dropped_before_its_place_is_given_back() {
     }));
     assert!(timeout(ms(1), send(&mut service, ())).await.is_err());
     assert_eq!(*seen.lock().unwrap(), Some(1));
-    assert_eq!(layer.in_flight(), 0);
+    assert_eq!(layer.handle().in_flight(), 0);
 }
 
 // --- The queue
@@ -197,7 +204,10 @@ async fn full_and_a_wait_that_was_too_long_are_told_apart() {
     let _hung = start(&service, Act::Hang).await;
     let began = Instant::now();
     let waiting = start(&service, Act::Ok).await;
-    assert_eq!((layer.in_flight(), layer.waiting()), (1, 1));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (1, 1)
+    );
     assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Full);
     assert_eq!(
         began.elapsed(),
@@ -206,7 +216,7 @@ async fn full_and_a_wait_that_was_too_long_are_told_apart() {
     );
     assert_eq!(reason(waiting.await.unwrap()), Reason::QueueTimeout);
     assert_eq!(began.elapsed(), ms(50));
-    assert_eq!((layer.waiting(), probe.calls()), (0, 1));
+    assert_eq!((layer.handle().waiting(), probe.calls()), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +228,10 @@ async fn the_queue_is_bounded() {
     });
     let results = futures::future::join_all(calls).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 12);
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,7 +289,10 @@ async fn a_newcomer_does_not_overtake_who_has_waited() {
     assert!(waiting.poll().is_ready());
     assert!(newcomer.is_woken());
     assert!(newcomer.poll().is_ready());
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -301,7 +317,10 @@ async fn a_place_that_was_just_handed_over_is_not_lost_when_its_call_is_cancelle
     );
     assert!(calls[0].poll().is_ready());
     assert!(calls[1].poll().is_ready());
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -313,15 +332,18 @@ async fn a_waiting_call_that_is_cancelled_leaves_the_queue() {
             timeout(ms(1), send(&mut service, Act::Ok)).await.is_err(),
             "there is room again"
         );
-        assert_eq!(layer.waiting(), 0);
+        assert_eq!(layer.handle().waiting(), 0);
     }
     let unpolled = service.ready().await.unwrap().call(Act::Ok);
-    assert_eq!((layer.in_flight(), layer.waiting()), (1, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (1, 0)
+    );
     drop(unpolled);
     hung.abort();
     settle().await;
     assert!(send(&mut service, Act::Ok).await.is_ok());
-    assert_eq!((probe.calls(), layer.in_flight()), (2, 0));
+    assert_eq!((probe.calls(), layer.handle().in_flight()), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -359,12 +381,12 @@ async fn max_wait_includes_an_inner_service_that_is_never_ready() {
     hung.abort();
     settle().await;
     assert_eq!(
-        (layer.in_flight(), layer.waiting()),
+        (layer.handle().in_flight(), layer.handle().waiting()),
         (1, 0),
         "it has its place, and waits for the service"
     );
     assert_eq!(reason(waiting.await.unwrap()), Reason::NotReady);
-    assert_eq!((began.elapsed(), layer.in_flight()), (ms(50), 0));
+    assert_eq!((began.elapsed(), layer.handle().in_flight()), (ms(50), 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,14 +400,20 @@ async fn a_call_that_is_cancelled_with_its_place_but_before_its_service_is_ready
     probe.set_ready(false);
     hung.abort();
     settle().await;
-    assert_eq!((layer.in_flight(), layer.waiting()), (1, 1));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (1, 1)
+    );
     let [first, second] = waiting;
     first.abort();
     settle().await;
-    assert_eq!((layer.in_flight(), layer.waiting()), (1, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (1, 0)
+    );
     probe.set_ready(true);
     assert_eq!(second.await.unwrap().unwrap(), 2);
-    assert_eq!(layer.in_flight(), 0);
+    assert_eq!(layer.handle().in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -422,7 +450,7 @@ async fn a_wait_ends_with_the_deadline_of_the_request() {
             "a wait that cannot succeed"
         );
     }
-    assert_eq!((probe.calls(), layer.waiting()), (1, 0));
+    assert_eq!((probe.calls(), layer.handle().waiting()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -435,7 +463,10 @@ async fn a_thousand_waiters_all_finish() {
     let results = futures::future::join_all(calls).await;
     assert!(results.iter().all(Result::is_ok));
     assert_eq!((probe.calls(), probe.max_in_flight()), (1_003, 3));
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -471,7 +502,10 @@ fn many_threads_that_wait_cancel_and_panic_all_finish_and_leave_nothing_behind()
         }
     });
     assert!(probe.max_in_flight() <= 3, "{}", probe.max_in_flight());
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -482,11 +516,15 @@ async fn a_queued_place_is_given_back_however_the_call_ends() {
         let mut waiting = service.clone();
         let waiting = tokio::spawn(async move { send(&mut waiting, act).await });
         settle().await;
-        assert_eq!(layer.waiting(), 1);
+        assert_eq!(layer.handle().waiting(), 1);
         first.await.unwrap().unwrap();
         let result = waiting.await;
         assert!(!matches!(result, Ok(Ok(_))), "{act:?}");
-        assert_eq!((layer.in_flight(), layer.waiting()), (0, 0), "{act:?}");
+        assert_eq!(
+            (layer.handle().in_flight(), layer.handle().waiting()),
+            (0, 0),
+            "{act:?}"
+        );
     }
 }
 
@@ -520,7 +558,10 @@ async fn a_readiness_error_at_the_turn_of_a_waiting_call_is_its_answer() {
     broken.store(true, std::sync::atomic::Ordering::SeqCst);
     first.await.unwrap().unwrap();
     assert!(matches!(waiting.await.unwrap(), Err(Error::Inner(Broken))));
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
 }
 
 /// A request that says, when it is dropped, how many calls were in flight and waiting then.
@@ -532,7 +573,10 @@ struct Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        let then = (self.layer.in_flight(), self.layer.waiting());
+        let then = (
+            self.layer.handle().in_flight(),
+            self.layer.handle().waiting(),
+        );
         self.then.lock().unwrap().push(then);
     }
 }
@@ -635,7 +679,10 @@ async fn what_waits_is_given_up_before_its_place_is() {
             let length = if comes_to_its_turn { ms(100) } else { secs(5) };
             let first = start(&service, request(Act::OkAfter(length))).await;
             let waits = start(&service, request(Act::Ok)).await;
-            assert_eq!((layer.in_flight(), layer.waiting()), (1, 1));
+            assert_eq!(
+                (layer.handle().in_flight(), layer.handle().waiting()),
+                (1, 1)
+            );
             gate.turn.store(turn, Ordering::SeqCst);
             then.lock().unwrap().clear();
             tokio::time::sleep(ms(150)).await;
@@ -651,8 +698,8 @@ async fn what_waits_is_given_up_before_its_place_is() {
                 _ => assert_eq!(reason(ended.unwrap()), Reason::NotReady),
             }
             assert_eq!(*then.lock().unwrap(), [was], "{turn} {is_cancelled}");
-            assert_eq!(layer.waiting(), 0);
-            assert_eq!(layer.in_flight(), u32::from(!comes_to_its_turn));
+            assert_eq!(layer.handle().waiting(), 0);
+            assert_eq!(layer.handle().in_flight(), u32::from(!comes_to_its_turn));
             first.abort();
         }
     }
@@ -681,7 +728,10 @@ async fn a_call_that_has_to_wait_gives_up_what_readiness_had_reserved() {
     let mut waits = Box::pin(late.call(request(Act::Ok)));
     assert!(futures::poll!(&mut waits).is_pending());
     assert_eq!(
-        (layer.waiting(), gate.reserved.load(Ordering::SeqCst)),
+        (
+            layer.handle().waiting(),
+            gate.reserved.load(Ordering::SeqCst)
+        ),
         (1, 0)
     );
     first.await.unwrap();
@@ -689,7 +739,10 @@ async fn a_call_that_has_to_wait_gives_up_what_readiness_had_reserved() {
     assert_eq!(gate.reserved.load(Ordering::SeqCst), 0);
     // Who calls without having asked waits for readiness, too, and is called when it has come.
     late.clone().call(request(Act::Ok)).await.unwrap();
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -704,15 +757,18 @@ async fn with_a_queue_a_panic_in_call_is_a_failure_and_the_next_one_is_let_in() 
     let service = layer.layer(Probe::default());
     // At once, and after a wait.
     assert!(send_caught(&service, Act::PanicInCall).await.is_err());
-    assert_eq!(layer.in_flight(), 0);
+    assert_eq!(layer.handle().in_flight(), 0);
     let first = start(&service, Act::OkAfter(ms(10))).await;
     let panics = start(&service, Act::PanicInCall).await;
     let next = start(&service, Act::Ok).await;
-    assert_eq!(layer.waiting(), 2);
+    assert_eq!(layer.handle().waiting(), 2);
     first.await.unwrap().unwrap();
     assert!(panics.await.unwrap_err().is_panic());
     next.await.unwrap().unwrap();
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
     let outcomes: Vec<_> = told
         .lock()
         .unwrap()
@@ -748,7 +804,10 @@ async fn a_call_that_is_over_stays_over_when_it_is_polled_again() {
     for call in [&mut full, &mut waits] {
         assert!(futures::poll!(call).is_pending());
     }
-    assert_eq!((layer.in_flight(), layer.waiting()), (1, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (1, 0)
+    );
     held.await.unwrap().unwrap();
 }
 
@@ -763,7 +822,7 @@ async fn it_tells_of_every_rejection_and_of_how_calls_went() {
         .observer(observer)
         .build()
         .unwrap();
-    let mut events = layer.events();
+    let mut events = layer.handle().events();
     let mut service = layer.layer(Probe::default());
     let hung = start(&service, Act::Hang).await;
     let waiting = start(&service, Act::Ok).await;
@@ -844,11 +903,11 @@ async fn a_panic_of_the_inner_services_readiness_after_the_wait_is_a_failure() {
     let first = service.ready().await.unwrap().call(());
     let second = tokio::spawn(service.ready().await.unwrap().call(()));
     tokio::task::yield_now().await;
-    assert_eq!(layer.waiting(), 1);
+    assert_eq!(layer.handle().waiting(), 1);
     asked.0.store(true, Ordering::Relaxed);
     drop(first);
     assert!(second.await.unwrap_err().is_panic());
-    let snapshot = layer.snapshot();
+    let snapshot = layer.handle().snapshot();
     assert_eq!((snapshot.in_flight, snapshot.waiting), (0, 0));
     assert_eq!((snapshot.outcomes.failure, snapshot.given_up), (1, 0));
 }

@@ -397,7 +397,7 @@ async fn a_rejection_from_further_in_is_not_counted() {
         assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Full);
     }
     assert_eq!(
-        (layer.state(), layer.handle().snapshot().calls),
+        (layer.handle().state(), layer.handle().snapshot().calls),
         (State::Closed, 0)
     );
     hung.abort();
@@ -409,7 +409,7 @@ async fn a_rejection_from_further_in_is_not_counted() {
         assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::NotReady);
     }
     assert_eq!(
-        (layer.state(), layer.handle().snapshot().calls),
+        (layer.handle().state(), layer.handle().snapshot().calls),
         (State::Closed, 0)
     );
 }
@@ -424,7 +424,7 @@ async fn a_time_out_further_in_is_counted() {
             Reason::TimedOut
         );
     }
-    assert_eq!(layer.state(), State::Open);
+    assert_eq!(layer.handle().state(), State::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -444,13 +444,13 @@ async fn a_classifier_makes_failures_of_responses_and_ignores_errors() {
         assert!(send(&mut service, None).await.is_err());
     }
     assert_eq!(
-        (layer.state(), layer.handle().snapshot().calls),
+        (layer.handle().state(), layer.handle().snapshot().calls),
         (State::Closed, 0)
     );
     for _ in 0..10 {
         assert_eq!(send(&mut service, Some(500)).await.unwrap(), 500);
     }
-    assert_eq!(layer.state(), State::Open);
+    assert_eq!(layer.handle().state(), State::Open);
 }
 
 // --- Open
@@ -705,10 +705,10 @@ async fn an_ignored_probe_gives_its_place_back() {
     advance(secs(5)).await;
     for _ in 0..50 {
         assert_eq!(send(&mut service, Some(0)).await.unwrap(), 0);
-        assert_eq!(layer.state(), State::HalfOpen);
+        assert_eq!(layer.handle().state(), State::HalfOpen);
     }
     assert_eq!(send(&mut service, Some(1)).await.unwrap(), 1);
-    assert_eq!(layer.state(), State::Closed);
+    assert_eq!(layer.handle().state(), State::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -725,11 +725,11 @@ async fn a_probe_that_is_rejected_further_in_gives_its_place_back() {
     advance(secs(5)).await;
     for _ in 0..50 {
         assert_eq!(reason(send(&mut service, Act::Ok).await), Reason::Full);
-        assert_eq!(layer.state(), State::HalfOpen);
+        assert_eq!(layer.handle().state(), State::HalfOpen);
     }
     elsewhere.await.unwrap();
     assert!(send(&mut service, Act::Ok).await.is_ok());
-    assert_eq!(layer.state(), State::Closed);
+    assert_eq!(layer.handle().state(), State::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -1009,7 +1009,7 @@ async fn the_circuit_is_one_for_all_services_of_a_layer() {
     for service in &mut services {
         repeat(service, 2, Act::Fail).await;
     }
-    assert_eq!(layer.state(), State::Open);
+    assert_eq!(layer.handle().state(), State::Open);
     for service in &services {
         assert_eq!(
             reason(send(&mut service.clone(), Act::Ok).await),

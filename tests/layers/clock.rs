@@ -109,7 +109,7 @@ async fn a_latency_begins_at_the_call() {
     let shed = LoadShedLayer::builder().limit(Limit::fixed(5));
     let shed = shed.observer(observer).build().unwrap();
     polled_late(shed.clone()).await;
-    let latency = shed.snapshot().latency.unwrap();
+    let latency = shed.handle().snapshot().latency.unwrap();
     assert!(four.contains(&latency.max), "{latency}");
     for told in [told, also_told] {
         for event in told.lock().unwrap().iter() {
@@ -121,7 +121,7 @@ async fn a_latency_begins_at_the_call() {
     }
     let shed = LoadShedLayer::new(Limit::adaptive());
     polled_late(shed.clone()).await;
-    let latency = shed.snapshot().latency.unwrap();
+    let latency = shed.handle().snapshot().latency.unwrap();
     assert!(four.contains(&latency.max), "{latency}");
 }
 

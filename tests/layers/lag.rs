@@ -21,7 +21,7 @@ fn service(
 
 async fn call(layer: &Shed) {
     assert_eq!(service(layer).oneshot(7).await.unwrap(), 7);
-    assert_eq!(layer.limit(), None);
+    assert_eq!(layer.handle().limit(), None);
 }
 
 /// The tasks of this runtime.

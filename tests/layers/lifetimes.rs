@@ -101,7 +101,7 @@ async fn a_transition_is_not_told_to_the_circuit_that_comes_after() {
     );
     call.await.unwrap_err();
     assert_eq!(
-        keep.lock().unwrap().as_ref().unwrap().state(),
+        keep.lock().unwrap().as_ref().unwrap().handle().state(),
         State::Closed
     );
     assert_eq!(*told.lock().unwrap(), Vec::<String>::new());
@@ -175,7 +175,11 @@ async fn calls_that_were_never_polled_are_no_failures() {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     drop(calls);
-    assert_eq!(layer.state(), State::Closed, "without a layer further out");
+    assert_eq!(
+        layer.handle().state(),
+        State::Closed,
+        "without a layer further out"
+    );
     let mut service = ServiceBuilder::new()
         .layer(TimeoutLayer::new(Duration::from_secs(60)))
         .layer(layer.clone())
@@ -187,7 +191,7 @@ async fn calls_that_were_never_polled_are_no_failures() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     drop(calls);
     assert_eq!(
-        layer.state(),
+        layer.handle().state(),
         State::Closed,
         "behind a TimeoutLayer of a minute"
     );
@@ -279,5 +283,5 @@ async fn an_answer_whose_future_panics_as_it_goes_takes_nothing_with_it() {
     // The answer is complete, and its body holds the place.
     let panicked = AssertUnwindSafe(call).catch_unwind().await;
     assert!(panicked.is_err());
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
 }

@@ -77,7 +77,10 @@ async fn a_fixed_limit_sheds_what_is_over_it() {
     for _ in 0..3 {
         calls.push(start(&service, Act::OkAfter(secs(1))).await);
     }
-    assert_eq!((layer.in_flight(), layer.limit().unwrap()), (3, 3));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().limit().unwrap()),
+        (3, 3)
+    );
     let rejection = rejected(send(&mut service, Act::Ok).await);
     assert_eq!(
         (rejection.layer(), rejection.name()),
@@ -87,11 +90,14 @@ async fn a_fixed_limit_sheds_what_is_over_it() {
     for call in calls {
         call.await.unwrap().unwrap();
     }
-    assert_eq!(layer.in_flight(), 0);
+    assert_eq!(layer.handle().in_flight(), 0);
     assert!(send(&mut service, Act::Ok).await.is_ok());
     // A fixed one stays where it is.
     drive(&service, 10, Act::OkAfter(ms(10)), secs(5)).await;
-    assert_eq!((layer.limit().unwrap(), probe.max_in_flight()), (3, 3));
+    assert_eq!(
+        (layer.handle().limit().unwrap(), probe.max_in_flight()),
+        (3, 3)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +117,7 @@ async fn idle_ready_clones_hold_nothing() {
     for service in &mut idle {
         service.ready().await.unwrap();
     }
-    assert_eq!(layer.in_flight(), 0);
+    assert_eq!(layer.handle().in_flight(), 0);
     for service in &mut idle {
         assert!(service.call(Act::Ok).await.is_ok());
     }
@@ -159,7 +165,7 @@ async fn a_call_is_in_flight_until_it_is_over_however_it_ends() {
         let (layer, mut service, _) = over_probe(limit);
         let call = start(&service, Act::OkAfter(secs(3_600))).await;
         advance(secs(3_599)).await;
-        assert_eq!(layer.in_flight(), 1);
+        assert_eq!(layer.handle().in_flight(), 1);
         call.await.unwrap().unwrap();
         assert!(send(&mut service, Act::Fail).await.is_err());
         assert!(timeout(ms(1), send(&mut service, Act::Hang)).await.is_err());
@@ -167,7 +173,7 @@ async fn a_call_is_in_flight_until_it_is_over_however_it_ends() {
             assert!(send_caught(&service, act).await.is_err());
         }
         drop(service.ready().await.unwrap().call(Act::Ok));
-        assert_eq!(layer.in_flight(), 0);
+        assert_eq!(layer.handle().in_flight(), 0);
     }
 }
 
@@ -179,7 +185,7 @@ async fn a_limit_that_is_not_used_does_not_grow() {
         let (layer, service, _) = over_probe(limit);
         drive(&service, 1, Act::OkAfter(ms(50)), secs(600)).await;
         assert_eq!(
-            layer.limit().unwrap(),
+            layer.handle().limit().unwrap(),
             10,
             "{limit:?}: one call at a time for ten minutes"
         );
@@ -193,9 +199,9 @@ async fn a_limit_that_is_used_grows_while_latency_stays() {
         drive(&service, 40, Act::OkAfter(ms(100)), secs(60)).await;
         // It stops where it is used by half: nothing is learnt beyond.
         assert!(
-            (40..=84).contains(&layer.limit().unwrap()),
+            (40..=84).contains(&layer.handle().limit().unwrap()),
             "{limit:?}: {}",
-            layer.limit().unwrap()
+            layer.handle().limit().unwrap()
         );
     }
 }
@@ -206,9 +212,9 @@ async fn a_healthy_service_with_many_callers_is_soon_at_their_service() {
         let (layer, service, probe) = over_probe(limit);
         drive(&service, 150, Act::OkAfter(ms(50)), secs(2)).await;
         assert!(
-            layer.limit().unwrap() >= 150,
+            layer.handle().limit().unwrap() >= 150,
             "{limit:?}: {}",
-            layer.limit().unwrap()
+            layer.handle().limit().unwrap()
         );
         assert_eq!(probe.max_in_flight(), 150, "{limit:?}");
     }
@@ -221,15 +227,15 @@ async fn what_went_wrong_once_ends_the_slow_start_for_good() {
         let service = layer.layer(TimeoutLayer::new(ms(100)).layer(Probe::default()));
         drive(&service, 150, Act::Hang, ms(200)).await;
         assert!(
-            layer.limit().unwrap() < 20,
+            layer.handle().limit().unwrap() < 20,
             "{limit:?}: {}",
-            layer.limit().unwrap()
+            layer.handle().limit().unwrap()
         );
         drive(&service, 150, Act::OkAfter(ms(50)), secs(3)).await;
         assert!(
-            layer.limit().unwrap() < 50,
+            layer.handle().limit().unwrap() < 50,
             "{limit:?}: {}",
-            layer.limit().unwrap()
+            layer.handle().limit().unwrap()
         );
     }
 }
@@ -255,9 +261,9 @@ async fn max_and_min_bound_a_limit() {
         let layer = LoadShedLayer::new(limit);
         let mut service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::default()));
         drive(&service, 40, Act::OkAfter(ms(100)), secs(60)).await;
-        assert_eq!(layer.limit().unwrap(), 13, "{limit:?}");
+        assert_eq!(layer.handle().limit().unwrap(), 13, "{limit:?}");
         drive(&service, 40, Act::Hang, secs(120)).await;
-        assert_eq!(layer.limit().unwrap(), 7, "{limit:?}");
+        assert_eq!(layer.handle().limit().unwrap(), 7, "{limit:?}");
         assert!(send(&mut service, Act::Ok).await.is_ok(), "it never hangs");
     }
 }
@@ -269,14 +275,14 @@ async fn drops_are_heard_however_little_of_a_limit_is_used() {
         let service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::default()));
         drive(&service, 60, Act::Hang, secs(60)).await;
         assert!(
-            layer.limit().unwrap() < 60,
+            layer.handle().limit().unwrap() < 60,
             "{limit:?}: {}",
-            layer.limit().unwrap()
+            layer.handle().limit().unwrap()
         );
         // And the slow start is over: the limit does not double.
-        let before = layer.limit().unwrap();
+        let before = layer.handle().limit().unwrap();
         drive(&service, 60, Act::OkAfter(ms(50)), ms(500)).await;
-        assert!(layer.limit().unwrap() < before + 25, "{limit:?}");
+        assert!(layer.handle().limit().unwrap() < before + 25, "{limit:?}");
     }
 }
 
@@ -298,7 +304,7 @@ async fn a_limit_whose_calls_say_nothing_for_hours_grows() {
             tokio::time::sleep(ms(100)).await;
         }
         assert!(began.elapsed() < secs(3), "{:?}", began.elapsed());
-        assert!(layer.limit().unwrap() > 20);
+        assert!(layer.handle().limit().unwrap() > 20);
     }
 }
 
@@ -334,7 +340,11 @@ async fn a_queue_that_grows_slowly_is_seen() {
         tokio::time::sleep(secs(2)).await;
     }
     let worst = *worst.lock().unwrap();
-    assert!(worst < ms(300), "{worst:?}, limit {:?}", layer.limit());
+    assert!(
+        worst < ms(300),
+        "{worst:?}, limit {:?}",
+        layer.handle().limit()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,7 +355,7 @@ async fn a_burst_of_eight_drops_does_not_collapse_a_limit() {
         let good = drive(&service, 60, Act::OkAfter(ms(20)), secs(3));
         let burst = async {
             tokio::time::sleep(secs(2)).await;
-            let before = layer.limit().unwrap();
+            let before = layer.handle().limit().unwrap();
             let hung = (0..8).map(|_| {
                 let mut service = service.clone();
                 async move { reason(send(&mut service, Act::Hang).await) }
@@ -355,7 +365,7 @@ async fn a_burst_of_eight_drops_does_not_collapse_a_limit() {
             }
             // The window in which they fell ends.
             tokio::time::sleep(ms(200)).await;
-            (before, layer.limit().unwrap())
+            (before, layer.handle().limit().unwrap())
         };
         let (_, (before, after)) = tokio::join!(good, burst);
         assert!(
@@ -371,18 +381,18 @@ async fn drops_lower_a_limit_and_it_recovers_after_the_incident() {
         let layer = LoadShedLayer::new(limit);
         let service = layer.layer(TimeoutLayer::new(ms(500)).layer(Probe::default()));
         drive(&service, 60, Act::OkAfter(ms(100)), secs(10)).await;
-        let before = layer.limit().unwrap();
+        let before = layer.handle().limit().unwrap();
         drive(&service, 100, Act::Hang, secs(60)).await;
         assert!(
-            layer.limit().unwrap() < before / 4,
+            layer.handle().limit().unwrap() < before / 4,
             "{limit:?}: {} of {before}",
-            layer.limit().unwrap()
+            layer.handle().limit().unwrap()
         );
         drive(&service, 100, Act::OkAfter(ms(100)), secs(60)).await;
         assert!(
-            layer.limit().unwrap() >= 90,
+            layer.handle().limit().unwrap() >= 90,
             "{limit:?}: {} a minute later",
-            layer.limit().unwrap()
+            layer.handle().limit().unwrap()
         );
     }
 }
@@ -397,14 +407,18 @@ async fn a_long_incident_does_not_drag_the_usual_latency_along() {
         .unwrap();
     let (layer, service, _) = over_probe(limit);
     drive(&service, 60, Act::OkAfter(ms(50)), secs(30)).await;
-    assert_eq!(layer.limit().unwrap(), 50);
+    assert_eq!(layer.handle().limit().unwrap(), 50);
     // Ten minutes at forty times the latency, after which that has become the usual one.
     drive(&service, 60, Act::OkAfter(secs(2)), secs(600)).await;
     drive(&service, 60, Act::OkAfter(ms(50)), secs(30)).await;
-    assert_eq!(layer.limit().unwrap(), 50, "half a minute later");
+    assert_eq!(layer.handle().limit().unwrap(), 50, "half a minute later");
     // And it is not blind to a smaller one, which the latency of the last one would hide.
     drive(&service, 60, Act::OkAfter(ms(400)), secs(10)).await;
-    assert!(layer.limit().unwrap() < 25, "{}", layer.limit().unwrap());
+    assert!(
+        layer.handle().limit().unwrap() < 25,
+        "{}",
+        layer.handle().limit().unwrap()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -419,10 +433,14 @@ async fn a_latency_that_has_changed_for_good_is_learnt() {
     let (layer, service, _) = over_probe(limit);
     drive(&service, 60, Act::OkAfter(ms(50)), secs(30)).await;
     drive(&service, 60, Act::OkAfter(ms(400)), secs(5)).await;
-    assert!(layer.limit().unwrap() < 45, "{}", layer.limit().unwrap());
+    assert!(
+        layer.handle().limit().unwrap() < 45,
+        "{}",
+        layer.handle().limit().unwrap()
+    );
     drive(&service, 60, Act::OkAfter(ms(400)), secs(300)).await;
     assert_eq!(
-        layer.limit().unwrap(),
+        layer.handle().limit().unwrap(),
         50,
         "the shortest latency ever is not held against it for ever"
     );
@@ -442,7 +460,7 @@ async fn gradient2_follows_its_settings() {
         let (layer, service, _) = over_probe(limit);
         drive(&service, 100, Act::OkAfter(ms(100)), secs(10)).await;
         drive(&service, 100, Act::OkAfter(ms(500)), secs(5)).await;
-        layer.limit().unwrap()
+        layer.handle().limit().unwrap()
     }
     let usual = after_slowdown(1.5, 0.2).await;
     assert!(usual < 90, "{usual}");
@@ -470,7 +488,7 @@ async fn gradient2_follows_its_settings() {
         // Or it would double.
         drive(&service, 300, Act::Hang, ms(200)).await;
         drive(&service, 300, Act::OkAfter(ms(50)), secs(2)).await;
-        limits.push(layer.limit().unwrap());
+        limits.push(layer.handle().limit().unwrap());
     }
     assert!(limits[0] < 30 && limits[1] > 100, "{limits:?}");
 }
@@ -501,12 +519,12 @@ async fn aimd_falls_by_its_backoff_when_calls_take_longer_than_its_timeout() {
         })
         .collect();
     assert_eq!(told[..3], [(100, 50), (50, 25), (25, 12)], "each step");
-    assert_eq!(layer.limit().unwrap(), told.last().unwrap().1);
+    assert_eq!(layer.handle().limit().unwrap(), told.last().unwrap().1);
 
     let (layer, service, _) = over_probe(limit.build().unwrap());
     drive(&service, 80, Act::OkAfter(ms(50)), secs(10)).await;
     assert_eq!(
-        layer.limit().unwrap(),
+        layer.handle().limit().unwrap(),
         100,
         "as long as the time-out is not longer"
     );
@@ -520,9 +538,9 @@ async fn a_few_slow_calls_of_a_quiet_hour_do_not_move_a_limit() {
         send(&mut service, Act::OkAfter(ms(200))).await.unwrap();
         advance(secs(300)).await;
     }
-    assert_eq!(layer.limit().unwrap(), 100);
+    assert_eq!(layer.handle().limit().unwrap(), 100);
     send(&mut service, Act::OkAfter(ms(200))).await.unwrap();
-    assert_eq!(layer.limit().unwrap(), 90, "ten are enough");
+    assert_eq!(layer.handle().limit().unwrap(), 90, "ten are enough");
 }
 
 #[tokio::test(start_paused = true)]
@@ -532,7 +550,7 @@ async fn failures_say_nothing_about_load() {
         let (layer, service, _) = over_probe(limit);
         drive(&service, 30, Act::FailAfter(ms(1)), secs(2)).await;
         drive(&service, 30, Act::FailAfter(ms(900)), secs(30)).await;
-        assert_eq!(layer.limit().unwrap(), 30, "{limit:?}");
+        assert_eq!(layer.handle().limit().unwrap(), 30, "{limit:?}");
     }
 }
 
@@ -548,7 +566,7 @@ async fn fast_errors_do_not_become_the_usual_latency() {
     drive(&service, 60, Act::OkAfter(ms(100)), secs(60)).await;
     drive(&service, 60, Act::FailAfter(ms(10)), secs(60)).await;
     drive(&service, 60, Act::OkAfter(ms(100)), secs(10)).await;
-    assert_eq!(layer.limit().unwrap(), 50);
+    assert_eq!(layer.handle().limit().unwrap(), 50);
 }
 
 #[tokio::test(start_paused = true)]
@@ -566,10 +584,10 @@ async fn a_verdict_of_overload_lowers_the_limit() {
         let service = layer.layer(Probe::default());
         drive(&service, 30, Act::FailAfter(ms(20)), secs(10)).await;
         assert_eq!(
-            layer.limit().unwrap() < 10,
+            layer.handle().limit().unwrap() < 10,
             overload,
             "{}",
-            layer.limit().unwrap()
+            layer.handle().limit().unwrap()
         );
     }
 }
@@ -580,7 +598,7 @@ async fn a_rejection_from_further_in_says_nothing_about_load() {
         let layer = LoadShedLayer::new(limit);
         let service = layer.layer(mainstay::BulkheadLayer::new(0).layer(Probe::default()));
         drive(&service, 30, Act::Ok, secs(3)).await;
-        assert_eq!(layer.limit().unwrap(), 30, "{limit:?}");
+        assert_eq!(layer.handle().limit().unwrap(), 30, "{limit:?}");
     }
 }
 
@@ -607,7 +625,7 @@ async fn a_call_that_is_cancelled_after_long_counts_as_dropped() {
             );
             tokio::time::sleep(secs(1)).await;
         }
-        layer.limit().unwrap()
+        layer.handle().limit().unwrap()
     }
     assert_eq!(cancel(None, ms(999)).await, 100, "a second by default");
     assert!(cancel(None, secs(1)).await < 50);
@@ -626,7 +644,7 @@ async fn calls_cut_off_at_a_high_rate_are_seen_although_few_calls_are_samples() 
     let (layer, service, _) = over_probe(limit);
     // Busy enough that most calls are no samples.
     drive(&service, 150, Act::OkAfter(ms(5)), secs(3)).await;
-    assert_eq!(layer.limit().unwrap(), 200);
+    assert_eq!(layer.handle().limit().unwrap(), 200);
     for _ in 0..5 {
         let hung = (0..100).map(|_| {
             let mut service = service.clone();
@@ -638,22 +656,26 @@ async fn calls_cut_off_at_a_high_rate_are_seen_although_few_calls_are_samples() 
         });
         futures::future::join_all(hung).await;
     }
-    assert!(layer.limit().unwrap() < 150, "{}", layer.limit().unwrap());
+    assert!(
+        layer.handle().limit().unwrap() < 150,
+        "{}",
+        layer.handle().limit().unwrap()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_default_has_no_limit_and_adaptive_is_from_twenty_to_two_hundred() {
     let layer = LoadShedLayer::builder().build().unwrap();
-    assert_eq!(layer.limit(), None);
+    assert_eq!(layer.handle().limit(), None);
     let service = layer.layer(Probe::default());
     drive(&service, 300, Act::OkAfter(ms(100)), secs(60)).await;
-    assert_eq!(layer.limit(), None);
-    assert_eq!(layer.snapshot().rejections.total(), 0);
+    assert_eq!(layer.handle().limit(), None);
+    assert_eq!(layer.handle().snapshot().rejections.total(), 0);
     let layer = LoadShedLayer::new(Limit::adaptive());
-    assert_eq!(layer.limit().unwrap(), 20);
+    assert_eq!(layer.handle().limit().unwrap(), 20);
     let service = layer.layer(Probe::default());
     drive(&service, 300, Act::OkAfter(ms(100)), secs(60)).await;
-    assert_eq!(layer.limit().unwrap(), 200);
+    assert_eq!(layer.handle().limit().unwrap(), 200);
 }
 
 // --- What it tells

@@ -45,10 +45,10 @@ async fn a_pause_brings_the_burst_back_and_no_more() {
     let mut service = layer.layer(Probe::default());
     for pause in [Duration::ZERO, ms(300), secs(3_600)] {
         advance(pause).await;
-        assert_eq!(layer.available(), 3);
+        assert_eq!(layer.handle().available(), 3);
         for left in [2, 1, 0] {
             assert!(send(&mut service, Act::Ok).await.is_ok());
-            assert_eq!(layer.available(), left);
+            assert_eq!(layer.handle().available(), left);
         }
         assert!(send(&mut service, Act::Ok).await.is_err());
     }
@@ -146,7 +146,7 @@ async fn readiness_takes_no_permit() {
     for service in &mut idle {
         service.ready().await.unwrap();
     }
-    assert_eq!(layer.available(), 1);
+    assert_eq!(layer.handle().available(), 1);
     assert!(idle[7].call(Act::Ok).await.is_ok());
     assert_eq!(
         reason(idle[3].call(Act::Ok).await),
@@ -163,7 +163,7 @@ async fn a_permit_is_used_up_however_the_call_ends() {
     assert!(send_caught(&service, Act::Panic).await.is_err());
     assert!(send_caught(&service, Act::PanicInCall).await.is_err());
     drop(service.ready().await.unwrap().call(Act::Ok));
-    assert_eq!(layer.available(), 1);
+    assert_eq!(layer.handle().available(), 1);
 }
 
 // --- The line
@@ -188,14 +188,17 @@ async fn waiting_calls_are_admitted_one_for_each_interval_in_their_order() {
     for number in 0..20 {
         calls.push(start(&service, number).await);
     }
-    assert_eq!((layer.waiting(), layer.available()), (18, 0));
+    assert_eq!(
+        (layer.handle().waiting(), layer.handle().available()),
+        (18, 0)
+    );
     for call in calls {
         call.await.unwrap().unwrap();
     }
     let at = |number: u32| ms(100) * number.saturating_sub(1);
     let expected: Vec<_> = (0..20).map(|number| (number, at(number))).collect();
     assert_eq!(*order.lock().unwrap(), expected);
-    assert_eq!(layer.waiting(), 0);
+    assert_eq!(layer.handle().waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +210,7 @@ async fn a_call_whose_permit_comes_too_late_is_rejected_at_once_with_the_exact_t
         start(&service, Act::Ok).await,
         start(&service, Act::Ok).await,
     ];
-    assert_eq!(layer.waiting(), 2);
+    assert_eq!(layer.handle().waiting(), 2);
     let began = Instant::now();
     let rejection = rejected(send(&mut service, Act::Ok).await);
     assert_eq!(rejection.reason(), Reason::RateLimited);
@@ -258,12 +261,12 @@ async fn a_waiting_call_that_goes_away_leaves_its_turn_to_those_behind_it() {
         gone.abort();
         assert!(gone.await.unwrap_err().is_cancelled());
     }
-    assert_eq!(layer.waiting(), 2);
+    assert_eq!(layer.handle().waiting(), 2);
     for (call, expected) in calls.into_iter().zip([ms(100), ms(200)]) {
         assert!(call.await.unwrap().is_ok());
         assert_eq!(began.elapsed(), expected);
     }
-    let snapshot = layer.snapshot();
+    let snapshot = layer.handle().snapshot();
     assert_eq!((snapshot.given_up, snapshot.waiting), (2, 0));
     assert_eq!(snapshot.outcomes.success, 3);
 }
@@ -348,7 +351,7 @@ async fn max_wait_includes_an_inner_service_that_is_not_ready() {
     probe.set_ready(false);
     assert_eq!(reason(call.await.unwrap()), Reason::NotReady);
     assert_eq!((began.elapsed(), probe.calls()), (ms(250), 1));
-    let snapshot = layer.snapshot();
+    let snapshot = layer.handle().snapshot();
     assert_eq!((snapshot.rejections.total(), snapshot.given_up), (1, 0));
 }
 
@@ -375,7 +378,7 @@ async fn every_call_is_counted_once() {
             Reason::RateLimited
         );
     }
-    let snapshot = layer.snapshot();
+    let snapshot = layer.handle().snapshot();
     let outcomes = snapshot.outcomes;
     assert_eq!(
         (outcomes.success, outcomes.failure, outcomes.cancelled),
@@ -439,7 +442,7 @@ async fn errors_stay_flat_and_what_is_not_send_or_clone_passes() {
     let mut service = layer.layer(layer.layer(inner));
     let answer: Result<_, Error<Broken>> = send(&mut service, std::rc::Rc::new(7)).await;
     assert_eq!(*answer.unwrap(), 7);
-    assert_eq!(layer.available(), 8);
+    assert_eq!(layer.handle().available(), 8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -488,7 +491,7 @@ async fn a_waiter_that_nobody_polls_blocks_nobody_for_good() {
     advance(secs(60)).await;
     assert!(send(&mut service, Act::Ok).await.is_ok());
     assert_eq!(reason(abandoned.await), Reason::RateLimited);
-    assert_eq!(layer.waiting(), 0);
+    assert_eq!(layer.handle().waiting(), 0);
 }
 
 /// A permit is for a call that starts now. Were permits handed out while the inner service is not

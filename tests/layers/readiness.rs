@@ -67,12 +67,12 @@ async fn it_is_the_answer_of_a_call_that_waited_for_a_bulkheads_permit() {
         }
         let call = tokio::spawn(service.call(Act::Ok));
         settle().await;
-        assert_eq!(layer.waiting(), 1);
+        assert_eq!(layer.handle().waiting(), 1);
         held.await.unwrap().unwrap();
         let result = call.await.unwrap();
         assert!(matches!(result, Err(Error::Inner(Broken))), "{result:?}");
         assert_eq!(inner.probe.calls(), 0);
-        let snapshot = layer.snapshot();
+        let snapshot = layer.handle().snapshot();
         assert_eq!((snapshot.outcomes.failure, snapshot.in_flight), (1, 0));
 
         // The next call makes the service ready again.
@@ -92,10 +92,10 @@ async fn it_is_the_answer_of_a_call_that_waited_for_a_rate_limits_permit() {
     other.ready().await.unwrap().call(Act::Ok).await.unwrap();
     let call = tokio::spawn(service.call(Act::Ok));
     settle().await;
-    assert_eq!(layer.waiting(), 1);
+    assert_eq!(layer.handle().waiting(), 1);
     let result = call.await.unwrap();
     assert!(matches!(result, Err(Error::Inner(Broken))), "{result:?}");
-    assert_eq!((inner.probe.calls(), layer.waiting()), (0, 0));
+    assert_eq!((inner.probe.calls(), layer.handle().waiting()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +116,7 @@ async fn a_retry_outside_of_the_queue_knows_that_the_attempt_was_not_sent() {
     settle().await;
     let call = tokio::spawn(service.call(Act::Ok));
     settle().await;
-    assert_eq!(queue.waiting(), 1);
+    assert_eq!(queue.handle().waiting(), 1);
     held.await.unwrap().unwrap();
     assert!(call.await.unwrap().is_ok());
     assert_eq!(inner.probe.calls(), 1);

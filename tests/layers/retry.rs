@@ -135,7 +135,7 @@ async fn requests_are_forgotten_after_the_ttl() {
     for _ in 0..100 {
         send(&mut service, Act::Ok).await.unwrap();
     }
-    assert_eq!(layer.budget().unwrap().balance(), 50);
+    assert_eq!(layer.handle().budget().unwrap().balance(), 50);
     advance(secs(8)).await;
     assert_eq!(budget.balance(), 50);
     advance(secs(2)).await;
@@ -741,10 +741,14 @@ async fn a_failed_attempt_holds_no_permit_while_it_sleeps() {
         .unwrap();
     let service = retry.layer(bulkhead.layer(probe.clone()));
     let call = start(&service, Act::OkAfter(ms(10))).await;
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     advance(ms(10)).await;
     settle().await;
-    assert_eq!((probe.calls(), bulkhead.in_flight()), (1, 0), "asleep");
+    assert_eq!(
+        (probe.calls(), bulkhead.handle().in_flight()),
+        (1, 0),
+        "asleep"
+    );
     assert!(
         send(&mut bulkhead.layer(probe.clone()), Act::Ok)
             .await
@@ -998,14 +1002,20 @@ async fn a_readiness_error_is_an_attempt_that_was_not_sent() {
     let mut service = layer.layer(Closed);
     let call = service.ready().await.unwrap().call(());
     assert!(matches!(call.await, Err(Error::Inner(Broken))));
-    assert_eq!(layer.snapshot().retries, [(RetryCause::NotSent, 2)]);
-    assert_eq!(layer.snapshot().refused, [(RetryRefused::Attempts, 1)]);
+    assert_eq!(
+        layer.handle().snapshot().retries,
+        [(RetryCause::NotSent, 2)]
+    );
+    assert_eq!(
+        layer.handle().snapshot().refused,
+        [(RetryRefused::Attempts, 1)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn events_tell_each_retry_and_why_there_is_none() {
     let layer = builder().name("payments").build().unwrap();
-    let mut events = layer.events();
+    let mut events = layer.handle().events();
     let mut service = layer.layer(Probe::default());
     assert!(send(&mut service, Act::Fail).await.is_err());
     let mut told = Vec::new();
@@ -1043,7 +1053,7 @@ async fn what_was_not_sent_costs_nothing_and_is_an_attempt() {
         assert_eq!(probe.calls(), calls, "{decision:?}");
         // What goes on after 30 of them is paid for.
         let paid = u64::from(decision == Decision::RetryTransparently) * 2;
-        let retries = layer.snapshot().retries;
+        let retries = layer.handle().snapshot().retries;
         let for_nothing = match decision {
             Decision::RetryUnsent => (RetryCause::NotSent, 2),
             _ => (RetryCause::Refused, 30),

@@ -279,17 +279,29 @@ async fn gauges_read_what_is_true_after_cancellations_panics_and_changes_of_stat
         for _ in 0..6_000 {
             tokio::time::sleep(ms(10)).await;
             assert!(
-                probe.in_flight() <= queued.in_flight(),
+                probe.in_flight() <= queued.handle().in_flight(),
                 "a call without a place"
             );
-            assert!(queued.in_flight() + queued.waiting() <= bulkhead.in_flight());
-            assert!(bulkhead.in_flight() <= load_shed.in_flight());
+            assert!(
+                queued.handle().in_flight() + queued.handle().waiting()
+                    <= bulkhead.handle().in_flight()
+            );
+            assert!(bulkhead.handle().in_flight() <= load_shed.handle().in_flight());
         }
     };
     tokio::join!(futures::future::join_all(calls), watcher);
     assert!(circuit.snapshot().opened > 3, "{:?}", circuit.snapshot());
-    assert_eq!((load_shed.in_flight(), bulkhead.in_flight()), (0, 0));
-    assert_eq!((queued.in_flight(), queued.waiting()), (0, 0));
+    assert_eq!(
+        (
+            load_shed.handle().in_flight(),
+            bulkhead.handle().in_flight()
+        ),
+        (0, 0)
+    );
+    assert_eq!(
+        (queued.handle().in_flight(), queued.handle().waiting()),
+        (0, 0)
+    );
     assert_eq!(
         (circuit.snapshot().probes_in_flight, probe.in_flight()),
         (0, 0)
@@ -341,7 +353,7 @@ fn busy_bulkhead() -> (BulkheadLayer, Bulkhead<Probe>) {
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_holds_up_nothing_and_knows_what_it_missed() {
     let (layer, mut service) = busy_bulkhead();
-    let mut events = layer.events();
+    let mut events = layer.handle().events();
     for n in 0..1_000 {
         let act = if n < 900 { Act::Ok } else { Act::Fail };
         let _ = send(&mut service, act).await;
@@ -424,7 +436,7 @@ async fn an_event_is_one_line() {
 async fn a_subscription_hears_what_follows_and_then_the_end() {
     let (layer, mut service) = busy_bulkhead();
     send(&mut service, Act::Ok).await.unwrap();
-    let (mut one, mut two) = (layer.events(), layer.events());
+    let (mut one, mut two) = (layer.handle().events(), layer.handle().events());
     assert!(one.try_recv().is_none());
     assert!(timeout(secs(1), one.recv()).await.is_err(), "nothing yet");
     assert!(send(&mut service, Act::Fail).await.is_err());
@@ -527,7 +539,10 @@ async fn an_observer_that_panics_harms_no_layer() {
     for call in hung {
         assert_eq!(reason(call.await.unwrap()), Reason::TimedOut);
     }
-    assert_eq!((queued.in_flight(), queued.waiting()), (0, 0));
+    assert_eq!(
+        (queued.handle().in_flight(), queued.handle().waiting()),
+        (0, 0)
+    );
     assert!(send(&mut service, Act::Ok).await.is_ok());
     assert!(told.load(Ordering::SeqCst) > 20);
 }
@@ -540,10 +555,10 @@ async fn an_observer_that_reads_the_layers_does_not_deadlock() {
     let (mut service, queued) = observed(move |_: &Event| {
         let queued = read.get().unwrap();
         let _ = (
-            queued.in_flight(),
-            queued.waiting(),
+            queued.handle().in_flight(),
+            queued.handle().waiting(),
             format!("{queued:?}"),
-            queued.events(),
+            queued.handle().events(),
         );
         count.fetch_add(1, Ordering::SeqCst);
     });
@@ -655,7 +670,7 @@ async fn a_listener_that_blocks_and_panics_holds_up_nothing_and_knows_what_it_mi
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let heard = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&heard);
-    let listening = layer.events().listen(move |event| {
+    let listening = layer.handle().events().listen(move |event| {
         assert!(matches!(event.kind(), EventKind::Rejected(_)));
         // Blocks at the first event, until all calls are over.
         let _ = wait.recv();
@@ -680,7 +695,7 @@ fn a_listener_that_panics_with_a_payload_that_panics_hears_the_next_event() {
     let layer = BulkheadLayer::new(0);
     let heard = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&heard);
-    let listening = layer.events().listen(move |_| {
+    let listening = layer.handle().events().listen(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
         std::panic::panic_any(Bomb);
     });

@@ -470,9 +470,12 @@ async fn a_limit_that_moves_is_the_one_that_is_shown() {
     let shown = r#"mainstay_limit{layer="load_shed",name="moves"}"#;
     for _ in 0..10 {
         join_all((0..80).map(|_| slow.clone().oneshot(()))).await;
-        assert_eq!(value(&handle, shown), f64::from(layer.limit().unwrap()));
+        assert_eq!(
+            value(&handle, shown),
+            f64::from(layer.handle().limit().unwrap())
+        );
     }
-    assert!(layer.limit().unwrap() < 50, "{layer:?}");
+    assert!(layer.handle().limit().unwrap() < 50, "{layer:?}");
 }
 
 /// Ready until it is called.
@@ -511,7 +514,7 @@ async fn a_retry_for_which_nobody_becomes_ready() {
     assert_eq!(value(&handle, rejected), 1.0);
     let retries = r#"mainstay_retries_total{layer="retry",name="once",cause="response"}"#;
     assert_eq!(value(&handle, retries), 1.0);
-    assert_eq!(layer.snapshot().rejections.total(), 1);
+    assert_eq!(layer.handle().snapshot().rejections.total(), 1);
 }
 
 /// Everything that can happen, once.

@@ -211,8 +211,12 @@ async fn a_recorder_that_panics_harms_no_call() {
                 assert!(panicked == [false; 2] || how == How::Panics, "{how:?}");
                 let dropped = service.clone().oneshot(how);
                 let _ = tokio::time::timeout(Duration::from_millis(1), dropped).await;
-                assert_eq!(bulkhead.in_flight(), 0, "{how:?}");
-                assert_eq!((bulkhead.waiting(), shed.in_flight()), (0, 0), "{how:?}");
+                assert_eq!(bulkhead.handle().in_flight(), 0, "{how:?}");
+                assert_eq!(
+                    (bulkhead.handle().waiting(), shed.handle().in_flight()),
+                    (0, 0),
+                    "{how:?}"
+                );
             }
         }
         breaker.handle().force_open();
@@ -283,7 +287,7 @@ async fn a_layer_that_moves_in_while_the_recorder_is_asked_has_metrics_of_its_ow
     let _recording = metrics::set_default_local_recorder(&recorder);
     assert!(call.as_mut().now_or_never().is_none());
     let arrived = layer.lock().unwrap().clone().unwrap();
-    assert_eq!(arrived.snapshot().name, "arrives");
+    assert_eq!(arrived.handle().snapshot().name, "arrives");
     arrived.layer(work()).oneshot(How::Waits).await.unwrap();
     let calls =
         |name: &str| recorder.value(&format!("mainstay_calls_total bulkhead {name} success"));

@@ -140,14 +140,14 @@ async fn a_bulkhead_tells_what_is_in_it() {
         .map(|millis| tokio::spawn(service.clone().oneshot(millis)))
         .into();
     sleep(ms(50)).await;
-    let busy = layer.snapshot();
+    let busy = layer.handle().snapshot();
     assert_eq!((busy.layer, &*busy.name), ("bulkhead", "stock"));
     assert_eq!((busy.in_flight, busy.limit), (2, Some(2)));
     assert_eq!((busy.waiting, busy.queue_limit), (1, 1));
     assert_eq!(busy.rejections.of(Reason::Full), 1);
     assert_eq!(busy.outcomes.total(), 0);
     join_all(calls).await;
-    let over = layer.snapshot();
+    let over = layer.handle().snapshot();
     assert_eq!((over.in_flight, over.waiting), (0, 0));
     assert_eq!(counts(&over.outcomes), [2, 1, 0, 0]);
     assert_eq!(
@@ -170,17 +170,17 @@ async fn a_load_shedder_tells_its_limit_and_latencies() {
         }
         let held = tokio::spawn(service.clone().oneshot(1_000));
         sleep(ms(1)).await;
-        let busy = layer.snapshot();
+        let busy = layer.handle().snapshot();
         assert_eq!(
             (busy.layer, &*busy.name, busy.in_flight),
             ("load_shed", "api", 1)
         );
-        assert_eq!(busy.limit, layer.limit());
+        assert_eq!(busy.limit, layer.handle().limit());
         assert_eq!(counts(&busy.outcomes), [2, 1, 0, 0]);
         assert_eq!(busy.latency.unwrap().calls, 2);
         held.abort();
         let _ = held.await;
-        assert_eq!(counts(&layer.snapshot().outcomes), [2, 1, 0, 1]);
+        assert_eq!(counts(&layer.handle().snapshot().outcomes), [2, 1, 0, 1]);
     }
 }
 
@@ -196,7 +196,7 @@ async fn a_burst_is_as_many_calls_as_it_was() {
         for burst in [3_000, 3_000] {
             join_all((0..burst).map(|_| service.clone().oneshot(100))).await;
         }
-        let latency = layer.snapshot().latency.unwrap();
+        let latency = layer.handle().snapshot().latency.unwrap();
         // Of the second one, the last of every so many may be missing.
         assert!((5_700..6_300).contains(&latency.calls), "{latency:?}");
     }
@@ -241,7 +241,7 @@ async fn what_says_nothing_is_counted_as_just_that() {
     }
     let breaker = breaker.handle().snapshot();
     assert_eq!(counts(&breaker.outcomes), [2, 1, 3, 0]);
-    assert_eq!(counts(&shed.snapshot().outcomes), [2, 1, 3, 0]);
+    assert_eq!(counts(&shed.handle().snapshot().outcomes), [2, 1, 3, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,11 +285,14 @@ async fn a_retry_layer_tells_why_and_why_not() {
     let service = layer.layer(takes());
     let _ = service.clone().oneshot(1).await;
     let _ = service.clone().oneshot(2).await;
-    let told = layer.snapshot();
+    let told = layer.handle().snapshot();
     assert_eq!((told.layer, &*told.name), ("retry", "users"));
     assert_eq!(told.retries, [(RetryCause::Error, 1)]);
     assert_eq!(told.refused, [(RetryRefused::Attempts, 1)]);
-    assert_eq!(told.balance, layer.budget().map(RetryBudget::balance));
+    assert_eq!(
+        told.balance,
+        layer.handle().budget().map(RetryBudget::balance)
+    );
     let balance = told.balance.unwrap();
     assert_eq!(
         told.to_string(),
@@ -310,7 +313,7 @@ async fn a_time_limit_tells_what_it_ended() {
     for _ in 0..2 {
         let _ = service.clone().oneshot(()).await;
     }
-    let told = layer.snapshot();
+    let told = layer.handle().snapshot();
     assert_eq!(told.rejections.of(Reason::TimedOut), 2);
     assert_eq!(
         told.to_string(),
@@ -325,15 +328,15 @@ async fn a_layer_begins_with_nothing_whoever_was_there_before() {
         let breaker = CircuitBreakerLayer::new();
         let shed = LoadShedLayer::new(Limit::fixed(1));
         let circuit = breaker.handle();
-        assert_eq!(bulkhead.snapshot().outcomes.total(), 0);
-        assert_eq!(bulkhead.snapshot().rejections.total(), 0);
+        assert_eq!(bulkhead.handle().snapshot().outcomes.total(), 0);
+        assert_eq!(bulkhead.handle().snapshot().rejections.total(), 0);
         assert_eq!(circuit.snapshot().outcomes.total(), 0);
         assert_eq!(circuit.snapshot().changes, []);
         assert_eq!(
-            (circuit.snapshot().latency, shed.snapshot().latency),
+            (circuit.snapshot().latency, shed.handle().snapshot().latency),
             (None, None)
         );
-        assert_eq!(shed.snapshot().outcomes.total(), 0);
+        assert_eq!(shed.handle().snapshot().outcomes.total(), 0);
         let service = bulkhead.layer(breaker.layer(shed.layer(takes())));
         // Two of them outlive their layers.
         let late = tokio::spawn(service.clone().oneshot(1_000));
@@ -367,9 +370,9 @@ fn nothing_is_lost_between_threads() {
         }
     });
     let success = |outcomes: Outcomes| outcomes.success;
-    assert_eq!(success(bulkhead.snapshot().outcomes), 20_000);
+    assert_eq!(success(bulkhead.handle().snapshot().outcomes), 20_000);
     assert_eq!(success(breaker.handle().snapshot().outcomes), 20_000);
-    assert_eq!(success(shed.snapshot().outcomes), 20_000);
+    assert_eq!(success(shed.handle().snapshot().outcomes), 20_000);
 }
 
 #[cfg(feature = "serde")]
@@ -456,13 +459,13 @@ async fn a_call_whose_body_was_dropped_took_as_long_as_its_head() {
     let response = breaker.layer(shed.layer(stream)).oneshot(get()).await;
     let mut body = response.unwrap().into_body();
     assert!(tokio::time::timeout(secs(1), body.frame()).await.is_err());
-    let open = shed.snapshot();
+    let open = shed.handle().snapshot();
     assert_eq!(
         (open.in_flight, open.streaming, open.outcomes.total()),
         (0, 1, 0)
     );
     drop(body);
-    let (shed, breaker) = (shed.snapshot(), breaker.handle().snapshot());
+    let (shed, breaker) = (shed.handle().snapshot(), breaker.handle().snapshot());
     assert_eq!(counts(&shed.outcomes), [0, 0, 0, 1]);
     assert_eq!(counts(&breaker.outcomes), [0, 0, 0, 1]);
     let latency = shed.latency.unwrap();

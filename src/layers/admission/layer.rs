@@ -7,11 +7,11 @@ use tower_layer::Layer;
 
 use super::future::admitted_future;
 use super::gate::{Gate, call_through_gate, inner_of_gate};
+use super::handle::AdmissionHandle;
 use super::policy::{Admission, Governed, KIND};
-use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
-use crate::observe::event::{Events, Observer};
+use crate::observe::event::Observer;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::name::InstanceName;
@@ -37,23 +37,11 @@ impl<P: Admission> AdmissionLayer<P> {
     }
 }
 
-impl<P, T> AdmissionLayer<P, T> {
-    /// The policy.
+impl<P: Admission, T> AdmissionLayer<P, T> {
+    /// A handle to inspect the layer and its policy.
     #[must_use]
-    pub fn policy(&self) -> &P {
-        &self.state.policy
-    }
-
-    /// The calls in flight, the outcomes and the rejections.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.state)
-    }
-
-    /// Subscribes to the decisions of this instance.
-    #[must_use]
-    pub fn events(&self) -> Events {
-        self.state.emitter.subscribe()
+    pub fn handle(&self) -> AdmissionHandle<P> {
+        AdmissionHandle::new(&self.state)
     }
 }
 
@@ -178,6 +166,15 @@ pub struct Admitting<S, P, T = AtResponse> {
 }
 
 inner_of_gate!(Admitting<S, P, T>);
+
+impl<S, P: Admission, T> Admitting<S, P, T> {
+    /// A handle to inspect its instance.
+    #[must_use]
+    pub fn handle(&self) -> AdmissionHandle<P> {
+        AdmissionHandle::new(&self.gate.state)
+    }
+}
+
 call_through_gate!(Admitting<S, P, T>, ResponseFuture<S::Future, P, T>, P: Admission);
 
 admitted_future! {

@@ -35,7 +35,7 @@
 //! assert_eq!(service.ready().await?.call(7).await?, 7);
 //! let Err(Error::Rejected(rejection)) = service.ready().await?.call(8).await else { panic!() };
 //! assert_eq!(rejection.to_string(), "quota `reports`: the rate limit is exceeded");
-//! assert_eq!(quota.snapshot().rejections.of(Reason::RateLimited), 1);
+//! assert_eq!(quota.handle().snapshot().rejections.of(Reason::RateLimited), 1);
 //! # Ok(())
 //! # }
 //! ```
@@ -63,6 +63,7 @@
 
 mod future;
 mod gate;
+mod handle;
 mod layer;
 pub(crate) mod mode;
 mod policy;
@@ -70,6 +71,7 @@ mod queue;
 mod snapshot;
 mod wait;
 
+pub use handle::AdmissionHandle;
 pub use layer::{AdmissionBuilder, AdmissionLayer, Admitting, ResponseFuture};
 pub use policy::Admission;
 pub use snapshot::Snapshot;

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::handle::BulkheadHandle;
 use super::permits::{MAX_WAITERS, Permits};
 use super::service::Bulkhead;
-use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{Gate, Queued, Rejecting};
-use crate::observe::event::{Events, Observer};
-use crate::observe::snapshot::{MOST_CALLS, limited};
+use crate::observe::event::Observer;
+use crate::observe::snapshot::MOST_CALLS;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
@@ -86,34 +86,10 @@ impl<M, T> BulkheadLayer<M, T> {
         }
     }
 
-    /// The number of calls in flight.
+    /// A handle to inspect the bulkhead.
     #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.permits.in_flight()
-    }
-
-    /// The number of calls in the queue.
-    #[must_use]
-    pub fn waiting(&self) -> u32 {
-        self.permits.waiting()
-    }
-
-    /// The limit of calls in flight, or `None` without a limit.
-    #[must_use]
-    pub fn limit(&self) -> Option<u32> {
-        limited(self.permits.limit())
-    }
-
-    /// The calls in flight and in the queue, the outcomes and the rejections.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.permits)
-    }
-
-    /// Subscribes to the events of this instance.
-    #[must_use]
-    pub fn events(&self) -> Events {
-        self.permits.emitter.subscribe()
+    pub fn handle(&self) -> BulkheadHandle {
+        BulkheadHandle::new(&self.permits)
     }
 }
 
@@ -136,9 +112,9 @@ impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadLayer")
             .field("name", &self.permits.emitter.name())
-            .field("limit", &self.limit())
-            .field("in_flight", &self.in_flight())
-            .field("waiting", &self.waiting())
+            .field("limit", &self.handle().limit())
+            .field("in_flight", &self.handle().in_flight())
+            .field("waiting", &self.handle().waiting())
             .field("mode", &self.mode)
             .finish()
     }

@@ -64,6 +64,7 @@
 //! One compare-and-swap to acquire a permit, one to release it, and one reference count; nothing is
 //! allocated. Only waiting calls take a lock, and each waiting call takes one allocation.
 
+mod handle;
 mod layer;
 mod permits;
 mod service;
@@ -74,6 +75,7 @@ mod word;
 pub(crate) use permits::models;
 
 pub use crate::layers::admission::mode::{Queued, Rejecting};
+pub use handle::BulkheadHandle;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{BulkheadBuilder, BulkheadLayer};

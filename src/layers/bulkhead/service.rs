@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::handle::BulkheadHandle;
 use super::permits::Permits;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{
@@ -16,6 +17,15 @@ pub struct Bulkhead<S, M = Rejecting, T = AtResponse> {
 }
 
 inner_of_gate!(Bulkhead<S, M, T>);
+
+impl<S, M, T> Bulkhead<S, M, T> {
+    /// A handle to inspect its instance.
+    #[must_use]
+    pub fn handle(&self) -> BulkheadHandle {
+        BulkheadHandle::new(&self.gate.state)
+    }
+}
+
 call_through_gate!(Bulkhead<S, Rejecting, T>, ResponseFuture<S::Future, T>);
 wait_at_gate!(Bulkhead<S, Queued, T>, QueuedFuture<S, Req, T>);
 

@@ -1,94 +1,61 @@
-use std::fmt;
-
 use tokio::sync::watch;
 
 use super::circuit::Circuit;
-use super::snapshot::Snapshot;
-use crate::observe::event::Events;
+use crate::layers::handle::handle;
 use crate::policy::breaker::State;
-use crate::runtime::shared::Shared;
 
-/// Inspects and controls a circuit, for example from an admin endpoint, a health check or a test.
-///
-/// A handle keeps the circuit's state alive, but not its services. Clones share the circuit.
-///
-/// ```
-/// use mainstay::{CircuitBreakerLayer, State};
-///
-/// let layer = CircuitBreakerLayer::new();
-/// let circuit = layer.handle();
-///
-/// circuit.force_open(); // maintenance: reject until further notice
-/// assert_eq!(circuit.state(), State::ForcedOpen);
-/// circuit.reset(); // closed, with nothing counted
-/// assert_eq!(circuit.state(), State::Closed);
-/// ```
-#[derive(Clone)]
-pub struct CircuitBreakerHandle {
-    circuit: Shared<Circuit>,
+handle! {
+    /// Inspects and controls a circuit, for example from an admin endpoint, a health check or a
+    /// test.
+    ///
+    /// A handle keeps the circuit's state alive, but not its services. Clones share the circuit.
+    ///
+    /// ```
+    /// use mainstay::{CircuitBreakerLayer, State};
+    ///
+    /// let layer = CircuitBreakerLayer::new();
+    /// let circuit = layer.handle();
+    ///
+    /// circuit.force_open(); // maintenance: reject until further notice
+    /// assert_eq!(circuit.state(), State::ForcedOpen);
+    /// circuit.reset(); // closed, with nothing counted
+    /// assert_eq!(circuit.state(), State::Closed);
+    /// ```
+    pub struct CircuitBreakerHandle of Circuit;
+    /// The state, the counts and rates of the window, the outcomes, latencies and state changes.
+    snapshot
 }
 
 impl CircuitBreakerHandle {
-    pub(super) fn new(circuit: Shared<Circuit>) -> Self {
-        Self { circuit }
-    }
-
-    /// The name of the instance.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.circuit.emitter.name()
-    }
-
     /// The current state. An open circuit stays open until the first call after its open time.
     #[must_use]
     pub fn state(&self) -> State {
-        self.circuit.state()
-    }
-
-    /// The state, the counts and rates of the window, the outcomes, latencies and state changes.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.circuit)
+        self.state.state()
     }
 
     /// Rejects every call until [`reset`](Self::reset) or [`force_closed`](Self::force_closed). A
     /// circuit in shadow mode or switched off still rejects nothing.
     pub fn force_open(&self) {
-        self.circuit.force_open();
+        self.state.force_open();
     }
 
     /// Admits every call until [`reset`](Self::reset) or [`force_open`](Self::force_open). Outcomes
     /// are counted, but no rule trips.
     pub fn force_closed(&self) {
-        self.circuit.force_closed();
+        self.state.force_closed();
     }
 
     /// Closes the circuit and clears its counts. Calls in flight do not count.
     pub fn reset(&self) {
-        self.circuit.reset();
+        self.state.reset();
     }
 
     /// Watches the state of the circuit.
     #[must_use]
     pub fn watch(&self) -> StateWatch {
-        let mut receiver = self.circuit.watch();
+        let mut receiver = self.state.watch();
         let seen = *receiver.borrow_and_update();
         StateWatch { receiver, seen }
-    }
-
-    /// Subscribes to the events of this instance.
-    #[must_use]
-    pub fn events(&self) -> Events {
-        self.circuit.emitter.subscribe()
-    }
-}
-
-impl fmt::Debug for CircuitBreakerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerHandle")
-            .field("name", &self.name())
-            .field("state", &self.state())
-            .finish()
     }
 }
 

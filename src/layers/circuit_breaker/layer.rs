@@ -9,7 +9,7 @@ use super::service::CircuitBreaker;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::layers::admission::Gate;
-use crate::policy::breaker::{Config, State};
+use crate::policy::breaker::Config;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
@@ -63,13 +63,7 @@ impl<T> CircuitBreakerLayer<T> {
     /// A handle to inspect and control the circuit.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(self.circuit.clone())
-    }
-
-    /// The state of the circuit.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.circuit.state()
+        CircuitBreakerHandle::new(&self.circuit)
     }
 }
 
@@ -97,7 +91,7 @@ impl<T> fmt::Debug for CircuitBreakerLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
             .field("name", &self.circuit.emitter.name())
-            .field("state", &self.state())
+            .field("state", &self.handle().state())
             .finish()
     }
 }

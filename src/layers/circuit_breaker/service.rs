@@ -19,7 +19,7 @@ impl<S, T> CircuitBreaker<S, T> {
     /// A handle to inspect and control the circuit.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(self.gate.state.clone())
+        CircuitBreakerHandle::new(&self.gate.state)
     }
 }
 

@@ -3,13 +3,13 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
+use super::handle::LoadShedHandle;
 use super::load::Load;
 use super::service::LoadShed;
-use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::observe::emitter::Emitter;
-use crate::observe::event::{Events, Observer};
+use crate::observe::event::Observer;
 use crate::observe::snapshot::limited;
 use crate::policy::breaker::OnCancel;
 use crate::policy::limit::Limit;
@@ -162,28 +162,10 @@ impl<T> LoadShedLayer<Limited<T>> {
         Self { mode }
     }
 
-    /// The number of calls in flight.
+    /// A handle to inspect the load shedder.
     #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.mode.load.in_flight()
-    }
-
-    /// The current limit of calls in flight, or `None` without a limit.
-    #[must_use]
-    pub fn limit(&self) -> Option<u32> {
-        limited(self.mode.load.limit())
-    }
-
-    /// The calls in flight, the limit, the outcomes, the rejections and the latencies.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.mode.load)
-    }
-
-    /// Subscribes to the events of this instance.
-    #[must_use]
-    pub fn events(&self) -> Events {
-        self.mode.load.emitter.subscribe()
+    pub fn handle(&self) -> LoadShedHandle {
+        LoadShedHandle::new(&self.mode.load)
     }
 }
 

@@ -84,6 +84,7 @@
 //!
 //! Nothing is allocated for a call.
 
+mod handle;
 mod lag;
 mod layer;
 mod load;
@@ -91,6 +92,7 @@ mod service;
 mod settle;
 mod snapshot;
 
+pub use handle::LoadShedHandle;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};

@@ -3,6 +3,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use super::handle::LoadShedHandle;
 use super::layer::{Limited, OnReadiness};
 use super::load::Load;
 use crate::call::entry::Entry;
@@ -44,6 +45,14 @@ impl<S, M> LoadShed<S, M> {
     {
         let _ = self.inner.poll_ready(cx);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<S, T> LoadShed<S, Limited<T>> {
+    /// A handle to inspect its instance.
+    #[must_use]
+    pub fn handle(&self) -> LoadShedHandle {
+        LoadShedHandle::new(&self.mode.load)
     }
 }
 

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::handle::RateLimitHandle;
 use super::limiter::Limiter;
 use super::service::RateLimit;
-use super::snapshot::Snapshot;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{Gate, Queued, Rejecting};
 use crate::observe::emitter::Emitter;
-use crate::observe::event::{Events, Observer};
+use crate::observe::event::Observer;
 use crate::policy::rate_limit::Rate;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
@@ -65,18 +65,6 @@ impl RateLimitLayer {
 }
 
 impl<M, T> RateLimitLayer<M, T> {
-    /// The number of calls that would be admitted now.
-    #[must_use]
-    pub fn available(&self) -> u32 {
-        self.limiter.available()
-    }
-
-    /// The number of calls in the queue.
-    #[must_use]
-    pub fn waiting(&self) -> u32 {
-        self.limiter.queue.len()
-    }
-
     /// The name of the instance.
     #[cfg(feature = "http")]
     pub(crate) fn name(&self) -> &str {
@@ -89,16 +77,10 @@ impl<M, T> RateLimitLayer<M, T> {
         self.limiter.rate.in_whole_seconds()
     }
 
-    /// The available permits, the outcomes and the rejections.
+    /// A handle to inspect the rate limit.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.limiter)
-    }
-
-    /// Subscribes to the events of this instance.
-    #[must_use]
-    pub fn events(&self) -> Events {
-        self.limiter.emitter.subscribe()
+    pub fn handle(&self) -> RateLimitHandle {
+        RateLimitHandle::new(&self.limiter)
     }
 }
 
@@ -122,8 +104,8 @@ impl<M: fmt::Debug, T> fmt::Debug for RateLimitLayer<M, T> {
         f.debug_struct("RateLimitLayer")
             .field("name", &self.limiter.emitter.name())
             .field("rate", &format_args!("{}", self.limiter.rate))
-            .field("available", &self.available())
-            .field("waiting", &self.waiting())
+            .field("available", &self.handle().available())
+            .field("waiting", &self.handle().waiting())
             .field("mode", &self.mode)
             .finish()
     }

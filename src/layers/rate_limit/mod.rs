@@ -66,6 +66,7 @@
 //! One clock reading, one compare-and-swap and one reference count; nothing is allocated. Only
 //! waiting calls take a lock, and each waiting call takes one allocation.
 
+mod handle;
 mod layer;
 mod limiter;
 mod queue;
@@ -76,6 +77,7 @@ mod snapshot;
 pub(crate) use queue::models;
 
 pub use crate::layers::admission::mode::{Queued, Rejecting};
+pub use handle::RateLimitHandle;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{RateLimitBuilder, RateLimitLayer};

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::handle::RateLimitHandle;
 use super::limiter::Limiter;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{
@@ -16,6 +17,15 @@ pub struct RateLimit<S, M = Rejecting, T = AtResponse> {
 }
 
 inner_of_gate!(RateLimit<S, M, T>);
+
+impl<S, M, T> RateLimit<S, M, T> {
+    /// A handle to inspect its instance.
+    #[must_use]
+    pub fn handle(&self) -> RateLimitHandle {
+        RateLimitHandle::new(&self.gate.state)
+    }
+}
+
 call_through_gate!(RateLimit<S, Rejecting, T>, ResponseFuture<S::Future, T>);
 wait_at_gate!(RateLimit<S, Queued, T>, QueuedFuture<S, Req, T>);
 

@@ -7,15 +7,16 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::budget::RetryBudget;
+use super::handle::RetryHandle;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::receive::Unchanged;
 use super::service::{CallContext, Retry, Spare};
-use super::snapshot::{Snapshot, Stats};
+use super::snapshot::Stats;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
-use crate::observe::event::{Events, Observer};
+use crate::observe::event::Observer;
 use crate::observe::meter::Handles;
 use crate::policy::backoff::Backoff;
 use crate::runtime::shared::Shared;
@@ -116,22 +117,14 @@ impl Settings {
 }
 
 impl<P, R> RetryLayer<P, R> {
-    /// The budget, if there is one.
-    #[must_use]
-    pub fn budget(&self) -> Option<&RetryBudget> {
+    pub(crate) fn budget(&self) -> Option<&RetryBudget> {
         self.core.settings.budget.as_ref()
     }
 
-    /// Counts of retries and refusals, and the balance of the budget.
+    /// A handle to inspect the retries and their budget.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.core)
-    }
-
-    /// Subscribes to the events of this instance.
-    #[must_use]
-    pub fn events(&self) -> Events {
-        self.core.stats.emitter.subscribe()
+    pub fn handle(&self) -> RetryHandle {
+        RetryHandle::new(&self.core)
     }
 }
 

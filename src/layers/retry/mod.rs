@@ -105,6 +105,7 @@
 mod attempt;
 mod budget;
 mod future;
+mod handle;
 mod layer;
 mod policy;
 mod receive;
@@ -115,6 +116,7 @@ mod wait;
 pub use crate::policy::backoff::{Backoff, Jitter};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use future::ResponseFuture;
+pub use handle::RetryHandle;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 #[cfg(feature = "http")]

@@ -8,6 +8,7 @@ use tower_service::Service;
 
 use super::attempt::traced;
 use super::future::{Phase, ResponseFuture};
+use super::handle::RetryHandle;
 use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{Receive, Unchanged};
@@ -90,6 +91,14 @@ impl<S, P, R> Retry<S, P, R> {
     /// The inner service, without retries.
     pub fn into_inner(self) -> S {
         self.inner.into_inner()
+    }
+}
+
+impl<S, P, R> Retry<S, P, R> {
+    /// A handle to inspect its instance.
+    #[must_use]
+    pub fn handle(&self) -> RetryHandle {
+        RetryHandle::new(&self.context.core)
     }
 }
 

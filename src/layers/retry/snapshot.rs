@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::layer::Core;
+use super::budget::RetryBudget;
 use crate::observe::emit::Emit as _;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
@@ -73,15 +73,15 @@ impl Stats {
 }
 
 impl Snapshot {
-    pub(super) fn of<P, R>(core: &Core<P, R>) -> Self {
+    pub(super) fn of(stats: &Stats, budget: Option<&RetryBudget>) -> Self {
         Self {
-            layer: core.stats.emitter.layer(),
-            name: core.stats.emitter.name().to_owned(),
-            retries: core.stats.causes.of(&RetryCause::ALL),
-            refused: core.stats.refused.of(&RetryRefused::ALL),
-            given_up: core.stats.given_up.load(Ordering::Relaxed),
-            balance: core.settings.budget.as_ref().map(|budget| budget.balance()),
-            rejections: core.stats.emitter.rejections(),
+            layer: stats.emitter.layer(),
+            name: stats.emitter.name().to_owned(),
+            retries: stats.causes.of(&RetryCause::ALL),
+            refused: stats.refused.of(&RetryRefused::ALL),
+            given_up: stats.given_up.load(Ordering::Relaxed),
+            balance: budget.map(RetryBudget::balance),
+            rejections: stats.emitter.rejections(),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::cover::HeadOnly;
+use super::handle::TimeoutHandle;
 use super::service::Timeout;
-use super::snapshot::Snapshot;
 use super::upload::Upload;
 use crate::call::inner::Inner;
 use crate::observe::emitter::Emitter;
@@ -211,10 +211,10 @@ impl TimeoutLayer {
 }
 
 impl<P, B> TimeoutLayer<P, B> {
-    /// Counts of rejected and ended calls.
+    /// A handle to inspect the time limit.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.emitter)
+    pub fn handle(&self) -> TimeoutHandle {
+        TimeoutHandle::new(&self.emitter)
     }
 }
 

@@ -51,6 +51,7 @@
 
 mod cover;
 mod future;
+mod handle;
 mod layer;
 mod service;
 mod snapshot;
@@ -62,6 +63,7 @@ mod upload;
 
 pub use cover::{Answered, Asked, Cover, HeadOnly};
 pub use future::ResponseFuture;
+pub use handle::TimeoutHandle;
 pub use layer::{CallLimit, Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
 pub use service::Timeout;
 pub use snapshot::Snapshot;

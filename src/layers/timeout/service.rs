@@ -7,6 +7,7 @@ use tower_service::Service;
 
 use super::cover::{Asked, Cover, HeadOnly};
 use super::future::{ResponseFuture, Sending, State, Until};
+use super::handle::TimeoutHandle;
 use super::layer::{CallLimit, Fixed, PerRequest};
 use super::upload::Upload;
 use crate::call::entry::Entry;
@@ -42,6 +43,14 @@ impl<S, P, B> Timeout<S, P, B> {
     /// The inner service, without the time limit.
     pub fn into_inner(self) -> S {
         self.inner.into_inner()
+    }
+}
+
+impl<S, P, B> Timeout<S, P, B> {
+    /// A handle to inspect its instance.
+    #[must_use]
+    pub fn handle(&self) -> TimeoutHandle {
+        TimeoutHandle::new(&self.emitter)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Snapshots: the counters, the latencies and the state of an instance.
 //!
-//! `snapshot()` is a method of each layer with counters, of a circuit breaker's handle, and of the
-//! standard stacks (for all their layers at once). It needs no feature. The correlation layer and
+//! `snapshot()` is a method of the handle of each layer with counters (`layer.handle()`, or
+//! `handle()` of its service), and of the standard stacks (for all their layers at once). It needs
+//! no feature. The correlation layer and
 //! [`LoadShedLayer::on_readiness`](crate::LoadShedLayer::on_readiness) have none.
 //!
 //! A snapshot prints itself on one line. With the feature `serde` it can be serialized: durations
@@ -16,7 +17,7 @@
 //! let service = layer.layer(service_fn(|order: u32| async move { Ok::<_, std::io::Error>(order) }));
 //! service.oneshot(1).await?;
 //!
-//! let snapshot = layer.snapshot();
+//! let snapshot = layer.handle().snapshot();
 //! assert_eq!((snapshot.outcomes.success, snapshot.in_flight), (1, 0));
 //! assert_eq!(
 //!     snapshot.to_string(),

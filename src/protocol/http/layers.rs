@@ -72,8 +72,8 @@ pub fn bulkhead() -> BulkheadBuilder<Rejecting, EndOfBody<HttpClassifier>> {
 /// }));
 ///
 /// service.oneshot(Request::new(())).await?;
-/// assert_eq!(layer.snapshot().outcomes.failure, 1);
-/// assert_eq!(layer.available(), 19);
+/// assert_eq!(layer.handle().snapshot().outcomes.failure, 1);
+/// assert_eq!(layer.handle().available(), 19);
 /// # Ok(())
 /// # }
 /// ```

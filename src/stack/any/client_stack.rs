@@ -8,9 +8,11 @@ use tower_layer::Layer;
 use super::parts::{self, AnyLimit, ClientTimeout, NoRetry};
 use super::propagate::{NoContext, Propagate};
 use crate::call::track::AtResponse;
-use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
+
+use crate::layers::bulkhead::{self, Bulkhead, BulkheadHandle, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
-use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
+
+use crate::layers::rate_limit::{self, RateLimit, RateLimitHandle};
 use crate::layers::retry::{self, Retry, RetryBudget, Unchanged};
 use crate::layers::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::stack::description::Description;
@@ -85,14 +87,14 @@ impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
     /// The rate limit, with its available permits and the waiting calls. By default it admits every
     /// call.
     #[must_use]
-    pub fn rate_limit(&self) -> &RateLimitLayer<Queued, AtResponse<C>> {
-        &self.layers.rate_limit.layer
+    pub fn rate_limit(&self) -> RateLimitHandle {
+        self.layers.rate_limit.layer.handle()
     }
 
     /// The bulkhead, with its limit and the attempts in flight and in the queue.
     #[must_use]
-    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, AtResponse<C>> {
-        &self.layers.bulkhead.layer
+    pub fn bulkhead(&self) -> BulkheadHandle {
+        self.layers.bulkhead.layer.handle()
     }
 
     /// The retry budget, if there is one.

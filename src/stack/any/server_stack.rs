@@ -8,9 +8,12 @@ use tower_layer::Layer;
 use super::parts::{AnyLimit, ServerTimeout};
 use super::propagate::{NoContext, Propagate};
 use crate::call::track::AtResponse;
-use crate::layers::bulkhead::{self, Bulkhead, BulkheadLayer, Queued};
-use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedLayer};
-use crate::layers::rate_limit::{self, RateLimit, RateLimitLayer};
+
+use crate::layers::bulkhead::{self, Bulkhead, BulkheadHandle, Queued};
+
+use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedHandle};
+
+use crate::layers::rate_limit::{self, RateLimit, RateLimitHandle};
 use crate::layers::timeout::{self, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
@@ -64,20 +67,20 @@ impl<C: Clone, K: Propagate> AnyServerStack<C, K> {
     /// The rate limit, with its available permits and the waiting calls. By default it admits every
     /// call.
     #[must_use]
-    pub fn rate_limit(&self) -> &RateLimitLayer<Queued, AtResponse<C>> {
-        &self.layers.rate_limit.layer
+    pub fn rate_limit(&self) -> RateLimitHandle {
+        self.layers.rate_limit.layer.handle()
     }
 
     /// The load shedder, with its limit and the requests in flight.
     #[must_use]
-    pub fn load_shed(&self) -> &LoadShedLayer<Limited<AtResponse<C>>> {
-        &self.layers.load_shed.layer
+    pub fn load_shed(&self) -> LoadShedHandle {
+        self.layers.load_shed.layer.handle()
     }
 
     /// The bulkhead, with its limit and the requests in flight and in the queue.
     #[must_use]
-    pub fn bulkhead(&self) -> &BulkheadLayer<Queued, AtResponse<C>> {
-        &self.layers.bulkhead.layer
+    pub fn bulkhead(&self) -> BulkheadHandle {
+        self.layers.bulkhead.layer.handle()
     }
 
     /// The snapshots of its layers.

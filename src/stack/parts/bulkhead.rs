@@ -77,7 +77,7 @@ impl<M, T> Snapshots for BulkheadLayer<M, T> {
     type Snapshot = bulkhead::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {
-        self.snapshot()
+        self.handle().snapshot()
     }
 }
 

@@ -55,7 +55,7 @@ impl<T> Snapshots for LoadShedLayer<Limited<T>> {
     type Snapshot = load_shed::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {
-        self.snapshot()
+        self.handle().snapshot()
     }
 }
 

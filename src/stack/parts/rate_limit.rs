@@ -97,7 +97,7 @@ impl<M, T> Snapshots for RateLimitLayer<M, T> {
     type Snapshot = rate_limit::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {
-        self.snapshot()
+        self.handle().snapshot()
     }
 }
 

@@ -70,7 +70,7 @@ impl<P, R> Snapshots for RetryLayer<P, R> {
     type Snapshot = retry::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {
-        self.snapshot()
+        self.handle().snapshot()
     }
 }
 

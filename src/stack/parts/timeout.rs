@@ -260,6 +260,6 @@ impl<P, B> Snapshots for TimeoutLayer<P, B> {
     type Snapshot = timeout::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {
-        self.snapshot()
+        self.handle().snapshot()
     }
 }

@@ -171,7 +171,7 @@ async fn a_service_that_was_called_is_not_called_again() {
             .layer(bulkhead.clone())
             .service(composite);
         let held = queue.then(|| tokio::spawn(client.clone().oneshot(request("PUT"))));
-        while queue && bulkhead.in_flight() == 0 {
+        while queue && bulkhead.handle().in_flight() == 0 {
             tokio::task::yield_now().await;
         }
         client.ready().await.unwrap();

@@ -274,10 +274,10 @@ async fn a_panic_of_the_body_is_a_failure_and_frees_what_was_held() {
     assert!(next(body.as_mut()).await.is_some());
     let polled = catch_unwind(AssertUnwindSafe(|| poll(body.as_mut()).is_ready()));
     assert!(polled.is_err());
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     drop(body);
     assert_eq!(told.outcomes(), ["failure"]);
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
 }
 
 fn poll<B: Body>(body: Pin<&mut B>) -> Poll<Next<B>> {
@@ -343,7 +343,7 @@ async fn a_place_lasts_as_long_as_the_body() {
         .build()
         .unwrap();
     let layers = (shedder.clone(), bulkhead.clone());
-    let held = || (shedder.in_flight(), bulkhead.in_flight());
+    let held = || (shedder.handle().in_flight(), bulkhead.handle().in_flight());
 
     // A head that decides settles the outcome and frees nothing.
     for code in [200, 500] {
@@ -381,11 +381,11 @@ async fn upgrades_and_event_streams_give_their_place_back_at_the_head() {
         typed("text/event-stream; charset=utf-8", endless()),
     )
     .await;
-    assert_eq!(layer.in_flight(), 0);
+    assert_eq!(layer.handle().in_flight(), 0);
     assert_eq!(told.outcomes(), ["success", "success"]);
     drop((upgraded, events));
     let _text = through(&layers, typed("text/event", endless())).await;
-    assert_eq!(layer.in_flight(), 1);
+    assert_eq!(layer.handle().in_flight(), 1);
 }
 
 #[tokio::test]
@@ -398,7 +398,10 @@ async fn until_the_head_if_that_is_asked_for() {
         .unwrap();
     let layers = (shedder.clone(), bulkhead.clone());
     let _stream = through(&layers, grpc(script([Data("a"), status("0")]))).await;
-    assert_eq!((shedder.in_flight(), bulkhead.in_flight()), (0, 0));
+    assert_eq!(
+        (shedder.handle().in_flight(), bulkhead.handle().in_flight()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,10 +419,16 @@ async fn a_waiting_call_gets_the_place_when_a_body_ends() {
             .into_body()
     });
     sleep(MS).await;
-    assert_eq!((layer.in_flight(), layer.waiting()), (1, 1));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (1, 1)
+    );
     assert_eq!(read(first.into_body()).await.0, "ab");
     assert_eq!(read(second.await.unwrap()).await.0, "c");
-    assert_eq!((layer.in_flight(), layer.waiting()), (0, 0));
+    assert_eq!(
+        (layer.handle().in_flight(), layer.handle().waiting()),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -432,12 +441,16 @@ async fn a_limit_gives_way_to_overload_that_the_trailers_tell_of() {
         bodies.push(through(&layer, grpc(full)).await.into_body());
         sleep(10 * MS).await;
     }
-    assert_eq!(layer.limit().unwrap(), 100);
+    assert_eq!(layer.handle().limit().unwrap(), 100);
     for body in bodies {
         read(body).await;
         sleep(10 * MS).await;
     }
-    assert!(layer.limit().unwrap() < 100, "{}", layer.limit().unwrap());
+    assert!(
+        layer.handle().limit().unwrap() < 100,
+        "{}",
+        layer.handle().limit().unwrap()
+    );
 }
 
 // --- The body itself

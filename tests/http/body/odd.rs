@@ -84,7 +84,7 @@ macro_rules! around {
         let held = move || {
             // Keeps both of them, or nobody would be told.
             let all = &layers;
-            all.0.in_flight()
+            all.0.handle().in_flight()
         };
         (response, told, held)
     }};
@@ -253,8 +253,11 @@ fn a_response_may_end_in_another_runtime_or_in_none() {
     let layers = (shedder.clone(), breaker.clone(), bulkhead.clone());
     // A call that streams has left the shedder's count, and is known to it until its end.
     let held = || {
-        assert_eq!(shedder.in_flight(), 0);
-        (shedder.snapshot().streaming, bulkhead.in_flight())
+        assert_eq!(shedder.handle().in_flight(), 0);
+        (
+            shedder.handle().snapshot().streaming,
+            bulkhead.handle().in_flight(),
+        )
     };
     let ask = || through(&layers, grpc(script([Data("a"), status("0")])));
     let (first, second) = runtime(true).block_on(async {
@@ -274,7 +277,7 @@ fn a_response_may_end_in_another_runtime_or_in_none() {
             })
         }
     });
-    while bulkhead.waiting() == 0 {
+    while bulkhead.handle().waiting() == 0 {
         std::thread::yield_now();
     }
     std::thread::spawn(move || drop(first)).join().unwrap();
@@ -312,14 +315,17 @@ async fn a_response_outlives_its_layers_and_does_no_harm_to_those_that_follow() 
         let layers = (shedder.clone(), breaker.clone(), bulkhead.clone());
         // A call that streams has left the shedder's count, and is known to it until its end.
         let held = || {
-            assert_eq!(shedder.in_flight(), 0);
-            (shedder.snapshot().streaming, bulkhead.in_flight())
+            assert_eq!(shedder.handle().in_flight(), 0);
+            (
+                shedder.handle().snapshot().streaming,
+                bulkhead.handle().in_flight(),
+            )
         };
         let new = through(&layers, answer(200, script([Data("b")]))).await;
         read(old.into_body()).await;
         assert_eq!(held(), (1, 1));
         assert_eq!(told.outcomes().len(), 0);
-        assert_eq!(breaker.state(), mainstay::State::Closed);
+        assert_eq!(breaker.handle().state(), mainstay::State::Closed);
         read(new.into_body()).await;
         assert_eq!(held(), (0, 0));
         assert_eq!(told.outcomes(), ["success"]);
@@ -354,9 +360,9 @@ async fn a_response_that_is_taken_apart_gives_back_what_it_held() {
     let mut call = Box::pin(service.oneshot(whole()));
     let cx = &mut Context::from_waker(Waker::noop());
     assert!(Future::poll(call.as_mut(), cx).is_pending());
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     drop(call);
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
 }
 
 /// Says, when it is dropped, what is held then.
@@ -375,7 +381,7 @@ async fn the_work_ends_before_its_place_is_given_back() {
     let seen = bulkhead.clone();
     let service = bulkhead.layer(tower::service_fn(move |()| {
         let seen = seen.clone();
-        let last = Last(move || seen.in_flight(), sender.clone());
+        let last = Last(move || seen.handle().in_flight(), sender.clone());
         let frames = futures::stream::poll_fn(move |_| {
             let _last = &last;
             Poll::Ready(Some(Ok::<_, std::io::Error>(Frame::data(Bytes::new()))))
@@ -384,10 +390,10 @@ async fn the_work_ends_before_its_place_is_given_back() {
     }));
     let mut body = Box::pin(service.oneshot(()).await.unwrap().into_body());
     next(body.as_mut()).await.unwrap().unwrap();
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     drop(body);
     assert_eq!(dropped.recv().unwrap(), 1);
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
 }
 
 /// A user's own protocol, whose replies carry what is held for their call.
@@ -454,9 +460,9 @@ async fn what_a_tracker_of_a_users_own_is_given_counts_once_and_holds_until_it_i
     let (_, held) = bulkhead.layer(echo()).oneshot("reply").await.unwrap();
     let mut held = held.unwrap();
     held.settle(Outcome::Success.into());
-    assert_eq!(bulkhead.in_flight(), 1);
+    assert_eq!(bulkhead.handle().in_flight(), 1);
     drop(held);
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
 
     // An error has nothing to be attached to: it is final, whatever the tracker says.
     let broken = breaker.layer(tower::service_fn(|()| async {
@@ -499,14 +505,14 @@ async fn who_lets_go_of_a_stream_did_not_wait_for_its_head_in_vain() {
     let calls = || futures::future::join_all((0..80).map(|_| service.clone().oneshot(())));
     drop(calls().await);
     assert_eq!(breaker.handle().snapshot().failures, 0);
-    assert_eq!(breaker.state(), mainstay::State::Closed);
-    assert_eq!(shedder.limit().unwrap(), 100);
+    assert_eq!(breaker.handle().state(), mainstay::State::Closed);
+    assert_eq!(shedder.handle().limit().unwrap(), 100);
 
     // Who lets go before the head does.
     let waited = tokio::time::timeout(slow / 2, calls()).await;
     assert!(waited.is_err());
-    assert_eq!(breaker.state(), mainstay::State::Open);
-    assert!(shedder.limit().unwrap() < 100);
+    assert_eq!(breaker.handle().state(), mainstay::State::Open);
+    assert!(shedder.handle().limit().unwrap() < 100);
 }
 
 #[tokio::test]
@@ -538,7 +544,7 @@ async fn what_is_over_at_its_head_is_over_then_and_not_when_its_future_is_droppe
     let service = service.ready().await.unwrap();
     let mut call = pin!(Service::call(service, answer(200, script([]))));
     let response = std::future::poll_fn(|cx| call.as_mut().poll(cx)).await;
-    assert_eq!(bulkhead.in_flight(), 0);
+    assert_eq!(bulkhead.handle().in_flight(), 0);
     assert_eq!(breaker.handle().snapshot().calls, 1);
     drop(response);
 }

@@ -270,7 +270,7 @@ async fn a_server_cannot_keep_a_circuit_open_for_ever() {
         .unwrap();
     let stack = breaker.layer(client());
     get(&stack, peer.address).await;
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.handle().state(), State::Open);
     let left = breaker.handle().snapshot().retry_after.unwrap();
     assert!(left <= max, "{left:?}");
 }
@@ -326,7 +326,7 @@ async fn own(
     let body = Own {
         frames: vec!["b", "a"],
         panics,
-        held: Box::new(move || [shed.in_flight(), bulkhead.in_flight()]),
+        held: Box::new(move || [shed.handle().in_flight(), bulkhead.handle().in_flight()]),
         dropped: Arc::clone(&dropped),
     };
     let response = Mutex::new(Some(http::Response::new(Body::wrap(body)).into()));

@@ -97,7 +97,7 @@ macro_rules! layers {
             let (shed, breaker, bulkhead) = (shed.clone(), breaker.clone(), bulkhead.clone());
             move || {
                 let _keeps = &breaker;
-                [shed.in_flight(), bulkhead.in_flight()]
+                [shed.handle().in_flight(), bulkhead.handle().in_flight()]
             }
         };
         let watch = super::stacks::Watch::new(held, told);

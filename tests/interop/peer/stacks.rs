@@ -113,7 +113,7 @@ pub(crate) fn serve_grpc(
         .add_routes(routes)
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
-    Ok(Box::new(move || in_flight.in_flight()))
+    Ok(Box::new(move || in_flight.handle().in_flight()))
 }
 
 /// Serves HTTP/1.1 and HTTP/2 on one port behind the layers.
@@ -149,7 +149,7 @@ pub(crate) fn serve_http(
         .layer(circuit.build()?);
     let app = app.layer(layers);
     tokio::spawn(async move { axum::serve(listener, app).await });
-    Ok(Box::new(move || in_flight.in_flight()))
+    Ok(Box::new(move || in_flight.handle().in_flight()))
 }
 
 /// What differs between one client and the next.

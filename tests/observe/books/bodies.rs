@@ -148,9 +148,9 @@ proptest! {
             let (service, of_breaker) = counted(breaker.layer(service));
 
             let now = || {
-                let b = bulkhead.snapshot();
+                let b = bulkhead.handle().snapshot();
                 let waits = Books::new(b.outcomes, &b.rejections, b.given_up);
-                let s = shed.snapshot();
+                let s = shed.handle().snapshot();
                 let sheds = Books::new(s.outcomes, &s.rejections, 0);
                 let c = breaker.handle().snapshot();
                 let breaks = Books::new(c.outcomes, &c.rejections, 0);

@@ -130,10 +130,10 @@ proptest! {
             let (service, of_breaker) = counted(breaker.layer(service));
 
             let now = || {
-                let b = bulkhead.snapshot();
+                let b = bulkhead.handle().snapshot();
                 let waits = Books::new(b.outcomes, &b.rejections, b.given_up);
                 let held = u64::from(b.in_flight) + u64::from(b.waiting);
-                let s = shed.snapshot();
+                let s = shed.handle().snapshot();
                 let sheds = Books::new(s.outcomes, &s.rejections, 0);
                 let c = breaker.handle().snapshot();
                 let breaks = Books::new(c.outcomes, &c.rejections, 0);
@@ -168,7 +168,7 @@ proptest! {
             let bulkhead = bulkhead.build().unwrap();
             let (service, calls) = counted(bulkhead.layer(probe.clone()));
             let now = || {
-                let snapshot = bulkhead.snapshot();
+                let snapshot = bulkhead.handle().snapshot();
                 let books = Books::new(snapshot.outcomes, &snapshot.rejections, snapshot.given_up);
                 (books, u64::from(snapshot.in_flight))
             };
@@ -192,7 +192,7 @@ proptest! {
             let shed = shed.build().unwrap();
             let (service, calls) = counted(shed.layer(probe.clone()));
             let now = || {
-                let snapshot = shed.snapshot();
+                let snapshot = shed.handle().snapshot();
                 let books = Books::new(snapshot.outcomes, &snapshot.rejections, 0);
                 (books, u64::from(snapshot.in_flight))
             };
@@ -230,7 +230,7 @@ proptest! {
             let (service, calls) = counted(retry.layer(service));
             happen(&service, &probe, &steps, || {}).await;
 
-            let snapshot = retry.snapshot();
+            let snapshot = retry.handle().snapshot();
             let retries = snapshot.retries.iter().map(|(_, count)| count).sum::<u64>();
             let refused = snapshot.refused.iter();
             let unready = refused.filter(|(why, _)| *why == RetryRefused::NotReady);
@@ -268,7 +268,7 @@ async fn a_call_that_is_given_up_in_a_queue_is_counted() {
     tokio::time::advance(ms(300)).await;
     waits.abort();
     support::settle().await;
-    let snapshot = layer.snapshot();
+    let snapshot = layer.handle().snapshot();
     assert_eq!((snapshot.given_up, snapshot.waiting), (1, 0));
     let told = told.lock().unwrap();
     let [EventKind::GivenUp { waited, .. }] = &told[..] else {
@@ -291,7 +291,7 @@ async fn a_retry_that_is_given_up_is_counted() {
     let call = support::start(&layer.layer(Probe::default()), Act::Fail).await;
     call.abort();
     support::settle().await;
-    let snapshot = layer.snapshot();
+    let snapshot = layer.handle().snapshot();
     assert_eq!((snapshot.retries[0].1, snapshot.given_up), (1, 1));
     let text = snapshot.to_string();
     assert!(
@@ -305,7 +305,7 @@ async fn a_retry_that_is_given_up_is_counted() {
     probe.set_ready(false);
     tokio::time::advance(secs(3)).await;
     call.await.unwrap().unwrap_err();
-    let snapshot = layer.snapshot();
+    let snapshot = layer.handle().snapshot();
     assert_eq!(snapshot.refused, [(RetryRefused::NotReady, 1)]);
     assert_eq!((snapshot.retries[0].1, snapshot.given_up), (2, 1));
 }
@@ -333,7 +333,7 @@ async fn of_a_queue_whose_callers_come_and_go_at_once() {
     for task in tasks {
         let _ = task.await.unwrap();
     }
-    let snapshot = layer.snapshot();
+    let snapshot = layer.handle().snapshot();
     let books = Books::new(snapshot.outcomes, &snapshot.rejections, snapshot.given_up);
     assert_eq!((snapshot.in_flight, snapshot.waiting), (0, 0));
     assert_eq!(books, *told.lock().unwrap());

@@ -193,13 +193,13 @@ async fn a_limit_of_the_programs_own_is_evidence_in_full() {
     let service = layer.layer(limits.0.layer(limits.1.layer(Probe::default())));
     let calls = (0..30).map(|_| service.clone().oneshot(Act::Hang));
     futures::future::join_all(calls).await;
-    assert_eq!(layer.state(), State::Open);
+    assert_eq!(layer.handle().state(), State::Open);
     // One around and one within.
     let layer = builder().build().unwrap();
     let service = half().layer(layer.layer(TimeoutLayer::new(secs(2)).layer(Probe::default())));
     let calls = (0..30).map(|_| service.clone().oneshot(Act::Hang));
     futures::future::join_all(calls).await;
-    assert_eq!(layer.state(), State::Open);
+    assert_eq!(layer.handle().state(), State::Open);
 }
 
 #[tokio::test(start_paused = true)]

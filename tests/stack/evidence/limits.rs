@@ -40,7 +40,7 @@ async fn callers_lower_no_limit_and_a_service_that_hangs_does() {
                     task.await.unwrap();
                 }
                 let shown = format!("inside: {inside}, {millis} ms, hang-ups: {hang_ups}");
-                let limit = shed.snapshot().limit;
+                let limit = shed.handle().snapshot().limit;
                 assert_eq!(limit < Some(100), falls, "{shown}: {limit:?}");
             }
         }
@@ -64,7 +64,7 @@ async fn a_slow_route_is_no_overload_to_callers_in_a_hurry() {
         sleep(ms(50)).await;
     }
     sleep(secs(3)).await;
-    assert!(shed.snapshot().limit >= Some(100));
+    assert!(shed.handle().snapshot().limit >= Some(100));
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,5 +74,5 @@ async fn the_programs_own_limit_is_overload_in_full() {
     for _ in 0..50 {
         assert!(service.clone().oneshot(Act::Hang).await.is_err());
     }
-    assert!(shed.snapshot().limit < Some(100));
+    assert!(shed.handle().snapshot().limit < Some(100));
 }

@@ -230,7 +230,7 @@ async fn a_quota_lowers_no_limit() {
             service.oneshot(by("greedy")).await.unwrap();
             tokio::time::sleep(ms(10)).await;
         }
-        assert_eq!(layer.limit().unwrap(), 100);
+        assert_eq!(layer.handle().limit().unwrap(), 100);
     }
 }
 
