@@ -9,7 +9,7 @@ use tower::load_shed::LoadShedLayer;
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::retry::{Policy, RetryLayer};
 use tower::timeout::TimeoutLayer;
-use tower::{Layer, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder};
 use tower_resilience_circuitbreaker::{
     CircuitBreakerConfigBuilder, CircuitBreakerLayer, SlidingWindowType,
 };
@@ -108,15 +108,18 @@ pub(crate) fn tower_retry() -> Case {
 }
 
 pub(crate) fn tower_three() -> Case {
-    let service = ServiceBuilder::new()
+    Case::new(
+        "tower_three",
+        calls(three(), Message::WITH_ID, Expect::Answers),
+    )
+}
+
+pub(crate) fn three() -> impl Service<Message, Future: Send> + Clone + Send + 'static {
+    ServiceBuilder::new()
         .timeout(LIMIT)
         .load_shed()
         .concurrency_limit(MAX_IN_FLIGHT as usize)
-        .service(Ready);
-    Case::new(
-        "tower_three",
-        calls(service, Message::WITH_ID, Expect::Answers),
-    )
+        .service(Ready)
 }
 
 pub(crate) fn tower_three_yields() -> Case {

@@ -4,19 +4,23 @@
 //! that happen to take turns always look twice as fast.
 
 use std::sync::Barrier;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use mainstay::CircuitBreakerLayer;
+use mainstay::bulkhead::Bulkhead;
+use mainstay::{BulkheadLayer, CircuitBreakerLayer};
 use tokio::runtime::Handle;
+use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service};
 use tower_resilience_circuitbreaker::CircuitBreakerLayer as PeerLayer;
 
 use crate::cases::{WINDOW, count_breaker};
 use crate::common::median;
+use crate::peers;
 use crate::services::{Expect, Message, Ready, Work, calls};
-use crate::six_layers;
+use crate::six_layers::{self, MAX_IN_FLIGHT};
 
 /// How long the threads run at a time.
 const LAP: Duration = Duration::from_millis(4);
@@ -76,7 +80,71 @@ fn contests() -> Vec<Contest> {
             six_layers::service(),
             Message::WITH_ID,
         ),
+        Contest::new(
+            "tower_three_two_threads/one",
+            peers::three(),
+            Message::WITH_ID,
+        ),
+        Contest::new("bulkhead_two_threads/one", bulkhead(), 1),
+        Contest::new("tower_limit_two_threads/one", tower_limit(), 1),
+        Contest::new(
+            "bulkhead_cloned_two_threads/one",
+            CloneACall::of(bulkhead()),
+            1,
+        ),
+        Contest::new(
+            "tower_limit_cloned_two_threads/one",
+            CloneACall::of(tower_limit()),
+            1,
+        ),
+        Contest::new(
+            "six_layers_cloned_two_threads/one",
+            CloneACall::of(six_layers::service()),
+            Message::WITH_ID,
+        ),
+        Contest::new(
+            "tower_three_cloned_two_threads/one",
+            CloneACall::of(peers::three()),
+            Message::WITH_ID,
+        ),
     ]
+}
+
+fn bulkhead() -> Bulkhead<Ready> {
+    BulkheadLayer::new(MAX_IN_FLIGHT).layer(Ready)
+}
+
+fn tower_limit() -> ConcurrencyLimit<Ready> {
+    ConcurrencyLimit::new(Ready, MAX_IN_FLIGHT as usize)
+}
+
+/// Clones the service for each call, as servers do.
+#[derive(Clone)]
+struct CloneACall<S> {
+    service: S,
+    clone: S,
+}
+
+impl<S: Clone> CloneACall<S> {
+    fn of(service: S) -> Self {
+        let clone = service.clone();
+        Self { service, clone }
+    }
+}
+
+impl<S: Service<Req> + Clone, Req> Service<Req> for CloneACall<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.clone = self.service.clone();
+        self.clone.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> S::Future {
+        self.clone.call(request)
+    }
 }
 
 /// Runs all contests in so many rounds; nothing where there are not two cores.
