@@ -132,10 +132,12 @@ macro_rules! list {
 
             pub(super) fn snapshot(&self) -> $Snapshot {
                 $Snapshot {
-                    $($($outer: self.$outer.is_on.then(|| -> $OutSnapshot {
+                    $($($outer: ($crate::stack::snapshot::Snapshots::has_rejected(&self.$outer.layer)
+                        || self.$outer.is_on).then(|| -> $OutSnapshot {
                         $crate::stack::snapshot::Snapshots::snapshot(&self.$outer.layer)
                     }),)?)*
-                    $($($inner: self.$inner.is_on.then(|| -> $InSnapshot {
+                    $($($inner: ($crate::stack::snapshot::Snapshots::has_rejected(&self.$inner.layer)
+                        || self.$inner.is_on).then(|| -> $InSnapshot {
                         $crate::stack::snapshot::Snapshots::snapshot(&self.$inner.layer)
                     }),)?)*
                 }

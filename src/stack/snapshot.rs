@@ -7,6 +7,12 @@ pub(super) trait Snapshots {
     type Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot;
+
+    /// Whether a layer that is off has rejected calls, because their
+    /// [`Overrides`](crate::Overrides) set a limit.
+    fn has_rejected(&self) -> bool {
+        false
+    }
 }
 
 /// Prints one line for each layer, outermost first.

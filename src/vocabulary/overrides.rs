@@ -10,6 +10,8 @@ use crate::vocabulary::context;
 
 thread_local! {
     static CURRENT: Cell<Overrides> = const { Cell::new(Overrides::new()) };
+    /// Whether there is a scope. Few calls are in one, and this is cheaper to read.
+    static IS_SCOPED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Settings of one call that replace those of the layers: its time limit, and whether it is
@@ -32,8 +34,9 @@ thread_local! {
 ///   [`grpc::retry`](crate::grpc::retry) and the standard stacks. A copy of the request has them,
 ///   too: a proxy that forwards the extensions of a request forwards them.
 /// - By a [`scope`](Self::scope), for every call that is made in it, of any type, to any layer.
-///   `reqwest::Request` does not show its extensions, so use this one there. A task that is spawned
-///   in the scope is not part of it.
+///   `reqwest::Request` does not show its extensions, so use this one there. Other tasks are not
+///   part of the scope, neither a spawned one nor the worker of a buffer. A call is made when
+///   `call` runs, so use `scope(async { service.call(request).await })` or `oneshot`.
 ///
 /// A setting of an extension takes precedence over the same setting of a scope. On a server, put
 /// them into the request before it reaches the stack.
@@ -42,15 +45,19 @@ thread_local! {
 ///
 /// | setting | replaces |
 /// |---|---|
-/// | [`timeout`](Self::timeout), [`no_timeout`](Self::no_timeout) | the limit of a timeout layer, and its limits for gRPC methods |
-/// | [`attempt_timeout`](Self::attempt_timeout), [`no_attempt_timeout`](Self::no_attempt_timeout) | the limit of a timeout layer inside of a retry, `attempt_timeout` of the stacks among them |
+/// | [`timeout`](Self::timeout), [`no_timeout`](Self::no_timeout) | `timeout` of a stack, or the limit of a timeout layer outside of a retry; also its limits for gRPC methods |
+/// | [`attempt_timeout`](Self::attempt_timeout), [`no_attempt_timeout`](Self::no_attempt_timeout) | `attempt_timeout` of a stack, or the limit of a timeout layer inside of a retry |
 /// | [`no_retry`](Self::no_retry) | the number of attempts, with one |
 /// | [`idempotent`](Self::idempotent) | the rule of the HTTP and gRPC policies that only certain requests may be repeated |
 ///
-/// A limit that is set also applies in a stack where this limit is off, as
-/// `attempt_timeout` is by default. Nothing else changes: the caller's deadline and the context's
-/// still end a call that has a longer limit here, an override is not sent to other services (the
-/// resulting deadline is), and retries still take from the budget.
+/// A limit that is set also applies in a stack where this limit is off, as `attempt_timeout` is by
+/// default. The caller's deadline and the context's still end a call that has a longer limit here.
+/// An override is not sent to other services; the resulting deadline is. Retries still take from
+/// the budget.
+///
+/// A limit shorter than the layer's is the caller's choice, like a deadline: a call that it ends is
+/// not evidence of a fault on its own. Limits that a circuit breaker derives from a stack, such as
+/// the life of a probe, follow the configured limits.
 ///
 /// # Cost
 ///
@@ -60,26 +67,18 @@ thread_local! {
 pub struct Overrides {
     timeout: LimitOverride,
     attempt_timeout: LimitOverride,
-    retry: RetryOverride,
+    never_retries: bool,
+    is_idempotent: bool,
 }
 
 /// A time limit for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LimitOverride {
-    /// That of the layer.
+    /// The layer's limit.
     #[default]
     AsSet,
     None,
     Of(Duration),
-}
-
-/// Whether a call is retried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum RetryOverride {
-    #[default]
-    AsSet,
-    Never,
-    Idempotent,
 }
 
 impl Overrides {
@@ -89,7 +88,8 @@ impl Overrides {
         Self {
             timeout: LimitOverride::AsSet,
             attempt_timeout: LimitOverride::AsSet,
-            retry: RetryOverride::AsSet,
+            never_retries: false,
+            is_idempotent: false,
         }
     }
 
@@ -97,8 +97,8 @@ impl Overrides {
     /// limit that is set in a builder: it also ends an upload that makes progress, and it is
     /// propagated as the deadline.
     ///
-    /// Every value is accepted: with zero the call must complete at its first poll, and a value too
-    /// long for the clock is no limit.
+    /// Every value is accepted: with zero the call ends at once, and a value too long for the clock
+    /// is no limit.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = LimitOverride::Of(timeout);
@@ -128,21 +128,23 @@ impl Overrides {
         self
     }
 
-    /// Sends the call once, whatever happens to it.
+    /// Sends the call once, whatever happens to it. A retry with a policy of your own sees it only
+    /// in a [`scope`](Self::scope).
     #[must_use]
     pub const fn no_retry(mut self) -> Self {
-        self.retry = RetryOverride::Never;
+        self.never_retries = true;
         self
     }
 
     /// Declares that the call may be repeated, although its method does not say so.
     ///
     /// In HTTP it is retried like a GET. In gRPC a rule that [never](crate::grpc::GrpcRetry::never)
-    /// retries its method does not hold, and it is also retried after an attempt that timed out or
-    /// lost its connection. A policy of your own decides without it.
+    /// retries its method does not hold, and the call is also retried after an attempt that timed
+    /// out, that the server cancelled, or that lost its connection. A policy of your own decides
+    /// without it.
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
-        self.retry = RetryOverride::Idempotent;
+        self.is_idempotent = true;
         self
     }
 
@@ -175,25 +177,40 @@ impl Overrides {
         OverridesFuture::new(Scoped::new(future, self))
     }
 
-    /// Those of the innermost scope.
+    /// The settings of the current scope.
     #[inline]
     pub(crate) fn current() -> Self {
-        CURRENT.get()
+        if IS_SCOPED.get() {
+            CURRENT.get()
+        } else {
+            Self::new()
+        }
     }
 
-    /// These, and those of an outer scope for what these leave as it is.
+    /// Combines them with the settings of an outer scope: a limit that is set here takes precedence.
     pub(crate) fn or(self, outer: Self) -> Self {
         Self {
             timeout: self.timeout.or(outer.timeout),
             attempt_timeout: self.attempt_timeout.or(outer.attempt_timeout),
-            retry: match self.retry {
-                RetryOverride::AsSet => outer.retry,
-                set => set,
-            },
+            never_retries: self.never_retries || outer.never_retries,
+            is_idempotent: self.is_idempotent || outer.is_idempotent,
         }
     }
 
-    /// The limit for a timeout layer at this place: inside of a retry it is one for attempts.
+    /// The limit of whole calls, for the outermost layer of a stack.
+    #[inline]
+    pub(crate) fn call_limit(&self) -> LimitOverride {
+        self.timeout
+    }
+
+    /// The limit of attempts, for the innermost layer of a stack.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn attempt_limit(&self) -> LimitOverride {
+        self.attempt_timeout
+    }
+
+    /// The limit for a timeout layer outside of stacks: inside of a retry it is one for attempts.
     #[inline]
     pub(crate) fn limit(&self) -> LimitOverride {
         if context::attempt() == 0 {
@@ -205,13 +222,13 @@ impl Overrides {
 
     #[inline]
     pub(crate) fn never_retries(&self) -> bool {
-        self.retry == RetryOverride::Never
+        self.never_retries
     }
 
     #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn is_idempotent(&self) -> bool {
-        self.retry == RetryOverride::Idempotent
+        self.is_idempotent
     }
 }
 
@@ -226,7 +243,10 @@ impl LimitOverride {
 
 /// Restores the outer scope when it is dropped.
 #[derive(Debug)]
-pub(crate) struct OverridesScope(Overrides);
+pub(crate) struct OverridesScope {
+    outer: Overrides,
+    was_scoped: bool,
+}
 
 impl Scope for Overrides {
     type Entered<'a> = OverridesScope;
@@ -234,13 +254,17 @@ impl Scope for Overrides {
     fn enter(&self) -> OverridesScope {
         let outer = CURRENT.get();
         CURRENT.set(self.or(outer));
-        OverridesScope(outer)
+        OverridesScope {
+            outer,
+            was_scoped: IS_SCOPED.replace(true),
+        }
     }
 }
 
 impl Drop for OverridesScope {
     fn drop(&mut self) {
-        CURRENT.set(self.0);
+        CURRENT.set(self.outer);
+        IS_SCOPED.set(self.was_scoped);
     }
 }
 

@@ -14,7 +14,7 @@ use hyper_util::client::legacy::Client as Hyper;
 use hyper_util::rt::TokioExecutor;
 use mainstay::reqwest::SendThrough as _;
 use mainstay::{
-    Context, Overrides, Reason, Rejection, RetryLayer, TimeLimit, TimeoutLayer, grpc, http,
+    Context, Overrides, Reason, Rejection, RetryLayer, State, TimeLimit, TimeoutLayer, grpc, http,
     reqwest as resilient,
 };
 use tokio::time::Instant;
@@ -58,7 +58,8 @@ async fn a_shorter_limit_replaces_the_default_and_is_propagated() {
     let hasty = Overrides::new().timeout(ms(300));
     let began = Instant::now();
     let rejection = rejected(call(&client, with(post(), hasty)).await);
-    assert_eq!(rejection.time_limit(), Some(TimeLimit::Layer(ms(300))));
+    // A shorter limit is the caller's choice, as a deadline is.
+    assert_eq!(rejection.time_limit(), Some(TimeLimit::Deadline(ms(300))));
     assert_eq!(began.elapsed(), ms(300));
     let seen = &upstream.seen()[0];
     assert_eq!(seen.header("x-request-timeout-ms"), Some("300"));
@@ -141,6 +142,78 @@ async fn a_grpc_call_is_limited_to_its_end_also_where_the_limit_is_off() {
     assert_eq!((status.to_str().unwrap(), began.elapsed()), ("4", secs(3)));
 }
 
+/// A client inside of an attempt of somebody else's retry is a whole call of its own.
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_a_client_within_an_attempt_is_that_of_its_calls() {
+    let upstream = Upstream::always(Act::Later(secs(60), 200));
+    let stack = http::client("inner").timeout(secs(2)).build().unwrap();
+    let client = stack.wrap(upstream);
+    let outer = ServiceBuilder::new()
+        .layer(RetryLayer::new())
+        .service(service_fn(move |overrides: Overrides| {
+            let client = client.clone();
+            async move { call(&client, with(post(), overrides)).await.map(drop) }
+        }));
+    let patient = Overrides::new().timeout(secs(120));
+    assert!(call(&outer, patient).await.is_ok());
+    let hasty = patient.attempt_timeout(ms(300));
+    let began = Instant::now();
+    assert!(call(&outer, hasty.no_retry()).await.is_err());
+    assert!(began.elapsed() < secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn short_limits_of_single_calls_open_no_circuit() {
+    let upstream = Upstream::always(Act::Later(ms(20), 200));
+    let stack = http::client("a").build().unwrap();
+    let client = stack.wrap(upstream);
+    for _ in 0..100 {
+        assert!(call(&client, post()).await.is_ok());
+    }
+    let hasty = Overrides::new().timeout(ms(5));
+    for _ in 0..200 {
+        assert!(call(&client, with(post(), hasty)).await.is_err());
+    }
+    assert!(call(&client, post()).await.is_ok());
+    let snapshot = stack.circuit_breaker().snapshot();
+    assert_eq!(
+        (snapshot.state, snapshot.outcomes.failure),
+        (State::Closed, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_brings_no_other_limit_back() {
+    // Nor the idle limit of bodies,
+    let upstream = Upstream::always(Act::Stall);
+    let stack = http::client("a").without_timeout().build().unwrap();
+    let patient = Overrides::new().timeout(secs(3_600));
+    let response = call(&stack.wrap(upstream), with(get(), patient)).await;
+    let body = http_body_util::BodyExt::collect(response.unwrap().into_body());
+    let stalled = tokio::time::timeout(secs(600), body).await;
+    assert!(stalled.is_err(), "the body was ended");
+    // but what it ended is in the snapshot.
+    let stack = http::client("b").build().unwrap();
+    assert_eq!(stack.snapshot().attempt_timeout, None);
+    let hasty = Overrides::new().attempt_timeout(ms(300)).no_retry();
+    let hangs = stack.wrap(Upstream::always(Act::Hang));
+    assert!(call(&hangs, with(get(), hasty)).await.is_err());
+    let snapshot = stack.snapshot().attempt_timeout.unwrap();
+    assert_eq!(snapshot.rejections.total(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_setting_does_not_undo_the_other() {
+    let never = Overrides::new().no_retry();
+    let idempotent = Overrides::new().idempotent();
+    let upstream = Upstream::always(Act::Status(503));
+    let client = http::client("a").build().unwrap().wrap(upstream.clone());
+    let _ = never.scope(idempotent.scope(call(&client, post()))).await;
+    let _ = never.scope(call(&client, with(post(), idempotent))).await;
+    let _ = call(&client, with(post(), never.idempotent())).await;
+    assert_eq!(upstream.calls(), 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn retries_by_request() {
     let never = Overrides::new().no_retry();
@@ -187,6 +260,18 @@ async fn retries_by_rpc() {
     assert_eq!(attempts(rpc(), unavailable(), never_get()).await, 1);
     assert_eq!(
         attempts(with(rpc(), idempotent), unavailable(), never_get()).await,
+        3
+    );
+    // A server that ends a call at its limit says so itself.
+    for code in ["1", "4"] {
+        let ended = || Act::Grpc(code);
+        assert_eq!(attempts(rpc(), ended(), plain()).await, 1);
+        assert_eq!(attempts(with(rpc(), idempotent), ended(), plain()).await, 3);
+    }
+    let hinted = || Act::Hinted("8", "10");
+    assert_eq!(attempts(rpc(), hinted(), plain()).await, 3);
+    assert_eq!(
+        attempts(with(rpc(), idempotent), hinted(), never_get()).await,
         3
     );
     // Nobody knows what became of an attempt that timed out.

@@ -35,6 +35,8 @@ pub(crate) enum Act {
     Stall,
     /// A gRPC status in the head.
     Grpc(&'static str),
+    /// The same, with a hint in milliseconds when to come back.
+    Hinted(&'static str, &'static str),
     Panic,
 }
 
@@ -128,6 +130,14 @@ fn status(status: u16) -> Response<Body> {
     response
 }
 
+fn grpc(code: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert("content-type", "application/grpc".parse().unwrap());
+    headers.insert("grpc-status", code.parse().unwrap());
+    response
+}
+
 async fn act(act: Act, here: InFlight) -> io::Result<Response<Body>> {
     Ok(match act {
         Act::Status(code) => status(code),
@@ -151,11 +161,11 @@ async fn act(act: Act, here: InFlight) -> io::Result<Response<Body>> {
             });
             Response::new(Body::from_stream(held))
         }
-        Act::Grpc(code) => {
-            let mut response = Response::new(Body::empty());
+        Act::Grpc(code) => grpc(code),
+        Act::Hinted(code, after) => {
+            let mut response = grpc(code);
             let headers = response.headers_mut();
-            headers.insert("content-type", "application/grpc".parse().unwrap());
-            headers.insert("grpc-status", code.parse().unwrap());
+            headers.insert("grpc-retry-pushback-ms", after.parse().unwrap());
             response
         }
         Act::Panic => panic!("told to panic"),

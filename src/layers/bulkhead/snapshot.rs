@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub rejections: Rejections,
     /// Calls given up by their callers while they waited in the queue, or before the first poll of
     /// their future. Every call counts in exactly one of `in_flight`, `waiting`, `outcomes`,
-    /// `rejections` and `given_up`.
+    /// `rejections` and `given_up`, once a rejection that is just being made is counted.
     pub given_up: u64,
 }
 

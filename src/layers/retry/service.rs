@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tower_service::Service;
 
@@ -44,26 +44,45 @@ pub(crate) struct CallContext<S, P, R> {
 ///
 /// `S::clone` is foreign code, so it runs outside the lock: whoever clones the service takes it out
 /// and puts it back.
-pub(crate) struct Spare<S>(Mutex<Option<S>>);
+pub(crate) struct Spare<S>(Mutex<Place<S>>);
+
+struct Place<S> {
+    service: Option<S>,
+    /// The retries that wait for the service to be put back.
+    waiting: Vec<Waker>,
+}
 
 impl<S> Spare<S> {
     pub(super) fn new(service: S) -> Self {
-        Self(Mutex::new(Some(service)))
+        Self(Mutex::new(Place {
+            service: Some(service),
+            waiting: Vec::new(),
+        }))
     }
 
-    /// A clone; `None` while another retry makes one.
-    pub(super) fn try_clone(&self) -> Option<S>
+    /// A clone; pending while another retry makes one.
+    pub(super) fn poll_clone(&self, cx: &Context<'_>) -> Poll<S>
     where
         S: Clone,
     {
-        let taken = Taken {
-            service: self.lock().take(),
+        let mut taken = Taken {
+            service: self.lock().service.take(),
             spare: self,
         };
-        taken.service.clone()
+        if taken.service.is_none() {
+            // Foreign code, too.
+            let waker = cx.waker().clone();
+            let mut place = self.lock();
+            taken.service = place.service.take();
+            if taken.service.is_none() {
+                place.waiting.push(waker);
+                return Poll::Pending;
+            }
+        }
+        taken.service.clone().map_or(Poll::Pending, Poll::Ready)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<S>> {
+    fn lock(&self) -> MutexGuard<'_, Place<S>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -76,9 +95,15 @@ struct Taken<'a, S> {
 
 impl<S> Drop for Taken<'_, S> {
     fn drop(&mut self) {
-        if let Some(service) = self.service.take() {
-            *self.spare.lock() = Some(service);
-        }
+        let Some(service) = self.service.take() else {
+            return;
+        };
+        let waiting = {
+            let mut place = self.spare.lock();
+            place.service = Some(service);
+            std::mem::take(&mut place.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -187,3 +212,7 @@ impl<S: fmt::Debug, P, R> fmt::Debug for Retry<S, P, R> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

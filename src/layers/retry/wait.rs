@@ -105,11 +105,7 @@ impl<S, E, Req> Wait<S, E, Req> {
         let core = &context.core;
         if this.service.is_none() {
             ready!(this.timer.as_mut().poll(cx));
-            let Some(service) = context.spare.try_clone() else {
-                // Another retry is making a clone, and is soon done.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            };
+            let service = ready!(context.spare.poll_clone(cx));
             *this.service = Some(Inner::new(service));
             let until = Moment::now().after(core.settings.max_ready_wait);
             this.timer.set(Timer::at(until.min(deadline)));

@@ -94,10 +94,20 @@ where
             let rejection = self.emitter.reject(Reason::DeadlinePassed, None);
             return ResponseFuture::rejected(rejection, self.cover.clone());
         }
+        let asked = outer.propagated();
+        let mut outer = outer;
         let limit = match overridden {
             LimitOverride::AsSet => self.policy.limit(&request),
             LimitOverride::None => None,
-            LimitOverride::Of(length) => Some(CallLimit::set(length)),
+            LimitOverride::Of(length) => {
+                let own = self.policy.limit(&request);
+                let is_longer = self.ends && own.is_some_and(|own| length >= own.length);
+                if !is_longer {
+                    // The caller's choice, so it is no evidence.
+                    outer = outer.and(Deadline::foreign(begun.after(length)));
+                }
+                is_longer.then(|| CallLimit::set(length))
+            }
         };
         let is_default = limit.is_some_and(|limit| !limit.is_set() && limit.applies(outer));
         let upload = self.policy.upload(&mut request, is_default);
@@ -128,7 +138,7 @@ where
             Upload::None | Upload::Whole(_) => None,
         };
         let cover = self.cover.clone().begin(Asked {
-            deadline: outer.propagated(),
+            deadline: asked,
             is_overridden: matches!(overridden, LimitOverride::Of(_)),
         });
         let emitter = self.emitter.hold();

@@ -175,9 +175,12 @@ where
             return None;
         }
         let is_idempotent = overrides.is_idempotent();
-        let rule = self.rules.find(request.path());
-        if rule.is_some_and(|rule| self.rules.get(rule) == Some(&None)) && !is_idempotent {
-            return None;
+        let mut rule = self.rules.find(request.path());
+        if rule.is_some_and(|rule| self.rules.get(rule) == Some(&None)) {
+            if !is_idempotent {
+                return None;
+            }
+            rule = None;
         }
         let request = request.keep(limit)?;
         Some(KeptFor {
@@ -202,7 +205,9 @@ where
                 None => code_of(error),
             },
         };
-        let listed = codes.contains(&code);
+        // A server that ends a call at its limit answers with one of these.
+        let is_lost = matches!(code, Code::DeadlineExceeded | Code::Cancelled);
+        let listed = codes.contains(&code) || (kept.is_idempotent && is_lost);
         if !listed && !self.needs_hint(kept.rule, code) {
             return Decision::Return;
         }
@@ -241,7 +246,7 @@ where
 fn was_lost<E: WithRejection + 'static>(error: &E) -> bool {
     match error.rejection() {
         Some(rejection) => rejection.reason() == Reason::TimedOut,
-        None => matches!(cause(error), Cause::TimedOut | Cause::Transport),
+        None => !matches!(cause(error), Cause::Code(_)),
     }
 }
 

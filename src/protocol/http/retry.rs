@@ -29,9 +29,9 @@ use crate::policy::retry::RetryRefused;
 ///
 /// # Which requests it retries
 ///
-/// Requests with an idempotent method (GET, HEAD, OPTIONS, TRACE, PUT, DELETE) or with an
-/// `Idempotency-Key`, or with [`Overrides::idempotent`](crate::Overrides::idempotent). A request whose body cannot be sent again is sent once: see
-/// [`ReplayBody`](super::ReplayBody).
+/// Requests with an idempotent method (GET, HEAD, OPTIONS, TRACE, PUT, DELETE), with an
+/// `Idempotency-Key`, or with [`Overrides::idempotent`](crate::Overrides::idempotent). A request
+/// whose body cannot be sent again is sent once: see [`ReplayBody`](super::ReplayBody).
 ///
 /// Any other request is sent again only if the server never processed it, according to the
 /// transport:

@@ -20,6 +20,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::parts::{TOTAL, derive_backoff, describe_retry, shown};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::overrides::{LimitOverride, Overrides};
 use crate::vocabulary::sealed::Sealed;
 
 /// The time limit of a stack for any request type: the stack's, and with [`Carried`] also the
@@ -49,12 +50,22 @@ impl<Req> PerRequest<Req> for AnyLimit<NoContext> {
     fn limit(&self, _: &Req) -> Option<CallLimit> {
         self.own
     }
+
+    #[inline]
+    fn limit_override(&self, _: &Req) -> LimitOverride {
+        Overrides::current().call_limit()
+    }
 }
 
 impl<Req: Carry> PerRequest<Req> for AnyLimit<Carried> {
     #[inline]
     fn limit(&self, _: &Req) -> Option<CallLimit> {
         self.own
+    }
+
+    #[inline]
+    fn limit_override(&self, _: &Req) -> LimitOverride {
+        Overrides::current().call_limit()
     }
 
     #[inline]
@@ -202,7 +213,11 @@ impl<K: Propagate, T> Part<T> for ServerTimeout<K> {
         settings: Option<Self::Settings>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let off = || TimeoutBuilder::of(AnyLimit::new(None), HeadOnly).off();
+        let off = || {
+            let mut limit = AnyLimit::new(None);
+            limit.trusts_inbound = false;
+            TimeoutBuilder::of(limit, HeadOnly).off()
+        };
         build(settings.unwrap_or_else(off), stack)
     }
 }

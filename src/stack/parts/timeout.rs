@@ -68,6 +68,7 @@ impl<T> Part<T> for ClientTimeout {
         // The headers of this program's own requests need no floor.
         timeout.policy.floor = Duration::ZERO;
         timeout.cover.client = true;
+        timeout.policy.of_stack = true;
         timeout.build()
     }
 }
@@ -100,6 +101,7 @@ impl<T> Part<T> for ServerTimeout {
     ) -> Result<Self::Layer, ConfigError> {
         let mut timeout = settings.unwrap_or_else(|| no_timeout().off());
         stack.adopt(&mut timeout.name, &mut timeout.observer);
+        timeout.policy.of_stack = true;
         timeout.build()
     }
 }
@@ -109,6 +111,7 @@ impl<T> Part<T> for ServerTimeout {
 fn no_timeout() -> StackTimeout {
     let mut timeout = crate::protocol::http::timeout().ignore_inbound();
     timeout.policy.own = None;
+    timeout.cover.idle = None;
     timeout.cover.off = true;
     timeout
 }
@@ -261,5 +264,9 @@ impl<P, B> Snapshots for TimeoutLayer<P, B> {
 
     fn snapshot(&self) -> Self::Snapshot {
         self.handle().snapshot()
+    }
+
+    fn has_rejected(&self) -> bool {
+        self.handle().snapshot().rejections.total() > 0
     }
 }

@@ -168,6 +168,7 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
             floor: policy.floor,
             header,
             trusts_inbound: policy.trusts_inbound,
+            of_stack: policy.of_stack,
         })
     }
 }

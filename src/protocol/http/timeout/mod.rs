@@ -115,6 +115,7 @@ pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
         floor: FLOOR,
         header: TIMEOUT_MS.as_str().to_owned(),
         trusts_inbound: true,
+        of_stack: false,
     };
     TimeoutBuilder::of(policy, BodyLimits::DEFAULT)
 }
@@ -131,6 +132,8 @@ pub struct HttpLimit<N = HeaderName> {
     pub(crate) floor: Duration,
     pub(crate) header: N,
     pub(crate) trusts_inbound: bool,
+    /// Whether it limits the whole calls of a standard stack.
+    pub(crate) of_stack: bool,
 }
 
 impl Sealed for HttpLimit {}
@@ -150,7 +153,12 @@ impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
 
     #[inline]
     fn limit_override(&self, request: &Req) -> LimitOverride {
-        request.overrides().limit()
+        let overrides = request.overrides();
+        if self.of_stack {
+            overrides.call_limit()
+        } else {
+            overrides.limit()
+        }
     }
 
     #[inline]
@@ -194,7 +202,7 @@ impl<Req: HttpRequest> PerRequest<Req> for AttemptLimit {
 
     #[inline]
     fn limit_override(&self, request: &Req) -> LimitOverride {
-        request.overrides().limit()
+        request.overrides().attempt_limit()
     }
 }
 
