@@ -133,6 +133,8 @@
 //! outgoing request. [`spawn`] propagates it to a new task, and a response body is polled within
 //! it.
 //!
+//! [`Overrides`] give a single call a time limit and retries of its own.
+//!
 //! # Observability
 //!
 //! Each layer emits an event for each of its decisions, to observers and subscribers: see

@@ -18,6 +18,7 @@ use crate::call::readiness::Readiness;
 use crate::observe::emit::Emit;
 use crate::observe::span::InSpan;
 use crate::policy::retry::Progress;
+use crate::runtime::isolate::isolate;
 use crate::runtime::scoped::Scope;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::context::{self, Attempt};
@@ -75,7 +76,10 @@ impl<S> Spare<S> {
             let mut place = self.lock();
             taken.service = place.service.take();
             if taken.service.is_none() {
-                place.waiting.push(waker);
+                // A task may be polled for other reasons meanwhile.
+                if !place.waiting.iter().any(|other| other.will_wake(&waker)) {
+                    place.waiting.push(waker);
+                }
                 return Poll::Pending;
             }
         }
@@ -103,7 +107,10 @@ impl<S> Drop for Taken<'_, S> {
             place.service = Some(service);
             std::mem::take(&mut place.waiting)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        for waker in waiting {
+            // The others are woken even if this one panics.
+            isolate(|| waker.wake());
+        }
     }
 }
 

@@ -31,6 +31,14 @@ impl Wake for Wakes {
     }
 }
 
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("told to panic");
+    }
+}
+
 #[test]
 fn a_retry_waits_for_another_ones_clone_without_polling() {
     let slow = Slow {
@@ -49,7 +57,12 @@ fn a_retry_waits_for_another_ones_clone_without_polling() {
     entered.wait();
     let wakes = Arc::new(Wakes::default());
     let waker = Waker::from(Arc::clone(&wakes));
-    assert!(spare.poll_clone(&Context::from_waker(&waker)).is_pending());
+    // A waker that panics comes before it, and it is polled twice.
+    let panics = Waker::from(Arc::new(Panics));
+    assert!(spare.poll_clone(&Context::from_waker(&panics)).is_pending());
+    for _ in 0..2 {
+        assert!(spare.poll_clone(&Context::from_waker(&waker)).is_pending());
+    }
     assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
     leaves.wait();
     assert!(first.join().unwrap());
