@@ -153,9 +153,10 @@
 //! |---|---|---|
 //! | `circuit changed` | WARN when the circuit opens, DEBUG when it becomes half-open, otherwise INFO | `from`, `to`, `cause`, `calls`, `failures`, `slow_calls`, `open_for_ms` |
 //! | `call rejected`; `call ended` if a time limit ended it | INFO | `reason`, `retry_after_ms`, `limit`, `limit_ms`; `rejections`: how many there were since the instance's last such line. An instance logs at most one such line a second. |
-//! | `call would be rejected` by a circuit in shadow mode | INFO | `reason`, `retry_after_ms`; `would_reject`: how many, as for rejections |
+//! | `call would be rejected` by a layer in shadow mode | INFO | `reason`, `retry_after_ms`; `would_reject`: how many, as for rejections |
 //! | `call is retried` | INFO | `attempt`, `delay_ms`, `cause`; `retries`: how many, as for rejections |
 //! | `call is not retried` | DEBUG | `reason` |
+//! | `settings changed` | INFO | `changes` |
 //! | `limit changed` | INFO if a limit is set or lifted, otherwise DEBUG | `from`, `to` |
 //! | `HTTP/2 refused a request of reqwest`: see `mainstay::reqwest` | DEBUG | |
 //! | a [warning](stack::Warning) of a standard stack | WARN, when the stack is built | `stack`, `kind` |
@@ -230,6 +231,7 @@ pub mod http;
 pub mod models;
 #[cfg(all(any(doc, doctest), feature = "full"))]
 pub mod recipes;
+
 pub mod stack;
 pub mod testing;
 
@@ -247,7 +249,7 @@ pub use protocol::respond;
 pub use call::permit::ErasedPermit;
 pub use call::spawn::{spawn, spawn_blocking};
 pub use call::track::{AtResponse, Head, Settle, Track};
-pub use layers::bulkhead::BulkheadLayer;
+pub use layers::bulkhead::{BulkheadHandle, BulkheadLayer};
 pub use layers::circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer};
 pub use layers::correlation::{Carry, CorrelationLayer, Reply, WholeReply};
 pub use layers::load_shed::LoadShedLayer;
@@ -256,7 +258,7 @@ pub use layers::retry::{Decision, RetryBudget, RetryBuilder, RetryLayer, RetryPo
 pub use layers::timeout::TimeoutLayer;
 pub use observe::event::{Event, EventKind, Events, Observer};
 pub use policy::backoff::{Backoff, Jitter};
-pub use policy::breaker::{Cause, Mode, OnCancel, Recovery, State, Transition};
+pub use policy::breaker::{Cause, OnCancel, Recovery, State, Transition};
 pub use policy::limit::{AimdBuilder, Gradient2Builder, Limit};
 pub use policy::retry::{RetryCause, RetryRefused};
 pub use policy::window::Window;
@@ -267,7 +269,9 @@ pub use vocabulary::config::ConfigError;
 pub use vocabulary::context::{Context, InContext};
 pub use vocabulary::correlation_id::{CorrelationId, InvalidCorrelationId};
 pub use vocabulary::error::{BoxError, Error, Grown, Plain, WithRejection};
+pub use vocabulary::mode::Mode;
 pub use vocabulary::outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
 pub use vocabulary::overrides::{Overrides, OverridesFuture};
 pub use vocabulary::reason::Reason;
 pub use vocabulary::rejection::{Rejection, TimeLimit};
+pub use vocabulary::settings;

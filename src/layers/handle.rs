@@ -1,5 +1,55 @@
 //! The handles of the layers.
 
+use crate::observe::emit::Emit;
+use crate::observe::event::EventKind;
+use crate::vocabulary::config::{ConfigError, OfInstance as _};
+use crate::vocabulary::settings::{Changes, Fields};
+
+/// The state of an instance whose settings can change while it runs.
+pub(crate) trait Adjust: Emit + Sized {
+    type Settings: Fields + Clone;
+
+    /// The settings as they were set.
+    fn settings(&self) -> Self::Settings;
+
+    /// The same settings, with the values of those that were not set.
+    fn in_force(settings: Self::Settings) -> Self::Settings {
+        settings
+    }
+
+    /// Refuses settings that this instance cannot have.
+    fn check(&self, _: &Self::Settings) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// Puts checked settings in force, unless the present ones are no longer `before`. Returns
+    /// whether they are in force.
+    fn put(&self, before: &Self::Settings, new: &Self::Settings) -> bool;
+}
+
+/// Puts the settings that `change` makes of the present ones in force.
+pub(crate) fn update<A: Adjust>(
+    state: &A,
+    mut change: impl FnMut(&mut A::Settings),
+) -> Result<Changes, ConfigError> {
+    let changes = loop {
+        let before = state.settings();
+        // The closure is user code, so it runs without a lock. If the settings change meanwhile, it
+        // runs again.
+        let mut new = before.clone();
+        change(&mut new);
+        let checked = new.check().and_then(|()| state.check(&new));
+        checked.of_instance(Some(state.emitter().name()))?;
+        if state.put(&before, &new) {
+            break Changes::between(&A::in_force(before), &A::in_force(new));
+        }
+    };
+    if !changes.is_empty() {
+        state.emit_and_log(|| EventKind::SettingsChanged(changes.clone()));
+    }
+    Ok(changes)
+}
+
 /// Defines the handle of a layer: a reference to the state `$state` of an instance.
 macro_rules! handle {
     (
@@ -7,6 +57,10 @@ macro_rules! handle {
         pub struct $name:ident $(<$policy:ident: $bound:path>)? of $state:ty;
         $(#[$snapshot:meta])*
         snapshot
+        $(
+            $(#[$update:meta])*
+            update $settings:ty
+        )?
     ) => {
         $(#[$attribute])*
         pub struct $name $(<$policy>)? {
@@ -38,6 +92,54 @@ macro_rules! handle {
                 $crate::observe::emit::Emit::emitter(&*self.state).subscribe()
             }
         }
+
+        $(
+            impl $name {
+                /// The settings in force.
+                #[must_use]
+                pub fn settings(&self) -> $settings {
+                    let settings = $crate::layers::handle::Adjust::settings(&*self.state);
+                    <$state as $crate::layers::handle::Adjust>::in_force(settings)
+                }
+
+                /// Replaces all settings while the instance runs. Returns what changed.
+                $(#[$update])*
+                ///
+                /// Several updates at the same time take effect one after the other.
+                ///
+                /// # Errors
+                ///
+                /// A setting is invalid, as in `build()`, or this instance cannot have it. Nothing
+                /// has changed then.
+                pub fn update(
+                    &self,
+                    settings: &$settings,
+                ) -> Result<
+                    $crate::vocabulary::settings::Changes,
+                    $crate::vocabulary::config::ConfigError,
+                > {
+                    $crate::layers::handle::update(&*self.state, |to| to.clone_from(settings))
+                }
+
+                /// Changes single settings while the instance runs. Returns what changed.
+                ///
+                /// The closure receives the settings as they were set: a value that was not set and
+                /// is derived from others is `None`. It runs again if another update came first.
+                ///
+                /// # Errors
+                ///
+                /// As [`update`](Self::update).
+                pub fn change(
+                    &self,
+                    change: impl FnMut(&mut $settings),
+                ) -> Result<
+                    $crate::vocabulary::settings::Changes,
+                    $crate::vocabulary::config::ConfigError,
+                > {
+                    $crate::layers::handle::update(&*self.state, change)
+                }
+            }
+        )?
 
         impl $(<$policy: $bound>)? Clone for $name $(<$policy>)? {
             fn clone(&self) -> Self {

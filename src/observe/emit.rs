@@ -84,6 +84,33 @@ pub(crate) trait Emit {
         self.emit(|| EventKind::Rejected(rejection.clone()));
     }
 
+    /// Counts, logs and emits a call that only shadow mode admits.
+    #[cold]
+    fn would_reject(&self, reason: Reason, retry_after: Option<Duration>)
+    where
+        Self: Sized,
+    {
+        let mut rejection = Rejection::by(self.emitter().instance(), reason);
+        if let Some(after) = retry_after {
+            rejection = rejection.with_retry_after(after);
+        }
+        self.would_have(&rejection);
+    }
+
+    /// Counts, logs and emits a rejection that only shadow mode prevents.
+    #[cold]
+    fn would_have(&self, rejection: &Rejection)
+    where
+        Self: Sized,
+    {
+        let emitter = self.emitter();
+        emitter.count_would_reject(rejection.reason());
+        // The subscriber of `tracing` is user code.
+        isolate(|| log::would_reject(emitter, rejection));
+        emitter.look_again();
+        self.emit(|| EventKind::WouldReject(rejection.clone()));
+    }
+
     /// Called at the beginning of a call that may emit nothing, so that its metrics exist.
     #[inline]
     fn begin(&self)

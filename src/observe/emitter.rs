@@ -9,7 +9,7 @@ use crate::observe::log;
 use crate::observe::meter::{self, Handles, Slot};
 use crate::observe::snapshot::{Rejected, Rejections};
 use crate::runtime::isolate::isolate;
-use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::runtime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard, OnceLock};
 use crate::vocabulary::kind::Kind;
 use crate::vocabulary::name::InstanceName;
@@ -24,7 +24,7 @@ pub(crate) struct Emitter {
     /// Flags of the sinks that there are: all that is read when there are none.
     sinks: AtomicU32,
     /// Whether metrics are recorded.
-    measured: bool,
+    measured: AtomicBool,
     kind: &'static Kind,
     instance: InstanceName,
     handles: Slot,
@@ -35,7 +35,7 @@ pub(crate) struct Emitter {
 
 struct Rare {
     rejected: Rejected,
-    would_reject: AtomicU64,
+    would_reject: Rejected,
     #[cfg_attr(
         not(feature = "tracing"),
         allow(dead_code, reason = "only log lines use it")
@@ -48,7 +48,7 @@ impl Rare {
     fn new() -> Self {
         Self {
             rejected: Rejected::new(),
-            would_reject: AtomicU64::new(0),
+            would_reject: Rejected::new(),
             summaries: log::Summaries::new(),
             subscribers: Mutex::new(None),
         }
@@ -92,7 +92,7 @@ impl Emitter {
         let observed = if observer.is_some() { OBSERVED } else { 0 };
         Self {
             sinks: AtomicU32::new(new | observed),
-            measured,
+            measured: AtomicBool::new(measured),
             kind,
             instance,
             handles: Slot::new(),
@@ -144,14 +144,14 @@ impl Emitter {
         self.rare().rejected.add(reason);
     }
 
-    /// Number of calls that only shadow mode admitted.
-    pub(crate) fn would_reject(&self) -> u64 {
+    /// Number of calls that only shadow mode admitted, for each reason.
+    pub(crate) fn would_reject(&self) -> Rejections {
         let rare = self.rare.get();
-        rare.map_or(0, |rare| rare.would_reject.load(Ordering::Relaxed))
+        rare.map_or_else(Rejections::default, |rare| rare.would_reject.counts())
     }
 
-    pub(crate) fn count_would_reject(&self) {
-        self.rare().would_reject.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count_would_reject(&self, reason: Reason) {
+        self.rare().would_reject.add(reason);
     }
 
     fn rare(&self) -> &Rare {
@@ -195,10 +195,20 @@ impl Emitter {
         }
     }
 
+    /// Switches the metrics on or off. Calls in flight still leave the gauges that they entered.
+    pub(crate) fn set_measured(&self, measured: bool) {
+        self.measured.store(measured, Ordering::Relaxed);
+        if measured {
+            self.sinks.fetch_or(NEW, Ordering::Relaxed);
+        } else {
+            self.sinks.fetch_and(!(LOOK | METERED), Ordering::Relaxed);
+        }
+    }
+
     /// Looks again at a rejection, for a recorder that was installed after the first call.
     pub(crate) fn look_again(&self) {
         if NEW != 0
-            && self.measured
+            && self.measured.load(Ordering::Relaxed)
             && self.sinks.load(Ordering::Relaxed) & METERED == 0
             && meter::is_recorded()
         {

@@ -12,6 +12,7 @@ use crate::policy::breaker::Transition;
 use crate::policy::retry::{RetryCause, RetryRefused};
 use crate::runtime::isolate::isolate;
 use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::settings::Changes;
 use crate::vocabulary::{outcome::Outcome, reason::Reason, rejection::Rejection};
 
 /// A decision or an observation of a layer.
@@ -27,8 +28,8 @@ pub struct Event {
 pub enum EventKind {
     /// A call was rejected.
     Rejected(Rejection),
-    /// A circuit breaker in [shadow mode](crate::Mode::Shadow) admitted a call that it would have
-    /// rejected with this rejection. The outcome follows in [`Settled`](Self::Settled).
+    /// A layer in [shadow mode](crate::Mode::Shadow) admitted a call that it would have rejected with
+    /// this rejection. The outcome follows in [`Settled`](Self::Settled).
     WouldReject(Rejection),
     /// A call ended.
     #[non_exhaustive]
@@ -64,6 +65,8 @@ pub enum EventKind {
         /// Time waited.
         waited: Duration,
     },
+    /// The settings of the instance changed.
+    SettingsChanged(Changes),
     /// An adaptive limit changed.
     #[non_exhaustive]
     LimitChanged {
@@ -151,6 +154,7 @@ impl fmt::Display for Event {
             } => write!(f, "attempt {attempt} in {delay:?} ({})", cause.as_str()),
             EventKind::RetryRefused(why) => write!(f, "not retried ({})", why.as_str()),
             EventKind::GivenUp { waited } => write!(f, "given up after {waited:?}"),
+            EventKind::SettingsChanged(changes) => write!(f, "settings changed ({changes})"),
             EventKind::LimitChanged { from, to } => {
                 let (from, to) = (ShownLimit(*from), ShownLimit(*to));
                 write!(f, "limit {from} -> {to}")

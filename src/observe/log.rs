@@ -190,6 +190,9 @@ mod on {
                     debug!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
                 }
             }
+            EventKind::SettingsChanged(changes) => {
+                of_layer!(info, emitter.instance().id(), layer, name, %changes, "settings changed");
+            }
             // Outcomes are for metrics; rejections are summarised.
             EventKind::Settled { .. }
             | EventKind::Rejected(_)

@@ -35,7 +35,7 @@
 //! | `mainstay_call_duration_seconds` | histogram | circuit breaker, load shed | | time up to the head of the response, or until the caller went away; only of calls that were pending |
 //! | `mainstay_slow_calls_total` | counter | circuit breaker | | calls above the threshold for slow calls, failed or not; 0 without a threshold |
 //! | `mainstay_rejections_total` | counter | all | `reason`: `circuit_open`, `full`, `queue_timeout`, `shed`, `not_ready`, `timed_out`, `deadline_passed`, `rate_limited`, `refused` | calls that the layer rejected or ended; a layer has a series for each of its reasons |
-//! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that [shadow mode](crate::circuit_breaker::Mode::Shadow) admitted instead of rejecting; 0 in other modes |
+//! | `mainstay_would_reject_total` | counter | circuit breaker | `reason`: `circuit_open` | calls that [shadow mode](crate::Mode::Shadow) admitted instead of rejecting; 0 in other modes. Other layers have it, with their own reasons, from the first such call on. |
 //! | `mainstay_given_up_total` | counter | bulkhead, rate limit, retry | | calls whose callers gave up in the queue; retries whose callers gave up during the back-off |
 //! | `mainstay_limit` | gauge | bulkhead, load shed | | maximum of calls in flight; infinite without a limit; a load shedder by readiness has none |
 //! | `mainstay_queue_depth` | gauge | bulkhead, rate limit | | calls that wait for a permit |
@@ -70,9 +70,9 @@
 //!   `mainstay_queue_depth`.
 //! - A circuit breaker counts the rejections of an inner bulkhead as `ignored`: they say nothing
 //!   about the upstream.
-//! - In [shadow mode](crate::circuit_breaker::Mode::Shadow) the circuit changes its state as usual,
-//!   but rejects nothing. A call that it would have rejected is in `mainstay_would_reject_total`,
-//!   and with its outcome in `mainstay_calls_total`.
+//! - In [shadow mode](crate::Mode::Shadow) a layer decides as usual, but rejects nothing. A call
+//!   that it would have rejected is in `mainstay_would_reject_total`, and with its outcome in
+//!   `mainstay_calls_total`.
 //! - Gauges change only with calls: an open circuit without calls stays `open` when its time is
 //!   over.
 //! - A call that its caller or its caller's deadline ended is `cancelled`, even if the service

@@ -59,6 +59,26 @@ impl<T: Default> Buckets<T> {
         slot(&mut self.ring, number)
     }
 
+    /// Passes each bucket that has not expired to `each`, with the latest time in it.
+    pub(super) fn for_each(&mut self, mut each: impl FnMut(Duration, T))
+    where
+        T: Copy,
+    {
+        for age in (0..u64::from(self.buckets)).rev() {
+            if let Some(number) = self.current.checked_sub(age)
+                && let Some(bucket) = slot(&mut self.ring, number)
+            {
+                let end = number.saturating_add(1).saturating_mul(self.width);
+                each(Duration::from_nanos(end - 1), *bucket);
+            }
+        }
+    }
+
+    /// The bucket of this time, unless it expired.
+    pub(super) fn at(&mut self, time: Duration) -> Option<&mut T> {
+        self.get_mut(nanos(time) / self.width)
+    }
+
     pub(super) const fn width(&self) -> Duration {
         Duration::from_nanos(self.width)
     }

@@ -33,6 +33,11 @@ impl Evidence {
         }
     }
 
+    /// Changes the rules. The recorded successes stay.
+    pub(crate) fn adjust(&mut self, rule: OnCancel, slow_after: Option<Duration>) {
+        (self.rule, self.slow_after) = (rule, slow_after);
+    }
+
     /// Records a success after `ran`. Calls shorter than [`FLOOR`] need not be recorded.
     pub(crate) fn record_success(&mut self, now: Duration, ran: Duration) {
         self.slowest.record(now, ran);

@@ -273,7 +273,7 @@ impl Checks {
         breaker: &Config,
         bulkhead: Option<BulkheadNumbers>,
     ) -> Result<(), ConfigError> {
-        if let (Some(attempt), Some((threshold, _))) = (attempt, breaker.slow_calls)
+        if let (Some(attempt), Some(threshold)) = (attempt, breaker.slow_after())
             && threshold >= attempt
         {
             let mut rule = format!(

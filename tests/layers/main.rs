@@ -12,6 +12,7 @@ mod rate_limit;
 mod readiness;
 mod retry;
 mod retry_clones;
+mod settings;
 mod testing;
 mod timeout;
 

@@ -150,7 +150,7 @@ macro_rules! call_through_gate {
     };
 }
 
-/// The same for a service whose calls may wait as long as its field `mode` says.
+/// The same for a service whose calls may wait.
 macro_rules! wait_at_gate {
     ($service:ty, $future:ty) => {
         impl<S, Req, T> tower_service::Service<Req> for $service
@@ -177,7 +177,7 @@ macro_rules! wait_at_gate {
             #[cfg_attr(not(debug_assertions), inline(always))]
             fn call(&mut self, request: Req) -> Self::Future {
                 let entry = $crate::call::entry::Entry::of(self);
-                <$future>::new(self.gate.call_or_wait(request, entry, self.mode.max_wait))
+                <$future>::new(self.gate.call_or_wait(request, entry))
             }
         }
     };

@@ -78,7 +78,7 @@ pub use snapshot::Snapshot;
 
 pub(crate) use future::{admitted_future, queued_future};
 pub(crate) use gate::{Admitted, Gate, call, call_through_gate, inner_of_gate, wait_at_gate};
-pub(crate) use mode::{Queued, Rejecting};
+pub(crate) use mode::{CanQueue, Queued, Rejecting, check_max_wait};
 pub(crate) use queue::{Joined, Queue};
 pub(crate) use wait::WaitingFuture;
 

@@ -3,33 +3,48 @@
 use std::time::Duration;
 
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::sealed::Sealed;
 
 const MAX: Duration = Duration::from_secs(3600);
 
-/// The mode that rejects a call at once if there is no permit.
+/// A layer that rejects a call at once if there is no permit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rejecting;
 
-/// The mode that queues calls if there is no permit.
-#[derive(Debug, Clone, Copy)]
-pub struct Queued {
-    /// `None`: no queue. So a standard stack has the same type with and without a queue.
-    pub(crate) max_wait: Option<Duration>,
+/// A layer that can queue calls if there is no permit. Its settings decide whether it does.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Queued;
+
+/// Refuses a longest wait out of range.
+pub(crate) fn check_max_wait(
+    layer: &'static str,
+    setting: &'static str,
+    max_wait: Duration,
+) -> Result<(), ConfigError> {
+    if max_wait.is_zero() || max_wait > MAX {
+        let rule = "must be above zero and at most one hour";
+        let max_wait = format_args!("{max_wait:?}");
+        return Err(ConfigError::new(layer, setting, max_wait, rule));
+    }
+    Ok(())
 }
 
-impl Queued {
-    pub(crate) fn check(
-        self,
-        layer: &'static str,
-        setting: &'static str,
-    ) -> Result<(), ConfigError> {
-        match self.max_wait {
-            Some(wait) if wait.is_zero() || wait > MAX => {
-                let rule = "must be above zero and at most one hour";
-                let wait = format_args!("{wait:?}");
-                Err(ConfigError::new(layer, setting, wait, rule))
-            }
-            _ => Ok(()),
-        }
-    }
+/// Whether a layer of this type can queue calls: [`Rejecting`] or [`Queued`].
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait CanQueue: Sealed {
+    #[doc(hidden)]
+    const CAN_QUEUE: bool;
+}
+
+impl Sealed for Rejecting {}
+
+impl CanQueue for Rejecting {
+    const CAN_QUEUE: bool = false;
+}
+
+impl Sealed for Queued {}
+
+impl CanQueue for Queued {
+    const CAN_QUEUE: bool = true;
 }

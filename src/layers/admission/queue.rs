@@ -13,6 +13,9 @@ use crate::vocabulary::reason::Reason;
 
 /// The state of a layer with a queue: first come, first served.
 pub(crate) trait Queue: Admit {
+    /// The longest wait of a call; `None` if calls do not wait.
+    fn max_wait(&self) -> Option<Duration>;
+
     /// Acquires a permit or joins the queue. Refuses when the queue is full, or when no permit can
     /// come by `until`.
     fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal>;

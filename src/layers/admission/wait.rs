@@ -41,14 +41,12 @@ impl<S, A: Queue, T> Gate<S, A, T> {
         self.inner.poll_ready(cx)
     }
 
-    /// Calls the inner service, or waits for a permit and for the inner service. With a `max_wait`
-    /// of `None`, no call waits.
+    /// Calls the inner service, or waits for a permit and for the inner service.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn call_or_wait<Req>(
         &mut self,
         request: Req,
         mut entry: Entry,
-        max_wait: Option<Duration>,
     ) -> WaitingFuture<S, Req, A, T>
     where
         S: Service<Req> + Clone,
@@ -76,7 +74,7 @@ impl<S, A: Queue, T> Gate<S, A, T> {
             },
             Ready::No(reason) => (false, Refusal::new(reason)),
         };
-        let phase = match max_wait {
+        let phase = match self.state.max_wait() {
             Some(max_wait) => self.wait(request, was_ready, max_wait),
             None => {
                 let retry_after = refusal.retry_after.or_else(|| self.state.retry_after());

@@ -1,4 +1,5 @@
 use super::permits::Permits;
+use super::settings::Settings;
 use crate::layers::handle::handle;
 use crate::observe::snapshot::limited;
 
@@ -19,6 +20,20 @@ handle! {
     pub struct BulkheadHandle of Permits;
     /// The calls in flight and in the queue, the outcomes and the rejections.
     snapshot
+    ///
+    /// ```
+    /// use mainstay::{BulkheadLayer, Mode, bulkhead::Settings};
+    ///
+    /// let bulkhead = BulkheadLayer::new(64).handle();
+    /// let changes = bulkhead.change(|settings| settings.limit = Some(32))?;
+    /// assert_eq!(changes.to_string(), "limit: 64 -> 32");
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    ///
+    /// Calls in flight are not disturbed. After the limit was lowered, no call is admitted until
+    /// enough calls have left. After it was raised, waiting calls are admitted at once. Without a
+    /// queue from now on, the calls that wait already still wait for at most their longest wait.
+    update Settings
 }
 
 impl BulkheadHandle {

@@ -1,22 +1,26 @@
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
 use super::handle::BulkheadHandle;
-use super::permits::{MAX_WAITERS, Permits};
+use super::permits::Permits;
 use super::service::Bulkhead;
+use super::settings::{QueueSettings, Settings};
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
-use crate::layers::admission::{Gate, Queued, Rejecting};
+use crate::layers::admission::{CanQueue, Gate, Queued, Rejecting};
+use crate::layers::handle::Adjust;
 use crate::observe::event::Observer;
 use crate::observe::snapshot::MOST_CALLS;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
-use crate::vocabulary::{config::ConfigError, reason::Reason};
+use crate::vocabulary::settings::Fields as _;
+use crate::vocabulary::{config::ConfigError, mode::Mode, reason::Reason};
 
 pub(crate) static KIND: Kind = Kind::new(
     Id::Bulkhead,
@@ -31,26 +35,13 @@ pub(crate) static KIND: Kind = Kind::new(
 
 pub(crate) const LAYER: &str = KIND.layer;
 
-/// Most connection pools are smaller, and a usual process has the memory.
-const DEFAULT_LIMIT: u32 = 256;
-
-/// The settings of a bulkhead.
-pub(crate) struct Settings {
-    pub(super) limit: u32,
-    pub(super) queue: u32,
-    /// If not, the bulkhead has no metrics.
-    pub(super) is_on: bool,
-    pub(super) instance: InstanceName,
-    pub(super) observer: Option<Arc<dyn Observer>>,
-}
-
 /// Limits the calls in flight: see the [module](crate::bulkhead).
 ///
 /// Clones of the layer, and all services that they make, share the limit.
 #[derive(Clone)]
 pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
     permits: Shared<Permits>,
-    mode: M,
+    queueing: PhantomData<M>,
     tracker: T,
 }
 
@@ -62,13 +53,11 @@ impl BulkheadLayer {
     #[must_use]
     pub fn new(limit: u32) -> Self {
         let settings = Settings {
-            limit,
-            queue: 0,
-            is_on: true,
-            instance: InstanceName::default_of(&KIND),
-            observer: None,
+            limit: Some(limit).filter(|limit| *limit < MOST_CALLS),
+            ..Settings::default()
         };
-        Self::of(settings, Rejecting, AtResponse::default())
+        let instance = InstanceName::default_of(&KIND);
+        Self::of(settings, instance, None, AtResponse::default())
     }
 
     /// Starts a builder with the default settings.
@@ -77,15 +66,23 @@ impl BulkheadLayer {
     }
 }
 
-impl<M, T> BulkheadLayer<M, T> {
-    fn of(settings: Settings, mode: M, tracker: T) -> Self {
+impl<M: CanQueue, T> BulkheadLayer<M, T> {
+    fn of(
+        settings: Settings,
+        instance: InstanceName,
+        observer: Option<Arc<dyn Observer>>,
+        tracker: T,
+    ) -> Self {
+        let permits = Permits::new(settings, M::CAN_QUEUE, instance, observer);
         Self {
-            permits: Shared::new(Permits::new(settings)),
-            mode,
+            permits: Shared::new(permits),
+            queueing: PhantomData,
             tracker,
         }
     }
+}
 
+impl<M, T> BulkheadLayer<M, T> {
     /// A handle to inspect the bulkhead.
     #[must_use]
     pub fn handle(&self) -> BulkheadHandle {
@@ -93,7 +90,7 @@ impl<M, T> BulkheadLayer<M, T> {
     }
 }
 
-impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
+impl<S, M, T: Clone> Layer<S> for BulkheadLayer<M, T> {
     type Service = Bulkhead<S, M, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -103,19 +100,19 @@ impl<S, M: Clone, T: Clone> Layer<S> for BulkheadLayer<M, T> {
                 state: self.permits.clone(),
                 tracker: self.tracker.clone(),
             },
-            mode: self.mode.clone(),
+            queueing: PhantomData,
         }
     }
 }
 
-impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
+impl<M, T> fmt::Debug for BulkheadLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadLayer")
             .field("name", &self.permits.emitter.name())
             .field("limit", &self.handle().limit())
             .field("in_flight", &self.handle().in_flight())
             .field("waiting", &self.handle().waiting())
-            .field("mode", &self.mode)
+            .field("mode", &self.permits.mode())
             .finish()
     }
 }
@@ -136,11 +133,10 @@ impl<M: fmt::Debug, T> fmt::Debug for BulkheadLayer<M, T> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct BulkheadBuilder<M = Rejecting, T = AtResponse> {
     pub(crate) name: Option<String>,
-    /// `None`: not set.
-    pub(crate) limit: Option<u32>,
-    pub(crate) queue: u32,
-    pub(crate) is_on: bool,
-    pub(crate) mode: M,
+    pub(crate) settings: Settings,
+    /// Whether the limit was set.
+    pub(crate) sets_limit: bool,
+    queueing: PhantomData<M>,
     pub(crate) tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
@@ -149,10 +145,9 @@ impl<T> BulkheadBuilder<Rejecting, T> {
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
-            limit: None,
-            queue: 0,
-            is_on: true,
-            mode: Rejecting,
+            settings: Settings::default(),
+            sets_limit: false,
+            queueing: PhantomData,
             tracker,
             observer: None,
         }
@@ -173,7 +168,26 @@ impl<M, T> BulkheadBuilder<M, T> {
     /// the inner service can process at the same time: its throughput times its latency (Little's
     /// law), plus 50 % for bursts.
     pub fn limit(mut self, limit: u32) -> Self {
-        self.limit = Some(limit);
+        self.settings.limit = Some(limit).filter(|limit| *limit != MOST_CALLS);
+        self.sets_limit = true;
+        self
+    }
+
+    /// Sets all settings at once, such as those of a configuration.
+    ///
+    /// Settings with a queue need a bulkhead that is [`queueable`](Self::queueable).
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self.sets_limit = true;
+        self
+    }
+
+    /// Whether the bulkhead rejects calls, only reports, or is off. Default [`Mode::Enforce`].
+    ///
+    /// In [shadow mode](Mode::Shadow) no call waits. A call that exceeds the limit and the queue is
+    /// reported. A bulkhead that is off counts only the calls in flight, without metrics.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = mode;
         self
     }
 
@@ -183,15 +197,19 @@ impl<M, T> BulkheadBuilder<M, T> {
     /// `calls` is 1 to 1 048 575; `max_wait` is at most one hour. A waiting call is called on a
     /// clone of the inner service, which must be `Clone`. Set `max_wait` to a fraction of the
     /// caller's own time limit: a longer wait makes work for callers that have given up.
-    pub fn queue(self, calls: u32, max_wait: Duration) -> BulkheadBuilder<Queued, T> {
+    pub fn queue(mut self, calls: u32, max_wait: Duration) -> BulkheadBuilder<Queued, T> {
+        self.settings.queue = Some(QueueSettings::new(calls, max_wait));
+        self.queueable()
+    }
+
+    /// Allows a queue that the [settings](Self::settings) contain, or that an
+    /// [update](super::BulkheadHandle::update) adds later. The inner service must be `Clone`.
+    pub fn queueable(self) -> BulkheadBuilder<Queued, T> {
         BulkheadBuilder {
             name: self.name,
-            limit: self.limit,
-            queue: calls,
-            is_on: self.is_on,
-            mode: Queued {
-                max_wait: Some(max_wait),
-            },
+            settings: self.settings,
+            sets_limit: self.sets_limit,
+            queueing: PhantomData,
             tracker: self.tracker,
             observer: self.observer,
         }
@@ -212,99 +230,44 @@ impl<M, T> BulkheadBuilder<M, T> {
         self.retracked(|_| tracker)
     }
 
-    /// The type of a bulkhead with a queue, without one.
-    pub(crate) fn maybe_queued(self) -> BulkheadBuilder<Queued, T> {
-        BulkheadBuilder {
-            name: self.name,
-            limit: self.limit,
-            queue: self.queue,
-            is_on: self.is_on,
-            mode: Queued { max_wait: None },
-            tracker: self.tracker,
-            observer: self.observer,
-        }
-    }
-
-    /// Rejects nothing and has no metrics.
-    pub(crate) fn off(mut self) -> Self {
-        self.is_on = false;
-        self.limit(MOST_CALLS)
-    }
-
     pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> BulkheadBuilder<M, T2> {
         BulkheadBuilder {
             name: self.name,
-            limit: self.limit,
-            queue: self.queue,
-            is_on: self.is_on,
-            mode: self.mode,
+            settings: self.settings,
+            sets_limit: self.sets_limit,
+            queueing: PhantomData,
             tracker: by(self.tracker),
             observer: self.observer,
         }
     }
-
-    fn finish(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
-        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MOST_CALLS).contains(&limit) {
-            let rule = "must be from 1 to 16777215";
-            return Err(ConfigError::new(LAYER, "limit", limit, rule));
-        }
-        let settings = Settings {
-            limit,
-            queue: self.queue,
-            is_on: self.is_on,
-            instance,
-            observer: self.observer,
-        };
-        Ok(BulkheadLayer::of(settings, self.mode, self.tracker))
-    }
 }
 
-impl<T> BulkheadBuilder<Rejecting, T> {
+impl<M: CanQueue, T> BulkheadBuilder<M, T> {
     /// Builds the layer.
     ///
     /// # Errors
     ///
     /// A value is out of its range.
-    pub fn build(self) -> Result<BulkheadLayer<Rejecting, T>, ConfigError> {
-        let name = self.name.clone();
-        self.finish().of_instance(name.as_deref())
-    }
-}
-
-impl<T> BulkheadBuilder<Queued, T> {
-    /// Builds the layer.
-    ///
-    /// # Errors
-    ///
-    /// A value is out of its range.
-    pub fn build(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
+    pub fn build(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
     }
 
-    fn built(self) -> Result<BulkheadLayer<Queued, T>, ConfigError> {
-        if self.mode.max_wait.is_some() && !(1..=MAX_WAITERS).contains(&self.queue) {
-            let rule = "must be from 1 to 1048575; without a queue, do not call `queue`";
-            return Err(ConfigError::new(LAYER, "queue.calls", self.queue, rule));
-        }
-        if self.mode.max_wait.is_some() && self.limit == Some(MOST_CALLS) {
-            let rule = "must be at most 16777214 with a queue: without a limit no call waits";
-            return Err(ConfigError::new(LAYER, "limit", MOST_CALLS, rule));
-        }
-        self.mode.check(LAYER, "queue.max_wait")?;
-        self.finish()
+    fn built(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
+        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
+        self.settings.check()?;
+        let layer = BulkheadLayer::of(self.settings, instance, self.observer, self.tracker);
+        let permits: &Permits = &layer.permits;
+        Adjust::check(permits, &permits.settings())?;
+        Ok(layer)
     }
 }
 
-impl<M: fmt::Debug, T> fmt::Debug for BulkheadBuilder<M, T> {
+impl<M, T> fmt::Debug for BulkheadBuilder<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadBuilder")
             .field("name", &self.name)
-            .field("limit", &self.limit)
-            .field("queue", &self.queue)
-            .field("mode", &self.mode)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

@@ -68,16 +68,18 @@ mod handle;
 mod layer;
 mod permits;
 mod service;
+mod settings;
 mod snapshot;
 mod word;
 
 #[cfg(mainstay_loom)]
 pub(crate) use permits::models;
 
-pub use crate::layers::admission::mode::{Queued, Rejecting};
+pub use crate::layers::admission::mode::{CanQueue, Queued, Rejecting};
 pub use handle::BulkheadHandle;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{BulkheadBuilder, BulkheadLayer};
 pub use service::{Bulkhead, QueuedFuture, ResponseFuture};
+pub use settings::{QueueSettings, Settings};
 pub use snapshot::Snapshot;

@@ -5,26 +5,30 @@
 //! of calls in flight does not change then, so no new call can overtake the queue.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::layer::Settings;
+use super::settings::Settings;
 use super::word::{ADMISSION, CALL, HAS_WAITERS, MAX_ADMISSIONS, admissions, admit, in_flight};
 use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
 use crate::layers::admission::{Joined, Queue};
+use crate::layers::handle::Adjust;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
-use crate::observe::event::EventKind;
+use crate::observe::event::{EventKind, Observer};
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{LockedTally, MOST_CALLS, Outcomes, limited};
 use crate::runtime::Moment;
 use crate::runtime::isolate::isolate;
 use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard};
+use crate::vocabulary::mode::Mode;
+use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{
+    config::ConfigError,
     outcome::{Outcome, Verdict},
     reason::Reason,
 };
@@ -35,8 +39,11 @@ pub(crate) const MAX_WAITERS: u32 = (1 << 20) - 1;
 pub(crate) struct Permits {
     /// See [`word`](super::word).
     word: AtomicU64,
+    /// In every mode.
     limit: AtomicU32,
-    queue_limit: AtomicU32,
+    mode: AtomicU32,
+    /// Whether the type of its services allows a queue.
+    can_queue: bool,
     queue: Mutex<Waiters>,
     pub(crate) emitter: Emitter,
     tally: LockedTally,
@@ -51,6 +58,7 @@ pub(super) struct Books {
 }
 
 struct Waiters {
+    settings: Settings,
     next: u64,
     /// In the order of arrival. A waiter that is no longer in it has acquired a permit.
     waiting: BTreeMap<u64, Waker>,
@@ -63,24 +71,27 @@ struct Waiters {
 }
 
 impl Permits {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        can_queue: bool,
+        instance: InstanceName,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        let is_on = settings.mode != Mode::Off;
         Self {
             word: AtomicU64::new(0),
-            limit: AtomicU32::new(settings.limit.min(MOST_CALLS)),
-            queue_limit: AtomicU32::new(settings.queue.min(MAX_WAITERS)),
+            limit: AtomicU32::new(settings.most()),
+            mode: AtomicU32::new(settings.mode as u32),
+            can_queue,
             queue: Mutex::new(Waiters {
+                settings,
                 next: 0,
                 waiting: BTreeMap::new(),
                 wraps: 0,
                 unused: 0,
                 given_up: 0,
             }),
-            emitter: Emitter::measured(
-                &super::layer::KIND,
-                settings.instance,
-                settings.observer,
-                settings.is_on,
-            ),
+            emitter: Emitter::measured(&super::layer::KIND, instance, observer, is_on),
             tally: LockedTally::new(),
         }
     }
@@ -95,8 +106,13 @@ impl Permits {
         in_flight(self.word.load(Ordering::Relaxed))
     }
 
+    pub(super) fn mode(&self) -> Mode {
+        Mode::from_bits(self.mode.load(Ordering::Relaxed))
+    }
+
+    /// The limit of calls in the queue; 0 without a queue.
     pub(crate) fn queue_limit(&self) -> u32 {
-        self.queue_limit.load(Ordering::Relaxed)
+        self.lock().limit()
     }
 
     pub(crate) fn waiting(&self) -> u32 {
@@ -166,10 +182,10 @@ impl Permits {
         let mut queue = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            let (next, wraps, joined) = if in_flight(word) < self.limit() {
+            let (next, wraps, joined) = if in_flight(word) < queue.most_in_flight() {
                 let (next, wraps) = admit(word);
                 (next + CALL, wraps, Joined::Permit)
-            } else if (queue.waiting.len() as u64) < self.queue_limit().into() {
+            } else if (queue.waiting.len() as u64) < queue.limit().into() {
                 (word | HAS_WAITERS, false, Joined::Waiter(queue.next))
             } else {
                 break None;
@@ -264,9 +280,16 @@ impl Permits {
     /// Releases a permit under the lock. Returns the waker of the waiter that has acquired it, which
     /// is foreign code, to be used outside the lock.
     fn release_in(&self, queue: &mut Waiters) -> Option<Waker> {
-        let first = queue.waiting.pop_first();
-        let last = queue.waiting.is_empty();
         let mut word = self.word.load(Ordering::Relaxed);
+        // After the limit was lowered, permits are not passed on until enough calls have left. While
+        // calls wait, no other thread admits one.
+        let is_over = in_flight(word) > queue.most_in_flight();
+        let first = if is_over {
+            None
+        } else {
+            queue.waiting.pop_first()
+        };
+        let last = queue.waiting.is_empty();
         let wraps = loop {
             let (next, wraps) = if first.is_none() {
                 (word.saturating_sub(CALL), false)
@@ -286,6 +309,69 @@ impl Permits {
         };
         queue.wraps += u64::from(wraps);
         first.map(|(_, waker)| waker)
+    }
+
+    /// Decides on a call over the limit.
+    #[cold]
+    fn admit_over_limit(&self) -> Result<Ticket, Refusal> {
+        let mode = self.mode();
+        if mode == Mode::Enforce {
+            return Err(Reason::Full.into());
+        }
+        let mut queue = self.lock();
+        let mut word = self.word.load(Ordering::Relaxed);
+        while in_flight(word) < MOST_CALLS {
+            let (next, wraps) = admit(word);
+            match self.word.compare_exchange_weak(
+                word,
+                next + CALL,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    queue.wraps += u64::from(wraps);
+                    let settings = &queue.settings;
+                    let would_wait = in_flight(word).saturating_sub(settings.most());
+                    let is_full = would_wait >= queue.limit();
+                    drop(queue);
+                    if mode == Mode::Shadow && is_full {
+                        self.would_reject(Reason::Full, None);
+                    }
+                    return Ok(Ticket::NONE);
+                }
+                Err(current) => word = current,
+            }
+        }
+        Err(Reason::Full.into())
+    }
+
+    /// Admits waiters while there are permits. Returns their wakers, which are foreign code, to be
+    /// used outside the lock.
+    fn admit_waiters(&self, queue: &mut Waiters) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let mut word = self.word.load(Ordering::Relaxed);
+        while !queue.waiting.is_empty() && in_flight(word) < queue.most_in_flight() {
+            let (admitted, wraps) = admit(word);
+            let left = if queue.waiting.len() == 1 {
+                HAS_WAITERS
+            } else {
+                0
+            };
+            match self.word.compare_exchange_weak(
+                word,
+                (admitted + CALL) & !left,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    queue.wraps += u64::from(wraps);
+                    wakers.extend(queue.waiting.pop_first().map(|(_, waker)| waker));
+                    word = self.word.load(Ordering::Relaxed);
+                }
+                Err(current) => word = current,
+            }
+        }
+        wakers
     }
 
     /// The counts of all calls at one moment.
@@ -318,14 +404,15 @@ impl Emit for Permits {
     }
 
     fn set_gauges(&self, handles: &Handles) {
-        handles.limit(limited(self.limit()));
+        let limit = limited(self.limit());
+        handles.limit(limit.filter(|_| self.mode() != Mode::Off));
     }
 }
 
 impl Admit for Permits {
     #[inline]
     fn refuses(&self) -> Option<Reason> {
-        self.is_full().then_some(Reason::Full)
+        (self.is_full() && self.mode() == Mode::Enforce).then_some(Reason::Full)
     }
 
     #[inline]
@@ -333,7 +420,7 @@ impl Admit for Permits {
         if self.try_acquire() {
             Ok(Ticket::NONE)
         } else {
-            Err(Reason::Full.into())
+            self.admit_over_limit()
         }
     }
 
@@ -363,7 +450,62 @@ impl Admit for Permits {
     }
 }
 
+impl Waiters {
+    /// The most calls in flight that are admitted now.
+    fn most_in_flight(&self) -> u32 {
+        match self.settings.mode {
+            Mode::Enforce => self.settings.most(),
+            Mode::Shadow | Mode::Off => MOST_CALLS,
+        }
+    }
+
+    /// The most calls in the queue.
+    fn limit(&self) -> u32 {
+        let queue = self.settings.queue.as_ref();
+        queue.map_or(0, |queue| queue.calls.min(MAX_WAITERS))
+    }
+}
+
+impl Adjust for Permits {
+    type Settings = Settings;
+
+    fn settings(&self) -> Settings {
+        self.lock().settings.clone()
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if let (false, Some(queue)) = (self.can_queue, &settings.queue) {
+            let rule = "this bulkhead was built without a queue: build it with `queueable()`";
+            let calls = format_args!("{} calls", queue.calls);
+            return Err(ConfigError::new(super::layer::LAYER, "queue", calls, rule));
+        }
+        Ok(())
+    }
+
+    fn put(&self, before: &Settings, new: &Settings) -> bool {
+        let mut queue = self.lock();
+        if queue.settings != *before {
+            return false;
+        }
+        queue.settings = new.clone();
+        self.limit.store(new.most(), Ordering::Relaxed);
+        self.mode.store(new.mode as u32, Ordering::Relaxed);
+        self.emitter.set_measured(new.mode != Mode::Off);
+        let wakers = self.admit_waiters(&mut queue);
+        drop(queue);
+        for waker in wakers {
+            wake(Some(waker));
+        }
+        true
+    }
+}
+
 impl Queue for Permits {
+    fn max_wait(&self) -> Option<Duration> {
+        let queue = self.lock();
+        queue.settings.queue.as_ref().map(|queue| queue.max_wait)
+    }
+
     fn join(&self, _: Moment, waker: Waker) -> Result<Joined, Refusal> {
         self.acquire_or_queue(waker).ok_or(Reason::Full.into())
     }

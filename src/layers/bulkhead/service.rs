@@ -1,4 +1,5 @@
 use std::fmt;
+use std::marker::PhantomData;
 
 use super::handle::BulkheadHandle;
 use super::permits::Permits;
@@ -13,7 +14,7 @@ use crate::layers::admission::{
 #[derive(Clone)]
 pub struct Bulkhead<S, M = Rejecting, T = AtResponse> {
     pub(super) gate: Gate<S, Permits, T>,
-    pub(super) mode: M,
+    pub(super) queueing: PhantomData<M>,
 }
 
 inner_of_gate!(Bulkhead<S, M, T>);
@@ -39,11 +40,11 @@ queued_future! {
     pub struct QueuedFuture<S, Req> of Permits
 }
 
-impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for Bulkhead<S, M, T> {
+impl<S: fmt::Debug, M, T> fmt::Debug for Bulkhead<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bulkhead")
             .field("inner", &self.gate.inner)
-            .field("mode", &self.mode)
+            .field("mode", &self.gate.state.mode())
             .finish_non_exhaustive()
     }
 }

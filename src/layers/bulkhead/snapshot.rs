@@ -3,7 +3,12 @@
 use std::fmt;
 
 use super::permits::{Books, Permits};
-use crate::observe::snapshot::{GivenUp, InFlight, Outcomes, Rejections, limited};
+#[cfg(feature = "serde")]
+use crate::observe::snapshot::as_str;
+use crate::observe::snapshot::{
+    GivenUp, InFlight, InMode, Outcomes, Rejections, WouldReject, limited,
+};
+use crate::vocabulary::mode::Mode;
 
 /// The state of a bulkhead: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +21,9 @@ pub struct Snapshot {
     pub name: String,
     /// Calls in flight.
     pub in_flight: u32,
+    /// Whether the bulkhead rejects calls, only reports, or is off.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
+    pub mode: Mode,
     /// The limit of calls in flight, or `None` without a limit.
     pub limit: Option<u32>,
     /// Calls in the queue.
@@ -26,6 +34,8 @@ pub struct Snapshot {
     pub outcomes: Outcomes,
     /// Rejected calls.
     pub rejections: Rejections,
+    /// Calls that only [shadow mode](Mode::Shadow) admitted. Their outcomes are in `outcomes`.
+    pub would_reject: Rejections,
     /// Calls given up by their callers while they waited in the queue, or before the first poll of
     /// their future. Every call counts in exactly one of `in_flight`, `waiting`, `outcomes`,
     /// `rejections` and `given_up`, once a rejection that is just being made is counted.
@@ -44,11 +54,13 @@ impl Snapshot {
             layer: permits.emitter.layer(),
             name: permits.emitter.name().to_owned(),
             in_flight,
+            mode: permits.mode(),
             limit: limited(permits.limit()),
             waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
             queue_limit: permits.queue_limit(),
             outcomes,
             rejections: permits.emitter.rejections(),
+            would_reject: permits.emitter.would_reject(),
             given_up,
         }
     }
@@ -64,14 +76,18 @@ impl fmt::Display for Snapshot {
             waiting,
             outcomes,
             rejections,
+            would_reject,
             given_up,
+            mode,
             ..
         } = self;
         let in_flight = InFlight(*in_flight, *limit);
-        let given_up = GivenUp(*given_up);
+        let (given_up, mode) = (GivenUp(*given_up), InMode(*mode));
+        let would_reject = WouldReject(would_reject);
         write!(
             f,
-            "{layer} {name}: {in_flight}, {waiting} waiting; {outcomes}; {rejections}{given_up}"
+            "{layer} {name}: {in_flight}{mode}, {waiting} waiting; {outcomes}; \
+             {rejections}{would_reject}{given_up}"
         )
     }
 }

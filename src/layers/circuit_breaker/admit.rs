@@ -7,11 +7,12 @@ use crate::call::admit::{Admit, Refusal};
 use crate::call::call_time::CallTime;
 use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
+use crate::layers::handle::Adjust;
 use crate::observe::emit::{Emit, set_newest};
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
-use crate::policy::breaker::{self, Decision};
+use crate::policy::breaker::{self, Config, Decision};
 use crate::vocabulary::outcome::CANCELLED;
 use crate::vocabulary::{outcome::Verdict, reason::Reason};
 
@@ -96,6 +97,22 @@ impl Admit for Circuit {
     fn release(&self, _: &Ticket) {}
 }
 
+impl Adjust for Circuit {
+    type Settings = Config;
+
+    fn settings(&self) -> Config {
+        self.config()
+    }
+
+    fn in_force(settings: Config) -> Config {
+        settings.in_force()
+    }
+
+    fn put(&self, before: &Config, new: &Config) -> bool {
+        self.adjust(before, new)
+    }
+}
+
 impl Circuit {
     /// Decides under the lock, and reports the calls that only shadow mode admits.
     #[cold]
@@ -103,7 +120,7 @@ impl Circuit {
         match self.decide() {
             Decision::Admit(ticket) => {
                 if ticket.would_reject() {
-                    self.would_reject();
+                    self.would_reject(Reason::CircuitOpen, self.open_time_left());
                 }
                 Ok(ticket)
             }

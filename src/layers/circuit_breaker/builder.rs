@@ -6,12 +6,14 @@ use super::circuit::Settings;
 use super::layer::{CircuitBreakerLayer, KIND};
 use crate::call::track::AtResponse;
 use crate::observe::event::Observer;
-use crate::policy::breaker::{Config, Mode, OnCancel, Recovery};
+use crate::policy::breaker::{Config, OnCancel, Recovery, SlowCalls};
 use crate::policy::window::Window;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::settings::Fields as _;
 use crate::vocabulary::{
     config::ConfigError,
+    mode::Mode,
     outcome::{ClassifyFn, Verdict},
 };
 
@@ -50,6 +52,12 @@ impl<T> CircuitBreakerBuilder<T> {
         }
     }
 
+    /// Sets all settings at once, such as those of a configuration.
+    pub fn settings(mut self, settings: Config) -> Self {
+        self.config = settings;
+        self
+    }
+
     /// Sets the name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -73,7 +81,7 @@ impl<T> CircuitBreakerBuilder<T> {
     ///
     /// With this rule every call reads the clock twice.
     pub fn slow_calls(mut self, threshold: Duration, rate: f64) -> Self {
-        self.config.slow_calls = Some((threshold, rate));
+        self.config.slow_calls = Some(SlowCalls::new(threshold, rate));
         self
     }
 

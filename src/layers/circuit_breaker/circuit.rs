@@ -17,13 +17,14 @@ use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::{EventKind, Observer};
 use crate::observe::snapshot::{Latencies, Outcomes, Tally};
-use crate::policy::breaker::{Breaker, Config, Decision, Mode, State, Ticket, Transition, View};
+use crate::policy::breaker::{Breaker, Config, Decision, State, Ticket, Transition, View};
 use crate::policy::evidence::FLOOR;
 use crate::runtime::striped::Striped;
-use crate::runtime::sync::atomic::{AtomicU64, Ordering};
+use crate::runtime::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::runtime::{Moment, Timeline, nanos, random};
 use crate::vocabulary::context;
+use crate::vocabulary::mode::Mode;
 use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::outcome::{Outcome, Verdict};
 
@@ -49,14 +50,14 @@ pub(crate) struct Circuit {
     /// The end of the current bucket, by the clock.
     bucket_ends: AtomicU64,
     /// The length of a bucket in nanoseconds.
-    bucket: u64,
+    bucket: AtomicU64,
     /// The end of the open time, by the clock.
     open_until: AtomicU64,
     /// The time at which `open_until` was stored.
     published: AtomicU64,
     /// The slow-call threshold in nanoseconds.
-    slow: u64,
-    is_on: bool,
+    slow: AtomicU64,
+    is_on: AtomicBool,
     pub(crate) emitter: Emitter,
     /// Successes counted without the lock, in all epochs.
     successes: Striped,
@@ -88,20 +89,18 @@ impl Circuit {
     pub(super) fn new(settings: Settings) -> Self {
         let (config, read) = (settings.config, Moment::now());
         let now = read.since_origin();
-        let slow = config
-            .slow_calls
-            .map_or(NEVER_SLOW, |(slow, _)| nanos(slow));
+        let slow = config.slow_after().map_or(NEVER_SLOW, nanos);
         let is_on = config.mode != Mode::Off;
         let bucket = nanos(config.window.bucket());
         let breaker = Breaker::new(config, now);
         let circuit = Self {
             gate: AtomicU64::new(0),
             bucket_ends: AtomicU64::new(0),
-            bucket,
+            bucket: AtomicU64::new(bucket),
             open_until: AtomicU64::new(0),
             published: AtomicU64::new(0),
-            slow,
-            is_on,
+            slow: AtomicU64::new(slow),
+            is_on: AtomicBool::new(is_on),
             emitter: Emitter::measured(
                 &super::layer::KIND,
                 settings.instance,
@@ -127,18 +126,19 @@ impl Circuit {
     /// Whether every call is timed, for the slow-call rule.
     #[inline]
     pub(crate) fn times_all(&self) -> bool {
-        self.slow != NEVER_SLOW
+        self.slow.load(Ordering::Relaxed) != NEVER_SLOW
     }
 
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
-        self.is_on
+        self.is_on.load(Ordering::Relaxed)
     }
 
     /// Whether a call of this length is slow.
     #[inline]
     pub(crate) fn is_slow(&self, time: CallTime) -> bool {
-        self.slow != NEVER_SLOW && nanos(time.ran()) > self.slow
+        let slow = self.slow.load(Ordering::Relaxed);
+        slow != NEVER_SLOW && nanos(time.ran()) > slow
     }
 
     /// Whether the gate rejects calls now. Some states decide only under the lock.
@@ -220,7 +220,7 @@ impl Circuit {
                 let left = self.bucket_ends.load(Ordering::Relaxed).wrapping_sub(now);
                 // The bucket has started and has not ended. After the clock went back, it has not
                 // started.
-                left.wrapping_sub(1) < self.bucket
+                left.wrapping_sub(1) < self.bucket.load(Ordering::Relaxed)
             };
             if fast && exact {
                 self.successes.increment();
@@ -272,6 +272,29 @@ impl Circuit {
         self.publish(&mut machine, now);
         let (since, changes) = machine.history.changes(now);
         (view, since, changes)
+    }
+
+    /// The settings as they were set.
+    pub(super) fn config(&self) -> Config {
+        *self.lock().breaker.config()
+    }
+
+    /// Changes the settings, unless they are no longer `before`.
+    pub(super) fn adjust(&self, before: &Config, new: &Config) -> bool {
+        self.with(|breaker, now| {
+            if breaker.config() != before {
+                return (false, None);
+            }
+            breaker.adjust(now, *new);
+            let slow = new.slow_after().map_or(NEVER_SLOW, nanos);
+            self.slow.store(slow, Ordering::Relaxed);
+            let bucket = nanos(new.window.bucket());
+            self.bucket.store(bucket, Ordering::Relaxed);
+            let is_on = new.mode != Mode::Off;
+            self.is_on.store(is_on, Ordering::Relaxed);
+            self.emitter.set_measured(is_on);
+            (true, None)
+        })
     }
 
     pub(crate) fn force_open(&self) {

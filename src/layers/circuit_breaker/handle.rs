@@ -2,7 +2,7 @@ use tokio::sync::watch;
 
 use super::circuit::Circuit;
 use crate::layers::handle::handle;
-use crate::policy::breaker::State;
+use crate::policy::breaker::{Settings, State};
 
 handle! {
     /// Inspects and controls a circuit, for example from an admin endpoint, a health check or a
@@ -24,6 +24,23 @@ handle! {
     pub struct CircuitBreakerHandle of Circuit;
     /// The state, the counts and rates of the window, the outcomes, latencies and state changes.
     snapshot
+    ///
+    /// The state stays, and an open circuit stays open for its time. The counts stay, too, unless
+    /// a window of time becomes a window of calls or the other way round. New rules apply from the
+    /// next outcome on.
+    ///
+    /// ```
+    /// use mainstay::{CircuitBreakerLayer, Mode};
+    ///
+    /// let circuit = CircuitBreakerLayer::new().handle();
+    /// let changes = circuit.change(|settings| {
+    ///     settings.mode = Mode::Shadow;
+    ///     settings.failure_rate = Some(0.3);
+    /// })?;
+    /// assert_eq!(changes.to_string(), "mode: enforce -> shadow, failure_rate: 0.5 -> 0.3");
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    update Settings
 }
 
 impl CircuitBreakerHandle {

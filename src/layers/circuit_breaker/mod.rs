@@ -90,14 +90,16 @@ mod handle;
 mod history;
 mod layer;
 mod service;
-mod shadow;
 mod snapshot;
 
 #[cfg(mainstay_loom)]
 pub(crate) use circuit::models;
 
-pub use crate::policy::breaker::{Cause, Mode, OnCancel, Recovery, State, Transition};
+pub use crate::policy::breaker::{
+    Cause, OnCancel, Recovery, Settings, SlowCalls, State, Transition,
+};
 pub use crate::policy::window::Window;
+pub use crate::vocabulary::mode::Mode;
 pub use builder::CircuitBreakerBuilder;
 pub use handle::{CircuitBreakerHandle, StateWatch};
 pub use history::Change;

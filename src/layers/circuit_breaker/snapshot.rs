@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::circuit::Circuit;
 use super::history::Change;
-use crate::observe::snapshot::{InWords, Latency, Outcomes, Rejections};
+use crate::observe::snapshot::{InMode, InWords, Latency, Outcomes, Rejections, WouldReject};
 #[cfg(feature = "serde")]
 use crate::observe::snapshot::{as_str, optional_seconds, seconds};
-use crate::policy::breaker::{Mode, State};
+use crate::policy::breaker::State;
 use crate::runtime::Moment;
-use crate::vocabulary::reason::Reason;
+use crate::vocabulary::mode::Mode;
 
 /// The state of a circuit breaker: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +90,7 @@ impl Snapshot {
             probes_in_flight: view.probes_in_flight,
             outcomes: circuit.outcomes(),
             rejections: circuit.emitter.rejections(),
-            would_reject: Rejections::one(Reason::CircuitOpen, circuit.emitter.would_reject()),
+            would_reject: circuit.emitter.would_reject(),
             latency: circuit.latencies.last_minute(Moment::now()),
             changes,
         }
@@ -105,21 +105,20 @@ impl fmt::Display for Snapshot {
             "{} {}: {} for {since}",
             self.layer, self.name, self.state
         )?;
-        if self.mode != Mode::Enforce {
-            write!(f, " ({})", self.mode)?;
-        }
+        write!(f, "{}", InMode(self.mode))?;
         if let Some(left) = self.retry_after {
             write!(f, ", {} left", InWords(left))?;
         }
         write!(
             f,
-            ", {} of {} calls failed, {} slow; {}; {}",
-            self.failures, self.calls, self.slow_calls, self.outcomes, self.rejections
+            ", {} of {} calls failed, {} slow; {}; {}{}",
+            self.failures,
+            self.calls,
+            self.slow_calls,
+            self.outcomes,
+            self.rejections,
+            WouldReject(&self.would_reject)
         )?;
-        let would_reject = self.would_reject.total();
-        if would_reject > 0 {
-            write!(f, "; {would_reject} would be rejected")?;
-        }
         if let Some(latency) = &self.latency {
             write!(f, "; {latency}")?;
         }

@@ -1,4 +1,5 @@
 use super::limiter::Limiter;
+use super::settings::Settings;
 use crate::layers::handle::handle;
 
 handle! {
@@ -19,6 +20,19 @@ handle! {
     pub struct RateLimitHandle of Limiter;
     /// The available permits, the outcomes and the rejections.
     snapshot
+    ///
+    /// The permits in use remain in use: with 10 of 10 permits used, a rate limit that is raised to
+    /// 100 has 90. Waiting calls keep their order and are admitted at the new rate.
+    ///
+    /// ```
+    /// use mainstay::RateLimitLayer;
+    ///
+    /// let limit = RateLimitLayer::per_second(10)?.handle();
+    /// let changes = limit.change(|settings| settings.permits = 100)?;
+    /// assert_eq!(changes.to_string(), "permits: 10 -> 100, burst: 10 -> 100");
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    update Settings
 }
 
 impl RateLimitHandle {

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +8,19 @@ use tower_layer::Layer;
 use super::handle::RateLimitHandle;
 use super::limiter::Limiter;
 use super::service::RateLimit;
+use super::settings::Settings;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
-use crate::layers::admission::{Gate, Queued, Rejecting};
+use crate::layers::admission::{CanQueue, Gate, Queued, Rejecting};
+use crate::layers::handle::Adjust;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
-use crate::policy::rate_limit::Rate;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
-use crate::vocabulary::{config::ConfigError, reason::Reason};
+use crate::vocabulary::settings::Fields as _;
+use crate::vocabulary::{config::ConfigError, mode::Mode, reason::Reason};
 
 pub(crate) static KIND: Kind = Kind::new(
     Id::RateLimit,
@@ -37,7 +40,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct RateLimitLayer<M = Rejecting, T = AtResponse> {
     limiter: Shared<Limiter>,
-    mode: M,
+    queueing: PhantomData<M>,
     tracker: T,
 }
 
@@ -74,7 +77,7 @@ impl<M, T> RateLimitLayer<M, T> {
     /// The permits of a window of whole seconds, and its length.
     #[cfg(feature = "http")]
     pub(crate) fn in_whole_seconds(&self) -> (u64, u64) {
-        self.limiter.rate.in_whole_seconds()
+        self.limiter.rate().in_whole_seconds()
     }
 
     /// A handle to inspect the rate limit.
@@ -84,7 +87,7 @@ impl<M, T> RateLimitLayer<M, T> {
     }
 }
 
-impl<S, M: Clone, T: Clone> Layer<S> for RateLimitLayer<M, T> {
+impl<S, M, T: Clone> Layer<S> for RateLimitLayer<M, T> {
     type Service = RateLimit<S, M, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -94,19 +97,19 @@ impl<S, M: Clone, T: Clone> Layer<S> for RateLimitLayer<M, T> {
                 state: self.limiter.clone(),
                 tracker: self.tracker.clone(),
             },
-            mode: self.mode.clone(),
+            queueing: PhantomData,
         }
     }
 }
 
-impl<M: fmt::Debug, T> fmt::Debug for RateLimitLayer<M, T> {
+impl<M, T> fmt::Debug for RateLimitLayer<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitLayer")
             .field("name", &self.limiter.emitter.name())
-            .field("rate", &format_args!("{}", self.limiter.rate))
+            .field("rate", &format_args!("{}", self.limiter.rate()))
             .field("available", &self.handle().available())
             .field("waiting", &self.handle().waiting())
-            .field("mode", &self.mode)
+            .field("mode", &self.limiter.mode())
             .finish()
     }
 }
@@ -127,75 +130,39 @@ impl<M: fmt::Debug, T> fmt::Debug for RateLimitLayer<M, T> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RateLimitBuilder<M = Rejecting, T = AtResponse> {
     pub(crate) name: Option<String>,
-    /// The permits and their period; `None`: not set.
-    pub(crate) per: Option<(u32, Duration)>,
-    burst: Option<u32>,
-    pub(crate) mode: M,
+    pub(crate) settings: Settings,
+    /// Whether the rate was set.
+    pub(crate) sets_rate: bool,
+    queueing: PhantomData<M>,
     tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    is_off: bool,
 }
 
 impl<T> RateLimitBuilder<Rejecting, T> {
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
-            per: None,
-            burst: None,
-            mode: Rejecting,
+            settings: Settings::default(),
+            sets_rate: false,
+            queueing: PhantomData,
             tracker,
             observer: None,
-            is_off: false,
         }
-    }
-
-    /// The type of a rate limit with a queue, without one.
-    pub(crate) fn maybe_queued(self) -> RateLimitBuilder<Queued, T> {
-        self.by(Queued { max_wait: None })
     }
 }
 
 impl<M, T> RateLimitBuilder<M, T> {
-    /// Admits every call and counts none.
-    pub(crate) fn off(mut self) -> Self {
-        self.is_off = true;
-        self
-    }
-
     pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> RateLimitBuilder<M, T2> {
         RateLimitBuilder {
             name: self.name,
-            per: self.per,
-            burst: self.burst,
-            mode: self.mode,
+            settings: self.settings,
+            sets_rate: self.sets_rate,
+            queueing: PhantomData,
             tracker: by(self.tracker),
             observer: self.observer,
-            is_off: self.is_off,
         }
     }
 
-    pub(crate) fn rate(&self) -> Rate {
-        let (permits, per) = self.per.unwrap_or((100, SECOND));
-        Rate {
-            burst: self.burst,
-            ..Rate::new(permits, per)
-        }
-    }
-
-    fn by<M2>(self, mode: M2) -> RateLimitBuilder<M2, T> {
-        RateLimitBuilder {
-            name: self.name,
-            per: self.per,
-            burst: self.burst,
-            mode,
-            tracker: self.tracker,
-            observer: self.observer,
-            is_off: self.is_off,
-        }
-    }
-}
-
-impl<M, T> RateLimitBuilder<M, T> {
     /// Sets the name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -209,7 +176,8 @@ impl<M, T> RateLimitBuilder<M, T> {
     /// rounded up to whole nanoseconds, so the rate is never higher. A standard stack has no default
     /// rate: set it there.
     pub fn per(mut self, permits: u32, period: Duration) -> Self {
-        self.per = Some((permits, period));
+        (self.settings.permits, self.settings.per) = (permits, period);
+        self.sets_rate = true;
         self
     }
 
@@ -217,7 +185,25 @@ impl<M, T> RateLimitBuilder<M, T> {
     ///
     /// The burst is at least 1, which spaces all calls evenly, and at most the permits of a year.
     pub fn burst(mut self, burst: u32) -> Self {
-        self.burst = Some(burst);
+        self.settings.burst = Some(burst);
+        self
+    }
+
+    /// Sets all settings at once, such as those of a configuration.
+    ///
+    /// Settings with a longest wait need a rate limit that is [`queueable`](Self::queueable).
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self.sets_rate = true;
+        self
+    }
+
+    /// Whether the rate limit rejects calls, only reports, or is off. Default [`Mode::Enforce`].
+    ///
+    /// In [shadow mode](Mode::Shadow) no call waits. A call that would have to wait for longer than
+    /// [`max_wait`](Self::max_wait) is reported. A rate limit that is off takes no permits.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = mode;
         self
     }
 
@@ -231,10 +217,22 @@ impl<M, T> RateLimitBuilder<M, T> {
     ///
     /// Timers are exact to a millisecond. For rates above 1000 calls a second, set the burst to the
     /// permits of at least two milliseconds.
-    pub fn max_wait(self, max_wait: Duration) -> RateLimitBuilder<Queued, T> {
-        self.by(Queued {
-            max_wait: Some(max_wait),
-        })
+    pub fn max_wait(mut self, max_wait: Duration) -> RateLimitBuilder<Queued, T> {
+        self.settings.max_wait = Some(max_wait);
+        self.queueable()
+    }
+
+    /// Allows a wait that the [settings](Self::settings) contain, or that an
+    /// [update](super::RateLimitHandle::update) adds later. The inner service must be `Clone`.
+    pub fn queueable(self) -> RateLimitBuilder<Queued, T> {
+        RateLimitBuilder {
+            name: self.name,
+            settings: self.settings,
+            sets_rate: self.sets_rate,
+            queueing: PhantomData,
+            tracker: self.tracker,
+            observer: self.observer,
+        }
     }
 
     /// Sends the events of this instance to an observer. Default none.
@@ -248,44 +246,31 @@ impl<M, T> RateLimitBuilder<M, T> {
     pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<M, T2> {
         self.retracked(|_| tracker)
     }
-
-    fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
-        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
-        let rate = self.rate();
-        rate.check()?;
-        let emitter = Emitter::measured(&KIND, instance, self.observer, !self.is_off);
-        Ok(RateLimitLayer {
-            limiter: Shared::new(Limiter::new(rate, self.is_off, emitter)),
-            mode: self.mode,
-            tracker: self.tracker,
-        })
-    }
 }
 
-impl<T> RateLimitBuilder<Rejecting, T> {
+impl<M: CanQueue, T> RateLimitBuilder<M, T> {
     /// Builds the layer.
     ///
     /// # Errors
     ///
     /// A value is out of its range. The error names the setting, the value and the rule.
-    pub fn build(self) -> Result<RateLimitLayer<Rejecting, T>, ConfigError> {
+    pub fn build(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
     }
-}
 
-impl<T> RateLimitBuilder<Queued, T> {
-    /// Builds the layer.
-    ///
-    /// # Errors
-    ///
-    /// A value is out of its range. The error names the setting, the value and the rule.
-    pub fn build(self) -> Result<RateLimitLayer<Queued, T>, ConfigError> {
-        let name = self.name.clone();
-        let checked = self.mode.check(KIND.layer, "max_wait");
-        checked
-            .and_then(|()| self.built())
-            .of_instance(name.as_deref())
+    fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
+        let instance = InstanceName::new(&KIND, self.name.as_deref())?;
+        self.settings.check()?;
+        let is_on = self.settings.mode != Mode::Off;
+        let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
+        let limiter = Limiter::new(self.settings, M::CAN_QUEUE, emitter);
+        Adjust::check(&limiter, &limiter.settings())?;
+        Ok(RateLimitLayer {
+            limiter: Shared::new(limiter),
+            queueing: PhantomData,
+            tracker: self.tracker,
+        })
     }
 }
 
@@ -293,7 +278,7 @@ impl<M, T> fmt::Debug for RateLimitBuilder<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitBuilder")
             .field("name", &self.name)
-            .field("rate", &format_args!("{}", self.rate()))
+            .field("rate", &format_args!("{}", self.settings.rate()))
             .finish_non_exhaustive()
     }
 }

@@ -1,13 +1,16 @@
 //! The state of a rate limit.
 
+use std::sync::PoisonError;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::queue::WaitQueue;
+use super::settings::Settings;
 use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
 use crate::layers::admission::{Joined, Queue};
+use crate::layers::handle::Adjust;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
@@ -16,15 +19,20 @@ use crate::observe::snapshot::{Outcomes, Tally};
 use crate::policy::rate_limit::{Rate, RateLimit};
 use crate::runtime::Moment;
 use crate::runtime::striped::Striped;
-use crate::runtime::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::runtime::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{
+    config::ConfigError,
+    mode::Mode,
     outcome::{Outcome, Verdict},
     reason::Reason,
 };
 
 pub(crate) struct Limiter {
-    is_off: bool,
-    pub(super) rate: Rate,
+    mode: AtomicU32,
+    settings: Mutex<Settings>,
+    /// Whether the type of its services allows calls to wait.
+    can_queue: bool,
     limit: RateLimit,
     /// A call was refused, and no permit has been available since. Only then does `poll_ready` read
     /// the clock.
@@ -38,17 +46,49 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) fn new(rate: Rate, is_off: bool, emitter: Emitter) -> Self {
+    pub(super) fn new(settings: Settings, can_queue: bool, emitter: Emitter) -> Self {
         Self {
-            is_off,
-            rate,
-            limit: RateLimit::new(&rate),
+            mode: AtomicU32::new(settings.mode as u32),
+            limit: RateLimit::new(&settings.rate()),
+            settings: Mutex::new(settings),
+            can_queue,
             refuses: AtomicBool::new(false),
             queue: WaitQueue::default(),
             given_up: AtomicU64::new(0),
             emitter,
             successes: Striped::new(),
             tally: Tally::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn mode(&self) -> Mode {
+        Mode::from_bits(self.mode.load(Ordering::Relaxed))
+    }
+
+    /// The permits per period and the burst.
+    pub(super) fn rate(&self) -> Rate {
+        self.lock().rate()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides on a call without a permit, whose wait for one is known.
+    #[cold]
+    fn admit_over_limit(&self, refusal: Refusal) -> Result<Ticket, Refusal> {
+        match self.mode() {
+            Mode::Enforce => Err(refusal),
+            Mode::Shadow => {
+                let wait = refusal.retry_after.unwrap_or_default();
+                let waits = self.max_wait().is_some_and(|max_wait| wait <= max_wait);
+                if !waits {
+                    self.would_reject(refusal.reason, refusal.retry_after);
+                }
+                Ok(Ticket::NONE)
+            }
+            Mode::Off => Ok(Ticket::NONE),
         }
     }
 
@@ -122,7 +162,7 @@ impl Admit for Limiter {
 
     #[inline]
     fn is_off(&self) -> bool {
-        self.is_off
+        self.mode() == Mode::Off
     }
 
     #[inline]
@@ -130,7 +170,7 @@ impl Admit for Limiter {
         if !self.refuses.load(Ordering::Relaxed) {
             return None;
         }
-        if self.wait().is_zero() {
+        if self.mode() != Mode::Enforce || self.wait().is_zero() {
             self.refuses.store(false, Ordering::Relaxed);
             return None;
         }
@@ -139,15 +179,21 @@ impl Admit for Limiter {
 
     #[inline]
     fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
+        if self.is_off() {
+            return Ok(Ticket::NONE);
+        }
         // No new call overtakes the queue.
         if self.queue.len() > 0 {
-            return Err(self.refusal_behind(self.now(), self.queue.len()));
+            let refusal = self.refusal_behind(self.now(), self.queue.len());
+            return self.admit_over_limit(refusal);
         }
         match self.acquire(self.at(entry)) {
             Ok(()) => Ok(Ticket::NONE),
             Err(wait) => {
-                self.refuses.store(true, Ordering::Relaxed);
-                Err(Refusal {
+                if self.mode() == Mode::Enforce {
+                    self.refuses.store(true, Ordering::Relaxed);
+                }
+                self.admit_over_limit(Refusal {
                     reason: Reason::RateLimited,
                     retry_after: Some(wait),
                 })
@@ -181,7 +227,56 @@ impl Admit for Limiter {
     }
 }
 
+impl Adjust for Limiter {
+    type Settings = Settings;
+
+    fn settings(&self) -> Settings {
+        self.lock().clone()
+    }
+
+    fn in_force(mut settings: Settings) -> Settings {
+        settings.burst.get_or_insert(settings.permits);
+        settings
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if let (false, Some(max_wait)) = (self.can_queue, settings.max_wait) {
+            let rule = "this rate limit was built without a wait: build it with `queueable()`";
+            let max_wait = format_args!("{max_wait:?}");
+            return Err(ConfigError::new(
+                super::layer::KIND.layer,
+                "max_wait",
+                max_wait,
+                rule,
+            ));
+        }
+        Ok(())
+    }
+
+    fn put(&self, before: &Settings, new: &Settings) -> bool {
+        let now = self.now();
+        let mut settings = self.lock();
+        if *settings != *before {
+            return false;
+        }
+        if settings.rate() != new.rate() {
+            self.limit.set_rate(&new.rate(), now.to_bits());
+        }
+        self.mode.store(new.mode as u32, Ordering::Relaxed);
+        self.emitter.set_measured(new.mode != Mode::Off);
+        settings.clone_from(new);
+        drop(settings);
+        // It may now have a permit, or an earlier one. When it leaves, it wakes the next one.
+        self.queue.wake_first();
+        true
+    }
+}
+
 impl Queue for Limiter {
+    fn max_wait(&self) -> Option<Duration> {
+        self.lock().max_wait
+    }
+
     fn join(&self, until: Moment, waker: Waker) -> Result<Joined, Refusal> {
         let now = self.now();
         let waiter = self.queue.join(waker, now, until, |ahead| {
@@ -210,7 +305,10 @@ impl Queue for Limiter {
             return Err(Moment::NEVER);
         }
         let now = self.now();
-        self.acquire(now).map_err(|wait| now.after(wait))?;
+        let acquired = self.acquire(now);
+        if self.mode() == Mode::Enforce {
+            acquired.map_err(|wait| now.after(wait))?;
+        }
         self.queue.leave(waiter);
         Ok(())
     }

@@ -71,15 +71,17 @@ mod layer;
 mod limiter;
 mod queue;
 mod service;
+mod settings;
 mod snapshot;
 
 #[cfg(mainstay_loom)]
 pub(crate) use queue::models;
 
-pub use crate::layers::admission::mode::{Queued, Rejecting};
+pub use crate::layers::admission::mode::{CanQueue, Queued, Rejecting};
 pub use handle::RateLimitHandle;
 #[cfg(test)]
 pub(crate) use layer::KIND;
 pub use layer::{RateLimitBuilder, RateLimitLayer};
 pub use service::{QueuedFuture, RateLimit, ResponseFuture};
+pub use settings::Settings;
 pub use snapshot::Snapshot;

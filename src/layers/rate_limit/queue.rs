@@ -31,7 +31,7 @@ struct Waiters {
 }
 
 struct Waiter {
-    /// `None` once it has been woken as the first.
+    /// `None` from its wake-up to its next poll.
     waker: Option<Waker>,
     /// It has left by then if it is polled.
     expires: Moment,
@@ -122,27 +122,34 @@ impl WaitQueue {
                 continue;
             }
             let before = waiters.by_number.range(..number).next_back();
-            let Some(before) = before.map(|(_, waiter)| waiter.expires) else {
-                // If it was removed, its own time is over.
-                let is_first = waiters.by_number.contains_key(&number);
-                return if is_first { Ok(()) } else { Err(now) };
-            };
+            let before = before.map(|(_, waiter)| waiter.expires);
+            // If it was removed, its own time is over.
             let Some(waiter) = waiters.by_number.get_mut(&number) else {
                 return Err(now);
             };
+            // The first waiter stores its waker, too: a change of the rate wakes it.
             if let Some(new) = new.take() {
                 let old = waiter.waker.replace(new);
                 drop(waiters);
                 drop(old);
-                return Err(before);
+                return before.map_or(Ok(()), Err);
             }
             let known = waiter.waker.as_ref();
             if known.is_some_and(|known| known.will_wake(waker)) {
-                return Err(before);
+                return before.map_or(Ok(()), Err);
             }
             drop(waiters);
             new = Some(waker.clone());
         }
+    }
+
+    /// Wakes the first waiter, because it may be admitted sooner than it knows.
+    pub(super) fn wake_first(&self) {
+        let mut waiters = self.lock();
+        let first = waiters.by_number.first_entry();
+        let waker = first.and_then(|mut first| first.get_mut().waker.take());
+        drop(waiters);
+        wake(waker);
     }
 
     /// Removes a waiter, with or without a permit. If it was the first, wakes the next one.

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::marker::PhantomData;
 
 use super::handle::RateLimitHandle;
 use super::limiter::Limiter;
@@ -13,7 +14,7 @@ use crate::layers::admission::{
 #[derive(Clone)]
 pub struct RateLimit<S, M = Rejecting, T = AtResponse> {
     pub(super) gate: Gate<S, Limiter, T>,
-    pub(super) mode: M,
+    pub(super) queueing: PhantomData<M>,
 }
 
 inner_of_gate!(RateLimit<S, M, T>);
@@ -39,12 +40,12 @@ queued_future! {
     pub struct QueuedFuture<S, Req> of Limiter
 }
 
-impl<S: fmt::Debug, M: fmt::Debug, T> fmt::Debug for RateLimit<S, M, T> {
+impl<S: fmt::Debug, M, T> fmt::Debug for RateLimit<S, M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit")
             .field("inner", &self.gate.inner)
-            .field("rate", &format_args!("{}", self.gate.state.rate))
-            .field("mode", &self.mode)
+            .field("rate", &format_args!("{}", self.gate.state.rate()))
+            .field("mode", &self.gate.state.mode())
             .finish()
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::limiter::Limiter;
+use crate::observe::snapshot::{GivenUp, InMode, Outcomes, Rejections, WouldReject};
 #[cfg(feature = "serde")]
-use crate::observe::snapshot::seconds;
-use crate::observe::snapshot::{GivenUp, Outcomes, Rejections};
+use crate::observe::snapshot::{as_str, seconds};
+use crate::vocabulary::mode::Mode;
 
 /// The state of a rate limit: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,9 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
+    /// Whether the rate limit rejects calls, only reports, or is off.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
+    pub mode: Mode,
     /// Permits per period.
     pub permits: u32,
     /// The period.
@@ -35,22 +39,27 @@ pub struct Snapshot {
     pub outcomes: Outcomes,
     /// Rejected calls.
     pub rejections: Rejections,
+    /// Calls that only [shadow mode](Mode::Shadow) admitted.
+    pub would_reject: Rejections,
     /// Calls given up by their callers while they waited in the queue.
     pub given_up: u64,
 }
 
 impl Snapshot {
     pub(super) fn of(limiter: &Limiter) -> Self {
+        let rate = limiter.rate();
         Self {
             layer: limiter.emitter.layer(),
             name: limiter.emitter.name().to_owned(),
-            permits: limiter.rate.permits,
-            per: limiter.rate.per,
-            burst: limiter.rate.burst(),
+            mode: limiter.mode(),
+            permits: rate.permits,
+            per: rate.per,
+            burst: rate.burst(),
             available: limiter.available(),
             waiting: limiter.queue.len(),
             outcomes: limiter.outcomes(),
             rejections: limiter.emitter.rejections(),
+            would_reject: limiter.emitter.would_reject(),
             given_up: limiter.given_up(),
         }
     }
@@ -61,6 +70,7 @@ impl fmt::Display for Snapshot {
         let Self {
             layer,
             name,
+            mode,
             permits,
             per,
             burst,
@@ -68,13 +78,15 @@ impl fmt::Display for Snapshot {
             waiting,
             outcomes,
             rejections,
+            would_reject,
             given_up,
         } = self;
-        let given_up = GivenUp(*given_up);
+        let (given_up, mode) = (GivenUp(*given_up), InMode(*mode));
+        let would_reject = WouldReject(would_reject);
         write!(
             f,
-            "{layer} {name}: {permits} per {per:?}, {available} of {burst} available, \
-             {waiting} waiting; {outcomes}; {rejections}{given_up}"
+            "{layer} {name}: {permits} per {per:?}{mode}, {available} of {burst} available, \
+             {waiting} waiting; {outcomes}; {rejections}{would_reject}{given_up}"
         )
     }
 }

@@ -51,7 +51,8 @@ pub(crate) struct Handles {
     duration: Histogram,
     slow: Counter,
     rejections: [Counter; Reason::ALL.len()],
-    would_reject: Counter,
+    /// Made at the first such call, except for circuits.
+    would_reject: [OnceLock<Counter>; Reason::ALL.len()],
     given_up: Counter,
     limit: OnceLock<Gauge>,
     states: [Gauge; STATES.len()],
@@ -91,6 +92,11 @@ impl Maker<'_> {
         }
         self.recorder
             .register_counter(&self.key(name, more), &METADATA)
+    }
+
+    fn would_reject(&self, reason: Reason) -> Counter {
+        let label = Some(("reason", reason.as_str()));
+        self.counter(true, names::WOULD_REJECT, label)
     }
 
     fn transition(&self, (from, to): (State, State)) -> Counter {
@@ -146,11 +152,13 @@ impl Handles {
                 let wanted = kind.rejects(reason);
                 make.counter(wanted, names::REJECTIONS, Some(("reason", reason.as_str())))
             }),
-            would_reject: make.counter(
-                circuit,
-                names::WOULD_REJECT,
-                Some(("reason", Reason::CircuitOpen.as_str())),
-            ),
+            would_reject: Reason::ALL.map(|reason| {
+                if circuit && reason == Reason::CircuitOpen {
+                    make.would_reject(reason).into()
+                } else {
+                    OnceLock::new()
+                }
+            }),
             given_up: make.counter(kind.records(Series::GivenUp), names::GIVEN_UP, None),
             limit: OnceLock::new(),
             states: STATES.map(|state| {
@@ -202,12 +210,12 @@ impl Handles {
                 return;
             }
             EventKind::Rejected(rejection) => return self.rejected(rejection.reason()),
-            EventKind::WouldReject(_) => return self.would_reject.increment(1),
+            EventKind::WouldReject(rejection) => return self.would_reject(rejection.reason()),
             EventKind::GivenUp { .. } => return self.given_up.increment(1),
             EventKind::Transition(transition) => self.transition(transition),
             EventKind::Retrying { cause, .. } => count(&RetryCause::ALL, *cause, &self.retries),
             EventKind::RetryRefused(why) => count(&RetryRefused::ALL, *why, &self.refused),
-            EventKind::LimitChanged { .. } => {}
+            EventKind::LimitChanged { .. } | EventKind::SettingsChanged(_) => {}
         }
         set_gauges(self);
     }
@@ -233,6 +241,22 @@ impl Handles {
 
     pub(crate) fn rejected(&self, reason: Reason) {
         count(&Reason::ALL, reason, &self.rejections);
+    }
+
+    fn would_reject(&self, reason: Reason) {
+        let position = Reason::ALL.iter().position(|of| *of == reason);
+        let Some(slot) = position.and_then(|position| self.would_reject.get(position)) else {
+            return;
+        };
+        if let Some(counter) = slot.get() {
+            return counter.increment(1);
+        }
+        let instance = &self.instance;
+        let new =
+            metrics::with_recorder(|recorder| Maker { recorder, instance }.would_reject(reason));
+        new.increment(1);
+        // Not with `get_or_init`: a recorder may call a layer.
+        let _ = slot.set(new);
     }
 
     /// No limit is infinity, so that `in_flight / limit` is 0.

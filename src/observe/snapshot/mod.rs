@@ -62,7 +62,7 @@ pub(crate) use write::{InWords, Words};
 #[cfg(feature = "serde")]
 pub(crate) use write::{as_str, counts, optional_seconds, seconds};
 
-use crate::vocabulary::reason::Reason;
+use crate::vocabulary::{mode::Mode, reason::Reason};
 
 /// `false` in the build that a benchmark compares with.
 pub(crate) const RECORDED: bool = !cfg!(mainstay_without_snapshots);
@@ -135,6 +135,30 @@ impl fmt::Display for GivenUp {
     }
 }
 
+/// Calls that only shadow mode admitted: `, 3 would be rejected`, or nothing.
+pub(crate) struct WouldReject<'a>(pub(crate) &'a Rejections);
+
+impl fmt::Display for WouldReject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.total() {
+            0 => Ok(()),
+            calls => write!(f, ", {calls} would be rejected"),
+        }
+    }
+}
+
+/// The mode: ` (shadow)`, or nothing when it enforces.
+pub(crate) struct InMode(pub(crate) Mode);
+
+impl fmt::Display for InMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Mode::Enforce => Ok(()),
+            mode => write!(f, " ({mode})"),
+        }
+    }
+}
+
 impl fmt::Display for Outcomes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -159,11 +183,6 @@ pub struct Rejections(
 );
 
 impl Rejections {
-    pub(crate) fn one(reason: Reason, count: u64) -> Self {
-        let counts = [(reason, count)];
-        Self(counts.into_iter().filter(|(_, count)| *count > 0).collect())
-    }
-
     /// The number for this reason.
     #[must_use]
     pub fn of(&self, reason: Reason) -> u64 {

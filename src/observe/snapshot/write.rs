@@ -42,10 +42,10 @@ mod with_serde {
     use serde::ser::SerializeMap;
 
     use crate::policy::{
-        breaker::{Cause, Mode, State},
+        breaker::{Cause, State},
         retry::{RetryCause, RetryRefused},
     };
-    use crate::vocabulary::reason::Reason;
+    use crate::vocabulary::{mode::Mode, reason::Reason};
 
     pub(crate) fn seconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_f64(duration.as_secs_f64())

@@ -1,52 +1,21 @@
 //! The settings of a circuit breaker and their checks.
 
-use std::{fmt, time::Duration};
+use std::fmt;
+use std::time::Duration;
 
 use super::super::{
     LONGEST, SHORTEST, check::Check, evidence::Evidence, scale, unit, window::Window,
 };
-use crate::vocabulary::config::ConfigError;
+#[cfg(feature = "serde")]
+use crate::vocabulary::settings::parse_duration;
+use crate::vocabulary::settings::{Fields as _, settings, text};
+use crate::vocabulary::{config::ConfigError, mode::Mode};
 
 const CHECK: Check = Check("circuit_breaker");
 const MAX_PROBES: u32 = 10_000;
 const MAX_MIN_CALLS: u32 = 1_000_000;
 const MAX_FACTOR: f64 = 1_000.0;
 const MAX_STEPS: u32 = 1_000;
-
-/// Whether a circuit breaker rejects calls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Mode {
-    /// It rejects calls. The default.
-    #[default]
-    Enforce,
-    /// It changes its state as usual, but admits every call. Use it to try settings on real
-    /// traffic.
-    ///
-    /// A call that would have been rejected is reported as `would_reject` in events, metrics, the
-    /// log and the snapshot. Its outcome does not influence the state.
-    Shadow,
-    /// It admits every call and counts nothing.
-    Off,
-}
-
-impl Mode {
-    /// The name in snake case.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Shadow => "shadow",
-            Self::Off => "off",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// Whether a call that was cancelled before its answer is a failure or is ignored.
 ///
@@ -117,57 +86,153 @@ pub enum Recovery {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Config {
-    pub(crate) failure_rate: Option<f64>,
-    pub(crate) min_calls: u32,
-    pub(crate) consecutive_failures: Option<u32>,
-    /// The slow-call threshold, and the share of slow calls that trips.
-    pub(crate) slow_calls: Option<(Duration, f64)>,
-    pub(crate) window: Window,
-    pub(crate) open_for: Duration,
-    pub(crate) open_factor: f64,
-    pub(crate) open_max: Duration,
-    pub(crate) jitter: f64,
-    pub(crate) probes: u32,
-    /// `None`: not set.
-    pub(crate) probe_life: Option<Duration>,
-    pub(crate) recovery: Recovery,
-    pub(crate) mode: Mode,
-    /// `None`: not set.
-    pub(crate) on_cancel: Option<OnCancel>,
+settings! {
+    /// The settings of a circuit breaker: see [`mainstay::settings`](crate::settings).
+    #[derive(Copy)]
+    pub struct Settings of "circuit_breaker" {
+        /// Whether the circuit breaker rejects calls, only reports, or is off. Default `enforce`.
+        mode: Mode = Mode::Enforce;
+        /// The share of failed calls in the window that opens the circuit, or no such rule. Default
+        /// 0.5; range above 0 to 1.
+        failure_rate: Option<f64> = Some(0.5);
+        /// The rule for slow calls. Default none.
+        slow_calls: Option<SlowCalls> = None;
+        /// The number of consecutive failures that opens the circuit, or no such rule. Default none.
+        consecutive_failures: Option<u32> = None;
+        /// The fewest calls in the window with which a rate can open the circuit. Default 20; range 1
+        /// to 1 000 000.
+        min_calls: u32 = 20;
+        /// The window over which rates are computed: `10s`, `60s in 30 buckets` or `100 calls`.
+        /// Default 10 seconds.
+        window: Window = Window::default();
+        /// How long the circuit first stays open. Default 5 seconds; range 1 ms to 24 hours.
+        open_for: Duration = Duration::from_secs(5);
+        /// The factor by which each failed recovery extends the open time. Default 2; range 1 to
+        /// 1 000.
+        open_factor: f64 = 2.0;
+        /// The longest open time. Default 1 minute; at most 24 hours.
+        open_max: Duration = Duration::from_secs(60);
+        /// The share of the open time that varies at random. Default 0.1; range 0 to below 1.
+        jitter: f64 = 0.1;
+        /// The number of probes while half-open. Default 3; range 1 to 10 000.
+        probes: u32 = 3;
+        /// The time after which an unfinished probe counts as failed. Default 10 seconds, in a stack
+        /// at least the time limit of an attempt.
+        probe_life: Option<Duration> as Auto = None;
+        /// How the circuit closes after successful probes: `at_once` (the default) or
+        /// `3 steps over 30s`.
+        recovery: Recovery = Recovery::AtOnce;
+        /// How a cancelled call counts: `failure_if_slow`, `ignore`, or a duration from which on it
+        /// is a failure. Default `failure_if_slow`, in a stack with a time limit for attempts that
+        /// limit.
+        on_cancel: Option<OnCancel> as Auto = None;
+    }
 }
 
-impl Default for Config {
+settings! {
+    /// A rule that opens a circuit by slow calls.
+    #[derive(Copy)]
+    pub struct SlowCalls of "circuit_breaker" {
+        /// The time from which on a call is slow: 1 ms to 24 hours.
+        threshold: Duration = Duration::ZERO;
+        /// The share of slow calls in the window that opens the circuit: above 0 to 1.
+        rate: f64 = 0.5;
+    }
+}
+
+impl Default for Settings {
     fn default() -> Self {
-        Self {
-            failure_rate: Some(0.5),
-            min_calls: 20,
-            consecutive_failures: None,
-            slow_calls: None,
-            window: Window::default(),
-            open_for: Duration::from_secs(5),
-            open_factor: 2.0,
-            open_max: Duration::from_secs(60),
-            jitter: 0.1,
-            probes: 3,
-            probe_life: None,
-            recovery: Recovery::default(),
-            mode: Mode::default(),
-            on_cancel: None,
+        Self::initial()
+    }
+}
+
+impl SlowCalls {
+    /// Opens the circuit when this share of the calls takes longer than `threshold`.
+    #[must_use]
+    pub const fn new(threshold: Duration, rate: f64) -> Self {
+        Self { threshold, rate }
+    }
+
+    fn checked(&self) -> Result<(), ConfigError> {
+        CHECK.duration("threshold", self.threshold, SHORTEST)?;
+        CHECK.share("rate", self.rate)
+    }
+}
+
+text! {
+    Recovery,
+    expects "`at_once`, or steps and their time, such as `3 steps over 30s`",
+    pattern r"^(at_once|\d+ steps over .+)$",
+    parse_recovery
+}
+
+#[cfg(feature = "serde")]
+fn parse_recovery(text: &str) -> Option<Recovery> {
+    if text == "at_once" {
+        return Some(Recovery::AtOnce);
+    }
+    let (steps, over) = text.split_once(" steps over ")?;
+    let (steps, over) = (steps.parse().ok()?, parse_duration(over)?);
+    Some(Recovery::Stepwise { steps, over })
+}
+
+/// `at_once` or `3 steps over 30s`.
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtOnce => f.write_str("at_once"),
+            Self::Stepwise { steps, over } => write!(f, "{steps} steps over {over:?}"),
         }
     }
 }
 
-impl Config {
+text! {
+    OnCancel,
+    expects "`failure_if_slow`, `ignore`, or a duration such as `2s`",
+    pattern r"^(failure_if_slow|ignore|\d.*)$",
+    parse_on_cancel
+}
+
+#[cfg(feature = "serde")]
+fn parse_on_cancel(text: &str) -> Option<OnCancel> {
+    match text {
+        "failure_if_slow" => Some(OnCancel::FailureIfSlow),
+        "ignore" => Some(OnCancel::Ignore),
+        after => parse_duration(after).map(OnCancel::FailureAfter),
+    }
+}
+
+/// `failure_if_slow`, `ignore`, or the time from which on a cancelled call is a failure.
+impl fmt::Display for OnCancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FailureIfSlow => f.write_str("failure_if_slow"),
+            Self::Ignore => f.write_str("ignore"),
+            Self::FailureAfter(after) => write!(f, "{after:?}"),
+        }
+    }
+}
+
+impl Settings {
     #[inline]
     pub(crate) fn probe_life(&self) -> Duration {
         self.probe_life.unwrap_or(Duration::from_secs(10))
     }
 
     pub(super) fn evidence(&self, now: Duration) -> Evidence {
-        let slow_after = self.slow_calls.map(|(threshold, _)| threshold);
-        Evidence::new(self.on_cancel.unwrap_or_default(), slow_after, now)
+        Evidence::new(self.on_cancel.unwrap_or_default(), self.slow_after(), now)
+    }
+
+    /// The slow-call threshold.
+    pub(crate) fn slow_after(&self) -> Option<Duration> {
+        self.slow_calls.map(|slow| slow.threshold)
+    }
+
+    /// The same, with the values of settings that were not set.
+    pub(crate) fn in_force(mut self) -> Self {
+        self.probe_life = Some(self.probe_life());
+        self.on_cancel = Some(self.on_cancel.unwrap_or_default());
+        self
     }
 
     /// The open time: it grows with each failed recovery in a row; the cap applies after the
@@ -183,7 +248,7 @@ impl Config {
         scale(grown, 1.0 + jitter, self.open_max)
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn checked(&self) -> Result<(), ConfigError> {
         self.check_rules()?;
         self.check_open()?;
         self.check_probes()
@@ -197,9 +262,9 @@ impl Config {
         if let Some(failures) = self.consecutive_failures {
             CHECK.count("consecutive_failures", failures, 1, u32::MAX)?;
         }
-        if let Some((threshold, rate)) = self.slow_calls {
-            CHECK.duration("slow_calls", threshold, SHORTEST)?;
-            CHECK.share("slow_calls", rate)?;
+        if let Some(slow) = self.slow_calls {
+            CHECK.duration("slow_calls", slow.threshold, SHORTEST)?;
+            CHECK.share("slow_calls", slow.rate)?;
         }
         self.window.check(CHECK.0)?;
         let by_rate = self.failure_rate.is_some() || self.slow_calls.is_some();
@@ -238,7 +303,7 @@ impl Config {
     fn check_probes(&self) -> Result<(), ConfigError> {
         CHECK.count("probes", self.probes, 1, MAX_PROBES)?;
         CHECK.duration("probe_life", self.probe_life(), SHORTEST)?;
-        if let Some((threshold, _)) = self.slow_calls
+        if let Some(threshold) = self.slow_after()
             && self.probe_life() < threshold
         {
             let rule = format!(

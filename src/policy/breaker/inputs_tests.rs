@@ -117,7 +117,7 @@ pub(super) fn config() -> impl Strategy<Value = Config> {
                     failure_rate,
                     min_calls,
                     consecutive_failures: consecutive_failures.or(none.then_some(2)),
-                    slow_calls: slow_rate.map(|rate| (MS * 20, rate)),
+                    slow_calls: slow_rate.map(|rate| SlowCalls::new(MS * 20, rate)),
                     window,
                     open_for: MS * 50,
                     open_factor,

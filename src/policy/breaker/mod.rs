@@ -27,12 +27,12 @@ mod ticket;
 use std::time::Duration;
 
 pub(crate) use self::{
-    config::Config,
+    config::Settings as Config,
     report::View,
     ticket::{Decision, Ticket},
 };
 pub use self::{
-    config::{Mode, OnCancel, Recovery},
+    config::{OnCancel, Recovery, Settings, SlowCalls},
     report::{Cause, State, Transition},
 };
 use self::{
@@ -43,7 +43,7 @@ use self::{
 };
 use super::evidence::Evidence;
 use super::window::{Counts, Samples};
-use crate::vocabulary::outcome::Outcome;
+use crate::vocabulary::{mode::Mode, outcome::Outcome};
 
 /// The state with its own data.
 #[derive(Debug, Clone)]
@@ -89,6 +89,23 @@ impl Breaker {
             opened: 0,
             config,
         }
+    }
+
+    /// The settings as they were set.
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Changes the settings. The state and the counts of the window stay, as far as they mean
+    /// something in the new window, and an open circuit stays open for its time.
+    pub(crate) fn adjust(&mut self, now: Duration, config: Config) {
+        let now = self.advance(now);
+        if config.window != self.config.window {
+            self.window = self.window.resized(&config.window, now);
+        }
+        self.evidence
+            .adjust(config.on_cancel.unwrap_or_default(), config.slow_after());
+        self.config = config;
     }
 
     /// Computed on demand, which keeps an instance small.

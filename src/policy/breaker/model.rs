@@ -220,7 +220,7 @@ impl Model {
     fn slow(&self, elapsed: Duration) -> bool {
         self.config
             .slow_calls
-            .is_some_and(|(threshold, _)| elapsed > threshold)
+            .is_some_and(|slow| elapsed > slow.threshold)
     }
 
     fn inside(&self) -> Vec<Record> {
@@ -266,7 +266,7 @@ impl Model {
         if enough
             && config
                 .slow_calls
-                .is_some_and(|(_, rate)| share(slow) >= rate)
+                .is_some_and(|rule| share(slow) >= rule.rate)
         {
             return Some(Cause::SlowCallRate);
         }
@@ -347,7 +347,7 @@ impl Model {
             || self
                 .config
                 .slow_calls
-                .is_some_and(|(_, rate)| share(slow) >= rate)
+                .is_some_and(|rule| share(slow) >= rule.rate)
             || self.config.consecutive_failures.is_some_and(|limit| {
                 probes
                     .windows((limit as usize).min(all))

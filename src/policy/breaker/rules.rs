@@ -19,8 +19,8 @@ impl Rules {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             failure_rate: config.failure_rate,
-            slow_rate: config.slow_calls.map(|(_, rate)| rate),
-            slow_after: config.slow_calls.map(|(threshold, _)| threshold),
+            slow_rate: config.slow_calls.map(|slow| slow.rate),
+            slow_after: config.slow_after(),
             min_calls: u64::from(config.min_calls.max(1)),
             consecutive_failures: config.consecutive_failures.map(u64::from),
         }

@@ -13,7 +13,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(config: Config) -> Self {
-        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.checked(), Ok(()));
         let now = SECOND * 100;
         Self {
             breaker: Breaker::new(config, now),
@@ -141,7 +141,7 @@ fn latencies_of_successes_do_not_expire_while_the_circuit_is_open() {
 #[test]
 fn a_cancelled_call_counts_from_the_slow_call_threshold_unless_chosen_otherwise() {
     let slow = Config {
-        slow_calls: Some((SECOND * 3, 0.5)),
+        slow_calls: Some(SlowCalls::new(SECOND * 3, 0.5)),
         ..Config::default()
     };
     let chosen = Config {
@@ -183,7 +183,7 @@ fn a_tight_burst_hides_behind_no_average() {
 fn slow_calls_trip_whether_they_fail_or_not() {
     let mut bench = Bench::new(Config {
         failure_rate: None,
-        slow_calls: Some((SECOND, 1.0)),
+        slow_calls: Some(SlowCalls::new(SECOND, 1.0)),
         ..Config::default()
     });
     for n in 1..=20 {
@@ -204,7 +204,7 @@ fn slow_calls_trip_whether_they_fail_or_not() {
 #[test]
 fn a_call_that_takes_exactly_the_threshold_is_not_slow() {
     let mut bench = Bench::new(Config {
-        slow_calls: Some((SECOND, 0.5)),
+        slow_calls: Some(SlowCalls::new(SECOND, 0.5)),
         ..Config::default()
     });
     let ticket = bench.admit().expect("closed");

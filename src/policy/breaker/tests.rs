@@ -78,7 +78,7 @@ struct Run {
 impl Run {
     fn new(config: Config, fronted: bool) -> Self {
         let now = MS * 7;
-        assert_eq!(config.check(), Ok(()), "{config:?}");
+        assert_eq!(config.checked(), Ok(()), "{config:?}");
         Self {
             now,
             exact: Breaker::new(config, now),

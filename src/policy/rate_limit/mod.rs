@@ -139,6 +139,14 @@ impl Gcra {
         }
     }
 
+    /// The TAT at which as many permits are in use as at `tat` under the old rate, at most all.
+    fn of_rate(&self, old: &Self, tat: u64, now: u64) -> u64 {
+        let ahead = u128::from(tat.saturating_sub(now));
+        let scaled = ahead * u128::from(self.interval) / u128::from(old.interval.max(1));
+        let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
+        now.saturating_add(scaled).min(self.latest(now))
+    }
+
     /// The latest possible TAT: no permit is left.
     const fn latest(&self, now: u64) -> u64 {
         now.saturating_add(self.tolerance)
@@ -170,18 +178,53 @@ impl Gcra {
     }
 }
 
-/// The shared state of a rate limit: the TAT in one atomic word.
+/// The shared state of a rate limit: the TAT in one atomic word, and the rate, which can change.
+///
+/// A call that is decided while the rate changes may see one number of each rate.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
-    gcra: Gcra,
+    interval: AtomicU64,
+    tolerance: AtomicU64,
     tat: AtomicU64,
 }
 
 impl RateLimit {
     pub(crate) fn new(rate: &Rate) -> Self {
+        let Gcra {
+            interval,
+            tolerance,
+        } = Gcra::new(rate);
         Self {
-            gcra: Gcra::new(rate),
+            interval: AtomicU64::new(interval),
+            tolerance: AtomicU64::new(tolerance),
             tat: AtomicU64::new(0),
+        }
+    }
+
+    #[inline]
+    fn gcra(&self) -> Gcra {
+        Gcra {
+            interval: self.interval.load(Ordering::Relaxed),
+            tolerance: self.tolerance.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Changes the rate. The permits that are in use now remain in use: each is returned after one
+    /// interval of the new rate.
+    pub(crate) fn set_rate(&self, rate: &Rate, now: u64) {
+        let (old, new) = (self.gcra(), Gcra::new(rate));
+        self.interval.store(new.interval, Ordering::Relaxed);
+        self.tolerance.store(new.tolerance, Ordering::Relaxed);
+        let mut tat = self.tat();
+        loop {
+            let next = new.of_rate(&old, tat, now);
+            let exchanged =
+                self.tat
+                    .compare_exchange_weak(tat, next, Ordering::Relaxed, Ordering::Relaxed);
+            match exchanged {
+                Ok(_) => return,
+                Err(current) => tat = current,
+            }
         }
     }
 
@@ -192,9 +235,10 @@ impl RateLimit {
     /// The time until a permit is available, if none is.
     #[inline]
     pub(crate) fn try_acquire(&self, now: u64) -> Result<(), Duration> {
+        let gcra = self.gcra();
         let mut tat = self.tat.load(Ordering::Relaxed);
         loop {
-            let next = match self.gcra.check(tat, now) {
+            let next = match gcra.check(tat, now) {
                 Checked::Admit { tat } => tat,
                 Checked::Refuse { wait } => return Err(wait),
             };
@@ -213,7 +257,7 @@ impl RateLimit {
     /// later, or the clock went back.
     #[inline]
     pub(crate) fn is_ahead_of(&self, now: u64) -> bool {
-        self.tat() > self.gcra.latest(now)
+        self.tat() > self.gcra().latest(now)
     }
 
     #[inline]
@@ -226,7 +270,7 @@ impl RateLimit {
     /// before `now` was read.
     #[inline]
     pub(crate) fn catch_up(&self, tat: u64, now: u64) {
-        let latest = self.gcra.latest(now);
+        let latest = self.gcra().latest(now);
         if tat > latest {
             // On failure another caller has changed it.
             let _ = self
@@ -238,14 +282,14 @@ impl RateLimit {
     /// See [`Gcra::wait`].
     pub(crate) fn wait(&self, now: u64, ahead: u32) -> Duration {
         let tat = self.tat.load(Ordering::Relaxed);
-        self.gcra.wait(tat, now, ahead)
+        self.gcra().wait(tat, now, ahead)
     }
 
     /// The available permits, and the time until one more; `None` if the whole burst is available.
     pub(crate) fn available(&self, now: u64) -> (u32, Option<Duration>) {
         let tat = self.tat.load(Ordering::Relaxed);
-        let available = self.gcra.available(tat, now);
-        (available, self.gcra.until_more(tat, now))
+        let available = self.gcra().available(tat, now);
+        (available, self.gcra().until_more(tat, now))
     }
 }
 

@@ -28,6 +28,15 @@ impl CountSamples {
         }
     }
 
+    /// Takes the newest outcomes of another window, as many as fit.
+    pub(super) fn take_newest(&mut self, from: &Self) {
+        self.next = from.next;
+        self.calls = from.calls.min(self.size);
+        self.failures.clone_from(&from.failures);
+        self.slow.clone_from(&from.slow);
+        self.advance(0);
+    }
+
     pub(super) fn record(&mut self, failed: bool, slow: bool) {
         // First drop the oldest, so that a deque never grows beyond the window.
         self.advance(1);

@@ -11,6 +11,9 @@ use std::time::Duration;
 use self::{count::CountSamples, time::TimeSamples};
 use super::{LONGEST, SHORTEST, buckets::width, check::Check};
 use crate::vocabulary::config::ConfigError;
+#[cfg(feature = "serde")]
+use crate::vocabulary::settings::parse_duration;
+use crate::vocabulary::settings::text;
 
 const MAX_CALLS: u32 = 1_000_000;
 const MAX_BUCKETS: u32 = 120;
@@ -123,12 +126,39 @@ impl Window {
     }
 }
 
-/// `10s` or `100 calls`
+text! {
+    Window,
+    expects "a time or a number of calls, such as `10s`, `60s in 30 buckets` or `100 calls`",
+    pattern r"^\d.*$",
+    parse_window
+}
+
+#[cfg(feature = "serde")]
+fn parse_window(text: &str) -> Option<Window> {
+    if let Some(calls) = text.strip_suffix(" calls") {
+        return calls.parse().ok().map(Window::count);
+    }
+    match text.split_once(" in ") {
+        Some((span, buckets)) => {
+            let buckets = buckets.strip_suffix(" buckets")?.parse().ok()?;
+            Some(Window::time(parse_duration(span)?).buckets(buckets))
+        }
+        None => parse_duration(text).map(Window::time),
+    }
+}
+
+/// `10s`, `60s in 30 buckets` or `100 calls`
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.extent {
             Extent::Count(calls) => write!(f, "{calls} calls"),
-            Extent::Time(span) => write!(f, "{span:?}"),
+            Extent::Time(span) => {
+                write!(f, "{span:?}")?;
+                match self.buckets {
+                    Some(buckets) => write!(f, " in {buckets} buckets"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -209,6 +239,19 @@ impl Samples {
                 Self::Time(TimeSamples::new(span, buckets, now))
             }
         }
+    }
+
+    /// The same outcomes in another window. An outcome in a time window has no position among the
+    /// last n calls, nor the other way round, so a window of another kind begins empty.
+    pub(crate) fn resized(&mut self, window: &Window, now: Duration) -> Self {
+        self.roll(now);
+        let mut new = Self::new(window, now);
+        match (&mut *self, &mut new) {
+            (Self::Count(from), Self::Count(to)) => to.take_newest(from),
+            (Self::Time(from), Self::Time(to)) => to.take_all(from, now),
+            _ => {}
+        }
+        new
     }
 
     pub(crate) fn record(&mut self, now: Duration, failed: bool, slow: bool) {

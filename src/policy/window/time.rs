@@ -19,6 +19,16 @@ impl TimeSamples {
         }
     }
 
+    /// Takes the outcomes of another window, each with the latest time that it can have.
+    pub(super) fn take_all(&mut self, from: &mut Self, now: Duration) {
+        from.buckets.for_each(|latest, counts| {
+            if let Some(bucket) = self.buckets.at(latest.min(now)) {
+                bucket.add(counts);
+                self.total.add(counts);
+            }
+        });
+    }
+
     pub(super) fn record(&mut self, now: Duration, failed: bool, slow: bool) {
         self.roll(now);
         self.add(Counts::of(failed, slow));

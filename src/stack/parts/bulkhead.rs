@@ -1,6 +1,6 @@
 use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
-use crate::observe::snapshot::{MOST_CALLS, ShownLimit, limited};
+use crate::observe::snapshot::ShownLimit;
 #[cfg(feature = "http")]
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
@@ -10,6 +10,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
 
 /// The settings of a stack's bulkhead, without a classifier: all layers share the stack's. Without
@@ -23,7 +24,7 @@ impl Bulkhead {
     const LAYER: &'static str = "bulkhead";
 
     pub(in crate::stack) fn settings() -> StackBulkhead {
-        BulkheadBuilder::tracked_by(()).maybe_queued()
+        BulkheadBuilder::tracked_by(()).queueable()
     }
 }
 
@@ -37,22 +38,22 @@ impl<T: Clone> Part<T> for Bulkhead {
     }
 
     fn numbers(settings: &StackBulkhead, numbers: &mut Numbers) {
-        numbers.bulkhead = settings
-            .limit
-            .and_then(limited)
-            .map(|limit| BulkheadNumbers {
-                limit,
-                queue: settings.queue,
-                max_wait: settings.mode.max_wait,
-            });
+        let limit = settings.settings.limit.filter(|_| settings.sets_limit);
+        let queue = settings.settings.queue.as_ref();
+        numbers.bulkhead = limit.map(|limit| BulkheadNumbers {
+            limit,
+            queue: queue.map_or(0, |queue| queue.calls),
+            max_wait: queue.map(|queue| queue.max_wait),
+        });
     }
 
     fn describe(settings: &StackBulkhead) -> Vec<Setting> {
-        let queue = match settings.mode.max_wait {
-            Some(wait) => format!("{} for {wait:?}", settings.queue),
+        let queue = match &settings.settings.queue {
+            Some(queue) => format!("{} for {:?}", queue.calls, queue.max_wait),
             None => "none".to_owned(),
         };
-        let limit = ShownLimit(settings.limit.and_then(limited)).to_string();
+        let limit = settings.settings.limit.filter(|_| settings.sets_limit);
+        let limit = ShownLimit(limit).to_string();
         vec![("limit", limit), ("queue", queue)]
     }
 
@@ -60,15 +61,17 @@ impl<T: Clone> Part<T> for Bulkhead {
         settings: Option<StackBulkhead>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let off = || BulkheadBuilder::tracked_by(()).off().maybe_queued();
+        let off = || Self::settings().mode(Mode::Off);
         let mut bulkhead = settings.unwrap_or_else(off);
         stack.adopt(&mut bulkhead.name, &mut bulkhead.observer);
-        if bulkhead.limit.is_none() && bulkhead.mode.max_wait.is_some() {
+        if !bulkhead.sets_limit && bulkhead.settings.queue.is_some() {
             let rule =
                 "must be set with a queue: a stack has no limit by default, so no call waits";
             return Err(ConfigError::new(Self::LAYER, "limit", "none", rule));
         }
-        bulkhead.limit.get_or_insert(MOST_CALLS);
+        if !bulkhead.sets_limit {
+            bulkhead.settings.limit = None;
+        }
         bulkhead.retracked(|()| stack.tracker.clone()).build()
     }
 }
@@ -94,7 +97,7 @@ macro_rules! bulkheads {
         $(#[$if])?
         impl Refine<StackBulkhead> for BulkheadBuilder<Rejecting, $tracker> {
             fn refine(self, _: StackBulkhead) -> StackBulkhead {
-                self.maybe_queued().retracked(drop)
+                self.queueable().retracked(drop)
             }
         }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::shown;
 use crate::layers::circuit_breaker::{self, CircuitBreakerBuilder, CircuitBreakerLayer};
 use crate::policy::breaker::OnCancel;
-use crate::policy::breaker::{Config, Mode, Recovery};
+use crate::policy::breaker::{Config, Recovery, SlowCalls};
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::numbers::Numbers;
@@ -12,6 +12,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
 
 /// The settings of a stack's circuit breaker.
@@ -44,7 +45,7 @@ impl<T: Clone> Part<T> for CircuitBreaker {
         if config.probe_life.is_none() {
             let usual = config.probe_life();
             let longest = numbers.attempt.or(numbers.total).unwrap_or_default();
-            let slow = config.slow_calls.map(|(threshold, _)| threshold);
+            let slow = config.slow_after();
             config.probe_life = Some(usual.max(longest).max(slow.unwrap_or_default()));
         }
         numbers.breaker = Some(*config);
@@ -77,7 +78,10 @@ fn describe(config: &Config) -> Vec<Setting> {
     if let Some(rate) = config.failure_rate {
         settings.push(("failure_rate", rate.to_string()));
     }
-    if let Some((threshold, rate)) = config.slow_calls {
+    if let Some(SlowCalls {
+        threshold, rate, ..
+    }) = config.slow_calls
+    {
         settings.push(("slow_calls", format!("{rate} over {threshold:?}")));
     }
     if let Some(failures) = config.consecutive_failures {

@@ -13,6 +13,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
 
 /// The settings of a stack's rate limit.
@@ -24,7 +25,7 @@ impl RateLimit {
     const LAYER: &'static str = "rate_limit";
 
     pub(in crate::stack) fn settings() -> StackRateLimit {
-        RateLimitBuilder::tracked_by(()).maybe_queued()
+        RateLimitBuilder::tracked_by(()).queueable()
     }
 }
 
@@ -40,14 +41,14 @@ impl<T: AtHead> Part<T> for RateLimit {
     }
 
     fn numbers(settings: &StackRateLimit, numbers: &mut Numbers) {
-        numbers.rate_limit_wait = settings.mode.max_wait;
+        numbers.rate_limit_wait = settings.settings.max_wait;
     }
 
     fn describe(settings: &StackRateLimit) -> Vec<Setting> {
-        let max_wait = settings.mode.max_wait;
+        let max_wait = settings.settings.max_wait;
         let max_wait = max_wait.map_or_else(|| "none".to_owned(), |wait| format!("{wait:?}"));
         vec![
-            ("rate", settings.rate().to_string()),
+            ("rate", settings.settings.rate().to_string()),
             ("max_wait", max_wait),
         ]
     }
@@ -56,10 +57,8 @@ impl<T: AtHead> Part<T> for RateLimit {
         settings: Option<StackRateLimit>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let is_set = settings
-            .as_ref()
-            .is_none_or(|settings| settings.per.is_some());
-        let mut rate_limit = settings.unwrap_or_else(|| Self::settings().off());
+        let is_set = settings.as_ref().is_none_or(|settings| settings.sets_rate);
+        let mut rate_limit = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
         if !is_set {
             let rule = "must be set: a stack has no rate limit by default";
             return Err(ConfigError::new(Self::LAYER, "per", "none", rule));
@@ -115,7 +114,7 @@ macro_rules! rate_limits {
         $(#[$if])?
         impl Refine<StackRateLimit> for RateLimitBuilder<Rejecting, $tracker> {
             fn refine(self, _: StackRateLimit) -> StackRateLimit {
-                self.maybe_queued().retracked(drop)
+                self.queueable().retracked(drop)
             }
         }
 

@@ -110,7 +110,7 @@ async fn it_says_so_in_events_metrics_log_and_snapshot() {
     );
     assert_eq!(snapshot.outcomes.total(), u64::from(probe.calls()));
     assert!(
-        snapshot.to_string().contains("; 20 would be rejected"),
+        snapshot.to_string().contains(", 20 would be rejected"),
         "{snapshot}"
     );
     assert_eq!(count(), Some(20));

@@ -5,8 +5,8 @@ use loom::thread::{self, JoinHandle};
 use super::*;
 use crate::layers::admission::models::{give_up, wait};
 use crate::layers::bulkhead::layer::KIND;
+use crate::layers::bulkhead::settings::QueueSettings;
 use crate::runtime::shared::Shared;
-use crate::vocabulary::name::InstanceName;
 
 crate::models::models![
     no_more_permits_than_the_limit,
@@ -24,13 +24,12 @@ struct Model {
 
 impl Model {
     fn new(limit: u32, queue: u32) -> Self {
-        let permits = Permits::new(Settings {
-            limit,
-            queue,
-            is_on: true,
-            instance: InstanceName::default_of(&KIND),
-            observer: None,
-        });
+        let settings = Settings {
+            limit: Some(limit),
+            queue: Some(QueueSettings::new(queue, Duration::from_secs(1))),
+            ..Settings::default()
+        };
+        let permits = Permits::new(settings, true, InstanceName::default_of(&KIND), None);
         Self {
             permits: Shared::new(permits),
             out: Arc::default(),

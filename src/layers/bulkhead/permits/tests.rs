@@ -1,16 +1,16 @@
 use std::sync::atomic::AtomicU32;
 
 use super::*;
-use crate::vocabulary::name::InstanceName;
+use crate::layers::bulkhead::settings::QueueSettings;
 
 fn permits(limit: u32, queue: u32) -> Permits {
-    Permits::new(Settings {
-        limit,
-        queue,
-        is_on: true,
-        instance: InstanceName::default_of(&super::super::layer::KIND),
-        observer: None,
-    })
+    let settings = Settings {
+        limit: Some(limit),
+        queue: Some(QueueSettings::new(queue, Duration::from_secs(1))),
+        ..Settings::default()
+    };
+    let instance = InstanceName::default_of(&super::super::layer::KIND);
+    Permits::new(settings, true, instance, None)
 }
 
 /// Permits whose count of admissions wraps soon.

@@ -1,10 +1,19 @@
 use super::*;
 use crate::layers::rate_limit::KIND;
 
+/// A limit of this many permits a second.
+fn limiter(permits: u32, burst: Option<u32>) -> Limiter {
+    let settings = Settings {
+        permits,
+        burst,
+        ..Settings::default()
+    };
+    Limiter::new(settings, true, Emitter::of_default(&KIND))
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_entry_time_that_was_read_earlier_creates_no_permits() {
-    let rate = Rate::new(100, Duration::from_secs(1));
-    let limiter = Limiter::new(rate, false, Emitter::of_default(&KIND));
+    let limiter = limiter(100, None);
     let mut early = Entry::new();
     let _ = early.now();
     tokio::time::advance(Duration::from_millis(500)).await;
@@ -18,15 +27,7 @@ async fn an_entry_time_that_was_read_earlier_creates_no_permits() {
 /// that is no longer polled.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_after_the_wait_counts_only_the_other_waiters() {
-    let rate = Rate::new(10, Duration::from_secs(1));
-    let limiter = Limiter::new(
-        Rate {
-            burst: Some(1),
-            ..rate
-        },
-        false,
-        Emitter::of_default(&KIND),
-    );
+    let limiter = limiter(10, Some(1));
     assert!(limiter.admit(&mut Entry::new()).is_ok());
     let join = |until| match limiter.join(until, Waker::noop().clone()) {
         Ok(Joined::Waiter(number)) => number,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::breaker::Config;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MS: Duration = Duration::from_millis(1);
@@ -28,7 +29,10 @@ fn invalid_shares_are_refused() {
         f64::NEG_INFINITY,
     ] {
         assert_eq!(refused(|c| c.failure_rate = Some(value)), "failure_rate");
-        assert_eq!(refused(|c| c.slow_calls = Some((MS, value))), "slow_calls");
+        assert_eq!(
+            refused(|c| c.slow_calls = Some(SlowCalls::new(MS, value))),
+            "slow_calls"
+        );
     }
     for value in [-0.1, 1.0, f64::NAN, f64::INFINITY] {
         assert_eq!(refused(|c| c.jitter = value), "jitter");
@@ -49,7 +53,10 @@ fn durations_that_wedge_or_overflow_are_refused() {
         assert_eq!(refused(|c| c.open_for = value), "open_for");
         assert_eq!(refused(|c| c.open_max = value), "open_max");
         assert_eq!(refused(|c| c.probe_life = Some(value)), "probe_life");
-        assert_eq!(refused(|c| c.slow_calls = Some((value, 0.5))), "slow_calls");
+        assert_eq!(
+            refused(|c| c.slow_calls = Some(SlowCalls::new(value, 0.5))),
+            "slow_calls"
+        );
         assert_eq!(refused(|c| c.window = Window::time(value)), "window");
         let recovery = Recovery::Stepwise {
             steps: 1,
@@ -88,7 +95,7 @@ fn contradictions_are_refused() {
         refused(|c| c.open_for = Duration::from_secs(61)),
         "open_max"
     );
-    let slow = Some((Duration::from_secs(11), 0.5));
+    let slow = Some(SlowCalls::new(Duration::from_secs(11), 0.5));
     assert_eq!(refused(|c| c.slow_calls = slow), "probe_life");
 }
 
