@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks that the folders of src/ import only from folders further down, and by their own paths.
 
-The order, from the ground up: runtime, vocabulary, policy, observe, call, layers, protocol, stack,
-clients, testing. The files in src/ itself give the public paths, and nothing imports from them.
+The order, from the ground up: runtime, vocabulary, policy, observe, call, layers, protocol, registry,
+stack, health, shutdown, clients, testing. The files in src/ itself give the public paths, and nothing imports from them.
 """
 
 import re
@@ -17,7 +17,10 @@ ORDER = [
     "call",
     "layers",
     "protocol",
+    "registry",
     "stack",
+    "shutdown",
+    "health",
     "clients",
     "testing",
 ]

@@ -145,7 +145,7 @@
 )]
 //!
 //! `snapshot()` returns an instance's counters, occupancy and latencies: see [`snapshot`]. It needs
-//! no feature.
+//! no feature. The [`registry`] lists all standard stacks and their instances.
 //!
 //! With the feature `tracing`, the layers log:
 //!
@@ -160,9 +160,11 @@
 //! | `limit changed` | INFO if a limit is set or lifted, otherwise DEBUG | `from`, `to` |
 //! | `HTTP/2 refused a request of reqwest`: see `mainstay::reqwest` | DEBUG | |
 //! | a [warning](stack::Warning) of a standard stack | WARN, when the stack is built | `stack`, `kind` |
+//! | `two instances have the same name`: see [`registry`] | WARN, when the second joins | `name`, and `layers` instead of `layer` |
 //!
 //! The target of a line is the crate and the layer: `mainstay::circuit_breaker`,
-//! `mainstay::bulkhead` and so on, and `mainstay::stack` for the warnings. The spans `server`,
+//! `mainstay::bulkhead` and so on, `mainstay::stack` for the warnings, and `mainstay::registry`. The
+//! spans `server`,
 //! `consumer` and `client` have the target `mainstay::correlation`, and the span `attempt` has
 //! `mainstay::retry`. So `RUST_LOG=mainstay=info` shows all lines but those at DEBUG, and
 //! `RUST_LOG=mainstay=info,mainstay::retry=off` also hides retries.
@@ -231,7 +233,7 @@ pub mod http;
 pub mod models;
 #[cfg(all(any(doc, doctest), feature = "full"))]
 pub mod recipes;
-
+pub mod registry;
 pub mod stack;
 pub mod testing;
 

@@ -9,6 +9,7 @@ use allocation_counter::measure;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, pending, ready};
 use mainstay::admission::{Admission, AdmissionLayer, Refusal, Ticket};
+use mainstay::registry::Registry;
 use mainstay::{
     BulkheadLayer, CircuitBreakerLayer, Limit, LoadShedLayer, RateLimitLayer, RetryLayer,
     TimeoutLayer,
@@ -113,4 +114,30 @@ owned! {
     timeout: TimeoutLayer::builder().name(name()).build().unwrap();
     retry: RetryLayer::builder().name(name()).build().unwrap();
     admission: AdmissionLayer::builder("all", All).name(name()).build().unwrap();
+}
+
+/// In their registry, too, whether they go one after the other or all together.
+#[tokio::test]
+async fn stacks_in_a_registry() {
+    let registry = Registry::new();
+    let make = || {
+        let client = mainstay::client(name()).registry(&registry);
+        client.build().unwrap()
+    };
+    use_it(&make());
+    tokio::task::yield_now().await;
+    drop(registry.events());
+
+    let left = measure(|| {
+        for _ in 0..INSTANCES {
+            let stack = black_box(make());
+            use_it(&stack);
+            let _events = registry.events();
+        }
+        let many: Vec<_> = (0..INSTANCES).map(|_| make()).collect();
+        assert_eq!(registry.stacks().len(), INSTANCES);
+        drop(black_box(many));
+    });
+    assert_eq!(left.bytes_current, 0, "bytes that nobody owns");
+    assert!(registry.stacks().is_empty());
 }

@@ -1,6 +1,7 @@
 //! The handles of the layers.
 
 use crate::observe::emit::Emit;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::vocabulary::config::{ConfigError, OfInstance as _};
 use crate::vocabulary::settings::{Changes, Fields};
@@ -48,6 +49,20 @@ pub(crate) fn update<A: Adjust>(
         state.emit_and_log(|| EventKind::SettingsChanged(changes.clone()));
     }
     Ok(changes)
+}
+
+/// A handle, for a registry.
+pub(crate) trait Handle: Sized {
+    /// A handle that does not keep the state alive.
+    type Weak;
+
+    /// The sinks of the instance.
+    fn emitter(&self) -> &Emitter;
+
+    fn downgrade(&self) -> Self::Weak;
+
+    /// The handle, if the state is still alive.
+    fn upgrade(weak: &Self::Weak) -> Option<Self>;
 }
 
 /// Defines the handle of a layer: a reference to the state `$state` of an instance.
@@ -140,6 +155,23 @@ macro_rules! handle {
                 }
             }
         )?
+
+        impl $(<$policy: $bound>)? $crate::layers::handle::Handle for $name $(<$policy>)? {
+            type Weak = std::sync::Weak<$state>;
+
+            fn emitter(&self) -> &$crate::observe::emitter::Emitter {
+                $crate::observe::emit::Emit::emitter(&*self.state)
+            }
+
+            fn downgrade(&self) -> Self::Weak {
+                std::sync::Arc::downgrade($crate::runtime::shared::Shared::arc(&self.state))
+            }
+
+            fn upgrade(weak: &Self::Weak) -> Option<Self> {
+                let state = weak.upgrade().map($crate::runtime::shared::Shared::of)?;
+                Some(Self { state })
+            }
+        }
 
         impl $(<$policy: $bound>)? Clone for $name $(<$policy>)? {
             fn clone(&self) -> Self {

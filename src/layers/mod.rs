@@ -9,7 +9,7 @@ pub mod correlation;
     allow(dead_code, reason = "only HTTP has headers")
 )]
 pub(crate) mod deadline;
-mod handle;
+pub(crate) mod handle;
 pub mod load_shed;
 pub mod rate_limit;
 pub mod retry;

@@ -1,5 +1,6 @@
 //! The emitter of an instance: its name, observer, subscribers and metrics.
 
+use std::any::Any;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::broadcast;
@@ -33,6 +34,9 @@ pub(crate) struct Emitter {
     rare: OnceLock<Box<Rare>>,
 }
 
+/// An entry in a registry, which knows the instance weakly.
+pub(crate) type Membership = Arc<dyn Any + Send + Sync>;
+
 struct Rare {
     rejected: Rejected,
     would_reject: Rejected,
@@ -41,7 +45,35 @@ struct Rare {
         allow(dead_code, reason = "only log lines use it")
     )]
     summaries: log::Summaries,
-    subscribers: Mutex<Option<broadcast::Sender<Event>>>,
+    subscribers: Mutex<Subscribers>,
+    /// Its memberships of registries. They end with the instance.
+    memberships: Mutex<Vec<Membership>>,
+}
+
+/// The channels of subscribers.
+#[derive(Clone, Default)]
+struct Subscribers {
+    /// The instance's own channel.
+    own: Option<broadcast::Sender<Event>>,
+    /// The channels of registries.
+    registries: Vec<broadcast::Sender<Event>>,
+}
+
+impl Subscribers {
+    fn is_empty(&self) -> bool {
+        self.own.is_none() && self.registries.is_empty()
+    }
+
+    /// Sends an event to all. Returns whether a channel has no receiver.
+    fn send(self, event: &Event) -> bool {
+        let mut is_unheard = false;
+        for channel in self.own.into_iter().chain(self.registries) {
+            // Wakes the subscribers' tasks. Fails only if there are none left.
+            let unheard = isolate(|| channel.send(event.clone()).is_err());
+            is_unheard |= unheard == Some(true);
+        }
+        is_unheard
+    }
 }
 
 impl Rare {
@@ -50,7 +82,8 @@ impl Rare {
             rejected: Rejected::new(),
             would_reject: Rejected::new(),
             summaries: log::Summaries::new(),
-            subscribers: Mutex::new(None),
+            subscribers: Mutex::new(Subscribers::default()),
+            memberships: Mutex::new(Vec::new()),
         }
     }
 }
@@ -232,36 +265,36 @@ impl Emitter {
         let subscribers = if self.sinks.load(Ordering::Relaxed) & SUBSCRIBED != 0 {
             self.lock().clone()
         } else {
-            None
+            Subscribers::default()
         };
         let event = Event::new(self.instance.clone(), kind);
         if let Some(observer) = &self.observer {
             isolate(|| observer.observe(&event));
         }
-        if let Some(subscribers) = subscribers {
-            // Wakes the subscribers' tasks. Fails only if there are none left.
-            if isolate(|| subscribers.send(event).is_err()) == Some(true) {
-                self.forget_subscribers();
-            }
+        if !subscribers.is_empty() && subscribers.send(&event) {
+            self.forget_subscribers();
         }
     }
 
     /// After the last subscriber, calls need neither make events nor take the lock.
     fn forget_subscribers(&self) {
         let mut subscribers = self.lock();
-        let left = subscribers.take_if(|to| to.receiver_count() == 0);
-        if left.is_some() {
+        let is_left = |to: &mut broadcast::Sender<Event>| to.receiver_count() == 0;
+        let own = subscribers.own.take_if(is_left);
+        let left: Vec<_> = subscribers.registries.extract_if(.., is_left).collect();
+        if subscribers.is_empty() {
             let observed = if self.observer.is_none() { OBSERVED } else { 0 };
             self.sinks
                 .fetch_and(!(observed | SUBSCRIBED), Ordering::Relaxed);
         }
         drop(subscribers);
-        drop(left);
+        drop((own, left));
     }
 
     pub(crate) fn subscribe(&self) -> Events {
         let mut subscribers = self.lock();
         let receiver = subscribers
+            .own
             .get_or_insert_with(|| broadcast::channel(BACKLOG).0)
             .subscribe();
         self.sinks
@@ -269,7 +302,41 @@ impl Emitter {
         Events::new(receiver)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<broadcast::Sender<Event>>> {
+    /// Sends the events to the channel of a registry, too, until it has no receiver.
+    pub(crate) fn send_to(&self, registry: &broadcast::Sender<Event>) {
+        let mut subscribers = self.lock();
+        let has = |channels: &[broadcast::Sender<Event>]| {
+            channels.iter().any(|known| known.same_channel(registry))
+        };
+        if !has(&subscribers.registries) {
+            subscribers.registries.push(registry.clone());
+        }
+        self.sinks
+            .fetch_or(OBSERVED | SUBSCRIBED, Ordering::Relaxed);
+    }
+
+    /// Adds a membership, unless there already is one that `is_same`. Returns whether it was added.
+    pub(crate) fn join(
+        &self,
+        membership: &Membership,
+        is_same: impl Fn(&Membership) -> bool,
+    ) -> bool {
+        let mut memberships = self.memberships();
+        let is_new = !memberships.iter().any(is_same);
+        if is_new {
+            memberships.push(Arc::clone(membership));
+        }
+        is_new
+    }
+
+    fn memberships(&self) -> MutexGuard<'_, Vec<Membership>> {
+        self.rare()
+            .memberships
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Subscribers> {
         self.rare()
             .subscribers
             .lock()

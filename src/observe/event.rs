@@ -191,14 +191,34 @@ impl<F: Fn(&Event) + Send + Sync> Observer for F {
     }
 }
 
-/// A subscription to the events of one layer.
+/// A subscription to the events of one layer, or of all instances of a
+/// [`Registry`](crate::registry::Registry::events).
 ///
-/// It stores the newest 256 events for a slow reader, and counts the lost ones
-/// ([`missed`](Events::missed)). A slow reader never delays a call.
+/// It stores the newest 256 events for a slow reader, that of a registry the newest 1024, and counts
+/// the lost ones ([`missed`](Events::missed)). A slow reader never delays a call.
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Event>,
     missed: u64,
+    filter: Filter,
+}
+
+/// Which events a subscription returns. A panic in it counts as no.
+struct Filter(Vec<Box<FilterFn>>);
+
+type FilterFn = dyn Fn(&Event) -> bool + Send + Sync;
+
+impl Filter {
+    fn passes(&self, event: &Event) -> bool {
+        let mut all = self.0.iter();
+        all.all(|passes| isolate(|| passes(event)) == Some(true))
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} filters", self.0.len())
+    }
 }
 
 impl Events {
@@ -206,10 +226,23 @@ impl Events {
         Self {
             receiver,
             missed: 0,
+            filter: Filter(Vec::new()),
         }
     }
 
-    /// Waits for the next event; `None` when the layer and all its services are dropped.
+    /// Returns only events for which the closure returns `true`. Default all. Several filters must
+    /// all return `true`.
+    ///
+    /// It runs where events are read, not within calls. [`missed`](Self::missed) counts all lost
+    /// events.
+    #[must_use]
+    pub fn filter(mut self, filter: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
+        self.filter.0.push(Box::new(filter));
+        self
+    }
+
+    /// Waits for the next event; `None` when the layer and all its services are dropped. The
+    /// subscription of a registry ends when the registry and all its instances are dropped.
     ///
     /// # Cancel safety
     ///
@@ -217,7 +250,8 @@ impl Events {
     pub async fn recv(&mut self) -> Option<Event> {
         loop {
             match self.receiver.recv().await {
-                Ok(event) => return Some(event),
+                Ok(event) if self.filter.passes(&event) => return Some(event),
+                Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     self.missed = self.missed.saturating_add(missed);
                 }
@@ -230,7 +264,8 @@ impl Events {
     pub fn try_recv(&mut self) -> Option<Event> {
         loop {
             match self.receiver.try_recv() {
-                Ok(event) => return Some(event),
+                Ok(event) if self.filter.passes(&event) => return Some(event),
+                Ok(_) => {}
                 Err(broadcast::error::TryRecvError::Lagged(missed)) => {
                     self.missed = self.missed.saturating_add(missed);
                 }
@@ -268,9 +303,10 @@ impl Events {
         let listen = move || {
             loop {
                 match self.receiver.blocking_recv() {
-                    Ok(event) => {
+                    Ok(event) if self.filter.passes(&event) => {
                         isolate(|| listener(&event));
                     }
+                    Ok(_) => {}
                     Err(broadcast::error::RecvError::Lagged(missed)) => {
                         self.missed = self.missed.saturating_add(missed)
                     }

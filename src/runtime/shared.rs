@@ -61,6 +61,19 @@ impl<T> Shared<T> {
         }
     }
 
+    /// A reference to a state that others hold, too.
+    pub(crate) fn of(state: Arc<T>) -> Self {
+        Self {
+            lane: Lane::of(state),
+            calls: Calls::None,
+        }
+    }
+
+    /// The state. No method, which would hide one of the state's.
+    pub(crate) fn arc(shared: &Self) -> &Arc<T> {
+        &shared.lane.0
+    }
+
     /// The reference for a call.
     #[inline]
     pub(crate) fn hold(&mut self) -> Held<T> {

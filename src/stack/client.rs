@@ -12,11 +12,12 @@ use super::protocol::Protocol;
 use super::refine::Refine;
 use super::setters::{
     attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
-    observer_setter, rate_limit_setter,
+    observer_setter, rate_limit_setter, registry_setters,
 };
 use crate::layers::correlation::{Client, CorrelationLayer};
 use crate::observe::event::Observer;
 use crate::protocol::http::{DeadlineLayer, EndOfBody};
+use crate::registry::JoinedRegistry;
 use crate::vocabulary::{config::ConfigError, name};
 
 /// The builder of a [`ClientStack`], created by [`http::client`](crate::http::client),
@@ -43,6 +44,7 @@ pub struct ClientBuilder<P: Protocol, W = Identity> {
     parts: ClientParts<P>,
     with: W,
     observer: Option<Arc<dyn Observer>>,
+    registry: JoinedRegistry,
 }
 
 impl<P: Protocol> ClientBuilder<P> {
@@ -53,6 +55,7 @@ impl<P: Protocol> ClientBuilder<P> {
             parts: ClientParts::default(),
             with: Identity::new(),
             observer: None,
+            registry: JoinedRegistry::default(),
         }
     }
 }
@@ -133,6 +136,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
             parts: self.parts,
             with: Stack::new(layer, self.with),
             observer: self.observer,
+            registry: self.registry,
         }
     }
 
@@ -202,6 +206,8 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
 
     observer_setter!();
 
+    registry_setters!();
+
     build_method!(ClientStack<P, W>, |builder| builder.try_build());
 
     fn try_build(self) -> Result<ClientStack<P, W>, ConfigError> {
@@ -214,10 +220,12 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
         };
         let mut description = Description::new(P::NAME, &self.name);
         let layers = self.parts.build(&stack, &mut description)?;
+        let description = Arc::new(description);
+        self.registry.join(&description, &layers.members());
         Ok(ClientStack {
             layers,
             with: self.with,
-            description: Arc::new(description),
+            description,
         })
     }
 }

@@ -130,6 +130,27 @@ macro_rules! list {
                 $crate::stack::list::wrap!(self, inner; $($inner)*)
             }
 
+            /// The layers with a snapshot, outermost first, for a registry.
+            pub(super) fn members(&self) -> Vec<$crate::registry::Member> {
+                use $crate::stack::snapshot::Snapshots;
+                vec![
+                    $($({
+                        let _: fn() -> Option<$OutSnapshot> = || None;
+                        $crate::registry::Member {
+                            instance: Snapshots::instance(&self.$outer.layer),
+                            is_on: self.$outer.is_on,
+                        }
+                    },)?)*
+                    $($({
+                        let _: fn() -> Option<$InSnapshot> = || None;
+                        $crate::registry::Member {
+                            instance: Snapshots::instance(&self.$inner.layer),
+                            is_on: self.$inner.is_on,
+                        }
+                    },)?)*
+                ]
+            }
+
             pub(super) fn snapshot(&self) -> $Snapshot {
                 $Snapshot {
                     $($($outer: ($crate::stack::snapshot::Snapshots::has_rejected(&self.$outer.layer)

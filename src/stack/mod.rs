@@ -220,7 +220,7 @@ mod classifier;
 mod client;
 #[cfg(feature = "http")]
 mod client_stack;
-mod description;
+use crate::registry::description;
 #[cfg(feature = "http")]
 pub(crate) mod grpc;
 #[cfg(feature = "http")]

@@ -11,11 +11,13 @@ use super::refine::Refine;
 use super::server_stack::{ServerParts, ServerStack};
 use super::setters::{
     build_method, bulkhead_setters, load_shed_remover, observer_setter, rate_limit_setter,
+    registry_setters,
 };
 use crate::layers::correlation::{CorrelationLayer, Server};
 use crate::observe::event::Observer;
 use crate::protocol::http::{EndOfBody, HttpClassifier};
 use crate::protocol::respond::RespondLayer;
+use crate::registry::JoinedRegistry;
 use crate::vocabulary::{config::ConfigError, name};
 
 /// The builder of a [`ServerStack`], created by [`http::server`](crate::http::server) or
@@ -44,6 +46,7 @@ pub struct ServerBuilder<W = Identity> {
     with: W,
     trusts_inbound: bool,
     observer: Option<Arc<dyn Observer>>,
+    registry: JoinedRegistry,
 }
 
 impl ServerBuilder {
@@ -56,6 +59,7 @@ impl ServerBuilder {
             with: Identity::new(),
             trusts_inbound: true,
             observer: None,
+            registry: JoinedRegistry::default(),
         }
     }
 }
@@ -112,6 +116,7 @@ impl<W> ServerBuilder<W> {
             with: Stack::new(layer, self.with),
             trusts_inbound: self.trusts_inbound,
             observer: self.observer,
+            registry: self.registry,
         }
     }
 
@@ -193,6 +198,8 @@ impl<W> ServerBuilder<W> {
 
     observer_setter!();
 
+    registry_setters!();
+
     build_method!(ServerStack<W>, |builder| builder.try_build());
 
     fn try_build(mut self) -> Result<ServerStack<W>, ConfigError> {
@@ -212,10 +219,12 @@ impl<W> ServerBuilder<W> {
         };
         let mut description = Description::new(self.kind, &self.name);
         let layers = self.parts.build(&stack, &mut description)?;
+        let description = Arc::new(description);
+        self.registry.join(&description, &layers.members());
         Ok(ServerStack {
             layers,
             with: self.with,
-            description: Arc::new(description),
+            description,
         })
     }
 }

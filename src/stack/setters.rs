@@ -16,6 +16,23 @@ macro_rules! observer_setter {
     };
 }
 
+macro_rules! registry_setters {
+    () => {
+        /// Sets the [registry](crate::registry) that the stack joins when it is built. Default the
+        /// [process-wide one](crate::registry::Registry::global), so that one place shows all stacks.
+        pub fn registry(mut self, registry: &$crate::registry::Registry) -> Self {
+            self.registry = $crate::registry::JoinedRegistry::Other(registry.clone());
+            self
+        }
+
+        /// The stack joins no [registry](crate::registry). By default it joins the process-wide one.
+        pub fn without_registry(mut self) -> Self {
+            self.registry = $crate::registry::JoinedRegistry::None;
+            self
+        }
+    };
+}
+
 macro_rules! bulkhead_setters {
     ($calls:literal, $(#[$more:meta])+) => {
         #[doc = concat!(
@@ -161,5 +178,5 @@ macro_rules! build_method {
 
 pub(super) use {
     attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
-    classifier_setters, load_shed_remover, observer_setter, rate_limit_setter,
+    classifier_setters, load_shed_remover, observer_setter, rate_limit_setter, registry_setters,
 };

@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use crate::registry::Instance;
+
 /// A layer with a snapshot.
 pub(super) trait Snapshots {
     type Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot;
+
+    /// The handle of its instance, for a registry.
+    fn instance(&self) -> Instance;
 
     /// Whether a layer that is off has rejected calls, because their
     /// [`Overrides`](crate::Overrides) set a limit.

@@ -19,7 +19,7 @@ pub(crate) struct Kind {
 }
 
 /// The number of a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Id {
     Admission,
     AttemptTimeout,

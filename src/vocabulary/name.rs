@@ -16,14 +16,14 @@ const LONGEST: usize = 64;
 pub(crate) const DEFAULT: &str = "default";
 
 /// The kind of layer (`circuit_breaker`) and the name (`payments`) of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct InstanceName {
     id: Id,
     named: Named,
 }
 
 /// The layer and name of a named instance, or of a user's layer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Named(Option<Arc<(&'static str, Box<str>)>>);
 
 impl Named {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
+use mainstay::registry::Registry;
 use mainstay::{
     BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Limit, LoadShedLayer, RetryBudget,
     RetryLayer, TimeoutLayer,
@@ -193,6 +194,34 @@ async fn the_target_is_the_crate_and_the_layer() {
         .build()
         .unwrap();
     assert_eq!(targets(), ["mainstay::stack"]);
+}
+
+#[test]
+fn two_instances_of_one_name_are_a_warning() {
+    let (lines, _logged) = logged_by(Level::WARN, true);
+    let registry = Registry::new();
+    let build = || {
+        let client = mainstay::client("twice").registry(&registry);
+        client.build().unwrap()
+    };
+    let first = build();
+    assert_eq!(lines.take(), [""; 0]);
+    let second = build();
+    let expected = "WARN mainstay::registry: two instances have the same name name=\"twice\" \
+                    layers=\"timeout circuit_breaker bulkhead\"";
+    assert_eq!(lines.take(), [expected]);
+    // Once, and again only after the name was unique.
+    let third = build();
+    assert_eq!(lines.take(), [""; 0]);
+    drop((first, second));
+    let fourth = build();
+    assert_eq!(lines.take(), [expected]);
+    drop((third, fourth));
+
+    let other = BulkheadLayer::builder().name("twice").limit(1);
+    registry.add(other.build().unwrap().handle());
+    let _first = build();
+    assert_eq!(lines.take(), [""; 0], "the bulkhead is gone");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ mod logs;
 mod metrics;
 mod metrics_sockets;
 mod recorders;
+mod registry;
 mod snapshots;
 mod spans;
 

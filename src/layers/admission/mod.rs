@@ -71,7 +71,7 @@ mod queue;
 mod snapshot;
 mod wait;
 
-pub use handle::AdmissionHandle;
+pub use handle::{AdmissionHandle, AnyAdmissionHandle};
 pub use layer::{AdmissionBuilder, AdmissionLayer, Admitting, ResponseFuture};
 pub use policy::Admission;
 pub use snapshot::Snapshot;

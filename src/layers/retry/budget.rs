@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::call::entry::Entry;
@@ -35,6 +35,15 @@ use crate::vocabulary::config::ConfigError;
 /// ```
 #[derive(Clone)]
 pub struct RetryBudget(Arc<Shared>);
+
+/// A budget that is not kept alive.
+pub(crate) struct WeakBudget(Weak<Shared>);
+
+impl WeakBudget {
+    pub(super) fn upgrade(&self) -> Option<RetryBudget> {
+        self.0.upgrade().map(RetryBudget)
+    }
+}
 
 struct Shared {
     /// Requests or successes, counted without a lock.
@@ -117,6 +126,10 @@ impl RetryBudget {
             }),
             config,
         }))
+    }
+
+    pub(super) fn downgrade(&self) -> WeakBudget {
+        WeakBudget(Arc::downgrade(&self.0))
     }
 
     /// The number of retries that the budget allows now. 1 or 0 for gRPC's throttling, because the

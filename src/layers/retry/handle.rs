@@ -1,9 +1,11 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use super::budget::RetryBudget;
+use super::budget::{RetryBudget, WeakBudget};
 use super::layer::Core;
 use super::snapshot::{Snapshot, Stats};
+use crate::layers::handle::Handle;
+use crate::observe::emitter::Emitter;
 use crate::observe::event::Events;
 
 /// Inspects a retry, for example from an admin endpoint or a test.
@@ -53,6 +55,30 @@ impl RetryHandle {
     #[must_use]
     pub fn events(&self) -> Events {
         self.stats.emitter.subscribe()
+    }
+}
+
+impl Handle for RetryHandle {
+    type Weak = (Weak<Stats>, Option<WeakBudget>);
+
+    fn emitter(&self) -> &Emitter {
+        &self.stats.emitter
+    }
+
+    fn downgrade(&self) -> Self::Weak {
+        let budget = self.budget.as_ref().map(RetryBudget::downgrade);
+        (Arc::downgrade(&self.stats), budget)
+    }
+
+    fn upgrade((stats, budget): &Self::Weak) -> Option<Self> {
+        let budget = match budget {
+            Some(budget) => Some(budget.upgrade()?),
+            None => None,
+        };
+        Some(Self {
+            stats: stats.upgrade()?,
+            budget,
+        })
     }
 }
 

@@ -14,13 +14,14 @@ use crate::layers::circuit_breaker::CircuitBreakerBuilder;
 use crate::layers::correlation::{Client, CorrelationLayer};
 use crate::layers::deadline;
 use crate::observe::event::Observer;
+use crate::registry::JoinedRegistry;
 use crate::stack::description::Description;
 use crate::stack::part::{Slot, Stack};
 use crate::stack::parts::describe_correlation;
 use crate::stack::refine::Refine;
 use crate::stack::setters::{
     attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
-    classifier_setters, observer_setter, rate_limit_setter,
+    classifier_setters, observer_setter, rate_limit_setter, registry_setters,
 };
 use crate::vocabulary::{config::ConfigError, name, outcome::ErrorsFail};
 
@@ -90,6 +91,7 @@ pub fn client(name: impl Into<String>) -> AnyClientBuilder {
         parts,
         context: NoContext,
         observer: None,
+        registry: JoinedRegistry::default(),
     }
 }
 
@@ -104,6 +106,7 @@ pub struct AnyClientBuilder<R = NoRetry, C: Clone = ErrorsFail, K = NoContext> {
     parts: Parts<R, C>,
     context: K,
     observer: Option<Arc<dyn Observer>>,
+    registry: JoinedRegistry,
 }
 
 impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
@@ -193,6 +196,8 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
 
     observer_setter!();
 
+    registry_setters!();
+
     fn with_classifier<D: Clone>(self, classifier: D) -> AnyClientBuilder<R, D, K> {
         self.with_types(|retry| retry, |_, context| (classifier, context))
     }
@@ -218,6 +223,7 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
             },
             context,
             observer: self.observer,
+            registry: self.registry,
         }
     }
 
@@ -243,11 +249,13 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
         let field = || vec![("field", deadline::FIELD.to_owned())];
         description.push(deadline::LAYER, L::CARRIES.then(field));
         let (correlation, deadline) = correlation(self.correlation, &stack)?;
+        let description = Arc::new(description);
+        self.registry.join(&description, &layers.members());
         Ok(AnyClientStack {
             correlation,
             layers,
             deadline,
-            description: Arc::new(description),
+            description,
         })
     }
 }

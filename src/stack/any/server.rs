@@ -11,13 +11,14 @@ use super::server_stack::{AnyServerStack, Parts};
 use crate::call::track::AtResponse;
 use crate::layers::correlation::{Consumer, CorrelationLayer};
 use crate::observe::event::Observer;
+use crate::registry::JoinedRegistry;
 use crate::stack::description::Description;
 use crate::stack::part::{Slot, Stack};
 use crate::stack::parts::{LoadShed as LoadShedPart, StackLoadShed, describe_correlation};
 use crate::stack::refine::Refine;
 use crate::stack::setters::{
     build_method, bulkhead_setters, classifier_setters, load_shed_remover, observer_setter,
-    rate_limit_setter,
+    rate_limit_setter, registry_setters,
 };
 use crate::vocabulary::{config::ConfigError, name, outcome::ErrorsFail};
 
@@ -66,6 +67,7 @@ pub fn server(name: impl Into<String>) -> AnyServerBuilder {
         parts: Parts::default(),
         trusts_inbound: true,
         observer: None,
+        registry: JoinedRegistry::default(),
     }
 }
 
@@ -80,6 +82,7 @@ pub struct AnyServerBuilder<C: Clone = ErrorsFail, K: Propagate = NoContext> {
     parts: Parts<C, K>,
     trusts_inbound: bool,
     observer: Option<Arc<dyn Observer>>,
+    registry: JoinedRegistry,
 }
 
 impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
@@ -153,6 +156,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             },
             trusts_inbound: self.trusts_inbound,
             observer: self.observer,
+            registry: self.registry,
         }
     }
 
@@ -164,6 +168,8 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
     }
 
     observer_setter!();
+
+    registry_setters!();
 
     fn with_classifier<D: Clone>(self, classifier: D) -> AnyServerBuilder<D, K> {
         AnyServerBuilder {
@@ -178,6 +184,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             },
             trusts_inbound: self.trusts_inbound,
             observer: self.observer,
+            registry: self.registry,
         }
     }
 
@@ -204,10 +211,13 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             self.correlation.as_ref().map(describe_correlation),
         );
         let layers = self.parts.build(&stack, &mut description)?;
+        let correlation = correlation(self.correlation, &self.name)?;
+        let description = Arc::new(description);
+        self.registry.join(&description, &layers.members());
         Ok(AnyServerStack {
-            correlation: correlation(self.correlation, &self.name)?,
+            correlation,
             layers,
-            description: Arc::new(description),
+            description,
         })
     }
 }

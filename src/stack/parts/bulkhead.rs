@@ -5,6 +5,7 @@ use crate::observe::snapshot::ShownLimit;
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
 use crate::protocol::http::{EndOfBody, HttpClassifier};
+use crate::registry::Instance;
 use crate::stack::numbers::{BulkheadNumbers, Numbers};
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
@@ -81,6 +82,10 @@ impl<M, T> Snapshots for BulkheadLayer<M, T> {
 
     fn snapshot(&self) -> Self::Snapshot {
         self.handle().snapshot()
+    }
+
+    fn instance(&self) -> Instance {
+        self.handle().into()
     }
 }
 

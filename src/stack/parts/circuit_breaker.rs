@@ -4,6 +4,7 @@ use super::shown;
 use crate::layers::circuit_breaker::{self, CircuitBreakerBuilder, CircuitBreakerLayer};
 use crate::policy::breaker::OnCancel;
 use crate::policy::breaker::{Config, Recovery, SlowCalls};
+use crate::registry::Instance;
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::numbers::Numbers;
@@ -70,6 +71,10 @@ impl<T> Snapshots for CircuitBreakerLayer<T> {
 
     fn snapshot(&self) -> Self::Snapshot {
         self.handle().snapshot()
+    }
+
+    fn instance(&self) -> Instance {
+        self.handle().into()
     }
 }
 

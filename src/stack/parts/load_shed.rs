@@ -1,6 +1,7 @@
 use crate::call::track::AtResponse;
 use crate::layers::load_shed::{self, Limited, LoadShedBuilder, LoadShedLayer};
 use crate::policy::limit::Limit;
+use crate::registry::Instance;
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::numbers::Numbers;
@@ -56,6 +57,10 @@ impl<T> Snapshots for LoadShedLayer<Limited<T>> {
 
     fn snapshot(&self) -> Self::Snapshot {
         self.handle().snapshot()
+    }
+
+    fn instance(&self) -> Instance {
+        self.handle().into()
     }
 }
 

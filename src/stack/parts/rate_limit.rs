@@ -8,6 +8,7 @@ use crate::layers::rate_limit::{self, Queued, RateLimitBuilder, RateLimitLayer, 
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
 use crate::protocol::http::{EndOfBody, HttpClassifier};
+use crate::registry::Instance;
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
@@ -97,6 +98,10 @@ impl<M, T> Snapshots for RateLimitLayer<M, T> {
 
     fn snapshot(&self) -> Self::Snapshot {
         self.handle().snapshot()
+    }
+
+    fn instance(&self) -> Instance {
+        self.handle().into()
     }
 }
 

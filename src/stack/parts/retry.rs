@@ -9,6 +9,7 @@ use crate::layers::retry::{self, RetryLayer};
 use crate::protocol::grpc::{EarlyTrailers, GrpcRetry};
 #[cfg(feature = "http")]
 use crate::protocol::http::HttpRetry;
+use crate::registry::Instance;
 #[cfg(feature = "http")]
 use crate::stack::numbers::RetryNumbers;
 use crate::stack::numbers::{Numbers, backoff_for};
@@ -71,6 +72,10 @@ impl<P, R> Snapshots for RetryLayer<P, R> {
 
     fn snapshot(&self) -> Self::Snapshot {
         self.handle().snapshot()
+    }
+
+    fn instance(&self) -> Instance {
+        self.handle().into()
     }
 }
 

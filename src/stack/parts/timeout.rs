@@ -9,6 +9,7 @@ use crate::layers::timeout::{
 };
 #[cfg(feature = "http")]
 use crate::protocol::http::{AttemptLimit, BodyLimits, HttpLimit};
+use crate::registry::Instance;
 #[cfg(feature = "http")]
 use crate::stack::numbers::BodyNumbers;
 use crate::stack::numbers::Numbers;
@@ -264,6 +265,10 @@ impl<P, B> Snapshots for TimeoutLayer<P, B> {
 
     fn snapshot(&self) -> Self::Snapshot {
         self.handle().snapshot()
+    }
+
+    fn instance(&self) -> Instance {
+        self.handle().into()
     }
 
     fn has_rejected(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The layers and settings of a standard stack: see
-/// [`ServerStack::describe`](super::ServerStack::describe).
+/// [`ServerStack::describe`](crate::http::ServerStack::describe).
 ///
 /// Its `Display` is for a log line at start-up:
 ///
@@ -14,10 +14,10 @@ use std::fmt;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
     name: String,
     layers: Vec<DescribedLayer>,
-    pub(super) warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// One layer of a [`Description`].
@@ -31,8 +31,8 @@ pub struct DescribedLayer {
 /// A setting of a standard stack that works, but most likely not as intended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    pub(super) fields: Vec<&'static str>,
-    pub(super) text: String,
+    pub(crate) fields: Vec<&'static str>,
+    pub(crate) text: String,
 }
 
 impl Description {
@@ -61,7 +61,7 @@ impl Description {
         &self.warnings
     }
 
-    pub(super) fn new(kind: &'static str, name: &str) -> Self {
+    pub(crate) fn new(kind: &'static str, name: &str) -> Self {
         Self {
             kind,
             name: name.to_owned(),
@@ -71,14 +71,14 @@ impl Description {
     }
 
     /// Logs the warnings.
-    pub(super) fn log(&self) {
+    pub(crate) fn log(&self) {
         #[cfg(feature = "tracing")]
         for warning in &self.warnings {
             tracing::warn!(target: "mainstay::stack", stack = self.name, kind = self.kind, "{warning}");
         }
     }
 
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         layer: &'static str,
         settings: Option<Vec<(&'static str, String)>>,
