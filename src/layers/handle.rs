@@ -46,7 +46,7 @@ pub(crate) fn update<A: Adjust>(
         }
     };
     if !changes.is_empty() {
-        state.emit_and_log(|| EventKind::SettingsChanged(changes.clone()));
+        state.announce(|| EventKind::SettingsChanged(changes.clone()));
     }
     Ok(changes)
 }
@@ -65,11 +65,10 @@ pub(crate) trait Handle: Sized {
     fn upgrade(weak: &Self::Weak) -> Option<Self>;
 }
 
-/// Defines the handle of a layer: a reference to the state `$state` of an instance.
-macro_rules! handle {
+/// The methods of a handle with a field `state` that refers to the state `$state` of an instance.
+macro_rules! handle_methods {
     (
-        $(#[$attribute:meta])*
-        pub struct $name:ident $(<$policy:ident: $bound:path>)? of $state:ty;
+        $name:ident $(<$policy:ident: $bound:path>)? of $state:ty;
         $(#[$snapshot:meta])*
         snapshot
         $(
@@ -77,18 +76,7 @@ macro_rules! handle {
             update $settings:ty
         )?
     ) => {
-        $(#[$attribute])*
-        pub struct $name $(<$policy>)? {
-            state: $crate::runtime::shared::Shared<$state>,
-        }
-
         impl $(<$policy: $bound>)? $name $(<$policy>)? {
-            pub(super) fn new(state: &$crate::runtime::shared::Shared<$state>) -> Self {
-                Self {
-                    state: state.clone(),
-                }
-            }
-
             /// The name of the instance.
             #[must_use]
             pub fn name(&self) -> &str {
@@ -155,6 +143,37 @@ macro_rules! handle {
                 }
             }
         )?
+    };
+}
+
+/// Defines the handle of a layer: a reference to the state `$state` of an instance.
+macro_rules! handle {
+    (
+        $(#[$attribute:meta])*
+        pub struct $name:ident $(<$policy:ident: $bound:path>)? of $state:ty;
+        $(#[$snapshot:meta])*
+        snapshot
+        $($update:tt)*
+    ) => {
+        $(#[$attribute])*
+        pub struct $name $(<$policy>)? {
+            state: $crate::runtime::shared::Shared<$state>,
+        }
+
+        impl $(<$policy: $bound>)? $name $(<$policy>)? {
+            pub(super) fn new(state: &$crate::runtime::shared::Shared<$state>) -> Self {
+                Self {
+                    state: state.clone(),
+                }
+            }
+        }
+
+        $crate::layers::handle::handle_methods! {
+            $name $(<$policy: $bound>)? of $state;
+            $(#[$snapshot])*
+            snapshot
+            $($update)*
+        }
 
         impl $(<$policy: $bound>)? $crate::layers::handle::Handle for $name $(<$policy>)? {
             type Weak = std::sync::Weak<$state>;
@@ -189,4 +208,4 @@ macro_rules! handle {
     };
 }
 
-pub(crate) use handle;
+pub(crate) use {handle, handle_methods};

@@ -45,6 +45,20 @@ pub(crate) trait Emit {
         self.emit(kind);
     }
 
+    /// Emits and logs an event even if the layer is switched off.
+    #[cold]
+    fn announce(&self, kind: impl Fn() -> EventKind)
+    where
+        Self: Sized,
+    {
+        let emitter = self.emitter();
+        if log::is_on() {
+            // The `tracing` subscriber is user code.
+            isolate(|| log::event(emitter, &kind));
+        }
+        emitter.announce(kind(), &|handles| self.set_gauges(handles));
+    }
+
     /// Makes, counts and emits a rejection.
     #[cold]
     fn reject(&self, reason: Reason, retry_after: Option<Duration>) -> Rejection

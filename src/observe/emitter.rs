@@ -122,7 +122,11 @@ impl Emitter {
         measured: bool,
     ) -> Self {
         let new = if measured { NEW } else { 0 };
-        let observed = if observer.is_some() { OBSERVED } else { 0 };
+        let observed = if measured && observer.is_some() {
+            OBSERVED
+        } else {
+            0
+        };
         Self {
             sinks: AtomicU32::new(new | observed),
             measured: AtomicBool::new(measured),
@@ -183,6 +187,12 @@ impl Emitter {
         rare.map_or_else(Rejections::default, |rare| rare.would_reject.counts())
     }
 
+    /// Number of calls that only shadow mode admitted, for this reason.
+    pub(crate) fn would_have_rejected(&self, reason: Reason) -> u64 {
+        let rare = self.rare.get();
+        rare.map_or(0, |rare| rare.would_reject.of(reason))
+    }
+
     pub(crate) fn count_would_reject(&self, reason: Reason) {
         self.rare().would_reject.add(reason);
     }
@@ -228,14 +238,27 @@ impl Emitter {
         }
     }
 
-    /// Switches the metrics on or off. Calls in flight still leave the gauges that they entered.
+    /// Switches metrics and events on or off. Calls in flight still leave the gauges that they
+    /// entered.
     pub(crate) fn set_measured(&self, measured: bool) {
+        let subscribers = self.lock();
         self.measured.store(measured, Ordering::Relaxed);
-        if measured {
-            self.sinks.fetch_or(NEW, Ordering::Relaxed);
-        } else {
-            self.sinks.fetch_and(!(LOOK | METERED), Ordering::Relaxed);
+        let sinks = match (measured, !subscribers.is_empty()) {
+            (false, _) => 0,
+            (true, true) => NEW | OBSERVED | SUBSCRIBED,
+            (true, false) if self.observer.is_some() => NEW | OBSERVED,
+            (true, false) => NEW,
+        };
+        self.sinks.store(sinks, Ordering::Relaxed);
+    }
+
+    /// Emits an event even if the instance is switched off.
+    pub(crate) fn announce(&self, kind: EventKind, set_gauges: &dyn Fn(&Handles)) {
+        if let Some(handles) = self.handles(set_gauges) {
+            isolate(|| handles.record(&kind, set_gauges));
         }
+        let subscribers = self.lock().clone();
+        self.send(kind, subscribers);
     }
 
     /// Looks again at a rejection, for a recorder that was installed after the first call.
@@ -267,6 +290,10 @@ impl Emitter {
         } else {
             Subscribers::default()
         };
+        self.send(kind, subscribers);
+    }
+
+    fn send(&self, kind: EventKind, subscribers: Subscribers) {
         let event = Event::new(self.instance.clone(), kind);
         if let Some(observer) = &self.observer {
             isolate(|| observer.observe(&event));
@@ -297,8 +324,10 @@ impl Emitter {
             .own
             .get_or_insert_with(|| broadcast::channel(BACKLOG).0)
             .subscribe();
-        self.sinks
-            .fetch_or(OBSERVED | SUBSCRIBED, Ordering::Relaxed);
+        if self.measured.load(Ordering::Relaxed) {
+            self.sinks
+                .fetch_or(OBSERVED | SUBSCRIBED, Ordering::Relaxed);
+        }
         Events::new(receiver)
     }
 
@@ -311,8 +340,10 @@ impl Emitter {
         if !has(&subscribers.registries) {
             subscribers.registries.push(registry.clone());
         }
-        self.sinks
-            .fetch_or(OBSERVED | SUBSCRIBED, Ordering::Relaxed);
+        if self.measured.load(Ordering::Relaxed) {
+            self.sinks
+                .fetch_or(OBSERVED | SUBSCRIBED, Ordering::Relaxed);
+        }
     }
 
     /// Adds a membership, unless there already is one that `is_same`. Returns whether it was added.

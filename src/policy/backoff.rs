@@ -8,6 +8,9 @@ use std::{fmt, time::Duration};
 
 use super::{LONGEST, check::Check, scale, unit};
 use crate::vocabulary::config::ConfigError;
+#[cfg(feature = "serde")]
+use crate::vocabulary::settings::parse_duration;
+use crate::vocabulary::settings::text;
 
 const CHECK: Check = Check("backoff");
 const DEFAULT_BASE: Duration = Duration::from_millis(50);
@@ -30,7 +33,7 @@ const MAX_FACTOR: f64 = 1_000.0;
 ///     .jitter(Jitter::None);
 /// assert_eq!(backoff.delay(3, None, 0.0), Duration::from_millis(400));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Backoff {
     growth: Growth,
     base: Duration,
@@ -218,6 +221,9 @@ impl fmt::Display for Backoff {
             Growth::Exponential => {
                 let (base, cap) = (self.base, self.longest());
                 write!(f, "exponential from {base:?} to {cap:?}")?;
+                if let Some(factor) = self.factor {
+                    write!(f, ", factor {factor}")?;
+                }
             }
         }
         f.write_str(match self.jitter {
@@ -227,6 +233,64 @@ impl fmt::Display for Backoff {
             Jitter::Decorrelated => ", decorrelated jitter",
         })
     }
+}
+
+/// Equal if all waits are.
+impl PartialEq for Backoff {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |backoff: &Self| {
+            let factor = backoff.factor.unwrap_or(DEFAULT_FACTOR);
+            (
+                backoff.growth,
+                backoff.base,
+                backoff.longest(),
+                factor,
+                backoff.jitter,
+            )
+        };
+        of(self) == of(other)
+    }
+}
+
+text! {
+    Backoff,
+    expects "a back-off such as `exponential from 50ms to 2s, full jitter`, `linear from 50ms to \
+             2s, no jitter` or `constant 100ms, equal jitter`",
+    pattern r"^(exponential|linear|constant) .*$",
+    parse
+}
+
+#[cfg(feature = "serde")]
+fn parse(text: &str) -> Option<Backoff> {
+    let mut parts = text.split(", ");
+    let (kind, waits) = parts.next()?.split_once(' ')?;
+    let mut backoff = if kind == "constant" {
+        Backoff::constant(parse_duration(waits)?)
+    } else {
+        let waits = waits.strip_prefix("from ")?;
+        let (base, cap) = match waits.split_once(" to ") {
+            Some((base, cap)) => (base, Some(parse_duration(cap)?)),
+            None => (waits, None),
+        };
+        let base = parse_duration(base)?;
+        let mut backoff = match kind {
+            "linear" => Backoff::linear(base),
+            "exponential" => Backoff::exponential(base),
+            _ => return None,
+        };
+        backoff.cap = cap;
+        backoff
+    };
+    for part in parts {
+        match part {
+            "no jitter" => backoff.jitter = Jitter::None,
+            "full jitter" => backoff.jitter = Jitter::Full,
+            "equal jitter" => backoff.jitter = Jitter::Equal,
+            "decorrelated jitter" => backoff.jitter = Jitter::Decorrelated,
+            factor => backoff.factor = Some(factor.strip_prefix("factor ")?.parse().ok()?),
+        }
+    }
+    Some(backoff)
 }
 
 impl Default for Backoff {

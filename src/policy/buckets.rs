@@ -74,13 +74,23 @@ impl<T: Default> Buckets<T> {
         }
     }
 
+    /// The number of the bucket of this time.
+    pub(super) fn number(&self, time: Duration) -> u64 {
+        nanos(time) / self.width
+    }
+
     /// The bucket of this time, unless it expired.
     pub(super) fn at(&mut self, time: Duration) -> Option<&mut T> {
-        self.get_mut(nanos(time) / self.width)
+        self.get_mut(self.number(time))
     }
 
     pub(super) const fn width(&self) -> Duration {
         Duration::from_nanos(self.width)
+    }
+
+    /// The beginning of the current bucket.
+    pub(super) fn begins(&self) -> Duration {
+        Duration::from_nanos(self.current.saturating_mul(self.width))
     }
 
     /// The end of the current bucket.

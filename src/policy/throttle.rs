@@ -65,6 +65,14 @@ impl Throttle {
         }
     }
 
+    /// Changes the settings. The bucket remains as full as it is.
+    pub(crate) fn adjust(&mut self, config: &ThrottleConfig) {
+        let new = Self::new(config);
+        let tokens = u128::from(self.tokens) * u128::from(new.max) / u128::from(self.max.max(1));
+        let tokens = u64::try_from(tokens).unwrap_or(new.max);
+        *self = Self { tokens, ..new };
+    }
+
     /// An attempt failed, or the server asked for no further attempt.
     pub(crate) fn failure(&mut self) {
         self.tokens = self.tokens.saturating_sub(TOKEN);

@@ -430,7 +430,7 @@ macro_rules! words {
 
 /// Implements [`Value`] for a type that is written as a text. `shown` is its `Display`.
 macro_rules! text {
-    ($type:ty, expects $expected:literal, pattern $pattern:literal, $parse:path) => {
+    ($type:ty, expects $expected:expr, pattern $pattern:literal, $parse:path) => {
         impl $crate::vocabulary::settings::Value for $type {
             fn shown(&self) -> String {
                 self.to_string()

@@ -13,6 +13,7 @@ mod readiness;
 mod retry;
 mod retry_clones;
 mod settings;
+mod settings_retry;
 mod testing;
 mod timeout;
 

@@ -1,4 +1,5 @@
 use super::load::Load;
+use super::settings::Settings;
 use crate::layers::handle::handle;
 use crate::observe::snapshot::limited;
 
@@ -19,6 +20,19 @@ handle! {
     pub struct LoadShedHandle of Load;
     /// The calls in flight, the limit, the outcomes, the rejections and the latencies.
     snapshot
+    ///
+    /// Calls in flight remain in flight. A limit with another algorithm or other numbers begins
+    /// anew, because nothing that the old one has learned holds for it.
+    ///
+    /// ```
+    /// use mainstay::{Limit, LoadShedLayer};
+    ///
+    /// let load = LoadShedLayer::new(Limit::fixed(64)).handle();
+    /// let changes = load.change(|settings| settings.limit = Limit::scheduler_lag())?;
+    /// assert_eq!(changes.to_string(), "limit: 64 -> scheduler_lag");
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    update Settings
 }
 
 impl LoadShedHandle {

@@ -15,13 +15,13 @@ impl Load {
     /// wait for a worker must be in flight to be counted.
     #[inline]
     pub(super) fn has_lag_limit(&self) -> bool {
-        self.limit() < MOST_CALLS && self.is_by_lag
+        self.limit() < MOST_CALLS && self.is_by_lag()
     }
 
     /// Subscribes to the lag of the current runtime.
     #[inline]
     pub(super) fn watch_lag(&self, now: Moment) {
-        if self.is_by_lag {
+        if self.is_by_lag() {
             runtime::subscribe_to_lag(&self.weak_self, &self.subscribed, now);
         }
     }
@@ -33,6 +33,9 @@ impl Load {
     ) -> Option<(u32, u32)> {
         let mut adaptation = self.lock();
         let word = self.word.load(Ordering::Relaxed);
+        if !(self.is_by_lag() || self.is_by_latency()) {
+            return None;
+        }
         let from = adaptation.limit.limit().min(MOST_CALLS);
         if !change(&mut adaptation, word) {
             return None;
@@ -59,7 +62,8 @@ impl LagSubscriber for Load {
                 lag: lag.lag,
                 in_flight: self.active(word),
                 admitted: self.admissions(adaptation, word),
-                shed: self.emitter.rejected(Reason::Shed),
+                shed: self.emitter.rejected(Reason::Shed)
+                    + self.emitter.would_have_rejected(Reason::Shed),
             };
             let now = adaptation.timeline.at(lag.now);
             adaptation.limit.tick(now, &tick)
@@ -67,7 +71,7 @@ impl LagSubscriber for Load {
         if let Some(changed) = changed {
             self.emit_change(changed);
         }
-        if self.limit() < MOST_CALLS {
+        if self.has_lag_limit() {
             Need::Always
         } else {
             Need::WhileCalled

@@ -1,11 +1,12 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tower_layer::Layer;
 
 use super::handle::LoadShedHandle;
 use super::load::Load;
 use super::service::LoadShed;
+use super::settings::Settings;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::observe::emitter::Emitter;
@@ -17,8 +18,10 @@ use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::settings::Fields as _;
 use crate::vocabulary::{
     config::ConfigError,
+    mode::Mode,
     outcome::{ClassifyFn, Verdict},
     reason::Reason,
 };
@@ -31,29 +34,24 @@ pub(crate) static KIND: Kind = Kind::new(
 
 pub(crate) const LAYER: &str = KIND.layer;
 
-/// The settings of a load shedder with a limit.
-pub(crate) struct Settings {
-    pub(super) limit: Limit,
-    pub(super) on_cancel: OnCancel,
-    pub(super) instance: InstanceName,
-    pub(super) observer: Option<Arc<dyn Observer>>,
-}
-
 /// The mode that sheds calls over a limit, and calls for which the inner service is not ready.
 #[derive(Clone)]
 pub struct Limited<T = AtResponse> {
     pub(super) load: Shared<Load>,
     pub(super) tracker: T,
-    /// Whether `poll_ready` waits for the inner service: the layer is switched off.
-    pub(super) is_off: bool,
 }
 
 impl<T> Limited<T> {
-    fn new(settings: Settings, tracker: T) -> Self {
+    fn new(
+        settings: Settings,
+        instance: InstanceName,
+        observer: Option<Arc<dyn Observer>>,
+        tracker: T,
+    ) -> Self {
+        let new = |load: &Weak<Load>| Load::new(settings, instance, observer, load.clone());
         Self {
-            load: Shared::new_cyclic(|load| Load::new(settings, load.clone())),
+            load: Shared::new_cyclic(new),
             tracker,
-            is_off: false,
         }
     }
 }
@@ -97,12 +95,11 @@ impl LoadShedLayer {
     pub fn new(limit: Limit) -> Self {
         let settings = Settings {
             limit,
-            on_cancel: OnCancel::default(),
-            instance: InstanceName::default_of(&KIND),
-            observer: None,
+            ..Settings::default()
         };
+        let instance = InstanceName::default_of(&KIND);
         Self {
-            mode: Limited::new(settings, AtResponse::default()),
+            mode: Limited::new(settings, instance, None, AtResponse::default()),
         }
     }
 
@@ -149,19 +146,6 @@ impl LoadShedLayer<OnReadiness> {
 }
 
 impl<T> LoadShedLayer<Limited<T>> {
-    /// A layer of the same type that sheds nothing.
-    pub(crate) fn off(tracker: T) -> Self {
-        let settings = Settings {
-            limit: Limit::fixed(u32::MAX),
-            on_cancel: OnCancel::Ignore,
-            instance: InstanceName::default_of(&KIND),
-            observer: None,
-        };
-        let mut mode = Limited::new(settings, tracker);
-        mode.is_off = true;
-        Self { mode }
-    }
-
     /// A handle to inspect the load shedder.
     #[must_use]
     pub fn handle(&self) -> LoadShedHandle {
@@ -194,8 +178,7 @@ impl<S, M: Clone> Layer<S> for LoadShedLayer<M> {
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct LoadShedBuilder<T = AtResponse> {
     pub(crate) name: Option<String>,
-    pub(crate) limit: Limit,
-    pub(crate) on_cancel: OnCancel,
+    pub(crate) settings: Settings,
     pub(crate) tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
@@ -204,8 +187,7 @@ impl<T> LoadShedBuilder<T> {
     pub(crate) fn tracked_by(tracker: T) -> Self {
         Self {
             name: None,
-            limit: Limit::scheduler_lag(),
-            on_cancel: OnCancel::default(),
+            settings: Settings::default(),
             tracker,
             observer: None,
         }
@@ -219,7 +201,21 @@ impl<T> LoadShedBuilder<T> {
 
     /// Sets the limit of calls in flight. Default [`Limit::scheduler_lag`].
     pub fn limit(mut self, limit: Limit) -> Self {
-        self.limit = limit;
+        self.settings.limit = limit;
+        self
+    }
+
+    /// Sets all settings at once, such as those of a configuration.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Whether the load shedder rejects calls, only reports, or is off. Default [`Mode::Enforce`].
+    ///
+    /// In the other modes a call waits until the inner service is ready.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = mode;
         self
     }
 
@@ -228,7 +224,7 @@ impl<T> LoadShedBuilder<T> {
     ///
     /// A failure lowers an adaptive limit.
     pub fn on_cancel(mut self, on_cancel: OnCancel) -> Self {
-        self.on_cancel = on_cancel;
+        self.settings.on_cancel = on_cancel;
         self
     }
 
@@ -263,8 +259,7 @@ impl<T> LoadShedBuilder<T> {
     pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> LoadShedBuilder<T2> {
         LoadShedBuilder {
             name: self.name,
-            limit: self.limit,
-            on_cancel: self.on_cancel,
+            settings: self.settings,
             tracker: by(self.tracker),
             observer: self.observer,
         }
@@ -288,16 +283,9 @@ impl<T> LoadShedBuilder<T> {
 
     fn built(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
-        self.limit.check()?;
-        self.on_cancel.check(LAYER)?;
-        let settings = Settings {
-            limit: self.limit,
-            on_cancel: self.on_cancel,
-            instance,
-            observer: self.observer,
-        };
+        self.settings.check()?;
         Ok(LoadShedLayer {
-            mode: Limited::new(settings, self.tracker),
+            mode: Limited::new(self.settings, instance, self.observer, self.tracker),
         })
     }
 }
@@ -306,8 +294,7 @@ impl<T> fmt::Debug for LoadShedBuilder<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadShedBuilder")
             .field("name", &self.name)
-            .field("limit", &self.limit)
-            .field("on_cancel", &self.on_cancel)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }

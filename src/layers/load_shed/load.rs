@@ -1,17 +1,22 @@
 //! The calls in flight, and their limit.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use super::layer::Settings;
+use super::settings::Settings;
+use crate::layers::handle::Adjust;
+use crate::observe::emit::Emit as _;
 use crate::observe::emitter::Emitter;
+use crate::observe::event::Observer;
 use crate::observe::snapshot::{Latencies, LockedTally, MOST_CALLS, Outcomes};
-use crate::policy::breaker::OnCancel;
 use crate::policy::evidence::Evidence;
-use crate::policy::limit::{Adaptive, Limit};
+use crate::policy::limit::Adaptive;
 use crate::policy::sampling::{Sample, Sampler, Skip};
 use crate::runtime::{Moment, Subscribed, Timeline};
+use crate::vocabulary::mode::Mode;
+use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::reason::Reason;
 
 /// One call in flight, in bits 0 to 23 of the word.
 pub(super) const CALL: u64 = 1;
@@ -30,8 +35,9 @@ pub(crate) struct Load {
     /// Calls in flight that only stream their body. They do not count against an adaptive limit.
     streaming: AtomicU32,
     pub(super) limit: AtomicU32,
-    pub(super) is_by_latency: bool,
-    pub(super) is_by_lag: bool,
+    mode: AtomicU32,
+    is_by_latency: AtomicBool,
+    is_by_lag: AtomicBool,
     /// The latest subscription to the lag.
     pub(super) subscribed: Subscribed,
     /// A power of two minus one. A call is a sample if its number has none of these bits.
@@ -43,6 +49,7 @@ pub(crate) struct Load {
 }
 
 pub(super) struct Adaptation {
+    settings: Settings,
     pub(super) timeline: Timeline,
     pub(super) limit: Adaptive,
     evidence: Evidence,
@@ -52,13 +59,14 @@ pub(super) struct Adaptation {
 }
 
 impl Adaptation {
-    fn new(limit: &Limit, on_cancel: OnCancel) -> Self {
+    fn new(settings: Settings) -> Self {
         let now = Moment::now();
         let since = now.since_origin();
         Self {
             timeline: Timeline::new(now),
-            limit: Adaptive::new(limit, since),
-            evidence: Evidence::new(on_cancel, None, since),
+            limit: Adaptive::new(&settings.limit, since),
+            evidence: Evidence::new(settings.on_cancel, None, since),
+            settings,
             sampler: Sampler::new(since, 0),
             wraps: 0,
         }
@@ -73,31 +81,88 @@ pub(super) struct Books {
 }
 
 impl Load {
-    pub(super) fn new(settings: Settings, weak_self: Weak<Self>) -> Self {
-        let adaptation = Adaptation::new(&settings.limit, settings.on_cancel);
-        let limit = adaptation.limit.limit().min(MOST_CALLS);
-        let (adapts, is_by_lag) = (settings.limit.is_adaptive(), settings.limit.is_by_lag());
-        let is_on = adapts || limit < MOST_CALLS;
-        let skip = if is_on { Skip::ALL } else { Skip::NONE };
-        Self {
+    pub(super) fn new(
+        settings: Settings,
+        instance: InstanceName,
+        observer: Option<Arc<dyn Observer>>,
+        weak_self: Weak<Self>,
+    ) -> Self {
+        let is_on = settings.is_on();
+        let load = Self {
             weak_self,
             word: AtomicU64::new(0),
             streaming: AtomicU32::new(0),
-            limit: AtomicU32::new(limit),
-            is_by_latency: adapts && !is_by_lag,
-            is_by_lag,
+            limit: AtomicU32::new(0),
+            mode: AtomicU32::new(0),
+            is_by_latency: AtomicBool::new(false),
+            is_by_lag: AtomicBool::new(false),
             subscribed: Subscribed::default(),
-            skip: AtomicU32::new(skip.to_bits()),
-            adaptation: Mutex::new(adaptation),
-            emitter: Emitter::measured(
-                &super::layer::KIND,
-                settings.instance,
-                settings.observer,
-                is_on,
-            ),
+            skip: AtomicU32::new(0),
+            adaptation: Mutex::new(Adaptation::new(settings)),
+            emitter: Emitter::measured(&super::layer::KIND, instance, observer, is_on),
             tally: LockedTally::new(),
             latencies: Latencies::new(),
+        };
+        load.publish(&load.lock());
+        load
+    }
+
+    /// Puts the settings of the adaptation in force.
+    fn publish(&self, adaptation: &Adaptation) {
+        let Settings { mode, limit, .. } = &adaptation.settings;
+        let adapts = *mode != Mode::Off && limit.is_adaptive();
+        let now = match mode {
+            Mode::Off => MOST_CALLS,
+            Mode::Enforce | Mode::Shadow => adaptation.limit.limit().min(MOST_CALLS),
+        };
+        let skip = if adapts || now < MOST_CALLS {
+            Skip::ALL
+        } else {
+            Skip::NONE
+        };
+        self.mode.store(*mode as u32, Ordering::Relaxed);
+        self.limit.store(now, Ordering::Relaxed);
+        let is_by_lag = adapts && limit.is_by_lag();
+        self.is_by_lag.store(is_by_lag, Ordering::Relaxed);
+        self.is_by_latency
+            .store(adapts && !is_by_lag, Ordering::Relaxed);
+        self.skip.store(skip.to_bits(), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn mode(&self) -> Mode {
+        Mode::from_bits(self.mode.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(super) fn is_by_latency(&self) -> bool {
+        self.is_by_latency.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn is_by_lag(&self) -> bool {
+        self.is_by_lag.load(Ordering::Relaxed)
+    }
+
+    /// Whether a new call is rejected now.
+    #[inline]
+    pub(super) fn rejects(&self) -> bool {
+        self.is_full() && self.mode() == Mode::Enforce
+    }
+
+    /// Admits a call over the limit, unless the mode is to enforce it.
+    #[cold]
+    pub(super) fn admit_over_limit(&self) -> Option<Sample> {
+        let mode = self.mode();
+        if mode == Mode::Enforce {
+            return None;
         }
+        let sample = self.admit_up_to(MOST_CALLS)?;
+        if mode == Mode::Shadow {
+            self.record_shed();
+            self.would_reject(Reason::Shed, None);
+        }
+        Some(sample)
     }
 
     #[inline]
@@ -134,7 +199,7 @@ impl Load {
 
     /// Counts a call as streaming, if the limit adapts. Returns whether it does.
     pub(super) fn start_streaming(&self) -> bool {
-        let adapts = self.is_by_latency || self.is_by_lag;
+        let adapts = self.is_by_latency() || self.is_by_lag();
         if adapts {
             self.streaming.fetch_add(1, Ordering::Relaxed);
         }
@@ -162,14 +227,18 @@ impl Load {
 
     #[inline]
     pub(crate) fn try_admit(&self) -> Option<Sample> {
-        let limit = self.limit();
+        self.admit_up_to(self.limit())
+    }
+
+    #[inline]
+    fn admit_up_to(&self, limit: u32) -> Option<Sample> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if self.would_exceed(word, limit) {
                 return None;
             }
             if number(word) == MAX_ADMISSIONS {
-                return self.admit_and_wrap();
+                return self.admit_and_wrap(limit);
             }
             let next = word + ADMISSION + CALL;
             match self
@@ -189,12 +258,12 @@ impl Load {
 
     /// Admits a call and wraps the count of admissions, once in a trillion calls.
     #[cold]
-    fn admit_and_wrap(&self) -> Option<Sample> {
+    fn admit_and_wrap(&self, limit: u32) -> Option<Sample> {
         let mut adaptation = self.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         // Another thread may have wrapped it meanwhile.
         let (next, wraps) = loop {
-            if self.would_exceed(word, self.limit()) {
+            if self.would_exceed(word, limit) {
                 return None;
             }
             let is_wrap = number(word) == MAX_ADMISSIONS;
@@ -266,7 +335,7 @@ impl Load {
     /// Records a shed call. A limit by latency that gets no samples any more grows now and then.
     #[cold]
     pub(super) fn record_shed(&self) {
-        if !self.is_by_latency {
+        if !self.is_by_latency() {
             return;
         }
         let now = Moment::now();
@@ -287,7 +356,7 @@ impl Load {
         let mut adaptation = self.lock();
         let now = adaptation.timeline.at(now);
         let word = self.word.load(Ordering::Relaxed);
-        if !self.is_by_latency {
+        if !self.is_by_latency() {
             return None;
         }
         let from = adaptation.limit.limit();
@@ -311,6 +380,33 @@ impl Load {
         if let Some(skip) = adaptation.sampler.adapt(now, calls) {
             self.skip.store(skip.to_bits(), Ordering::Relaxed);
         }
+    }
+}
+
+impl Adjust for Load {
+    type Settings = Settings;
+
+    fn settings(&self) -> Settings {
+        self.lock().settings.clone()
+    }
+
+    fn put(&self, before: &Settings, new: &Settings) -> bool {
+        let now = Moment::now();
+        let mut adaptation = self.lock();
+        if adaptation.settings != *before {
+            return false;
+        }
+        let now = adaptation.timeline.at(now);
+        // What an adaptive limit has learned is worth nothing to another algorithm, and is old when
+        // it was off.
+        if new.limit != before.limit || !before.is_on() {
+            adaptation.limit = Adaptive::new(&new.limit, now);
+        }
+        adaptation.evidence.adjust(new.on_cancel, None);
+        adaptation.settings.clone_from(new);
+        self.publish(&adaptation);
+        self.emitter.set_measured(new.is_on());
+        true
     }
 }
 

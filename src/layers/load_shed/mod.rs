@@ -89,6 +89,7 @@ mod lag;
 mod layer;
 mod load;
 mod service;
+mod settings;
 mod settle;
 mod snapshot;
 
@@ -97,4 +98,5 @@ pub use handle::LoadShedHandle;
 pub(crate) use layer::KIND;
 pub use layer::{Limited, LoadShedBuilder, LoadShedLayer, OnReadiness};
 pub use service::{LoadShed, OnReadinessFuture, ResponseFuture};
+pub use settings::Settings;
 pub use snapshot::Snapshot;

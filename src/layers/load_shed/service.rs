@@ -14,6 +14,7 @@ use crate::layers::admission::{self, admitted_future};
 use crate::observe::emit::Emit as _;
 use crate::vocabulary::{
     error::{Grown, WithRejection},
+    mode::Mode,
     reason::Reason,
 };
 
@@ -68,11 +69,11 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.mode.load.is_full() {
+        if self.mode.load.rejects() {
             self.inner.will_reject(Reason::Shed);
             return Poll::Ready(Ok(()));
         }
-        if self.mode.is_off {
+        if self.mode.load.mode() != Mode::Enforce {
             return self.inner.poll_ready(cx).map(Ok);
         }
         self.poll_always_ready(cx)

@@ -37,17 +37,20 @@ impl Admit for Load {
 
     #[inline]
     fn refuses(&self) -> Option<Reason> {
-        self.is_full().then_some(Reason::Shed)
+        self.rejects().then_some(Reason::Shed)
     }
 
     #[inline]
     fn admit(&self, entry: &mut Entry) -> Result<Ticket, Refusal> {
-        let sample = self.try_admit().ok_or(Reason::Shed)?;
+        let sample = match self.try_admit() {
+            Some(sample) => sample,
+            None => self.admit_over_limit().ok_or(Reason::Shed)?,
+        };
         if sample.is_taken() {
             self.watch_lag(entry.now());
         }
         // Read the clock only if the time is used.
-        let time = if sample.is_taken() || self.is_by_latency || self.emitter.has_sinks() {
+        let time = if sample.is_taken() || self.is_by_latency() || self.emitter.has_sinks() {
             CallTime::begun(entry.now())
         } else {
             CallTime::UNKNOWN
@@ -131,7 +134,7 @@ impl Load {
     /// Whether a call took so long that it is evidence for an adaptive limit.
     #[inline]
     fn is_long(&self, time: CallTime) -> bool {
-        time.has_waited() && self.is_by_latency && time.ran() >= FLOOR
+        time.has_waited() && self.is_by_latency() && time.ran() >= FLOOR
     }
 
     /// Records the latency of a sample, or a drop.
@@ -143,7 +146,7 @@ impl Load {
         if sample.is_taken() && time.has_waited() {
             self.latencies.record(now, ran, sample.weight());
         }
-        if !self.is_by_latency {
+        if !self.is_by_latency() {
             if sample.is_taken() {
                 self.try_adapt_sampling(now);
             }

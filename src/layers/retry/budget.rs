@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::settings::{BudgetSettings, ThrottleSettings};
 use crate::call::entry::Entry;
-use crate::policy::budget::{Budget, BudgetConfig, Withdrawal};
-use crate::policy::throttle::{Throttle, ThrottleConfig};
+use crate::policy::budget::{Budget, Withdrawal};
+use crate::policy::throttle::Throttle;
 use crate::runtime::striped::Striped;
 use crate::runtime::{Moment, Timeline, nanos};
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::settings::Fields as _;
 
 /// Limits the number of retries in proportion to the requests, so that retries do not become the
 /// outage.
@@ -36,32 +38,17 @@ use crate::vocabulary::config::ConfigError;
 #[derive(Clone)]
 pub struct RetryBudget(Arc<Shared>);
 
-/// A budget that is not kept alive.
-pub(crate) struct WeakBudget(Weak<Shared>);
-
-impl WeakBudget {
-    pub(super) fn upgrade(&self) -> Option<RetryBudget> {
-        self.0.upgrade().map(RetryBudget)
-    }
-}
-
 struct Shared {
     /// Requests or successes, counted without a lock.
     counted: Striped,
     /// The end of the budget's current page. `page` is the length of a page in nanoseconds.
     page_ends: AtomicU64,
-    page: u64,
+    page: AtomicU64,
     ledger: Mutex<Ledger>,
-    config: Config,
-}
-
-/// The configuration.
-enum Config {
-    Budget(BudgetConfig),
-    Throttle(ThrottleConfig),
 }
 
 struct Ledger {
+    settings: BudgetSettings,
     kind: Kind,
     timeline: Timeline,
     /// How much of `counted` the budget contains.
@@ -73,16 +60,33 @@ enum Kind {
     Throttle(Throttle),
 }
 
+impl Kind {
+    fn new(settings: &BudgetSettings, now: Duration) -> Self {
+        match &settings.throttle {
+            Some(throttle) => Self::Throttle(Throttle::new(&throttle.config())),
+            None => Self::Budget(Budget::new(&settings.config(), now)),
+        }
+    }
+
+    /// The end of the current page, and the length of a page, in nanoseconds.
+    fn page(&self) -> (u64, u64) {
+        match self {
+            Self::Budget(budget) => (nanos(budget.ends()), nanos(budget.bucket())),
+            Self::Throttle(_) => (u64::MAX, u64::MAX),
+        }
+    }
+}
+
 impl RetryBudget {
     /// The default budget: one retry for five requests, at least ten a second, over ten seconds.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(&BudgetConfig::default())
+        Self::of(BudgetSettings::default())
     }
 
     /// A budget with settings of your own.
     pub fn builder() -> RetryBudgetBuilder {
-        RetryBudgetBuilder(BudgetConfig::default())
+        RetryBudgetBuilder(BudgetSettings::default())
     }
 
     /// The retry throttling of gRPC (proposal A6).
@@ -95,41 +99,56 @@ impl RetryBudget {
     ///
     /// When a value is out of its range.
     pub fn throttle(max_tokens: u32, token_ratio: f64) -> Result<Self, ConfigError> {
-        let config = ThrottleConfig {
+        let throttle = ThrottleSettings {
             max_tokens,
             token_ratio,
         };
-        config.check()?;
-        let kind = Kind::Throttle(Throttle::new(&config));
-        Ok(Self::with(kind, Moment::now(), Config::Throttle(config)))
-    }
-
-    fn of(config: &BudgetConfig) -> Self {
-        let now = Moment::now();
-        let budget = Budget::new(config, now.since_origin());
-        Self::with(Kind::Budget(budget), now, Config::Budget(*config))
-    }
-
-    fn with(kind: Kind, now: Moment, config: Config) -> Self {
-        let (page_ends, page) = match &kind {
-            Kind::Budget(budget) => (nanos(budget.ends()), nanos(budget.bucket())),
-            Kind::Throttle(_) => (u64::MAX, u64::MAX),
+        let settings = BudgetSettings {
+            throttle: Some(throttle),
+            ..BudgetSettings::default()
         };
+        settings.check()?;
+        Ok(Self::of(settings))
+    }
+
+    pub(super) fn of(settings: BudgetSettings) -> Self {
+        let now = Moment::now();
+        let kind = Kind::new(&settings, now.since_origin());
+        let (page_ends, page) = kind.page();
         Self(Arc::new(Shared {
             counted: Striped::new(),
             page_ends: AtomicU64::new(page_ends),
-            page,
+            page: AtomicU64::new(page),
             ledger: Mutex::new(Ledger {
+                settings,
                 kind,
                 timeline: Timeline::new(now),
                 entered: 0,
             }),
-            config,
         }))
     }
 
-    pub(super) fn downgrade(&self) -> WeakBudget {
-        WeakBudget(Arc::downgrade(&self.0))
+    pub(super) fn settings(&self) -> BudgetSettings {
+        self.0.lock().settings
+    }
+
+    /// Changes the settings for all that share the budget. Its entries stay, unless they mean nothing
+    /// to an algorithm of the other kind.
+    pub(super) fn adjust(&self, settings: &BudgetSettings) {
+        let (mut ledger, now) = self.0.open(None);
+        if ledger.settings == *settings {
+            return;
+        }
+        ledger.settings = *settings;
+        match (&mut ledger.kind, &settings.throttle) {
+            (Kind::Budget(budget), None) => budget.adjust(&settings.config(), now),
+            (Kind::Throttle(throttle), Some(new)) => throttle.adjust(&new.config()),
+            (kind, _) => *kind = Kind::new(settings, now),
+        }
+        let (page_ends, page) = ledger.kind.page();
+        self.0.page.store(page, Ordering::Relaxed);
+        self.0.page_ends.store(page_ends, Ordering::Relaxed);
+        self.0.turn_page(&ledger);
     }
 
     /// The number of retries that the budget allows now. 1 or 0 for gRPC's throttling, because the
@@ -153,7 +172,7 @@ impl RetryBudget {
             let now = entry.now();
             // Within the current page. Its beginning matters, too: the clock may have gone back.
             let left = page_ends.wrapping_sub(now.to_bits());
-            if left.wrapping_sub(1) < self.0.page {
+            if left.wrapping_sub(1) < self.0.page.load(Ordering::Relaxed) {
                 self.0.counted.increment();
             } else {
                 self.0.request_on_new_page(now);
@@ -218,7 +237,7 @@ impl Shared {
     /// Locks the ledger and credits everything that was counted.
     fn open(&self, now: Option<Moment>) -> (MutexGuard<'_, Ledger>, Duration) {
         let now = now.unwrap_or_else(Moment::now);
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = self.lock();
         let now = ledger.timeline.at(now);
         let counted = self.counted.sum();
         let credit = counted.wrapping_sub(ledger.entered);
@@ -228,6 +247,10 @@ impl Shared {
             Kind::Throttle(throttle) => throttle.credit(credit),
         }
         (ledger, now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn turn_page(&self, ledger: &Ledger) {
@@ -257,23 +280,7 @@ impl Default for RetryBudget {
 /// `0.2 of the requests, at least 10 a second, over 10s`
 impl fmt::Display for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.config {
-            Config::Budget(BudgetConfig {
-                ratio,
-                min_per_second,
-                ttl,
-            }) => write!(
-                f,
-                "{ratio} of the requests, at least {min_per_second} a second, over {ttl:?}"
-            ),
-            Config::Throttle(ThrottleConfig {
-                max_tokens,
-                token_ratio,
-            }) => write!(
-                f,
-                "throttle of {max_tokens} tokens, {token_ratio} a success"
-            ),
-        }
+        self.settings().fmt(f)
     }
 }
 
@@ -313,7 +320,7 @@ impl Drop for Payment {
 /// Builds a [`RetryBudget`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct RetryBudgetBuilder(BudgetConfig);
+pub struct RetryBudgetBuilder(BudgetSettings);
 
 impl RetryBudgetBuilder {
     /// Retries per request. Default 0.2, so that an outage adds a fifth to the load; 0, or 0.000
@@ -343,7 +350,7 @@ impl RetryBudgetBuilder {
     /// When a value is out of range, or no retry would ever be allowed.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         self.0.check()?;
-        Ok(RetryBudget::of(&self.0))
+        Ok(RetryBudget::of(self.0))
     }
 }
 

@@ -20,6 +20,7 @@ use super::wait::{self, PendingRetry, Wait};
 use crate::call::entry::Entry;
 use crate::call::inner::InnerFuture;
 use crate::call::readiness::Readiness;
+use crate::layers::handle::Adjust as _;
 use crate::observe::emit::Emit;
 use crate::observe::event::EventKind;
 use crate::observe::span::InSpan;
@@ -33,6 +34,7 @@ use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::outcome::{not_sent, timed_out};
 use crate::vocabulary::{
     error::{Grown, WithRejection},
+    mode::Mode,
     reason::Reason,
     rejection::{Rejection, TimeLimit},
 };
@@ -249,7 +251,7 @@ impl<P, R> Core<P, R> {
         R: Receive<Res>,
         E: WithRejection,
     {
-        let throttle = self.settings.budget.as_ref();
+        let throttle = self.stats.budget();
         let Some(throttle) = throttle.filter(|budget| budget.is_throttle()) else {
             return;
         };
@@ -284,7 +286,10 @@ impl<P, R> Core<P, R> {
         deadline: Moment,
         replay: impl FnOnce(u32) -> Result<Req, RetryRefused>,
     ) -> Option<(Moment, Next<Option<Payment>, Req>)> {
-        let settings = &self.settings;
+        let settings = self.stats.settings();
+        if settings.mode == Mode::Off {
+            return None;
+        }
         let rules = Rules {
             attempts: settings.attempts,
             backoff: &settings.backoff(),
@@ -296,13 +301,20 @@ impl<P, R> Core<P, R> {
             left: (deadline != Moment::NEVER).then(|| deadline.since(now)),
             random: random(),
         };
-        let pay = || match &settings.budget {
+        let pay = || match self.stats.budget() {
             Some(budget) => budget.withdraw().map(Some),
             None => Some(None),
         };
         match rules.next(end, known, pay, replay) {
             Ok(next) => {
                 let next = next?;
+                if settings.mode == Mode::Shadow {
+                    if let Some(payment) = next.payment.flatten() {
+                        payment.spend();
+                    }
+                    self.refuse(RetryRefused::Shadow);
+                    return None;
+                }
                 self.stats.retrying(cause);
                 let (attempt, delay) = (next.progress.attempt(), next.delay);
                 self.emit_and_log(|| EventKind::Retrying {

@@ -1,12 +1,11 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use super::budget::{RetryBudget, WeakBudget};
-use super::layer::Core;
-use super::snapshot::{Snapshot, Stats};
-use crate::layers::handle::Handle;
+use super::budget::RetryBudget;
+use super::settings::Settings;
+use super::snapshot::Stats;
+use crate::layers::handle::{Handle, handle_methods};
 use crate::observe::emitter::Emitter;
-use crate::observe::event::Events;
 
 /// Inspects a retry, for example from an admin endpoint or a test.
 ///
@@ -21,64 +20,56 @@ use crate::observe::event::Events;
 /// ```
 #[derive(Clone)]
 pub struct RetryHandle {
-    stats: Arc<Stats>,
-    budget: Option<RetryBudget>,
+    state: Arc<Stats>,
+}
+
+handle_methods! {
+    RetryHandle of Stats;
+    /// Counts of retries and refusals, and the balance of the budget.
+    snapshot
+    ///
+    /// A call that is under way has the new settings from its next attempt on. The budget keeps its
+    /// entries. Layers that share a [`RetryBudget`] share its settings: an update of one changes them
+    /// for all.
+    ///
+    /// ```
+    /// use mainstay::RetryLayer;
+    ///
+    /// let retry = RetryLayer::new().handle();
+    /// let changes = retry.change(|settings| settings.attempts = 5)?;
+    /// assert_eq!(changes.to_string(), "attempts: 3 -> 5");
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    update Settings
 }
 
 impl RetryHandle {
-    pub(super) fn new<P, R>(core: &Core<P, R>) -> Self {
+    pub(super) fn new(state: &Arc<Stats>) -> Self {
         Self {
-            stats: Arc::clone(&core.stats),
-            budget: core.settings.budget.clone(),
+            state: Arc::clone(state),
         }
-    }
-
-    /// The name of the instance.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.stats.emitter.name()
     }
 
     /// The budget, if there is one.
     #[must_use]
     pub fn budget(&self) -> Option<&RetryBudget> {
-        self.budget.as_ref()
-    }
-
-    /// Counts of retries and refusals, and the balance of the budget.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.stats, self.budget.as_ref())
-    }
-
-    /// Subscribes to the events of this instance.
-    #[must_use]
-    pub fn events(&self) -> Events {
-        self.stats.emitter.subscribe()
+        self.state.budget()
     }
 }
 
 impl Handle for RetryHandle {
-    type Weak = (Weak<Stats>, Option<WeakBudget>);
+    type Weak = Weak<Stats>;
 
     fn emitter(&self) -> &Emitter {
-        &self.stats.emitter
+        &self.state.emitter
     }
 
     fn downgrade(&self) -> Self::Weak {
-        let budget = self.budget.as_ref().map(RetryBudget::downgrade);
-        (Arc::downgrade(&self.stats), budget)
+        Arc::downgrade(&self.state)
     }
 
-    fn upgrade((stats, budget): &Self::Weak) -> Option<Self> {
-        let budget = match budget {
-            Some(budget) => Some(budget.upgrade()?),
-            None => None,
-        };
-        Some(Self {
-            stats: stats.upgrade()?,
-            budget,
-        })
+    fn upgrade(state: &Self::Weak) -> Option<Self> {
+        state.upgrade().map(|state| Self { state })
     }
 }
 

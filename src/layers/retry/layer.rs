@@ -11,9 +11,11 @@ use super::handle::RetryHandle;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::receive::Unchanged;
 use super::service::{CallContext, Retry, Spare};
+use super::settings::Settings;
 use super::snapshot::Stats;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
+use crate::layers::handle::Adjust as _;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
@@ -23,7 +25,8 @@ use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
-use crate::vocabulary::{config::ConfigError, reason::Reason};
+use crate::vocabulary::settings::Fields as _;
+use crate::vocabulary::{config::ConfigError, mode::Mode, reason::Reason};
 
 pub(crate) static KIND: Kind = Kind::new(
     Id::Retry,
@@ -33,14 +36,10 @@ pub(crate) static KIND: Kind = Kind::new(
 
 pub(crate) const LAYER: &str = KIND.layer;
 
-/// The highest number of attempts.
-pub(crate) const MOST_ATTEMPTS: u32 = 100;
-
 /// The state that all services of a layer share.
 pub(crate) struct Core<P, R> {
     pub(super) policy: P,
     pub(super) receive: R,
-    pub(super) settings: Settings,
     /// A waiting retry holds it, too, and records that it was given up.
     pub(super) stats: Arc<Stats>,
 }
@@ -51,22 +50,8 @@ impl<P, R> Emit for Core<P, R> {
     }
 
     fn set_gauges(&self, handles: &Handles) {
-        if let Some(budget) = &self.settings.budget {
-            handles.balance(budget.balance());
-        }
+        self.stats.set_gauges(handles);
     }
-}
-
-/// All settings but policy and observer.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) attempts: u32,
-    /// `None`: not set.
-    pub(crate) backoff: Option<Backoff>,
-    pub(crate) budget: Option<RetryBudget>,
-    pub(crate) max_retry_after: Duration,
-    pub(crate) max_ready_wait: Duration,
-    pub(crate) replay_limit: usize,
 }
 
 /// Retries failed calls: see the [module](crate::retry).
@@ -81,12 +66,13 @@ impl RetryLayer {
     /// jitter; the default budget.
     #[must_use]
     pub fn new() -> Self {
+        let emitter = Emitter::of_default(&KIND);
+        let stats = Stats::new(Settings::default(), None, emitter);
         Self {
             core: Arc::new(Core {
                 policy: RetryErrors,
                 receive: Unchanged,
-                settings: Settings::default(),
-                stats: Arc::new(Stats::new(Emitter::of_default(&KIND))),
+                stats: Arc::new(stats),
             }),
         }
     }
@@ -97,34 +83,15 @@ impl RetryLayer {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            attempts: 3,
-            backoff: None,
-            budget: Some(RetryBudget::new()),
-            max_retry_after: Duration::from_secs(30),
-            max_ready_wait: Duration::from_secs(1),
-            replay_limit: 64 * 1024,
-        }
-    }
-}
-
-impl Settings {
-    pub(crate) fn backoff(&self) -> Backoff {
-        self.backoff.unwrap_or_default()
-    }
-}
-
 impl<P, R> RetryLayer<P, R> {
     pub(crate) fn budget(&self) -> Option<&RetryBudget> {
-        self.core.settings.budget.as_ref()
+        self.core.stats.budget()
     }
 
     /// A handle to inspect the retries and their budget.
     #[must_use]
     pub fn handle(&self) -> RetryHandle {
-        RetryHandle::new(&self.core)
+        RetryHandle::new(&self.core.stats)
     }
 }
 
@@ -161,7 +128,7 @@ impl<P, R> fmt::Debug for RetryLayer<P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryLayer")
             .field("name", &self.core.stats.emitter.name())
-            .field("settings", &self.core.settings)
+            .field("settings", &self.core.stats.settings())
             .finish_non_exhaustive()
     }
 }
@@ -184,6 +151,8 @@ impl<P, R> fmt::Debug for RetryLayer<P, R> {
 pub struct RetryBuilder<P = RetryErrors, R = Unchanged> {
     pub(crate) name: Option<String>,
     pub(crate) settings: Settings,
+    /// The user's own.
+    budget: Option<RetryBudget>,
     pub(crate) policy: P,
     pub(crate) receive: R,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -194,6 +163,7 @@ impl<P, R> RetryBuilder<P, R> {
         Self {
             name: None,
             settings: Settings::default(),
+            budget: None,
             policy,
             receive,
             observer: None,
@@ -220,7 +190,25 @@ impl<P, R> RetryBuilder<P, R> {
 
     /// Budget for retries. Default [`RetryBudget::new`] for this layer alone.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
-        self.settings.budget = Some(budget);
+        self.settings.budget = Some(budget.settings());
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Sets all settings at once, such as those of a configuration. They replace a
+    /// [`budget`](Self::budget) that was set.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self.budget = None;
+        self
+    }
+
+    /// Whether the layer retries, only reports, or is off. Default [`Mode::Enforce`].
+    ///
+    /// In [shadow mode](Mode::Shadow) a retry is decided and paid as usual, and then refused for the
+    /// reason [`Shadow`](crate::RetryRefused::Shadow).
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = mode;
         self
     }
 
@@ -294,6 +282,7 @@ impl<P, R> RetryBuilder<P, R> {
         RetryBuilder {
             name: self.name,
             settings: self.settings,
+            budget: self.budget,
             policy,
             receive: self.receive,
             observer: self.observer,
@@ -317,44 +306,16 @@ impl<P, R> RetryBuilder<P, R> {
     }
 
     fn built(self) -> Result<RetryLayer<P, R>, ConfigError> {
-        const LONGEST: Duration = Duration::from_secs(3600);
-        const MOST_KEPT: usize = 64 * 1024 * 1024;
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
-        let settings = self.settings;
-        if !(1..=MOST_ATTEMPTS).contains(&settings.attempts) {
-            let rule = "must be from 1 (no retry) to 100";
-            return Err(ConfigError::new(LAYER, "attempts", settings.attempts, rule));
-        }
-        settings.backoff().check()?;
-        for (field, value) in [
-            ("max_retry_after", settings.max_retry_after),
-            ("max_ready_wait", settings.max_ready_wait),
-        ] {
-            if value > LONGEST {
-                let shown = format_args!("{value:?}").to_string();
-                return Err(ConfigError::new(
-                    LAYER,
-                    field,
-                    shown,
-                    "must be at most one hour",
-                ));
-            }
-        }
-        if settings.replay_limit > MOST_KEPT {
-            let rule = "must be at most 64 MiB";
-            return Err(ConfigError::new(
-                LAYER,
-                "replay_limit",
-                settings.replay_limit,
-                rule,
-            ));
-        }
+        self.settings.check()?;
+        let is_on = self.settings.mode != Mode::Off;
+        let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
+        let stats = Stats::new(self.settings, self.budget, emitter);
         Ok(RetryLayer {
             core: Arc::new(Core {
                 policy: self.policy,
                 receive: self.receive,
-                settings,
-                stats: Arc::new(Stats::new(Emitter::new(&KIND, instance, self.observer))),
+                stats: Arc::new(stats),
             }),
         })
     }

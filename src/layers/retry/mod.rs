@@ -110,6 +110,7 @@ mod layer;
 mod policy;
 mod receive;
 mod service;
+mod settings;
 mod snapshot;
 mod wait;
 
@@ -121,9 +122,10 @@ pub use handle::RetryHandle;
 pub(crate) use layer::KIND;
 #[cfg(feature = "http")]
 pub(crate) use layer::LAYER;
-pub(crate) use layer::{MOST_ATTEMPTS, Settings};
 pub use layer::{RetryBuilder, RetryLayer};
 pub use policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf, RetryPolicy};
 pub use receive::{Ended, Receive, Unchanged};
 pub use service::Retry;
+pub(crate) use settings::MOST_ATTEMPTS;
+pub use settings::{BudgetSettings, Settings, ThrottleSettings};
 pub use snapshot::Snapshot;

@@ -15,6 +15,7 @@ use super::receive::{Receive, Unchanged};
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
+use crate::layers::handle::Adjust as _;
 use crate::observe::emit::Emit;
 use crate::observe::span::InSpan;
 use crate::policy::retry::Progress;
@@ -130,7 +131,7 @@ impl<S, P, R> Retry<S, P, R> {
     /// A handle to inspect its instance.
     #[must_use]
     pub fn handle(&self) -> RetryHandle {
-        RetryHandle::new(&self.context.core)
+        RetryHandle::new(&self.context.core.stats)
     }
 }
 
@@ -156,15 +157,15 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut entry = Entry::of(self);
         let core = &self.context.core;
-        if let Some(budget) = &core.settings.budget {
+        if let Some(budget) = core.stats.budget() {
             budget.request(&mut entry);
         }
-        let retries = core.settings.attempts > 1;
+        let retries = core.stats.attempts() > 1;
         if retries {
             core.begin();
         }
         let kept = if retries && !Overrides::current().never_retries() {
-            core.policy.keep(&mut request, core.settings.replay_limit)
+            core.policy.keep(&mut request, core.stats.replay_limit())
         } else {
             None
         };
@@ -215,7 +216,7 @@ impl<S: fmt::Debug, P, R> fmt::Debug for Retry<S, P, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("inner", &self.inner)
-            .field("settings", &self.context.core.settings)
+            .field("settings", &self.context.core.stats.settings())
             .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ use super::service::CallContext;
 use super::snapshot::Stats;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
+use crate::layers::handle::Adjust as _;
 use crate::observe::emit::Emit;
 use crate::policy::retry::RetryRefused;
 use crate::runtime::{Moment, Timer};
@@ -107,7 +108,7 @@ impl<S, E, Req> Wait<S, E, Req> {
             ready!(this.timer.as_mut().poll(cx));
             let service = ready!(context.spare.poll_clone(cx));
             *this.service = Some(Inner::new(service));
-            let until = Moment::now().after(core.settings.max_ready_wait);
+            let until = Moment::now().after(core.stats.settings().max_ready_wait);
             this.timer.set(Timer::at(until.min(deadline)));
         }
         let Some(service) = this.service else {

@@ -80,7 +80,7 @@ impl BudgetConfig {
 /// A paid retry, which can be refunded if it is never sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Withdrawal {
-    bucket: u64,
+    at: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -102,6 +102,17 @@ impl Budget {
         }
     }
 
+    /// Changes the settings. Deposits and withdrawals stay, unless they have expired under the new
+    /// lifetime.
+    pub(crate) fn adjust(&mut self, config: &BudgetConfig, now: Duration) {
+        self.roll(now);
+        let mut new = Self::new(config, now);
+        self.buckets.for_each(|latest, amount| {
+            new.add(new.buckets.number(latest.min(now)), amount);
+        });
+        *self = new;
+    }
+
     /// A request was sent for the first time.
     pub(crate) fn deposit(&mut self, now: Duration) {
         self.roll(now);
@@ -120,16 +131,17 @@ impl Budget {
         if self.left() < RETRY {
             return None;
         }
-        let bucket = self.buckets.current();
-        self.add(bucket, -RETRY);
-        Some(Withdrawal { bucket })
+        self.add(self.buckets.current(), -RETRY);
+        // After the clock went back, the current bucket is later than `now`.
+        let at = now.max(self.buckets.begins());
+        Some(Withdrawal { at })
     }
 
     /// Refunds a retry that was never sent.
     pub(crate) fn refund(&mut self, now: Duration, withdrawal: Withdrawal) {
         self.roll(now);
         // An expired withdrawal changes nothing.
-        self.add(withdrawal.bucket, RETRY);
+        self.add(self.buckets.number(withdrawal.at), RETRY);
     }
 
     /// The number of retries that the budget could pay now.

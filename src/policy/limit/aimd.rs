@@ -21,11 +21,11 @@ use crate::vocabulary::config::ConfigError;
 /// the calls may take twice as long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AimdBuilder {
-    initial: u32,
-    min: u32,
-    max: u32,
-    backoff: f64,
-    timeout: Duration,
+    pub(super) initial: u32,
+    pub(super) min: u32,
+    pub(super) max: u32,
+    pub(super) backoff: f64,
+    pub(super) timeout: Duration,
 }
 
 impl AimdBuilder {

@@ -47,13 +47,13 @@ const REDUCED: u32 = 4;
 /// - The limit begins with a [slow start](Limit#how-a-limit-by-latency-begins).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gradient2Builder {
-    initial: u32,
-    min: u32,
-    max: u32,
-    smoothing: f64,
-    queue: u32,
-    long_window: u32,
-    tolerance: f64,
+    pub(super) initial: u32,
+    pub(super) min: u32,
+    pub(super) max: u32,
+    pub(super) smoothing: f64,
+    pub(super) queue: u32,
+    pub(super) long_window: u32,
+    pub(super) tolerance: f64,
 }
 
 impl Gradient2Builder {

@@ -12,6 +12,7 @@ mod gradient2;
 mod lag;
 mod samples;
 mod slow_start;
+mod text;
 
 use std::{fmt, time::Duration};
 

@@ -89,10 +89,12 @@ pub enum RetryRefused {
     /// The request body cannot be sent again: its source failed, or an earlier attempt still reads
     /// it.
     Body,
+    /// The layer is in [shadow mode](crate::Mode::Shadow). Nothing else forbade the retry.
+    Shadow,
 }
 
 impl RetryRefused {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Attempts,
         Self::Budget,
         Self::Deadline,
@@ -100,6 +102,7 @@ impl RetryRefused {
         Self::TooLarge,
         Self::NotReady,
         Self::Body,
+        Self::Shadow,
     ];
 
     /// The reason as one word for labels and logs: `attempts`, `budget`, ...
@@ -113,6 +116,7 @@ impl RetryRefused {
             Self::TooLarge => "too_large",
             Self::NotReady => "not_ready",
             Self::Body => "body",
+            Self::Shadow => "shadow",
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::parts::{TOTAL, derive_backoff, describe_retry, shown};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::mode::Mode;
 use crate::vocabulary::overrides::{LimitOverride, Overrides};
 use crate::vocabulary::sealed::Sealed;
 
@@ -356,7 +357,7 @@ impl MaybeRetry<NoRetry> {
     pub(super) fn off() -> Self {
         let retry = RetryLayer::builder().policy(NoRetry);
         Self {
-            retry: retry.attempts(1).without_budget(),
+            retry: retry.mode(Mode::Off),
             is_on: false,
         }
     }

@@ -9,6 +9,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
 
 /// The settings of a stack's load shedder.
@@ -33,20 +34,18 @@ impl<T: Clone> Part<T> for LoadShed {
     }
 
     fn numbers(settings: &StackLoadShed, numbers: &mut Numbers) {
-        numbers.load_shed = Some(settings.limit);
+        numbers.load_shed = Some(settings.settings.limit);
     }
 
     fn describe(settings: &StackLoadShed) -> Vec<Setting> {
-        vec![("limit", settings.limit.to_string())]
+        vec![("limit", settings.settings.limit.to_string())]
     }
 
     fn build(
         settings: Option<StackLoadShed>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let Some(mut load_shed) = settings else {
-            return Ok(LoadShedLayer::off(stack.tracker.clone()));
-        };
+        let mut load_shed = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
         stack.adopt(&mut load_shed.name, &mut load_shed.observer);
         load_shed.retracked(|()| stack.tracker.clone()).build()
     }

@@ -22,9 +22,9 @@ use crate::stack::protocol::{Grpc, Http, Protocol};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 #[cfg(feature = "http")]
-use crate::vocabulary::config::ConfigError;
-#[cfg(feature = "http")]
 use crate::vocabulary::sealed::Sealed;
+#[cfg(feature = "http")]
+use crate::vocabulary::{config::ConfigError, mode::Mode};
 
 /// The settings of the retry of an HTTP or gRPC stack.
 #[cfg(feature = "http")]
@@ -61,7 +61,7 @@ impl<P: Protocol, T> Part<T> for Retry<P> {
         settings: Option<Self::Settings>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let mut retry = settings.unwrap_or_else(|| P::retry().attempts(1).without_budget());
+        let mut retry = settings.unwrap_or_else(|| P::retry().mode(Mode::Off));
         stack.adopt(&mut retry.name, &mut retry.observer);
         retry.build()
     }

@@ -272,7 +272,20 @@ pub(crate) fn read_text<'de, T, D: Deserializer<'de>>(
                 E::custom(format_args!("{text:?} is refused: must be {expected}"))
             })
         }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
     }
 
-    from.deserialize_str(Text(expected, parse))
+    let text = Text(expected, parse);
+    if from.is_human_readable() {
+        from.deserialize_any(text)
+    } else {
+        from.deserialize_str(text)
+    }
 }

@@ -1,16 +1,15 @@
 use super::*;
 use crate::call::admit::Admit as _;
 use crate::call::ticket::Ticket;
-use crate::vocabulary::name::InstanceName;
+use crate::policy::limit::Limit;
 
 fn load(limit: Limit) -> Load {
     let settings = Settings {
         limit,
-        on_cancel: OnCancel::default(),
-        instance: InstanceName::default_of(&super::super::layer::KIND),
-        observer: None,
+        ..Settings::default()
     };
-    Load::new(settings, Weak::new())
+    let instance = InstanceName::default_of(&super::super::layer::KIND);
+    Load::new(settings, instance, None, Weak::new())
 }
 
 #[test]
