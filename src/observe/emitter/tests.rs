@@ -36,7 +36,40 @@ fn a_subscription_ends_when_the_instance_is_gone() {
 
 fn emitter(observer: Option<Arc<dyn Observer>>) -> Emitter {
     let instance = InstanceName::default_of(&DEADLINE);
-    Emitter::measured(&DEADLINE, instance, observer, false)
+    let emitter = Emitter::new(&DEADLINE, instance, observer);
+    // There is no recorder in this test.
+    assert!(emitter.handles(&|_| {}).is_none());
+    emitter
+}
+
+#[test]
+fn an_instance_that_is_switched_off_emits_nothing_but_what_is_announced() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let to = Arc::clone(&seen);
+    let emitter = emitter(Some(Arc::new(move |event: &Event| {
+        to.lock().unwrap().push(event.to_string());
+    })));
+    let mut early = emitter.subscribe();
+    emitter.set_measured(false);
+    let mut late = emitter.subscribe();
+    assert!(!emit(&emitter));
+    let given_up = || EventKind::GivenUp {
+        waited: std::time::Duration::ZERO,
+    };
+    emitter.announce(given_up(), &|_| {});
+    assert_eq!(
+        *seen.lock().unwrap(),
+        ["deadline default: given up after 0ns"]
+    );
+    for events in [&mut early, &mut late] {
+        assert!(events.try_recv().is_some() && events.try_recv().is_none());
+    }
+    emitter.set_measured(true);
+    emit(&emitter);
+    for events in [&mut early, &mut late] {
+        assert!(events.try_recv().is_some() && events.try_recv().is_none());
+    }
+    assert_eq!(seen.lock().unwrap().len(), 2);
 }
 
 /// Emits an event. Whether there are sinks after it.
