@@ -3,7 +3,7 @@
     python3 .ci/feature_combinations.py
 
 A combination is a set that contains whatever its members enable, so that none is compiled twice under two names. The features in TOGETHER only
-observe: all combinations of the others are compiled with none of them and with all, and each of them once by itself. Nothing has to be installed.
+observe or add a method: all combinations of the others are compiled with none of them and with all, and each of them once by itself. Nothing has to be installed.
 """
 
 import itertools
@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 
-TOGETHER = frozenset({"metrics", "serde", "tracing"})
+TOGETHER = frozenset({"metrics", "serde", "signal", "tracing"})
 # Sums of others.
 SUMS = {"default", "full"}
 

@@ -161,13 +161,19 @@
 //! | `HTTP/2 refused a request of reqwest`: see `mainstay::reqwest` | DEBUG | |
 //! | a [warning](stack::Warning) of a standard stack | WARN, when the stack is built | `stack`, `kind` |
 //! | `two instances have the same name`: see [`registry`] | WARN, when the second joins | `name`, and `layers` instead of `layer` |
+//! | `shutdown begins`: see [`shutdown`]; a second line at WARN if it cuts calls | INFO | `drain_ms`, `grace_ms`; no `layer` and `name` |
 //!
 //! The target of a line is the crate and the layer: `mainstay::circuit_breaker`,
-//! `mainstay::bulkhead` and so on, `mainstay::stack` for the warnings, and `mainstay::registry`. The
-//! spans `server`,
+//! `mainstay::bulkhead` and so on, `mainstay::stack` for the warnings, `mainstay::registry` and
+//! `mainstay::shutdown`. The spans `server`,
 //! `consumer` and `client` have the target `mainstay::correlation`, and the span `attempt` has
 //! `mainstay::retry`. So `RUST_LOG=mainstay=info` shows all lines but those at DEBUG, and
 //! `RUST_LOG=mainstay=info,mainstay::retry=off` also hides retries.
+//!
+//! # Health and shutdown
+//!
+//! [`health`] answers liveness and readiness checks over HTTP and gRPC. [`shutdown`] ends a program
+//! without failing a request.
 //!
 //! # Tests
 //!
@@ -187,6 +193,8 @@
 //! | `metrics` | metrics, through the facade of that name |
 //! | `tracing` | spans and log lines |
 //! | `serde` | snapshots that can be serialized |
+//! | `signal` | graceful shutdown on SIGTERM or Ctrl-C |
+//! | `tonic-health` | the gRPC health service |
 //! | `full` | all of them |
 //!
 //! # When it does not compile
@@ -227,6 +235,7 @@ mod vocabulary;
 
 #[cfg(feature = "http")]
 pub mod grpc;
+pub mod health;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(mainstay_loom)]
@@ -234,6 +243,7 @@ pub mod models;
 #[cfg(all(any(doc, doctest), feature = "full"))]
 pub mod recipes;
 pub mod registry;
+pub mod shutdown;
 pub mod stack;
 pub mod testing;
 

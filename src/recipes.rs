@@ -140,6 +140,7 @@
 //!
 //! ```
 //! use mainstay::grpc;
+//! use mainstay::health::Health;
 //! use tonic::transport::Server;
 //! # mod pb {
 //! #     use std::{convert::Infallible, future::Ready, task::{Context, Poll}};
@@ -160,12 +161,11 @@
 //! # #[derive(Clone)]
 //! # struct Directory;
 //!
-//! # async fn server() -> Result<(), mainstay::BoxError> {
+//! # fn server() -> Result<(), mainstay::BoxError> {
 //! let stack = grpc::server("users").bulkhead(256).build()?;
-//! let (reporter, health) = tonic_health::server::health_reporter();
-//! reporter.set_serving::<UsersServer<Directory>>().await;
+//! let health = Health::global();
 //! let server = Server::builder()
-//!     .add_service(health)
+//!     .add_service(health.grpc().service("users.Users", &health))
 //!     .add_service(stack.wrap(UsersServer::new(Directory)));
 //! # Ok(())
 //! # }
@@ -177,72 +177,59 @@
 //! outside of the stack. Its calls acquire no permit, are never shed, and have no time limit.
 //!
 //! ```
-//! use axum::extract::State;
-//! use axum::{Router, http::StatusCode, routing::get};
-//! use tokio::sync::watch;
+//! use axum::{Router, routing::get};
+//! use mainstay::health::Health;
 //!
-//! async fn ready(State(stopping): State<watch::Receiver<bool>>) -> StatusCode {
-//!     match *stopping.borrow() {
-//!         true => StatusCode::SERVICE_UNAVAILABLE,
-//!         false => StatusCode::OK,
-//!     }
-//! }
-//!
-//! # fn app(stopping: watch::Receiver<bool>) -> Result<Router, mainstay::ConfigError> {
+//! # fn app() -> Result<Router, mainstay::ConfigError> {
+//! let health = Health::global().service();
 //! let app: Router = Router::new()
 //!     .route("/orders", get(async || "none"))
 //!     .layer(mainstay::http::server("orders").build()?)
-//!     .route("/ready", get(ready))
-//!     .with_state(stopping);
+//!     .route_service("/livez", health.clone())
+//!     .route_service("/readyz", health);
 //! # Ok(app)
 //! # }
 //! ```
 //!
-//! Do not answer 503 there because a circuit is open. All instances of a service call the same
-//! broken upstream, so the load balancer would remove all of them, and with them the routes that do
-//! not need that upstream. Do not answer 503 because the server is full either: that passes by
-//! itself. Show such things to people on another route, with
-//! [`ServerStack::snapshot`](crate::http::ServerStack::snapshot) and
-//! [`CircuitBreakerHandle::state`](crate::CircuitBreakerHandle::state).
+//! `/readyz` reports open circuits and full bulkheads, but answers 503 only for what you mark as
+//! [essential](crate::health::Health::essential): see [`health`](crate::health#readiness) for the
+//! reason.
 //!
 //! # Graceful shutdown with open event streams
 //!
 //! axum's graceful shutdown waits until every response has ended. An event stream does not end by
 //! itself, and the stack does not end it, because an event stream has no time limit. So end the
-//! streams with the signal that stops the server.
+//! streams when the server closes.
 //!
 //! ```
 //! use axum::response::sse::{Event, Sse};
 //! use axum::{Router, routing::get};
 //! use futures::{Stream, StreamExt};
-//! use std::{convert::Infallible, time::Duration};
-//! use tokio::{net::TcpListener, sync::watch};
+//! use mainstay::shutdown::Shutdown;
+//! use std::{convert::Infallible, future::IntoFuture, time::Duration};
+//! use tokio::net::TcpListener;
 //! use tokio_stream::wrappers::IntervalStream;
 //!
-//! type Stopping = watch::Receiver<bool>;
-//!
-//! fn events(mut stopping: Stopping) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+//! fn events(shutdown: &Shutdown) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
 //!     let ticks = IntervalStream::new(tokio::time::interval(Duration::from_secs(1)));
 //!     let events = ticks.map(|_| Ok(Event::default().data("tick")));
-//!     Sse::new(events.take_until(async move { stopping.wait_for(|stop| *stop).await.is_ok() }))
+//!     Sse::new(shutdown.until_closing(events))
 //! }
 //!
-//! async fn serve(listener: TcpListener, mut stopping: Stopping) -> Result<(), mainstay::BoxError> {
-//!     let streams = stopping.clone();
+//! async fn serve(listener: TcpListener, shutdown: Shutdown) -> Result<(), mainstay::BoxError> {
+//!     let streams = shutdown.clone();
 //!     let app = Router::new()
-//!         .route("/events", get(async move || events(streams)))
-//!         .layer(mainstay::http::server("ticker").build()?);
-//!     axum::serve(listener, app)
-//!         .with_graceful_shutdown(async move {
-//!             let _ = stopping.wait_for(|stop| *stop).await;
-//!         })
-//!         .await?;
+//!         .route("/events", get(async move || events(&streams)))
+//!         .layer(mainstay::http::server("ticker").build()?)
+//!         .layer(shutdown.close_connections());
+//!     let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.closing());
+//!     shutdown.run(server.into_future()).await??;
 //!     Ok(())
 //! }
 //! ```
 //!
-//! Send `true` through the [`watch`](tokio::sync::watch) channel on SIGTERM. Calls in flight are
-//! answered, event streams end, and `serve` returns.
+//! `Shutdown::on_signal()` begins the shutdown on SIGTERM or Ctrl-C. After the drain time, calls in
+//! flight are answered, event streams end, and `serve` returns: see [`shutdown`](crate::shutdown).
 //!
 //! # A fallback
 //!

@@ -159,6 +159,8 @@ impl Instance {
             Self::CircuitBreaker(circuit) => Some(circuit.settings().mode),
             Self::Bulkhead(bulkhead) => Some(bulkhead.settings().mode),
             Self::RateLimit(rate) => Some(rate.settings().mode),
+            Self::LoadShed(load) => Some(load.settings().mode),
+            Self::Retry(retry) => Some(retry.settings().mode),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! The layers over gRPC: servers, clients and their retries.
 
+mod health;
 mod hints;
 mod retries;
 mod tonic;

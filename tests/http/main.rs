@@ -6,6 +6,7 @@ mod deadlines;
 mod edges;
 mod hostile;
 mod replay;
+mod shutdown;
 mod streams;
 
 #[path = "../common/mod.rs"]

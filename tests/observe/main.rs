@@ -2,11 +2,13 @@
 
 mod books;
 mod events;
+mod health;
 mod logs;
 mod metrics;
 mod metrics_sockets;
 mod recorders;
 mod registry;
+mod shutdown;
 mod snapshots;
 mod spans;
 

@@ -1,7 +1,7 @@
 //! "Tracing and CORS" and "A readiness route": what is outside of a stack is answered while the server is full.
 
-use axum::http::StatusCode;
 use axum::{Router, routing::get};
+use mainstay::health::Health;
 use mainstay::http;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::trace::TraceLayer;
@@ -22,7 +22,7 @@ async fn a_browser_can_read_rejections_and_preflights() {
     let app = Router::new()
         .route("/orders", get(handler))
         .layer(http::server("orders").bulkhead(1).build().unwrap())
-        .route("/ready", get(StatusCode::OK))
+        .route_service("/readyz", Health::global().service())
         .layer(cors)
         .layer(TraceLayer::new_for_http());
     let url = format!("http://{}", serve(app).await);
@@ -53,7 +53,7 @@ async fn a_browser_can_read_rejections_and_preflights() {
     assert_eq!(preflight.status(), 200);
     assert_eq!(preflight.headers()["access-control-allow-headers"], "*");
 
-    let ready = call(reqwest::Method::GET, "/ready").await.unwrap();
+    let ready = call(reqwest::Method::GET, "/readyz").await.unwrap();
     assert_eq!(ready.status(), 200);
 
     door.open();

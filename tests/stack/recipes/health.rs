@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use mainstay::grpc;
+use mainstay::health::Health;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Endpoint, Server};
@@ -35,10 +36,9 @@ impl Users for Directory {
 async fn health_checks_are_answered_while_the_server_is_full() {
     let door = Door::closed();
     let stack = grpc::server("users").bulkhead(1).build().unwrap();
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<UsersServer<Directory>>().await;
+    let health = Health::global();
     let server = Server::builder()
-        .add_service(health)
+        .add_service(health.grpc().service("users.Users", &health))
         .add_service(stack.wrap(UsersServer::new(Directory(door.clone()))));
     let (listener, address) = listener().await;
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));

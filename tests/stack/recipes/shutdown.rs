@@ -1,46 +1,45 @@
 //! "Graceful shutdown with open event streams".
 
 use std::convert::Infallible;
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use axum::response::sse::{Event, Sse};
 use axum::{Router, routing::get};
 use futures::{Stream, StreamExt};
+use mainstay::shutdown::Shutdown;
 use mainstay::{BoxError, http};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_stream::wrappers::IntervalStream;
 
 use crate::common::{Door, listener, until, within};
 
-type Stopping = watch::Receiver<bool>;
-
-fn events(mut stopping: Stopping) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+fn events(shutdown: &Shutdown) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
     let ticks = IntervalStream::new(tokio::time::interval(Duration::from_millis(10)));
     let events = ticks.map(|_| Ok(Event::default().data("tick")));
-    Sse::new(events.take_until(async move { stopping.wait_for(|stop| *stop).await.is_ok() }))
+    Sse::new(shutdown.until_closing(events))
 }
 
-async fn serve(listener: TcpListener, mut stopping: Stopping, door: Door) -> Result<(), BoxError> {
-    let streams = stopping.clone();
+async fn serve(listener: TcpListener, shutdown: Shutdown, door: Door) -> Result<(), BoxError> {
+    let streams = shutdown.clone();
     let app = Router::new()
-        .route("/events", get(async move || events(streams)))
+        .route("/events", get(async move || events(&streams)))
         .route("/orders", get(async move || door.pass().await))
-        .layer(http::server("ticker").build()?);
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            let _ = stopping.wait_for(|stop| *stop).await;
-        })
-        .await?;
+        .layer(http::server("ticker").build()?)
+        .layer(shutdown.close_connections());
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.closing());
+    shutdown.run(server.into_future()).await??;
     Ok(())
 }
 
 #[tokio::test]
 async fn streams_end_calls_are_answered_and_the_server_returns() {
     let (listener, address) = listener().await;
-    let (stop, stopping) = watch::channel(false);
+    let shutdown = Shutdown::builder()
+        .drain(Duration::from_millis(50))
+        .manual();
     let door = Door::closed();
-    let server = serve(listener, stopping, door.clone());
+    let server = serve(listener, shutdown.clone(), door.clone());
     let server = tokio::spawn(async move { server.await.map_err(|error| error.to_string()) });
 
     let client = reqwest::Client::new();
@@ -50,7 +49,7 @@ async fn streams_end_calls_are_answered_and_the_server_returns() {
     let order = tokio::spawn(get("/orders"));
     until("a call in the handler", || door.entered() == 1).await;
 
-    stop.send_replace(true);
+    shutdown.begin();
     within("the stream's end", async {
         while stream.chunk().await.unwrap().is_some() {}
     })
