@@ -250,7 +250,7 @@ pub mod testing;
 #[cfg(feature = "reqwest")]
 pub use clients::reqwest;
 pub use layers::{
-    admission, bulkhead, circuit_breaker, correlation, load_shed, rate_limit, retry, timeout,
+    admission, bulkhead, circuit_breaker, correlation, keyed, load_shed, rate_limit, retry, timeout,
 };
 #[cfg(feature = "metrics")]
 pub use observe::metrics;

@@ -208,4 +208,135 @@ macro_rules! handle {
     };
 }
 
-pub(crate) use {handle, handle_methods};
+/// The same for a layer that can have an instance for each key.
+macro_rules! keyed_handle {
+    (
+        $(#[$attribute:meta])*
+        pub struct $name:ident of $state:ty;
+        $(#[$snapshot:meta])*
+        snapshot
+        $(#[$update:meta])*
+        update $settings:ty
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone)]
+        pub struct $name {
+            target: $crate::layers::keyed::Target<$state>,
+        }
+
+        impl $name {
+            pub(super) const fn new(target: $crate::layers::keyed::Target<$state>) -> Self {
+                Self { target }
+            }
+
+            /// The name of the instance.
+            #[must_use]
+            pub fn name(&self) -> &str {
+                self.target.emitter().name()
+            }
+
+            $(#[$snapshot])*
+            #[must_use]
+            pub fn snapshot(&self) -> super::Snapshot {
+                super::Snapshot::of(&self.target)
+            }
+
+            /// Subscribes to the events of this instance, or of all keys.
+            #[must_use]
+            pub fn events(&self) -> $crate::observe::event::Events {
+                self.target.emitter().subscribe()
+            }
+
+            /// The keys that have an instance, in no order. Empty without keys: see
+            /// [`keyed`](crate::keyed).
+            #[must_use]
+            pub fn keys(&self) -> Vec<String> {
+                self.target.keys()
+            }
+
+            /// The handle of one key, if the key has an instance. With an empty key, that of the
+            /// calls without a key.
+            ///
+            /// The instance stays in memory as long as there is a handle of it.
+            #[must_use]
+            pub fn key(&self, key: &str) -> Option<Self> {
+                self.target.key(key).map(Self::new)
+            }
+
+            /// The settings in force.
+            #[must_use]
+            pub fn settings(&self) -> $settings {
+                let settings = self.target.settings();
+                <$state as $crate::layers::handle::Adjust>::in_force(settings)
+            }
+
+            /// Replaces all settings while the instance runs. Returns what changed.
+            $(#[$update])*
+            ///
+            /// Several updates at the same time take effect one after the other. With keys: all
+            /// keys, also new ones, get the settings.
+            ///
+            /// # Errors
+            ///
+            /// A setting is invalid, as in `build()`, or this instance cannot have it. Nothing
+            /// has changed then.
+            pub fn update(
+                &self,
+                settings: &$settings,
+            ) -> Result<
+                $crate::vocabulary::settings::Changes,
+                $crate::vocabulary::config::ConfigError,
+            > {
+                self.target.update(|to| to.clone_from(settings))
+            }
+
+            /// Changes single settings while the instance runs. Returns what changed.
+            ///
+            /// The closure receives the settings as they were set: a value that was not set and
+            /// is derived from others is `None`. It runs again if another update came first.
+            ///
+            /// # Errors
+            ///
+            /// As [`update`](Self::update).
+            pub fn change(
+                &self,
+                change: impl FnMut(&mut $settings),
+            ) -> Result<
+                $crate::vocabulary::settings::Changes,
+                $crate::vocabulary::config::ConfigError,
+            > {
+                self.target.update(change)
+            }
+        }
+
+        impl $crate::layers::handle::Handle for $name {
+            type Weak = $crate::layers::keyed::WeakTarget<$state>;
+
+            fn emitter(&self) -> &$crate::observe::emitter::Emitter {
+                self.target.emitter()
+            }
+
+            fn downgrade(&self) -> Self::Weak {
+                self.target.downgrade()
+            }
+
+            fn upgrade(weak: &Self::Weak) -> Option<Self> {
+                weak.upgrade().map(Self::new)
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let emitter = self.target.emitter();
+                let mut fields = f.debug_struct(stringify!($name));
+                fields.field("name", &emitter.name());
+                if let Some(key) = emitter.key() {
+                    fields.field("key", &key);
+                }
+                fields.finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+pub(crate) use {handle, handle_methods, keyed_handle};

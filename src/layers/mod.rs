@@ -10,6 +10,7 @@ pub mod correlation;
 )]
 pub(crate) mod deadline;
 pub(crate) mod handle;
+pub mod keyed;
 pub mod load_shed;
 pub mod rate_limit;
 pub mod retry;

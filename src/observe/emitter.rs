@@ -32,6 +32,10 @@ pub(crate) struct Emitter {
     observer: Option<Arc<dyn Observer>>,
     /// Made when first needed: most instances never reject, and have no subscribers.
     rare: OnceLock<Box<Rare>>,
+    /// The group of the instance, if it is that of a key.
+    group: Option<Arc<GroupEmitter>>,
+    /// Whether the instance is not stored in its group.
+    is_temporary: bool,
 }
 
 /// An entry in a registry, which knows the instance weakly.
@@ -96,6 +100,10 @@ const SUBSCRIBED: u32 = 1 << 3;
 const LOOK: u32 = 1 << 1;
 /// There is a recorder.
 const METERED: u32 = 1 << 2;
+/// The group of the instance has sinks, or not: only the group knows.
+const GROUPED: u32 = 1 << 4;
+/// The gauges of the group do not include this instance yet.
+const UNGAUGED: u32 = 1 << 5;
 
 /// The sinks of a new instance.
 const NEW: u32 = if cfg!(feature = "metrics") { LOOK } else { 0 };
@@ -135,7 +143,43 @@ impl Emitter {
             handles: Slot::new(),
             observer,
             rare: OnceLock::new(),
+            group: None,
+            is_temporary: false,
         }
+    }
+
+    /// The emitter of the instance of a key, without a key of its own if that is empty. It shares
+    /// the sinks of its group.
+    pub(crate) fn of_key(group: &Arc<GroupEmitter>, key: &str, is_temporary: bool) -> Self {
+        let Self { kind, instance, .. } = &group.emitter;
+        let instance = if key.is_empty() {
+            instance.clone()
+        } else {
+            instance.with_key(key)
+        };
+        let measured = group.emitter.measured.load(Ordering::Relaxed);
+        let sinks = if measured { GROUPED | UNGAUGED } else { 0 };
+        Self {
+            sinks: AtomicU32::new(sinks),
+            is_temporary,
+            measured: AtomicBool::new(measured),
+            kind,
+            instance,
+            handles: Slot::new(),
+            observer: None,
+            rare: OnceLock::new(),
+            group: Some(Arc::clone(group)),
+        }
+    }
+
+    /// The group, if this is the emitter of a key.
+    pub(crate) fn group(&self) -> Option<&Arc<GroupEmitter>> {
+        self.group.as_ref()
+    }
+
+    /// Whether the instance is not stored in its group.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.is_temporary
     }
 
     /// A new instance with this name and the same observer.
@@ -160,10 +204,18 @@ impl Emitter {
         self.instance.name()
     }
 
-    /// Counts since the last log line.
+    /// The key of the instance.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.instance.key()
+    }
+
+    /// Counts since the last log line. All keys of a group share them.
     #[cfg(feature = "tracing")]
     pub(crate) fn summaries(&self) -> &log::Summaries {
-        &self.rare().summaries
+        match &self.group {
+            Some(group) => group.emitter.summaries(),
+            None => &self.rare().summaries,
+        }
     }
 
     /// Number of rejected calls for each reason.
@@ -215,15 +267,37 @@ impl Emitter {
 
     /// The metric handles, if there is a recorder. Sets the gauges when it finds one.
     pub(crate) fn handles(&self, set_gauges: &dyn Fn(&Handles)) -> Option<&Handles> {
+        if let Some(group) = &self.group {
+            return self.handles_of_group(group, set_gauges);
+        }
         if self.is_new() {
             self.look(set_gauges);
         }
         self.handles.get()
     }
 
+    fn handles_of_group<'a>(
+        &self,
+        group: &'a GroupEmitter,
+        set_gauges: &dyn Fn(&Handles),
+    ) -> Option<&'a Handles> {
+        if !self.measured.load(Ordering::Relaxed) {
+            return None;
+        }
+        let handles = group.emitter.handles(&|_| {})?;
+        if self.sinks.load(Ordering::Relaxed) & UNGAUGED != 0 {
+            self.sinks.fetch_and(!UNGAUGED, Ordering::Relaxed);
+            isolate(|| set_gauges(handles));
+        }
+        Some(handles)
+    }
+
     /// The metric handles, if a recorder was found before.
     pub(crate) fn known_handles(&self) -> Option<&Handles> {
-        self.handles.get()
+        match &self.group {
+            Some(group) => group.emitter.handles.get(),
+            None => self.handles.get(),
+        }
     }
 
     #[cold]
@@ -243,13 +317,23 @@ impl Emitter {
     pub(crate) fn set_measured(&self, measured: bool) {
         let subscribers = self.lock();
         self.measured.store(measured, Ordering::Relaxed);
+        let new = self.new_sinks();
         let sinks = match (measured, !subscribers.is_empty()) {
             (false, _) => 0,
-            (true, true) => NEW | OBSERVED | SUBSCRIBED,
-            (true, false) if self.observer.is_some() => NEW | OBSERVED,
-            (true, false) => NEW,
+            (true, true) => new | OBSERVED | SUBSCRIBED,
+            (true, false) if self.observer.is_some() => new | OBSERVED,
+            (true, false) => new,
         };
         self.sinks.store(sinks, Ordering::Relaxed);
+    }
+
+    /// The sinks that it has in any case.
+    fn new_sinks(&self) -> u32 {
+        if self.group.is_some() {
+            GROUPED | UNGAUGED
+        } else {
+            NEW
+        }
     }
 
     /// Emits an event even if the instance is switched off.
@@ -257,12 +341,20 @@ impl Emitter {
         if let Some(handles) = self.handles(set_gauges) {
             isolate(|| handles.record(&kind, set_gauges));
         }
+        let event = Event::new(self.instance.clone(), kind);
+        if let Some(group) = &self.group {
+            let subscribers = group.emitter.lock().clone();
+            group.emitter.send(&event, subscribers);
+        }
         let subscribers = self.lock().clone();
-        self.send(kind, subscribers);
+        self.send(&event, subscribers);
     }
 
     /// Looks again at a rejection, for a recorder that was installed after the first call.
     pub(crate) fn look_again(&self) {
+        if let Some(group) = &self.group {
+            return group.emitter.look_again();
+        }
         if NEW != 0
             && self.measured.load(Ordering::Relaxed)
             && self.sinks.load(Ordering::Relaxed) & METERED == 0
@@ -277,28 +369,40 @@ impl Emitter {
         if let Some(handles) = self.handles(set_gauges) {
             isolate(|| handles.record(&kind, set_gauges));
         }
-        if self.sinks.load(Ordering::Relaxed) & OBSERVED != 0 {
-            self.emit_event(kind);
+        if self.is_observed() {
+            let event = Event::new(self.instance.clone(), kind);
+            if let Some(group) = &self.group {
+                group.emitter.emit_event(event.clone());
+            }
+            self.emit_event(event);
         }
     }
 
+    /// Whether the instance or its group has an observer or a subscriber.
+    fn is_observed(&self) -> bool {
+        let of_group = self
+            .group
+            .as_ref()
+            .is_some_and(|group| group.emitter.is_observed());
+        of_group || self.sinks.load(Ordering::Relaxed) & OBSERVED != 0
+    }
+
     #[cold]
-    fn emit_event(&self, kind: EventKind) {
+    fn emit_event(&self, event: Event) {
         // Observers are common, and calls that only have one need not meet at the lock.
         let subscribers = if self.sinks.load(Ordering::Relaxed) & SUBSCRIBED != 0 {
             self.lock().clone()
         } else {
             Subscribers::default()
         };
-        self.send(kind, subscribers);
+        self.send(&event, subscribers);
     }
 
-    fn send(&self, kind: EventKind, subscribers: Subscribers) {
-        let event = Event::new(self.instance.clone(), kind);
+    fn send(&self, event: &Event, subscribers: Subscribers) {
         if let Some(observer) = &self.observer {
-            isolate(|| observer.observe(&event));
+            isolate(|| observer.observe(event));
         }
-        if !subscribers.is_empty() && subscribers.send(&event) {
+        if !subscribers.is_empty() && subscribers.send(event) {
             self.forget_subscribers();
         }
     }
@@ -374,6 +478,10 @@ impl Emitter {
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+mod group;
+
+pub(crate) use group::GroupEmitter;
 
 #[cfg(mainstay_loom)]
 pub(crate) mod models;

@@ -75,6 +75,10 @@ pub enum EventKind {
         /// The new limit of calls in flight; `None` for no limit.
         to: Option<u32>,
     },
+    /// The instance of a [key](Event::key) was dropped to make room for another key, although its
+    /// state meant something: its circuit was open, say. That happens only if there are as many
+    /// keys as the layer [allows](crate::keyed), and no key was found whose state meant nothing.
+    Evicted,
 }
 
 impl Event {
@@ -92,6 +96,13 @@ impl Event {
     #[must_use]
     pub fn name(&self) -> &str {
         self.instance.name()
+    }
+
+    /// The key of the instance, if the layer has an instance for each key: see
+    /// [`Rejection::key`].
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.instance.key()
     }
 
     /// The content.
@@ -113,7 +124,11 @@ impl Event {
 /// ```
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: ", self.layer(), self.name())?;
+        write!(f, "{} {}", self.layer(), self.name())?;
+        if let Some(key) = self.key() {
+            write!(f, " [{key}]")?;
+        }
+        f.write_str(": ")?;
         match &self.kind {
             EventKind::Rejected(rejection) => {
                 // The call had begun.
@@ -159,6 +174,7 @@ impl fmt::Display for Event {
                 let (from, to) = (ShownLimit(*from), ShownLimit(*to));
                 write!(f, "limit {from} -> {to}")
             }
+            EventKind::Evicted => f.write_str("dropped to make room for another key"),
         }
     }
 }

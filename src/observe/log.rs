@@ -16,6 +16,8 @@ pub(crate) struct Summaries {
     would_reject: on::Summary,
     #[cfg(feature = "tracing")]
     retries: on::Summary,
+    #[cfg(feature = "tracing")]
+    evicted: on::Summary,
 }
 
 #[cfg(feature = "tracing")]
@@ -43,6 +45,7 @@ mod on {
                 rejections: Summary::new(),
                 would_reject: Summary::new(),
                 retries: Summary::new(),
+                evicted: Summary::new(),
             }
         }
     }
@@ -119,6 +122,7 @@ mod on {
                 emitter.instance().id(),
                 layer = emitter.layer(),
                 name = emitter.name(),
+                key = emitter.key(),
                 reason = reason.as_str(),
                 retry_after_ms = rejection.retry_after().map(millis),
                 limit = rejection.time_limit().map(TimeLimit::as_str),
@@ -139,6 +143,7 @@ mod on {
                 emitter.instance().id(),
                 layer = emitter.layer(),
                 name = emitter.name(),
+                key = emitter.key(),
                 reason = rejection.reason().as_str(),
                 retry_after_ms = rejection.retry_after().map(millis),
                 would_reject,
@@ -154,9 +159,9 @@ mod on {
 
     #[cold]
     pub(crate) fn event(emitter: &Emitter, kind: impl FnOnce() -> EventKind) {
-        let (layer, name) = (emitter.layer(), emitter.name());
+        let (layer, name, key) = (emitter.layer(), emitter.name(), emitter.key());
         match &kind() {
-            EventKind::Transition(transition) => changed(name, transition),
+            EventKind::Transition(transition) => changed(name, key, transition),
             EventKind::Retrying {
                 attempt,
                 delay,
@@ -185,9 +190,22 @@ mod on {
                 let (from, to) = (ShownLimit(*from), ShownLimit(*to));
                 if is_new {
                     // Overload begins or ends.
-                    info!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
+                    info!(target: "mainstay::load_shed", layer, name, key, %from, %to, "limit changed");
                 } else {
-                    debug!(target: "mainstay::load_shed", layer, name, %from, %to, "limit changed");
+                    debug!(target: "mainstay::load_shed", layer, name, key, %from, %to, "limit changed");
+                }
+            }
+            EventKind::Evicted => {
+                if let Some(evicted) = emitter.summaries().evicted.add() {
+                    of_layer!(
+                        warn,
+                        emitter.instance().id(),
+                        layer,
+                        name,
+                        key,
+                        evicted,
+                        "state of a key dropped"
+                    );
                 }
             }
             EventKind::SettingsChanged(changes) => {
@@ -202,7 +220,7 @@ mod on {
     }
 
     /// An open circuit is a warning. Half-open is routine: the next change shows its result.
-    fn changed(name: &str, transition: &Transition) {
+    fn changed(name: &str, key: Option<&str>, transition: &Transition) {
         let Transition {
             from,
             to,
@@ -218,6 +236,7 @@ mod on {
                     target: "mainstay::circuit_breaker",
                     layer = "circuit_breaker",
                     name,
+                    key,
                     from = from.as_str(),
                     to = to.as_str(),
                     cause = cause.as_str(),

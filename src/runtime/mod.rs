@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod isolate;
+pub(crate) mod keys;
 pub(crate) mod opaque;
 pub(crate) mod scoped;
 pub(crate) mod shared;

@@ -6,17 +6,26 @@
 //! only the state that the policy needs.
 //!
 //! The second call of a clone creates the lane, the only allocation here. So a service cloned for a
-//! single call, as in servers, creates none. The state is freed when the last layer, service,
+//! single call, as in servers, creates none. A service that changes between the instances of many
+//! keys creates one only after several calls in a row to the same instance. The state is freed when the last layer, service,
 //! handle and call are dropped.
 
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
 /// The reference that a layer or service holds.
-pub(crate) struct Shared<T> {
+#[allow(missing_debug_implementations, reason = "users cannot name it")]
+pub struct Shared<T> {
     lane: Arc<Lane<T>>,
     calls: Calls,
+    /// The number of calls that share the lane of others before this one gets its own.
+    shares: u8,
 }
+
+/// The calls of a service that is cloned share the lane of the layer up to the first.
+const SHARES: u8 = 1;
+/// The same for the instance of a key.
+const SHARES_OF_KEY: u8 = 32;
 
 /// A reference count of its own. With the counts of the [`Arc`] and the allocator's overhead it
 /// takes 128 bytes, so that two lanes share neither a cache line nor a pair that processors fetch
@@ -40,8 +49,7 @@ impl<T> Deref for Lane<T> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Calls {
-    None,
-    One,
+    Shared(u8),
     OwnLane,
 }
 
@@ -49,7 +57,16 @@ impl<T> Shared<T> {
     pub(crate) fn new(state: T) -> Self {
         Self {
             lane: Lane::of(Arc::new(state)),
-            calls: Calls::None,
+            calls: Calls::Shared(0),
+            shares: SHARES,
+        }
+    }
+
+    /// The same for the instance of a key.
+    pub(crate) fn of_key(state: T) -> Self {
+        Self {
+            shares: SHARES_OF_KEY,
+            ..Self::new(state)
         }
     }
 
@@ -57,7 +74,8 @@ impl<T> Shared<T> {
     pub(crate) fn new_cyclic(make: impl FnOnce(&Weak<T>) -> T) -> Self {
         Self {
             lane: Lane::of(Arc::new_cyclic(make)),
-            calls: Calls::None,
+            calls: Calls::Shared(0),
+            shares: SHARES,
         }
     }
 
@@ -65,13 +83,23 @@ impl<T> Shared<T> {
     pub(crate) fn of(state: Arc<T>) -> Self {
         Self {
             lane: Lane::of(state),
-            calls: Calls::None,
+            calls: Calls::Shared(0),
+            shares: SHARES,
         }
     }
 
     /// The state. No method, which would hide one of the state's.
     pub(crate) fn arc(shared: &Self) -> &Arc<T> {
         &shared.lane.0
+    }
+
+    /// Whether anybody else holds a reference: a call, a service, a handle or a registry. Another thread can
+    /// drop its reference meanwhile, but without one it cannot get one.
+    pub(crate) fn is_shared(&self) -> bool {
+        let state = &self.lane.0;
+        Arc::strong_count(&self.lane) > 1
+            || Arc::strong_count(state) > 1
+            || Arc::weak_count(state) > 0
     }
 
     /// The reference for a call.
@@ -86,8 +114,8 @@ impl<T> Shared<T> {
     #[cold]
     fn count_call(&mut self) {
         self.calls = match self.calls {
-            Calls::None => Calls::One,
-            Calls::One | Calls::OwnLane => {
+            Calls::Shared(calls) if calls < self.shares => Calls::Shared(calls + 1),
+            Calls::Shared(_) | Calls::OwnLane => {
                 self.lane = Lane::of(Arc::clone(&self.lane.0));
                 Calls::OwnLane
             }
@@ -99,7 +127,8 @@ impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self {
             lane: Arc::clone(&self.lane),
-            calls: Calls::None,
+            calls: Calls::Shared(0),
+            shares: self.shares,
         }
     }
 }

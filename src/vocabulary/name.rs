@@ -22,18 +22,42 @@ pub(crate) struct InstanceName {
     named: Named,
 }
 
-/// The layer and name of a named instance, or of a user's layer.
+/// The layer and name of a named instance, of a user's layer, or of an instance with a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Named(Option<Arc<(&'static str, Box<str>)>>);
+pub(crate) struct Named(Option<Arc<Names>>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Names {
+    layer: &'static str,
+    /// The name, followed by the key.
+    text: Box<str>,
+    /// The length of the name.
+    name: u8,
+}
 
 impl Named {
     /// The kind of layer: that of `id` if there is no name.
     pub(crate) fn layer(&self, id: Id) -> &'static str {
-        self.0.as_ref().map_or(id.layer(), |named| named.0)
+        self.0.as_ref().map_or(id.layer(), |named| named.layer)
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.0.as_ref().map_or(DEFAULT, |named| &named.1)
+        match &self.0 {
+            Some(named) => named.text.get(..named.name.into()).unwrap_or(DEFAULT),
+            None => DEFAULT,
+        }
+    }
+
+    /// The key, empty without one.
+    fn key_or_empty(&self) -> &str {
+        match &self.0 {
+            Some(named) => named.text.get(named.name.into()..).unwrap_or(""),
+            None => "",
+        }
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        Some(self.key_or_empty()).filter(|key| !key.is_empty())
     }
 }
 
@@ -92,10 +116,47 @@ impl InstanceName {
 
     fn of(id: Id, layer: &'static str, name: &str) -> Self {
         let is_default = name == DEFAULT && layer == id.layer();
-        let named = (!is_default).then(|| Arc::new((layer, name.into())));
+        if is_default {
+            return Self {
+                id,
+                named: Named(None),
+            };
+        }
+        Self::of_text(id, layer, name, "")
+    }
+
+    fn of_text(id: Id, layer: &'static str, name: &str, key: &str) -> Self {
+        let names = Names {
+            layer,
+            text: [name, key].concat().into(),
+            // No name is longer than `LONGEST`.
+            name: u8::try_from(name.len()).unwrap_or(u8::MAX),
+        };
         Self {
             id,
-            named: Named(named),
+            named: Named(Some(Arc::new(names))),
+        }
+    }
+
+    /// The name of the instance of a key, which is clean.
+    pub(crate) fn with_key(&self, key: &str) -> Self {
+        Self::of_text(self.id, self.layer(), self.name(), key)
+    }
+
+    /// The key of the instance.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.named.key()
+    }
+
+    /// Whether this is the instance of a key, or with an empty key the one of calls without key.
+    #[inline]
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        match &self.named.0 {
+            Some(named) => {
+                let own = named.text.as_bytes().get(named.name.into()..);
+                own == Some(key.as_bytes())
+            }
+            None => key.is_empty(),
         }
     }
 
@@ -119,7 +180,11 @@ impl InstanceName {
 
 impl fmt::Display for InstanceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} `{}`", self.layer(), self.name())
+        write!(f, "{} `{}`", self.layer(), self.name())?;
+        match self.key() {
+            Some(key) => write!(f, " [{key}]"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -187,6 +187,16 @@ impl Rejection {
         self.named.name()
     }
 
+    /// The key of the instance, if the layer has an instance for each key: see
+    /// [`keyed`](crate::keyed).
+    ///
+    /// It is the key that the key function returned, unless that is longer than 128 bytes or has
+    /// control characters: then it is escaped, cut off, and followed by a hash.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.named.key()
+    }
+
     /// The time after which a retry is worthwhile, if known.
     ///
     /// A circuit breaker returns how long it stays open ([`Reason::CircuitOpen`]; `None` while it
@@ -285,9 +295,14 @@ impl fmt::Display for Described<'_> {
 
 impl fmt::Debug for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejection")
+        let mut fields = f.debug_struct("Rejection");
+        fields
             .field("layer", &self.layer())
-            .field("name", &self.name())
+            .field("name", &self.name());
+        if let Some(key) = self.key() {
+            fields.field("key", &key);
+        }
+        fields
             .field("reason", &self.reason())
             .field("retry_after", &self.retry_after())
             .field("time_limit", &self.time_limit())
@@ -297,7 +312,11 @@ impl fmt::Debug for Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} `{}`: {}", self.layer(), self.name(), self.describe())?;
+        write!(f, "{} `{}`", self.layer(), self.name())?;
+        if let Some(key) = self.key() {
+            write!(f, " [{key}]")?;
+        }
+        write!(f, ": {}", self.describe())?;
         match self.retry_after() {
             Some(after) => write!(f, ", retry after {after:?}"),
             None => Ok(()),

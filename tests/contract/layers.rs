@@ -1,14 +1,16 @@
 //! The layers whose making takes more than a line.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mainstay::admission::{Admission, AdmissionLayer, Refusal, Ticket};
-use mainstay::bulkhead::Queued;
+use mainstay::bulkhead::{Queued, Rejecting};
 use mainstay::correlation::Server;
+use mainstay::keyed::{Key, PerKey};
 use mainstay::{
-    Backoff, BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Jitter, Limit, LoadShedLayer,
-    OnCancel, RateLimitLayer, Reason, RetryLayer, State, TimeoutLayer,
+    AtResponse, Backoff, BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Jitter, Limit,
+    LoadShedLayer, OnCancel, RateLimitLayer, Reason, RetryLayer, State, TimeoutLayer,
 };
 use tokio::time::advance;
 use tower::layer::util::Stack;
@@ -24,6 +26,32 @@ pub(crate) fn queued() -> BulkheadLayer<Queued> {
         .queue(8, Duration::from_secs(10))
         .build()
         .unwrap()
+}
+
+/// The tenant of every request is the same.
+#[derive(Clone, Copy)]
+pub(crate) struct OneTenant;
+
+impl<Req> Key<Req> for OneTenant {
+    fn key<'a>(&'a self, _: &'a Req) -> Option<Cow<'a, str>> {
+        Some("tenant".into())
+    }
+}
+
+pub(crate) fn circuits_by_key() -> CircuitBreakerLayer<AtResponse, PerKey<OneTenant>> {
+    let builder = CircuitBreakerLayer::builder().keyed_by(OneTenant);
+    builder.build().unwrap()
+}
+
+pub(crate) fn bulkhead_by_key() -> BulkheadLayer<Rejecting, AtResponse, PerKey<OneTenant>> {
+    let builder = BulkheadLayer::builder().limit(2).keyed_by(OneTenant);
+    builder.build().unwrap()
+}
+
+pub(crate) fn queue_by_key() -> BulkheadLayer<Queued, AtResponse, PerKey<OneTenant>> {
+    let builder = BulkheadLayer::builder().limit(2).keyed_by(OneTenant);
+    let builder = builder.queue(8, Duration::from_secs(10));
+    builder.build().unwrap()
 }
 
 /// It waits for nothing: there is always a permit.

@@ -105,6 +105,18 @@ contract! {
     bulkhead_queued (later): Subject::new(layers::queued())
         .holds(2, |layer| layer.handle().in_flight() + layer.handle().waiting())
         .queues();
+    circuit_breaker_keyed (once): Subject::new(layers::circuits_by_key())
+        .rejects_unready()
+        .counts(|layer| layer.handle().snapshot().failures)
+        .counts_panics();
+    bulkhead_keyed (once): Subject::new(layers::bulkhead_by_key())
+        .holds(2, |layer| layer.handle().in_flight())
+        .unknowing()
+        .rejects_unready();
+    bulkhead_keyed_queued (later): Subject::new(layers::queue_by_key())
+        .holds(2, |layer| layer.handle().in_flight() + layer.handle().waiting())
+        .unknowing()
+        .queues();
     timeout (once): Subject::new(TimeoutLayer::new(Duration::from_secs(30)));
     load_shed_fixed (once): Subject::new(LoadShedLayer::new(Limit::fixed(2)))
         .holds(2, |layer| layer.handle().in_flight())

@@ -5,6 +5,7 @@ mod bulkhead;
 mod circuit_breaker;
 mod clock;
 mod correlation;
+mod keyed;
 mod lag;
 mod lifetimes;
 mod load_shed;

@@ -10,47 +10,35 @@ use crate::call::future::CallFuture;
 use crate::call::inner::{Inner, InnerFuture, Ready};
 use crate::call::permit::Permit;
 use crate::runtime::shared::Shared;
+use crate::vocabulary::reason::Reason;
 
-/// An inner service and the instance that admits its calls.
-pub(crate) struct Gate<S, A, T> {
+/// An inner service and the instances that admit its calls: one for all, or one for each key.
+pub(crate) struct Gate<S, I, T> {
     pub(crate) inner: Inner<S>,
-    pub(crate) state: Shared<A>,
+    pub(crate) state: I,
     pub(crate) tracker: T,
 }
 
 /// The future of a call that was admitted or rejected.
 pub(crate) type Admitted<F, A, T> = CallFuture<InnerFuture<F>, Permit<A, T>>;
 
-impl<S, A: Admit, T> Gate<S, A, T> {
-    /// Ready at once if the call would be rejected, else when the inner service is ready.
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn poll_ready<Req>(&mut self, cx: &mut Context<'_>) -> Poll<()>
-    where
-        S: Service<Req>,
-        S::Error: Send + 'static,
-    {
-        if let Some(reason) = self.state.refuses() {
-            self.inner.will_reject(reason);
-            return Poll::Ready(());
-        }
-        self.inner.poll_ready(cx)
+/// Ready at once if the call would be rejected for this reason, else when the inner service is
+/// ready.
+#[cfg_attr(not(debug_assertions), inline(always))]
+pub(crate) fn poll_ready<S, Req>(
+    inner: &mut Inner<S>,
+    refuses: Option<Reason>,
+    cx: &mut Context<'_>,
+) -> Poll<()>
+where
+    S: Service<Req>,
+    S::Error: Send + 'static,
+{
+    if let Some(reason) = refuses {
+        inner.will_reject(reason);
+        return Poll::Ready(());
     }
-
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn call<Req>(&mut self, request: Req, entry: Entry) -> Admitted<S::Future, A, T>
-    where
-        S: Service<Req>,
-        S::Error: 'static,
-        T: Clone,
-    {
-        call(
-            &mut self.inner,
-            &mut self.state,
-            &self.tracker,
-            request,
-            entry,
-        )
-    }
+    inner.poll_ready(cx)
 }
 
 /// Calls the inner service if it is ready and the instance admits the call.
@@ -91,7 +79,7 @@ pub(crate) fn reject<F, A: Admit, T>(state: &A, refusal: Refusal) -> Admitted<F,
     CallFuture::rejected(state.reject(refusal.reason, refusal.retry_after))
 }
 
-impl<S: Clone, A, T: Clone> Clone for Gate<S, A, T> {
+impl<S: Clone, I: Clone, T: Clone> Clone for Gate<S, I, T> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
@@ -103,8 +91,8 @@ impl<S: Clone, A, T: Clone> Clone for Gate<S, A, T> {
 
 /// Gives a service whose field `gate` is a [`Gate`] access to its inner service.
 macro_rules! inner_of_gate {
-    ($service:ident<$($parameter:ident),+>) => {
-        impl<$($parameter),+> $service<$($parameter),+> {
+    ([$($generics:tt)*] $service:ty) => {
+        impl<$($generics)*> $service {
             /// The inner service.
             pub fn get_ref(&self) -> &S {
                 self.gate.inner.get_ref()
@@ -118,10 +106,10 @@ macro_rules! inner_of_gate {
     };
 }
 
-/// Implements `Service` for a service whose field `gate` is a [`Gate`].
+/// Implements `Service` for a service whose field `gate` is a [`Gate`] with the instances of `$keys`.
 macro_rules! call_through_gate {
-    ($service:ty, $future:ty $(, $policy:ident: $bound:ident)?) => {
-        impl<S, Req, $($policy: $bound,)? T> tower_service::Service<Req> for $service
+    ([$($generics:tt)*] $service:ty, $future:ty, $keys:ty => $state:ty) => {
+        impl<S, Req, T, $($generics)*> tower_service::Service<Req> for $service
         where
             S: tower_service::Service<Req>,
             S::Error: $crate::vocabulary::error::WithRejection,
@@ -132,19 +120,25 @@ macro_rules! call_through_gate {
             type Error = $crate::vocabulary::error::Grown<S::Error>;
             type Future = $future;
 
-            /// Ready at once if the call would be rejected, else when the inner service is ready.
+            /// Ready at once if the call would be rejected whatever its key, else when the inner
+            /// service is ready.
             #[cfg_attr(not(debug_assertions), inline(always))]
             fn poll_ready(
                 &mut self,
                 cx: &mut std::task::Context<'_>,
             ) -> std::task::Poll<Result<(), Self::Error>> {
-                self.gate.poll_ready(cx).map(Ok)
+                let $crate::layers::admission::Gate { inner, state, .. } = &mut self.gate;
+                let refuses = <$keys as $crate::layers::keyed::Keying>::refuses::<$state>(state);
+                $crate::layers::admission::gate::poll_ready(inner, refuses, cx).map(Ok)
             }
 
             #[cfg_attr(not(debug_assertions), inline(always))]
             fn call(&mut self, request: Req) -> Self::Future {
                 let entry = $crate::call::entry::Entry::of(self);
-                <$future>::new(self.gate.call(request, entry))
+                let $crate::layers::admission::Gate { inner, state, tracker } = &mut self.gate;
+                let state = <$keys as $crate::layers::keyed::KeyingOf<Req>>::pick::<$state>(state, &request);
+                let call = $crate::layers::admission::call;
+                <$future>::new(call(inner, state, tracker, request, entry))
             }
         }
     };
@@ -152,8 +146,8 @@ macro_rules! call_through_gate {
 
 /// The same for a service whose calls may wait.
 macro_rules! wait_at_gate {
-    ($service:ty, $future:ty) => {
-        impl<S, Req, T> tower_service::Service<Req> for $service
+    ([$($generics:tt)*] $service:ty, $future:ty, $keys:ty => $state:ty) => {
+        impl<S, Req, T, $($generics)*> tower_service::Service<Req> for $service
         where
             S: tower_service::Service<Req> + Clone,
             S::Error: $crate::vocabulary::error::WithRejection,
@@ -164,20 +158,25 @@ macro_rules! wait_at_gate {
             type Error = $crate::vocabulary::error::Grown<S::Error>;
             type Future = $future;
 
-            /// Ready at once if the call would wait or be rejected, else when the inner service is
-            /// ready.
+            /// Ready at once if the call would wait or be rejected whatever its key, else when the
+            /// inner service is ready.
             #[cfg_attr(not(debug_assertions), inline(always))]
             fn poll_ready(
                 &mut self,
                 cx: &mut std::task::Context<'_>,
             ) -> std::task::Poll<Result<(), Self::Error>> {
-                self.gate.poll_ready_or_wait(cx).map(Ok)
+                let $crate::layers::admission::Gate { inner, state, .. } = &mut self.gate;
+                let refuses = <$keys as $crate::layers::keyed::Keying>::refuses::<$state>(state);
+                $crate::layers::admission::poll_ready_or_wait(inner, refuses, cx).map(Ok)
             }
 
             #[cfg_attr(not(debug_assertions), inline(always))]
             fn call(&mut self, request: Req) -> Self::Future {
                 let entry = $crate::call::entry::Entry::of(self);
-                <$future>::new(self.gate.call_or_wait(request, entry))
+                let $crate::layers::admission::Gate { inner, state, tracker } = &mut self.gate;
+                let state = <$keys as $crate::layers::keyed::KeyingOf<Req>>::pick::<$state>(state, &request);
+                let call = $crate::layers::admission::call_or_wait;
+                <$future>::new(call(inner, state, tracker, request, entry))
             }
         }
     };

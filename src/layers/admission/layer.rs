@@ -11,6 +11,7 @@ use super::handle::AdmissionHandle;
 use super::policy::{Admission, Governed, KIND};
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
+use crate::layers::keyed::OneForAll;
 use crate::observe::event::Observer;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
@@ -162,10 +163,10 @@ impl<P, T> fmt::Debug for AdmissionBuilder<P, T> {
 
 /// Applies a policy to the calls of an inner service. Made by an [`AdmissionLayer`].
 pub struct Admitting<S, P, T = AtResponse> {
-    gate: Gate<S, Governed<P>, T>,
+    gate: Gate<S, Shared<Governed<P>>, T>,
 }
 
-inner_of_gate!(Admitting<S, P, T>);
+inner_of_gate!([S, P, T] Admitting<S, P, T>);
 
 impl<S, P: Admission, T> Admitting<S, P, T> {
     /// A handle to inspect its instance.
@@ -175,7 +176,7 @@ impl<S, P: Admission, T> Admitting<S, P, T> {
     }
 }
 
-call_through_gate!(Admitting<S, P, T>, ResponseFuture<S::Future, P, T>, P: Admission);
+call_through_gate!([P: Admission] Admitting<S, P, T>, ResponseFuture<S::Future, P, T>, OneForAll => Governed<P>);
 
 admitted_future! {
     /// The future of a call through an [`AdmissionLayer`].

@@ -62,7 +62,7 @@
 //! One reference count a call, plus the cost of the policy. Nothing is allocated.
 
 mod future;
-mod gate;
+pub(crate) mod gate;
 mod handle;
 mod layer;
 pub(crate) mod mode;
@@ -80,7 +80,7 @@ pub(crate) use future::{admitted_future, queued_future};
 pub(crate) use gate::{Admitted, Gate, call, call_through_gate, inner_of_gate, wait_at_gate};
 pub(crate) use mode::{CanQueue, Queued, Rejecting, check_max_wait};
 pub(crate) use queue::{Joined, Queue};
-pub(crate) use wait::WaitingFuture;
+pub(crate) use wait::{WaitingFuture, call_or_wait, poll_ready_or_wait};
 
 #[cfg(mainstay_loom)]
 pub(crate) use queue::models;

@@ -1,16 +1,18 @@
 //! The trait of a user's policy, and the instance that applies it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::admit::{Admit, Refusal};
 use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
+use crate::layers::keyed::Instance;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::{EventKind, Observer};
 use crate::observe::meter::Handles;
-use crate::observe::snapshot::{LockedTally, Outcomes};
+use crate::observe::snapshot::{LockedTally, Outcomes, Totals};
 use crate::runtime::isolate::isolate;
 use crate::runtime::striped::Striped;
 use crate::vocabulary::kind::{Id, Kind, Series};
@@ -137,5 +139,24 @@ impl<P: Admission> Admit for Governed<P> {
     fn release_as(&self, ticket: &Ticket, outcome: Outcome) {
         isolate(|| self.policy.release(ticket));
         self.tally.record_end(outcome, || self.released.increment());
+    }
+}
+
+/// A user's policy is one for all calls: nobody can make another one.
+impl<P: Admission> Instance for Governed<P> {
+    type Settings = Infallible;
+    type Fixed = ();
+    type Common = ();
+
+    fn new(settings: &Infallible, (): (), _: Emitter, _: Option<&Arc<()>>) -> Self {
+        match *settings {}
+    }
+
+    fn is_plain(&self) -> bool {
+        false
+    }
+
+    fn totals(&self) -> Totals {
+        Totals::default()
     }
 }

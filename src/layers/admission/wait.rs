@@ -9,7 +9,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::gate::{Admitted, Gate, reject};
+use super::gate::{Admitted, reject};
 use super::queue::{Queue, Turn};
 use crate::call::admit::Refusal;
 use crate::call::entry::Entry;
@@ -18,6 +18,7 @@ use crate::call::inner::{Inner, InnerFuture, Ready};
 use crate::call::permit::Permit;
 use crate::call::readiness::Readiness;
 use crate::call::track::Track;
+use crate::runtime::shared::Shared;
 use crate::runtime::{Moment, Timer};
 use crate::vocabulary::{
     context,
@@ -25,104 +26,113 @@ use crate::vocabulary::{
     reason::Reason,
 };
 
-impl<S, A: Queue, T> Gate<S, A, T> {
-    /// Ready at once if the call would wait or be rejected, else when the inner service is ready.
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn poll_ready_or_wait<Req>(&mut self, cx: &mut Context<'_>) -> Poll<()>
-    where
-        S: Service<Req>,
-        S::Error: Send + 'static,
-    {
-        if let Some(reason) = self.state.refuses() {
-            self.inner.will_reject(reason);
-            Readiness::Deferred.record();
-            return Poll::Ready(());
-        }
-        self.inner.poll_ready(cx)
+/// Ready at once if the call would wait or be rejected for this reason, else when the inner service
+/// is ready.
+#[cfg_attr(not(debug_assertions), inline(always))]
+pub(crate) fn poll_ready_or_wait<S, Req>(
+    inner: &mut Inner<S>,
+    refuses: Option<Reason>,
+    cx: &mut Context<'_>,
+) -> Poll<()>
+where
+    S: Service<Req>,
+    S::Error: Send + 'static,
+{
+    if let Some(reason) = refuses {
+        inner.will_reject(reason);
+        Readiness::Deferred.record();
+        return Poll::Ready(());
     }
+    inner.poll_ready(cx)
+}
 
-    /// Calls the inner service, or waits for a permit and for the inner service.
-    #[cfg_attr(not(debug_assertions), inline(always))]
-    pub(crate) fn call_or_wait<Req>(
-        &mut self,
-        request: Req,
-        mut entry: Entry,
-    ) -> WaitingFuture<S, Req, A, T>
-    where
-        S: Service<Req> + Clone,
-        S::Error: 'static,
-        T: Clone,
-    {
-        let (was_ready, refusal) = match self.inner.take_ready() {
-            Ready::Yes if self.state.is_off() => {
+/// Calls the inner service, or waits for a permit and for the inner service.
+#[cfg_attr(not(debug_assertions), inline(always))]
+pub(crate) fn call_or_wait<S, A, T, Req>(
+    inner: &mut Inner<S>,
+    state: &mut Shared<A>,
+    tracker: &T,
+    request: Req,
+    mut entry: Entry,
+) -> WaitingFuture<S, Req, A, T>
+where
+    S: Service<Req> + Clone,
+    S::Error: 'static,
+    A: Queue,
+    T: Clone,
+{
+    let (was_ready, refusal) = match inner.take_ready() {
+        Ready::Yes if state.is_off() => {
+            return WaitingFuture {
+                phase: Phase::Passing {
+                    call: inner.call(request, &entry),
+                },
+            };
+        }
+        Ready::Yes => match state.admit(&mut entry) {
+            Ok(ticket) => {
+                // Made before the call, so that a panic in the call releases it.
+                let permit = Permit::new(state.hold(), ticket, || tracker.clone());
+                let call = CallFuture::admitted(inner.call(request, &entry), permit);
                 return WaitingFuture {
-                    phase: Phase::Passing {
-                        call: self.inner.call(request, &entry),
-                    },
+                    phase: Phase::Calling { call },
                 };
             }
-            Ready::Yes => match self.state.admit(&mut entry) {
-                Ok(ticket) => {
-                    // Made before the call, so that a panic in the call releases it.
-                    let permit = Permit::new(self.state.hold(), ticket, || self.tracker.clone());
-                    let call = CallFuture::admitted(self.inner.call(request, &entry), permit);
-                    return WaitingFuture {
-                        phase: Phase::Calling { call },
-                    };
-                }
-                Err(refusal) => (true, refusal),
-            },
-            Ready::No(reason) => (false, Refusal::new(reason)),
-        };
-        let phase = match self.state.max_wait() {
-            Some(max_wait) => self.wait(request, was_ready, max_wait),
-            None => {
-                let retry_after = refusal.retry_after.or_else(|| self.state.retry_after());
-                let refusal = Refusal {
-                    retry_after,
-                    ..refusal
-                };
-                let call = reject(&*self.state, refusal);
-                Phase::Calling { call }
-            }
-        };
-        WaitingFuture { phase }
-    }
+            Err(refusal) => (true, refusal),
+        },
+        Ready::No(reason) => (false, Refusal::new(reason)),
+    };
+    let phase = match state.max_wait() {
+        Some(max_wait) => wait(inner, state, tracker, request, was_ready, max_wait),
+        None => {
+            let retry_after = refusal.retry_after.or_else(|| state.retry_after());
+            let refusal = Refusal {
+                retry_after,
+                ..refusal
+            };
+            let call = reject(&**state, refusal);
+            Phase::Calling { call }
+        }
+    };
+    WaitingFuture { phase }
+}
 
-    #[cold]
-    fn wait<Req>(
-        &mut self,
-        request: Req,
-        was_ready: bool,
-        max_wait: Duration,
-    ) -> Phase<S, Req, S::Future, A, T>
-    where
-        S: Service<Req> + Clone,
-        S::Error: 'static,
-        T: Clone,
-    {
-        // The call uses a clone that is made ready after the wait. A ready service that waits here
-        // could reserve what other calls need.
-        let service = self.inner.for_later();
-        if was_ready {
-            self.inner.reset();
-        }
-        let since = Moment::now();
-        let wait = Wait {
-            parts: Some(Parts {
-                request,
-                service,
-                tracker: self.tracker.clone(),
-                turn: Turn::new(self.state.hold(), since),
-            }),
-            deadline: context::deadline().local(),
-            until: since.after(max_wait),
-            timer: None,
-            timer_at: Moment::NEVER,
-        };
-        Phase::Waiting {
-            wait: Box::pin(wait),
-        }
+#[cold]
+fn wait<S, A, T, Req>(
+    inner: &mut Inner<S>,
+    state: &mut Shared<A>,
+    tracker: &T,
+    request: Req,
+    was_ready: bool,
+    max_wait: Duration,
+) -> Phase<S, Req, S::Future, A, T>
+where
+    S: Service<Req> + Clone,
+    S::Error: 'static,
+    A: Queue,
+    T: Clone,
+{
+    // The call uses a clone that is made ready after the wait. A ready service that waits here
+    // could reserve what other calls need.
+    let service = inner.for_later();
+    if was_ready {
+        inner.reset();
+    }
+    let since = Moment::now();
+    let wait = Wait {
+        parts: Some(Parts {
+            request,
+            service,
+            tracker: tracker.clone(),
+            turn: Turn::new(state.hold(), since),
+        }),
+        deadline: context::deadline().local(),
+        until: since.after(max_wait),
+        timer: None,
+        timer_at: Moment::NEVER,
+    };
+    Phase::Waiting {
+        wait: Box::pin(wait),
     }
 }
 

@@ -1,9 +1,10 @@
 use super::permits::Permits;
 use super::settings::Settings;
-use crate::layers::handle::handle;
+use crate::layers::handle::keyed_handle;
+use crate::layers::keyed::Target;
 use crate::observe::snapshot::limited;
 
-handle! {
+keyed_handle! {
     /// Inspects a bulkhead, for example from an admin endpoint or a test.
     ///
     /// A handle keeps the state of the bulkhead alive, but not its services. Clones share the
@@ -17,6 +18,9 @@ handle! {
     /// assert_eq!((bulkhead.in_flight(), bulkhead.limit()), (0, Some(64)));
     /// println!("{}", bulkhead.snapshot());
     /// ```
+    ///
+    /// With a limit for each [key](crate::keyed), the handle of the layer is about all of them, and
+    /// [`key`](Self::key) returns the handle of one.
     pub struct BulkheadHandle of Permits;
     /// The calls in flight and in the queue, the outcomes and the rejections.
     snapshot
@@ -37,21 +41,24 @@ handle! {
 }
 
 impl BulkheadHandle {
-    /// The number of calls in flight.
+    /// The number of calls in flight. With keys: the sum of all keys.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.state.in_flight()
+        self.target.sum(Permits::in_flight)
     }
 
-    /// The number of calls in the queue.
+    /// The number of calls in the queue. With keys: the sum of all keys.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.state.waiting()
+        self.target.sum(Permits::waiting)
     }
 
-    /// The limit of calls in flight, or `None` without a limit.
+    /// The limit of calls in flight, or `None` without a limit. With keys: the limit of each key.
     #[must_use]
     pub fn limit(&self) -> Option<u32> {
-        limited(self.state.limit())
+        match &self.target {
+            Target::One(permits) => limited(permits.limit()),
+            Target::Group(group) => group.settings().limit,
+        }
     }
 }

@@ -12,7 +12,8 @@ use super::settings::{QueueSettings, Settings};
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{CanQueue, Gate, Queued, Rejecting};
-use crate::layers::handle::Adjust;
+use crate::layers::keyed::{Instance, Keying, OneForAll, keyed_setters};
+use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
 use crate::observe::snapshot::MOST_CALLS;
 use crate::runtime::shared::Shared;
@@ -39,8 +40,8 @@ pub(crate) const LAYER: &str = KIND.layer;
 ///
 /// Clones of the layer, and all services that they make, share the limit.
 #[derive(Clone)]
-pub struct BulkheadLayer<M = Rejecting, T = AtResponse> {
-    permits: Shared<Permits>,
+pub struct BulkheadLayer<M = Rejecting, T = AtResponse, K: Keying = OneForAll> {
+    permits: K::Instances<Permits>,
     queueing: PhantomData<M>,
     tracker: T,
 }
@@ -56,8 +57,12 @@ impl BulkheadLayer {
             limit: Some(limit).filter(|limit| *limit < MOST_CALLS),
             ..Settings::default()
         };
-        let instance = InstanceName::default_of(&KIND);
-        Self::of(settings, instance, None, AtResponse::default())
+        let permits = Permits::new(settings, false, Emitter::of_default(&KIND));
+        Self {
+            permits: Shared::new(permits),
+            queueing: PhantomData,
+            tracker: AtResponse::default(),
+        }
     }
 
     /// Starts a builder with the default settings.
@@ -66,32 +71,16 @@ impl BulkheadLayer {
     }
 }
 
-impl<M: CanQueue, T> BulkheadLayer<M, T> {
-    fn of(
-        settings: Settings,
-        instance: InstanceName,
-        observer: Option<Arc<dyn Observer>>,
-        tracker: T,
-    ) -> Self {
-        let permits = Permits::new(settings, M::CAN_QUEUE, instance, observer);
-        Self {
-            permits: Shared::new(permits),
-            queueing: PhantomData,
-            tracker,
-        }
-    }
-}
-
-impl<M, T> BulkheadLayer<M, T> {
+impl<M, T, K: Keying> BulkheadLayer<M, T, K> {
     /// A handle to inspect the bulkhead.
     #[must_use]
     pub fn handle(&self) -> BulkheadHandle {
-        BulkheadHandle::new(&self.permits)
+        BulkheadHandle::new(K::target(&self.permits))
     }
 }
 
-impl<S, M, T: Clone> Layer<S> for BulkheadLayer<M, T> {
-    type Service = Bulkhead<S, M, T>;
+impl<S, M, T: Clone, K: Keying> Layer<S> for BulkheadLayer<M, T, K> {
+    type Service = Bulkhead<S, M, T, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Bulkhead {
@@ -105,14 +94,14 @@ impl<S, M, T: Clone> Layer<S> for BulkheadLayer<M, T> {
     }
 }
 
-impl<M, T> fmt::Debug for BulkheadLayer<M, T> {
+impl<M, T, K: Keying> fmt::Debug for BulkheadLayer<M, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadLayer")
-            .field("name", &self.permits.emitter.name())
+            .field("name", &self.handle().name())
             .field("limit", &self.handle().limit())
             .field("in_flight", &self.handle().in_flight())
             .field("waiting", &self.handle().waiting())
-            .field("mode", &self.permits.mode())
+            .field("mode", &self.handle().settings().mode)
             .finish()
     }
 }
@@ -131,7 +120,7 @@ impl<M, T> fmt::Debug for BulkheadLayer<M, T> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct BulkheadBuilder<M = Rejecting, T = AtResponse> {
+pub struct BulkheadBuilder<M = Rejecting, T = AtResponse, K = OneForAll> {
     pub(crate) name: Option<String>,
     pub(crate) settings: Settings,
     /// Whether the limit was set.
@@ -139,6 +128,20 @@ pub struct BulkheadBuilder<M = Rejecting, T = AtResponse> {
     queueing: PhantomData<M>,
     pub(crate) tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) keying: K,
+}
+
+keyed_setters! {
+    BulkheadBuilder<M, T>, "limit",
+    |builder, keying| BulkheadBuilder {
+        name: builder.name,
+        settings: builder.settings,
+        sets_limit: builder.sets_limit,
+        queueing: PhantomData,
+        tracker: builder.tracker,
+        observer: builder.observer,
+        keying,
+    }
 }
 
 impl<T> BulkheadBuilder<Rejecting, T> {
@@ -150,11 +153,12 @@ impl<T> BulkheadBuilder<Rejecting, T> {
             queueing: PhantomData,
             tracker,
             observer: None,
+            keying: OneForAll,
         }
     }
 }
 
-impl<M, T> BulkheadBuilder<M, T> {
+impl<M, T, K> BulkheadBuilder<M, T, K> {
     /// Sets the name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -197,14 +201,14 @@ impl<M, T> BulkheadBuilder<M, T> {
     /// `calls` is 1 to 1 048 575; `max_wait` is at most one hour. A waiting call is called on a
     /// clone of the inner service, which must be `Clone`. Set `max_wait` to a fraction of the
     /// caller's own time limit: a longer wait makes work for callers that have given up.
-    pub fn queue(mut self, calls: u32, max_wait: Duration) -> BulkheadBuilder<Queued, T> {
+    pub fn queue(mut self, calls: u32, max_wait: Duration) -> BulkheadBuilder<Queued, T, K> {
         self.settings.queue = Some(QueueSettings::new(calls, max_wait));
         self.queueable()
     }
 
     /// Allows a queue that the [settings](Self::settings) contain, or that an
     /// [update](super::BulkheadHandle::update) adds later. The inner service must be `Clone`.
-    pub fn queueable(self) -> BulkheadBuilder<Queued, T> {
+    pub fn queueable(self) -> BulkheadBuilder<Queued, T, K> {
         BulkheadBuilder {
             name: self.name,
             settings: self.settings,
@@ -212,6 +216,7 @@ impl<M, T> BulkheadBuilder<M, T> {
             queueing: PhantomData,
             tracker: self.tracker,
             observer: self.observer,
+            keying: self.keying,
         }
     }
 
@@ -226,11 +231,11 @@ impl<M, T> BulkheadBuilder<M, T> {
     ///
     /// `mainstay::http` and `mainstay::grpc` start with trackers that follow a call to the end of
     /// its body.
-    pub fn tracker<T2>(self, tracker: T2) -> BulkheadBuilder<M, T2> {
+    pub fn tracker<T2>(self, tracker: T2) -> BulkheadBuilder<M, T2, K> {
         self.retracked(|_| tracker)
     }
 
-    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> BulkheadBuilder<M, T2> {
+    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> BulkheadBuilder<M, T2, K> {
         BulkheadBuilder {
             name: self.name,
             settings: self.settings,
@@ -238,32 +243,38 @@ impl<M, T> BulkheadBuilder<M, T> {
             queueing: PhantomData,
             tracker: by(self.tracker),
             observer: self.observer,
+            keying: self.keying,
         }
     }
 }
 
-impl<M: CanQueue, T> BulkheadBuilder<M, T> {
+impl<M: CanQueue, T, K: Keying> BulkheadBuilder<M, T, K> {
     /// Builds the layer.
     ///
     /// # Errors
     ///
     /// A value is out of its range.
-    pub fn build(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
+    pub fn build(self) -> Result<BulkheadLayer<M, T, K>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
     }
 
-    fn built(self) -> Result<BulkheadLayer<M, T>, ConfigError> {
+    fn built(self) -> Result<BulkheadLayer<M, T, K>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.settings.check()?;
-        let layer = BulkheadLayer::of(self.settings, instance, self.observer, self.tracker);
-        let permits: &Permits = &layer.permits;
-        Adjust::check(permits, &permits.settings())?;
-        Ok(layer)
+        <Permits as Instance>::check(M::CAN_QUEUE, &self.settings)?;
+        let is_on = self.settings.mode != Mode::Off;
+        let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
+        let keying = self.keying;
+        Ok(BulkheadLayer {
+            permits: keying.instances(LAYER, self.settings, M::CAN_QUEUE, emitter)?,
+            queueing: PhantomData,
+            tracker: self.tracker,
+        })
     }
 }
 
-impl<M, T> fmt::Debug for BulkheadBuilder<M, T> {
+impl<M, T, K> fmt::Debug for BulkheadBuilder<M, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadBuilder")
             .field("name", &self.name)

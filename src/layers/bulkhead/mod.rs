@@ -65,6 +65,7 @@
 //! allocated. Only waiting calls take a lock, and each waiting call takes one allocation.
 
 mod handle;
+mod keyed;
 mod layer;
 mod permits;
 mod service;

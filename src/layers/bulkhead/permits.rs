@@ -5,7 +5,7 @@
 //! of calls in flight does not change then, so no new call can overtake the queue.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,9 +16,10 @@ use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
 use crate::layers::admission::{Joined, Queue};
 use crate::layers::handle::Adjust;
+use crate::layers::keyed::Instance;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
-use crate::observe::event::{EventKind, Observer};
+use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{LockedTally, MOST_CALLS, Outcomes, limited};
 use crate::runtime::Moment;
@@ -26,7 +27,6 @@ use crate::runtime::isolate::isolate;
 use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::vocabulary::mode::Mode;
-use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::{
     config::ConfigError,
     outcome::{Outcome, Verdict},
@@ -71,13 +71,7 @@ struct Waiters {
 }
 
 impl Permits {
-    pub(super) fn new(
-        settings: Settings,
-        can_queue: bool,
-        instance: InstanceName,
-        observer: Option<Arc<dyn Observer>>,
-    ) -> Self {
-        let is_on = settings.mode != Mode::Off;
+    pub(super) fn new(settings: Settings, can_queue: bool, emitter: Emitter) -> Self {
         Self {
             word: AtomicU64::new(0),
             limit: AtomicU32::new(settings.most()),
@@ -91,7 +85,7 @@ impl Permits {
                 unused: 0,
                 given_up: 0,
             }),
-            emitter: Emitter::measured(&super::layer::KIND, instance, observer, is_on),
+            emitter,
             tally: LockedTally::new(),
         }
     }
@@ -474,12 +468,7 @@ impl Adjust for Permits {
     }
 
     fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
-        if let (false, Some(queue)) = (self.can_queue, &settings.queue) {
-            let rule = "this bulkhead was built without a queue: build it with `queueable()`";
-            let calls = format_args!("{} calls", queue.calls);
-            return Err(ConfigError::new(super::layer::LAYER, "queue", calls, rule));
-        }
-        Ok(())
+        <Self as Instance>::check(self.can_queue, settings)
     }
 
     fn put(&self, before: &Settings, new: &Settings) -> bool {

@@ -8,7 +8,7 @@ use crate::call::call_time::CallTime;
 use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
 use crate::layers::handle::Adjust;
-use crate::observe::emit::{Emit, set_newest};
+use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
@@ -41,7 +41,7 @@ impl Emit for Circuit {
     }
 
     fn set_gauges(&self, handles: &Handles) {
-        set_newest(|| self.state(), |state| handles.state(state));
+        self.count_in_gauges(handles);
     }
 }
 

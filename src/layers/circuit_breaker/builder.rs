@@ -2,9 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::circuit::Settings;
 use super::layer::{CircuitBreakerLayer, KIND};
 use crate::call::track::AtResponse;
+use crate::layers::keyed::{Keying, OneForAll, keyed_setters};
+use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
 use crate::policy::breaker::{Config, OnCancel, Recovery, SlowCalls};
 use crate::policy::window::Window;
@@ -35,11 +36,12 @@ use crate::vocabulary::{
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct CircuitBreakerBuilder<T = AtResponse> {
+pub struct CircuitBreakerBuilder<T = AtResponse, K = OneForAll> {
     pub(crate) name: Option<String>,
     pub(crate) config: Config,
     pub(crate) tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) keying: K,
 }
 
 impl<T> CircuitBreakerBuilder<T> {
@@ -49,9 +51,23 @@ impl<T> CircuitBreakerBuilder<T> {
             config: Config::default(),
             tracker,
             observer: None,
+            keying: OneForAll,
         }
     }
+}
 
+keyed_setters! {
+    CircuitBreakerBuilder<T>, "circuit",
+    |builder, keying| CircuitBreakerBuilder {
+        name: builder.name,
+        config: builder.config,
+        tracker: builder.tracker,
+        observer: builder.observer,
+        keying,
+    }
+}
+
+impl<T, K> CircuitBreakerBuilder<T, K> {
     /// Sets all settings at once, such as those of a configuration.
     pub fn settings(mut self, settings: Config) -> Self {
         self.config = settings;
@@ -192,7 +208,7 @@ impl<T> CircuitBreakerBuilder<T> {
     pub fn classify<Res, Err, V, F>(
         self,
         classify: F,
-    ) -> CircuitBreakerBuilder<AtResponse<Arc<ClassifyFn<F>>>>
+    ) -> CircuitBreakerBuilder<AtResponse<Arc<ClassifyFn<F>>>, K>
     where
         F: Fn(Result<&Res, &Err>) -> V,
         V: Into<Verdict>,
@@ -202,7 +218,7 @@ impl<T> CircuitBreakerBuilder<T> {
 
     /// Classifies results with a [`Classify`](crate::Classify) of your own. Default: every error is
     /// a failure.
-    pub fn classifier<C>(self, classifier: C) -> CircuitBreakerBuilder<AtResponse<Arc<C>>> {
+    pub fn classifier<C>(self, classifier: C) -> CircuitBreakerBuilder<AtResponse<Arc<C>>, K> {
         self.tracker(AtResponse(Arc::new(classifier)))
     }
 
@@ -211,16 +227,17 @@ impl<T> CircuitBreakerBuilder<T> {
     ///
     /// `mainstay::http` and `mainstay::grpc` start with trackers that follow a call to the end of
     /// its body.
-    pub fn tracker<T2>(self, tracker: T2) -> CircuitBreakerBuilder<T2> {
+    pub fn tracker<T2>(self, tracker: T2) -> CircuitBreakerBuilder<T2, K> {
         self.retracked(|_| tracker)
     }
 
-    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> CircuitBreakerBuilder<T2> {
+    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> CircuitBreakerBuilder<T2, K> {
         CircuitBreakerBuilder {
             name: self.name,
             config: self.config,
             tracker: by(self.tracker),
             observer: self.observer,
+            keying: self.keying,
         }
     }
 
@@ -229,30 +246,35 @@ impl<T> CircuitBreakerBuilder<T> {
         self.observer = Some(Arc::new(observer));
         self
     }
+}
 
+impl<T, K: Keying> CircuitBreakerBuilder<T, K> {
     /// Builds the layer.
     ///
     /// # Errors
     ///
     /// A value is out of its range, or two values contradict each other.
-    pub fn build(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
+    pub fn build(self) -> Result<CircuitBreakerLayer<T, K>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
     }
 
-    fn built(self) -> Result<CircuitBreakerLayer<T>, ConfigError> {
+    fn built(self) -> Result<CircuitBreakerLayer<T, K>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.config.check()?;
-        let settings = Settings {
-            config: self.config,
-            instance,
-            observer: self.observer,
-        };
-        Ok(CircuitBreakerLayer::of(settings, self.tracker))
+        let is_on = self.config.mode != Mode::Off;
+        let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
+        let circuits = self
+            .keying
+            .instances(KIND.layer, self.config, (), emitter)?;
+        Ok(CircuitBreakerLayer {
+            circuits,
+            tracker: self.tracker,
+        })
     }
 }
 
-impl<T> fmt::Debug for CircuitBreakerBuilder<T> {
+impl<T, K> fmt::Debug for CircuitBreakerBuilder<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerBuilder")
             .field("name", &self.name)

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::common::{self, Common, Counted};
 use super::history::{Change, History};
 use crate::call::call_time::CallTime;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
-use crate::observe::event::{EventKind, Observer};
+use crate::observe::event::EventKind;
 use crate::observe::snapshot::{Latencies, Outcomes, Tally};
 use crate::policy::breaker::{Breaker, Config, Decision, State, Ticket, Transition, View};
 use crate::policy::evidence::FLOOR;
@@ -25,7 +26,6 @@ use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::runtime::{Moment, Timeline, nanos, random};
 use crate::vocabulary::context;
 use crate::vocabulary::mode::Mode;
-use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::outcome::{Outcome, Verdict};
 
 // The flags of the gate, below the epoch.
@@ -64,6 +64,11 @@ pub(crate) struct Circuit {
     tally: Tally,
     pub(super) latencies: Latencies,
     machine: Mutex<Machine>,
+    /// The state in the gauges.
+    pub(super) gauged: Counted,
+    /// The state in the group.
+    pub(super) counted: Counted,
+    pub(super) group: Option<Arc<Common>>,
 }
 
 struct Machine {
@@ -78,21 +83,18 @@ struct Machine {
     state: Option<watch::Sender<State>>,
 }
 
-/// The settings of a circuit.
-pub(crate) struct Settings {
-    pub(super) config: Config,
-    pub(super) instance: InstanceName,
-    pub(super) observer: Option<Arc<dyn Observer>>,
-}
-
 impl Circuit {
-    pub(super) fn new(settings: Settings) -> Self {
-        let (config, read) = (settings.config, Moment::now());
+    pub(super) fn new(config: Config, emitter: Emitter, common: Option<&Arc<Common>>) -> Self {
+        let read = Moment::now();
         let now = read.since_origin();
         let slow = config.slow_after().map_or(NEVER_SLOW, nanos);
         let is_on = config.mode != Mode::Off;
         let bucket = nanos(config.window.bucket());
-        let breaker = Breaker::new(config, now);
+        let mut breaker = Breaker::new(config, now);
+        if let Some(common) = common {
+            common.force(&mut breaker, now);
+        }
+        let (group, counted) = common::count(&emitter, common, breaker.state());
         let circuit = Self {
             gate: AtomicU64::new(0),
             bucket_ends: AtomicU64::new(0),
@@ -101,15 +103,13 @@ impl Circuit {
             published: AtomicU64::new(0),
             slow: AtomicU64::new(slow),
             is_on: AtomicBool::new(is_on),
-            emitter: Emitter::measured(
-                &super::layer::KIND,
-                settings.instance,
-                settings.observer,
-                is_on,
-            ),
+            emitter,
             successes: Striped::new(),
             tally: Tally::new(),
-            latencies: Latencies::new(),
+            latencies: common.map_or_else(Latencies::new, |common| common.latencies().share()),
+            gauged: Counted::new(0),
+            counted,
+            group,
             machine: Mutex::new(Machine {
                 credited: 0,
                 counts: false,
@@ -393,6 +393,7 @@ impl Circuit {
 
     #[cold]
     fn notify(&self, transition: Transition) {
+        self.count_in_group();
         let sender = self.lock().state.clone();
         if let Some(sender) = sender {
             sender.send_if_modified(|state| {

@@ -1,10 +1,11 @@
 use tokio::sync::watch;
 
 use super::circuit::Circuit;
-use crate::layers::handle::handle;
+use crate::layers::handle::keyed_handle;
+use crate::layers::keyed::Target;
 use crate::policy::breaker::{Settings, State};
 
-handle! {
+keyed_handle! {
     /// Inspects and controls a circuit, for example from an admin endpoint, a health check or a
     /// test.
     ///
@@ -21,6 +22,9 @@ handle! {
     /// circuit.reset(); // closed, with nothing counted
     /// assert_eq!(circuit.state(), State::Closed);
     /// ```
+    ///
+    /// With a circuit for each [key](crate::keyed), the handle of the layer is about all of them,
+    /// and [`key`](Self::key) returns the handle of one.
     pub struct CircuitBreakerHandle of Circuit;
     /// The state, the counts and rates of the window, the outcomes, latencies and state changes.
     snapshot
@@ -45,32 +49,55 @@ handle! {
 
 impl CircuitBreakerHandle {
     /// The current state. An open circuit stays open until the first call after its open time.
+    ///
+    /// With keys: the most severe state of any key. The order is closed, forced closed, recovering,
+    /// half-open, open, forced open.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state.state()
+        match &self.target {
+            Target::One(circuit) => circuit.state(),
+            Target::Group(group) => group.common().worst(),
+        }
     }
 
     /// Rejects every call until [`reset`](Self::reset) or [`force_closed`](Self::force_closed). A
     /// circuit in shadow mode or switched off still rejects nothing.
+    ///
+    /// With keys: the calls of all keys, also of new ones.
     pub fn force_open(&self) {
-        self.state.force_open();
+        self.force(Some(State::ForcedOpen), Circuit::force_open);
     }
 
     /// Admits every call until [`reset`](Self::reset) or [`force_open`](Self::force_open). Outcomes
     /// are counted, but no rule trips.
+    ///
+    /// With keys: the calls of all keys, also of new ones.
     pub fn force_closed(&self) {
-        self.state.force_closed();
+        self.force(Some(State::ForcedClosed), Circuit::force_closed);
     }
 
     /// Closes the circuit and clears its counts. Calls in flight do not count.
+    ///
+    /// With keys: the circuits of all keys.
     pub fn reset(&self) {
-        self.state.reset();
+        self.force(None, Circuit::reset);
     }
 
-    /// Watches the state of the circuit.
+    fn force(&self, new: Option<State>, act: fn(&Circuit)) {
+        if let Target::Group(group) = &self.target {
+            // First, so that a new key is either forced or found.
+            group.common().force_new(new);
+        }
+        self.target.each(|circuit| act(circuit));
+    }
+
+    /// Watches the state of the circuit. With keys: the most severe state of any key.
     #[must_use]
     pub fn watch(&self) -> StateWatch {
-        let mut receiver = self.state.watch();
+        let mut receiver = match &self.target {
+            Target::One(circuit) => circuit.watch(),
+            Target::Group(group) => group.common().watch(),
+        };
         let seen = *receiver.borrow_and_update();
         StateWatch { receiver, seen }
     }

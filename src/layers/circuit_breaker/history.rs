@@ -56,26 +56,30 @@ impl fmt::Display for Change {
 pub(super) struct History {
     /// The time of the last change, or of the start.
     since: Duration,
-    newest: VecDeque<(Duration, Transition)>,
+    /// Made at the first change: most circuits never change.
+    #[expect(clippy::box_collection, reason = "to keep a circuit small")]
+    newest: Option<Box<VecDeque<(Duration, Transition)>>>,
 }
 
 impl History {
     pub(super) fn new(now: Duration) -> Self {
         Self {
             since: now,
-            newest: VecDeque::new(),
+            newest: None,
         }
     }
 
     pub(super) fn add(&mut self, now: Duration, transition: &Transition) {
         self.since = now;
-        self.newest.truncate(CHANGES - 1);
-        self.newest.push_front((now, transition.clone()));
+        let newest = self.newest.get_or_insert_default();
+        newest.truncate(CHANGES - 1);
+        newest.push_front((now, transition.clone()));
     }
 
     /// The time since the last change, or since the start, and the latest changes.
     pub(super) fn changes(&self, now: Duration) -> (Duration, Vec<Change>) {
-        let changes = self.newest.iter().map(|(at, transition)| Change {
+        let newest = self.newest.iter().flat_map(|newest| newest.iter());
+        let changes = newest.map(|(at, transition)| Change {
             ago: now.saturating_sub(*at),
             from: transition.from,
             to: transition.to,

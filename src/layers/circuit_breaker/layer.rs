@@ -3,16 +3,17 @@ use std::fmt;
 use tower_layer::Layer;
 
 use super::builder::CircuitBreakerBuilder;
-use super::circuit::{Circuit, Settings};
+use super::circuit::Circuit;
 use super::handle::CircuitBreakerHandle;
 use super::service::CircuitBreaker;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::layers::admission::Gate;
+use crate::layers::keyed::{Keying, OneForAll};
+use crate::observe::emitter::Emitter;
 use crate::policy::breaker::Config;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::kind::{Id, Kind, Series};
-use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::reason::Reason;
 
 pub(crate) static KIND: Kind = Kind::new(
@@ -25,9 +26,9 @@ pub(crate) static KIND: Kind = Kind::new(
 ///
 /// Clones of the layer, and all services that they make, share the circuit.
 #[derive(Clone)]
-pub struct CircuitBreakerLayer<T = AtResponse> {
-    circuit: Shared<Circuit>,
-    tracker: T,
+pub struct CircuitBreakerLayer<T = AtResponse, K: Keying = OneForAll> {
+    pub(super) circuits: K::Instances<Circuit>,
+    pub(super) tracker: T,
 }
 
 impl CircuitBreakerLayer {
@@ -38,12 +39,11 @@ impl CircuitBreakerLayer {
     /// decide whether it closes.
     #[must_use]
     pub fn new() -> Self {
-        let settings = Settings {
-            config: Config::default(),
-            instance: InstanceName::default_of(&KIND),
-            observer: None,
-        };
-        Self::of(settings, AtResponse::default())
+        let emitter = Emitter::of_default(&KIND);
+        Self {
+            circuits: Shared::new(Circuit::new(Config::default(), emitter, None)),
+            tracker: AtResponse::default(),
+        }
     }
 
     /// Starts a builder with the default settings.
@@ -52,18 +52,11 @@ impl CircuitBreakerLayer {
     }
 }
 
-impl<T> CircuitBreakerLayer<T> {
-    pub(super) fn of(settings: Settings, tracker: T) -> Self {
-        Self {
-            circuit: Shared::new(Circuit::new(settings)),
-            tracker,
-        }
-    }
-
+impl<T, K: Keying> CircuitBreakerLayer<T, K> {
     /// A handle to inspect and control the circuit.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(&self.circuit)
+        CircuitBreakerHandle::new(K::target(&self.circuits))
     }
 }
 
@@ -73,24 +66,24 @@ impl Default for CircuitBreakerLayer {
     }
 }
 
-impl<S, T: Clone> Layer<S> for CircuitBreakerLayer<T> {
-    type Service = CircuitBreaker<S, T>;
+impl<S, T: Clone, K: Keying> Layer<S> for CircuitBreakerLayer<T, K> {
+    type Service = CircuitBreaker<S, T, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         CircuitBreaker {
             gate: Gate {
                 inner: Inner::new(inner),
-                state: self.circuit.clone(),
+                state: self.circuits.clone(),
                 tracker: self.tracker.clone(),
             },
         }
     }
 }
 
-impl<T> fmt::Debug for CircuitBreakerLayer<T> {
+impl<T, K: Keying> fmt::Debug for CircuitBreakerLayer<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerLayer")
-            .field("name", &self.circuit.emitter.name())
+            .field("name", &self.handle().name())
             .field("state", &self.handle().state())
             .finish()
     }

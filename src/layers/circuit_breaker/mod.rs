@@ -86,6 +86,7 @@
 mod admit;
 mod builder;
 mod circuit;
+mod common;
 mod handle;
 mod history;
 mod layer;

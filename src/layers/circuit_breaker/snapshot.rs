@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use super::circuit::Circuit;
 use super::history::Change;
-use crate::observe::snapshot::{InMode, InWords, Latency, Outcomes, Rejections, WouldReject};
+use crate::layers::keyed::{Group, Instance as _, KeyCounts, NameAndKey, Target};
+use crate::observe::snapshot::{
+    InMode, InWords, Latency, Outcomes, Rejections, Words, WouldReject,
+};
 #[cfg(feature = "serde")]
-use crate::observe::snapshot::{as_str, optional_seconds, seconds};
+use crate::observe::snapshot::{as_str, counts, optional_seconds, seconds};
 use crate::policy::breaker::State;
 use crate::runtime::Moment;
 use crate::vocabulary::mode::Mode;
@@ -21,6 +24,20 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
+    /// The key of the instance, or `None` without one.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub key: Option<String>,
+    /// The keys of a layer with a circuit for each [key](crate::keyed). The snapshot of all keys
+    /// has their most severe state, their highest `since`, `consecutive_failures`, `retry_after` and
+    /// `failed_recoveries`, no `changes`, and the sum of all other counts.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub keys: Option<KeyCounts>,
+    /// The number of keys in each state, without the states of none. Empty without keys.
+    #[cfg_attr(
+        feature = "serde",
+        serde(skip_serializing_if = "Vec::is_empty", serialize_with = "counts")
+    )]
+    pub states: Vec<(State, u64)>,
     /// The state. An open circuit stays open until the first call after its open time.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
     pub state: State,
@@ -63,18 +80,85 @@ pub struct Snapshot {
     pub rejections: Rejections,
     /// Calls that only [shadow mode](Mode::Shadow) admitted. Their outcomes are in `outcomes`.
     pub would_reject: Rejections,
-    /// Latencies of the last minute. `None` if every call was answered at its first poll.
+    /// Latencies of the last minute. `None` if every call was answered at its first poll, and for
+    /// a single key: all keys share one histogram.
     pub latency: Option<Latency>,
     /// The last eight state changes, the newest first.
     pub changes: Vec<Change>,
 }
 
 impl Snapshot {
-    pub(super) fn of(circuit: &Circuit) -> Self {
+    pub(super) fn of(target: &Target<Circuit>) -> Self {
+        match target {
+            Target::One(circuit) => Self::of_one(circuit),
+            Target::Group(group) => Self::of_group(group),
+        }
+    }
+
+    fn of_group(group: &Group<Circuit>) -> Self {
+        let (common, emitter) = (group.common(), group.emitter());
+        let mut all = Self {
+            layer: emitter.layer(),
+            name: emitter.name().to_owned(),
+            key: None,
+            keys: Some(KeyCounts::of(group)),
+            states: common.states(),
+            state: common.worst(),
+            since: Duration::ZERO,
+            mode: group.settings().mode,
+            calls: 0,
+            failures: 0,
+            slow_calls: 0,
+            failure_rate: None,
+            slow_call_rate: None,
+            consecutive_failures: 0,
+            retry_after: None,
+            failed_recoveries: 0,
+            opened: 0,
+            probes_in_flight: 0,
+            outcomes: Outcomes::default(),
+            rejections: Rejections::default(),
+            would_reject: Rejections::default(),
+            latency: common.latencies().last_minute(Moment::now()),
+            changes: Vec::new(),
+        };
+        let totals = group.sum(|circuit, totals| {
+            let (view, since, _) = circuit.inspect();
+            totals.add(&circuit.totals());
+            if view.state == all.state {
+                all.since = all.since.max(since);
+            }
+            all.calls += view.calls;
+            all.failures += view.failures;
+            all.slow_calls += view.slow_calls;
+            all.consecutive_failures = all.consecutive_failures.max(view.consecutive_failures);
+            all.retry_after = all.retry_after.max(view.retry_after);
+            all.failed_recoveries = all.failed_recoveries.max(view.failed_recoveries);
+            all.probes_in_flight += view.probes_in_flight;
+        });
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+        let rate = |of: u64| (all.calls > 0).then(|| of as f64 / all.calls as f64);
+        Self {
+            failure_rate: rate(all.failures),
+            slow_call_rate: rate(all.slow_calls),
+            opened: totals.opened,
+            outcomes: totals.outcomes,
+            rejections: totals.rejections,
+            would_reject: totals.would_reject,
+            ..all
+        }
+    }
+
+    fn of_one(circuit: &Circuit) -> Self {
         let (view, since, changes) = circuit.inspect();
+        let is_keyed = circuit.emitter.group().is_some();
+        let latency = (!is_keyed).then(|| circuit.latencies.last_minute(Moment::now()));
         Self {
             layer: circuit.emitter.layer(),
             name: circuit.emitter.name().to_owned(),
+            key: circuit.emitter.key().map(str::to_owned),
+            keys: None,
+            states: Vec::new(),
             state: view.state,
             since,
             mode: view.mode,
@@ -91,7 +175,7 @@ impl Snapshot {
             outcomes: circuit.outcomes(),
             rejections: circuit.emitter.rejections(),
             would_reject: circuit.emitter.would_reject(),
-            latency: circuit.latencies.last_minute(Moment::now()),
+            latency: latency.flatten(),
             changes,
         }
     }
@@ -100,11 +184,17 @@ impl Snapshot {
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = InWords(self.since);
-        write!(
-            f,
-            "{} {}: {} for {since}",
-            self.layer, self.name, self.state
-        )?;
+        let name = NameAndKey(&self.name, self.key.as_deref());
+        write!(f, "{} {name}: ", self.layer)?;
+        if let Some(keys) = &self.keys {
+            let states = Words(
+                self.states
+                    .iter()
+                    .map(|(state, count)| (state.as_str(), *count)),
+            );
+            write!(f, "{keys} ({states}); ")?;
+        }
+        write!(f, "{} for {since}", self.state)?;
         write!(f, "{}", InMode(self.mode))?;
         if let Some(left) = self.retry_after {
             write!(f, ", {} left", InWords(left))?;

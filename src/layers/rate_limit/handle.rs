@@ -1,8 +1,9 @@
 use super::limiter::Limiter;
 use super::settings::Settings;
-use crate::layers::handle::handle;
+use crate::layers::handle::keyed_handle;
+use crate::layers::keyed::Target;
 
-handle! {
+keyed_handle! {
     /// Inspects a rate limit, for example from an admin endpoint or a test.
     ///
     /// A handle keeps the state of the rate limit alive, but not its services. Clones share the
@@ -17,6 +18,9 @@ handle! {
     /// println!("{}", limit.snapshot());
     /// # Ok::<_, mainstay::ConfigError>(())
     /// ```
+    ///
+    /// With a rate for each [key](crate::keyed), the handle of the layer is about all of them, and
+    /// [`key`](Self::key) returns the handle of one.
     pub struct RateLimitHandle of Limiter;
     /// The available permits, the outcomes and the rejections.
     snapshot
@@ -36,15 +40,18 @@ handle! {
 }
 
 impl RateLimitHandle {
-    /// The number of calls that would be admitted now.
+    /// The number of calls that would be admitted now. With keys: of a new key.
     #[must_use]
     pub fn available(&self) -> u32 {
-        self.state.available()
+        match &self.target {
+            Target::One(limiter) => limiter.available(),
+            Target::Group(group) => group.settings().rate().burst(),
+        }
     }
 
-    /// The number of calls in the queue.
+    /// The number of calls in the queue. With keys: the sum of all keys.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.state.queue.len()
+        self.target.sum(|limiter| limiter.queue.len())
     }
 }

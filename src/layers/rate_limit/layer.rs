@@ -12,10 +12,9 @@ use super::settings::Settings;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
 use crate::layers::admission::{CanQueue, Gate, Queued, Rejecting};
-use crate::layers::handle::Adjust;
+use crate::layers::keyed::{Instance, Keying, OneForAll, keyed_setters};
 use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
-use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
@@ -38,8 +37,8 @@ const SECOND: Duration = Duration::from_secs(1);
 ///
 /// Clones of the layer, and all services that they make, share the limit.
 #[derive(Clone)]
-pub struct RateLimitLayer<M = Rejecting, T = AtResponse> {
-    limiter: Shared<Limiter>,
+pub struct RateLimitLayer<M = Rejecting, T = AtResponse, K: Keying = OneForAll> {
+    limiter: K::Instances<Limiter>,
     queueing: PhantomData<M>,
     tracker: T,
 }
@@ -67,28 +66,22 @@ impl RateLimitLayer {
     }
 }
 
-impl<M, T> RateLimitLayer<M, T> {
-    /// The name of the instance.
-    #[cfg(feature = "http")]
-    pub(crate) fn name(&self) -> &str {
-        self.limiter.emitter.name()
-    }
-
+impl<M, T, K: Keying> RateLimitLayer<M, T, K> {
     /// The permits of a window of whole seconds, and its length.
     #[cfg(feature = "http")]
     pub(crate) fn in_whole_seconds(&self) -> (u64, u64) {
-        self.limiter.rate().in_whole_seconds()
+        self.handle().settings().rate().in_whole_seconds()
     }
 
     /// A handle to inspect the rate limit.
     #[must_use]
     pub fn handle(&self) -> RateLimitHandle {
-        RateLimitHandle::new(&self.limiter)
+        RateLimitHandle::new(K::target(&self.limiter))
     }
 }
 
-impl<S, M, T: Clone> Layer<S> for RateLimitLayer<M, T> {
-    type Service = RateLimit<S, M, T>;
+impl<S, M, T: Clone, K: Keying> Layer<S> for RateLimitLayer<M, T, K> {
+    type Service = RateLimit<S, M, T, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         RateLimit {
@@ -102,14 +95,15 @@ impl<S, M, T: Clone> Layer<S> for RateLimitLayer<M, T> {
     }
 }
 
-impl<M, T> fmt::Debug for RateLimitLayer<M, T> {
+impl<M, T, K: Keying> fmt::Debug for RateLimitLayer<M, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = self.handle().settings();
         f.debug_struct("RateLimitLayer")
-            .field("name", &self.limiter.emitter.name())
-            .field("rate", &format_args!("{}", self.limiter.rate()))
+            .field("name", &self.handle().name())
+            .field("rate", &format_args!("{}", settings.rate()))
             .field("available", &self.handle().available())
             .field("waiting", &self.handle().waiting())
-            .field("mode", &self.limiter.mode())
+            .field("mode", &settings.mode)
             .finish()
     }
 }
@@ -128,7 +122,7 @@ impl<M, T> fmt::Debug for RateLimitLayer<M, T> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct RateLimitBuilder<M = Rejecting, T = AtResponse> {
+pub struct RateLimitBuilder<M = Rejecting, T = AtResponse, K = OneForAll> {
     pub(crate) name: Option<String>,
     pub(crate) settings: Settings,
     /// Whether the rate was set.
@@ -136,6 +130,20 @@ pub struct RateLimitBuilder<M = Rejecting, T = AtResponse> {
     queueing: PhantomData<M>,
     tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) keying: K,
+}
+
+keyed_setters! {
+    RateLimitBuilder<M, T>, "rate",
+    |builder, keying| RateLimitBuilder {
+        name: builder.name,
+        settings: builder.settings,
+        sets_rate: builder.sets_rate,
+        queueing: PhantomData,
+        tracker: builder.tracker,
+        observer: builder.observer,
+        keying,
+    }
 }
 
 impl<T> RateLimitBuilder<Rejecting, T> {
@@ -147,12 +155,13 @@ impl<T> RateLimitBuilder<Rejecting, T> {
             queueing: PhantomData,
             tracker,
             observer: None,
+            keying: OneForAll,
         }
     }
 }
 
-impl<M, T> RateLimitBuilder<M, T> {
-    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> RateLimitBuilder<M, T2> {
+impl<M, T, K> RateLimitBuilder<M, T, K> {
+    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> RateLimitBuilder<M, T2, K> {
         RateLimitBuilder {
             name: self.name,
             settings: self.settings,
@@ -160,6 +169,7 @@ impl<M, T> RateLimitBuilder<M, T> {
             queueing: PhantomData,
             tracker: by(self.tracker),
             observer: self.observer,
+            keying: self.keying,
         }
     }
 
@@ -217,14 +227,14 @@ impl<M, T> RateLimitBuilder<M, T> {
     ///
     /// Timers are exact to a millisecond. For rates above 1000 calls a second, set the burst to the
     /// permits of at least two milliseconds.
-    pub fn max_wait(mut self, max_wait: Duration) -> RateLimitBuilder<Queued, T> {
+    pub fn max_wait(mut self, max_wait: Duration) -> RateLimitBuilder<Queued, T, K> {
         self.settings.max_wait = Some(max_wait);
         self.queueable()
     }
 
     /// Allows a wait that the [settings](Self::settings) contain, or that an
     /// [update](super::RateLimitHandle::update) adds later. The inner service must be `Clone`.
-    pub fn queueable(self) -> RateLimitBuilder<Queued, T> {
+    pub fn queueable(self) -> RateLimitBuilder<Queued, T, K> {
         RateLimitBuilder {
             name: self.name,
             settings: self.settings,
@@ -232,6 +242,7 @@ impl<M, T> RateLimitBuilder<M, T> {
             queueing: PhantomData,
             tracker: self.tracker,
             observer: self.observer,
+            keying: self.keying,
         }
     }
 
@@ -243,38 +254,38 @@ impl<M, T> RateLimitBuilder<M, T> {
 
     /// Follows calls with a [`Track`](crate::Track) of your own, which classifies responses.
     /// Default [`AtResponse`]. Outcomes affect only snapshots, events and metrics, not the rate.
-    pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<M, T2> {
+    pub fn tracker<T2>(self, tracker: T2) -> RateLimitBuilder<M, T2, K> {
         self.retracked(|_| tracker)
     }
 }
 
-impl<M: CanQueue, T> RateLimitBuilder<M, T> {
+impl<M: CanQueue, T, K: Keying> RateLimitBuilder<M, T, K> {
     /// Builds the layer.
     ///
     /// # Errors
     ///
     /// A value is out of its range. The error names the setting, the value and the rule.
-    pub fn build(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
+    pub fn build(self) -> Result<RateLimitLayer<M, T, K>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
     }
 
-    fn built(self) -> Result<RateLimitLayer<M, T>, ConfigError> {
+    fn built(self) -> Result<RateLimitLayer<M, T, K>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.settings.check()?;
+        <Limiter as Instance>::check(M::CAN_QUEUE, &self.settings)?;
         let is_on = self.settings.mode != Mode::Off;
         let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
-        let limiter = Limiter::new(self.settings, M::CAN_QUEUE, emitter);
-        Adjust::check(&limiter, &limiter.settings())?;
+        let keying = self.keying;
         Ok(RateLimitLayer {
-            limiter: Shared::new(limiter),
+            limiter: keying.instances(KIND.layer, self.settings, M::CAN_QUEUE, emitter)?,
             queueing: PhantomData,
             tracker: self.tracker,
         })
     }
 }
 
-impl<M, T> fmt::Debug for RateLimitBuilder<M, T> {
+impl<M, T, K> fmt::Debug for RateLimitBuilder<M, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitBuilder")
             .field("name", &self.name)

@@ -11,6 +11,7 @@ use crate::call::entry::Entry;
 use crate::call::ticket::Ticket;
 use crate::layers::admission::{Joined, Queue};
 use crate::layers::handle::Adjust;
+use crate::layers::keyed::Instance;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
@@ -240,17 +241,7 @@ impl Adjust for Limiter {
     }
 
     fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
-        if let (false, Some(max_wait)) = (self.can_queue, settings.max_wait) {
-            let rule = "this rate limit was built without a wait: build it with `queueable()`";
-            let max_wait = format_args!("{max_wait:?}");
-            return Err(ConfigError::new(
-                super::layer::KIND.layer,
-                "max_wait",
-                max_wait,
-                rule,
-            ));
-        }
-        Ok(())
+        <Self as Instance>::check(self.can_queue, settings)
     }
 
     fn put(&self, before: &Settings, new: &Settings) -> bool {

@@ -67,6 +67,7 @@
 //! waiting calls take a lock, and each waiting call takes one allocation.
 
 mod handle;
+mod keyed;
 mod layer;
 mod limiter;
 mod queue;

@@ -8,27 +8,36 @@ use crate::layers::admission::{
     Gate, Queued, Rejecting, admitted_future, call_through_gate, inner_of_gate, queued_future,
     wait_at_gate,
 };
+use crate::layers::keyed::{Keying, KeyingOf, OneForAll};
 
 /// Limits the rate of calls to an inner service. Made by a
 /// [`RateLimitLayer`](crate::RateLimitLayer).
 #[derive(Clone)]
-pub struct RateLimit<S, M = Rejecting, T = AtResponse> {
-    pub(super) gate: Gate<S, Limiter, T>,
+pub struct RateLimit<S, M = Rejecting, T = AtResponse, K: Keying = OneForAll> {
+    pub(super) gate: Gate<S, K::Instances<Limiter>, T>,
     pub(super) queueing: PhantomData<M>,
 }
 
-inner_of_gate!(RateLimit<S, M, T>);
+inner_of_gate!([S, M, T, K: Keying] RateLimit<S, M, T, K>);
 
-impl<S, M, T> RateLimit<S, M, T> {
+impl<S, M, T, K: Keying> RateLimit<S, M, T, K> {
     /// A handle to inspect its instance.
     #[must_use]
     pub fn handle(&self) -> RateLimitHandle {
-        RateLimitHandle::new(&self.gate.state)
+        RateLimitHandle::new(K::target(&self.gate.state))
     }
 }
 
-call_through_gate!(RateLimit<S, Rejecting, T>, ResponseFuture<S::Future, T>);
-wait_at_gate!(RateLimit<S, Queued, T>, QueuedFuture<S, Req, T>);
+call_through_gate!(
+    [K: KeyingOf<Req>] RateLimit<S, Rejecting, T, K>,
+    ResponseFuture<S::Future, T>,
+    K => Limiter
+);
+wait_at_gate!(
+    [K: KeyingOf<Req>] RateLimit<S, Queued, T, K>,
+    QueuedFuture<S, Req, T>,
+    K => Limiter
+);
 
 admitted_future! {
     /// The future of a call through a rate limit without a queue.
@@ -40,12 +49,13 @@ queued_future! {
     pub struct QueuedFuture<S, Req> of Limiter
 }
 
-impl<S: fmt::Debug, M, T> fmt::Debug for RateLimit<S, M, T> {
+impl<S: fmt::Debug, M, T, K: Keying> fmt::Debug for RateLimit<S, M, T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = self.handle().settings();
         f.debug_struct("RateLimit")
             .field("inner", &self.gate.inner)
-            .field("rate", &format_args!("{}", self.gate.state.rate()))
-            .field("mode", &self.gate.state.mode())
+            .field("rate", &format_args!("{}", settings.rate()))
+            .field("mode", &settings.mode)
             .finish()
     }
 }

@@ -216,6 +216,7 @@ impl Handles {
             EventKind::Retrying { cause, .. } => count(&RetryCause::ALL, *cause, &self.retries),
             EventKind::RetryRefused(why) => count(&RetryRefused::ALL, *why, &self.refused),
             EventKind::LimitChanged { .. } | EventKind::SettingsChanged(_) => {}
+            EventKind::Evicted => return,
         }
         set_gauges(self);
     }
@@ -279,10 +280,18 @@ impl Handles {
         let _ = gauge.set(new);
     }
 
-    /// Sets this state to 1, all others to 0.
-    pub(crate) fn state(&self, state: State) {
+    /// Moves a circuit from one state to another. The gauges count the circuits of all instances
+    /// and keys that have these labels.
+    pub(crate) fn state(&self, from: Option<State>, to: Option<State>) {
+        if from == to {
+            return;
+        }
         for (of, gauge) in STATES.iter().zip(&self.states) {
-            gauge.set(if *of == state { 1.0 } else { 0.0 });
+            if Some(*of) == to {
+                gauge.increment(1.0);
+            } else if Some(*of) == from {
+                gauge.decrement(1.0);
+            }
         }
     }
 

@@ -27,7 +27,7 @@ nothing! {
     entered();
     left();
     limit(limit: Option<u32>);
-    state(state: State);
+    state(from: Option<State>, to: Option<State>);
     balance(retries: u64);
     queued();
     dequeued(waited: Duration);

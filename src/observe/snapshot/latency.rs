@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -79,7 +79,7 @@ impl fmt::Display for Latency {
 
 /// Records latencies from any thread, without a lock.
 #[derive(Default)]
-pub(crate) struct Latencies(OnceLock<Box<Minute>>);
+pub(crate) struct Latencies(OnceLock<Arc<Minute>>);
 
 struct Minute {
     slots: [Slot; SLOTS],
@@ -110,6 +110,11 @@ const fn slot(now: Moment) -> u64 {
 impl Latencies {
     pub(crate) const fn new() -> Self {
         Self(OnceLock::new())
+    }
+
+    /// Records into the same histogram, which is made now.
+    pub(crate) fn share(&self) -> Self {
+        Self(OnceLock::from(Arc::clone(self.0.get_or_init(Minute::new))))
     }
 
     /// Records a latency that stands for `weight` calls.
@@ -163,8 +168,8 @@ impl Latencies {
 
 impl Minute {
     #[cold]
-    fn new() -> Box<Self> {
-        Box::new(Self {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
             slots: std::array::from_fn(|_| Slot::new()),
             turning: Mutex::new(()),
         })

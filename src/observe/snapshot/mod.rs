@@ -57,7 +57,7 @@ mod write;
 
 pub(crate) use latency::Latencies;
 pub use latency::Latency;
-pub(crate) use tally::{Counts, LockedTally, Rejected, Tally};
+pub(crate) use tally::{Counts, LockedTally, Rejected, Tally, Totals};
 pub(crate) use write::{InWords, Words};
 #[cfg(feature = "serde")]
 pub(crate) use write::{as_str, counts, optional_seconds, seconds};
@@ -183,6 +183,17 @@ pub struct Rejections(
 );
 
 impl Rejections {
+    /// Adds the numbers of other rejections.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (reason, count) in other.iter() {
+            match self.0.iter_mut().find(|(of, _)| *of == reason) {
+                Some((_, sum)) => *sum += count,
+                None => self.0.push((reason, count)),
+            }
+        }
+        self.0.sort_unstable_by_key(|(reason, _)| *reason as u8);
+    }
+
     /// The number for this reason.
     #[must_use]
     pub fn of(&self, reason: Reason) -> u64 {

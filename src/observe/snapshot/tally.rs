@@ -86,6 +86,30 @@ impl LockedTally {
     }
 }
 
+/// The counts of an instance that only rise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) outcomes: Outcomes,
+    pub(crate) rejections: Rejections,
+    pub(crate) would_reject: Rejections,
+    pub(crate) given_up: u64,
+    /// How often a circuit opened.
+    pub(crate) opened: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.outcomes.success += other.outcomes.success;
+        self.outcomes.failure += other.outcomes.failure;
+        self.outcomes.ignored += other.outcomes.ignored;
+        self.outcomes.cancelled += other.outcomes.cancelled;
+        self.rejections.add(&other.rejections);
+        self.would_reject.add(&other.would_reject);
+        self.given_up += other.given_up;
+        self.opened += other.opened;
+    }
+}
+
 /// A counter for each of `N` values.
 #[derive(Debug)]
 pub(crate) struct Counts<const N: usize>([AtomicU64; N]);

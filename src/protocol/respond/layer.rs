@@ -9,6 +9,7 @@ use super::answer::{Quota, Style};
 use super::body::{BodyWith, EmptyBody, KnownBody};
 use super::errors::{MapErrorWith, Mapping, RejectionsOnly};
 use super::service::Respond;
+use crate::layers::keyed::Keying;
 use crate::layers::rate_limit::RateLimitLayer;
 use crate::vocabulary::config::ConfigError;
 
@@ -102,10 +103,13 @@ impl<M, B> RespondLayer<M, B> {
     /// # }
     /// ```
     #[must_use]
-    pub fn rate_limit_policy<Mode, T>(mut self, layer: &RateLimitLayer<Mode, T>) -> Self {
+    pub fn rate_limit_policy<Mode, T, K: Keying>(
+        mut self,
+        layer: &RateLimitLayer<Mode, T, K>,
+    ) -> Self {
         let (permits, window) = layer.in_whole_seconds();
         self.style.quota = Some(Arc::new(Quota {
-            name: layer.name().to_owned(),
+            name: layer.handle().name().to_owned(),
             permits,
             window,
         }));

@@ -29,7 +29,7 @@ impl Model {
             queue: Some(QueueSettings::new(queue, Duration::from_secs(1))),
             ..Settings::default()
         };
-        let permits = Permits::new(settings, true, InstanceName::default_of(&KIND), None);
+        let permits = Permits::new(settings, true, Emitter::of_default(&KIND));
         Self {
             permits: Shared::new(permits),
             out: Arc::default(),

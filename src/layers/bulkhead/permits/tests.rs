@@ -9,8 +9,8 @@ fn permits(limit: u32, queue: u32) -> Permits {
         queue: Some(QueueSettings::new(queue, Duration::from_secs(1))),
         ..Settings::default()
     };
-    let instance = InstanceName::default_of(&super::super::layer::KIND);
-    Permits::new(settings, true, instance, None)
+    let emitter = Emitter::of_default(&super::super::layer::KIND);
+    Permits::new(settings, true, emitter)
 }
 
 /// Permits whose count of admissions wraps soon.

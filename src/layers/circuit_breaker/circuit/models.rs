@@ -14,16 +14,13 @@ crate::models::models![
 
 /// Opens when two calls or more have failed at this rate.
 fn circuit(failure_rate: f64) -> Arc<Circuit> {
-    Arc::new(Circuit::new(Settings {
-        config: Config {
-            failure_rate: Some(failure_rate),
-            min_calls: 2,
-            window: Window::count(100),
-            ..Config::default()
-        },
-        instance: InstanceName::default_of(&KIND),
-        observer: None,
-    }))
+    let config = Config {
+        failure_rate: Some(failure_rate),
+        min_calls: 2,
+        window: Window::count(100),
+        ..Config::default()
+    };
+    Arc::new(Circuit::new(config, Emitter::of_default(&KIND), None))
 }
 
 fn record(circuit: &Circuit, ticket: Ticket, outcome: Outcome) {

@@ -1,5 +1,9 @@
+use super::super::layer::KIND;
 use super::*;
-use crate::vocabulary::name::InstanceName;
+
+fn circuit(config: Config) -> Circuit {
+    Circuit::new(config, Emitter::of_default(&KIND), None)
+}
 
 fn admitted(circuit: &Circuit) -> Ticket {
     circuit.try_admit().expect("closed")
@@ -7,14 +11,10 @@ fn admitted(circuit: &Circuit) -> Ticket {
 
 #[test]
 fn nothing_is_lost_between_threads() {
-    let circuit = Circuit::new(Settings {
-        config: Config {
-            failure_rate: Some(1.0),
-            window: crate::policy::window::Window::count(1_000_000),
-            ..Config::default()
-        },
-        instance: InstanceName::default_of(&super::super::layer::KIND),
-        observer: None,
+    let circuit = circuit(Config {
+        failure_rate: Some(1.0),
+        window: crate::policy::window::Window::count(1_000_000),
+        ..Config::default()
     });
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -37,13 +37,9 @@ fn nothing_is_lost_between_threads() {
 /// After an inspection, successes may be counted without the lock. They are credited, too.
 #[tokio::test(start_paused = true)]
 async fn successes_after_an_inspection_are_credited() {
-    let circuit = Circuit::new(Settings {
-        config: Config {
-            min_calls: 2,
-            ..Config::default()
-        },
-        instance: InstanceName::default_of(&super::super::layer::KIND),
-        observer: None,
+    let circuit = circuit(Config {
+        min_calls: 2,
+        ..Config::default()
     });
     let record = |outcome: Outcome| {
         circuit.record(admitted(&circuit), outcome.into(), CallTime::UNKNOWN, None);
@@ -63,13 +59,9 @@ async fn successes_after_an_inspection_are_credited() {
 /// A success that another thread counts during a reset belongs to the calls that the reset forgets.
 #[test]
 fn a_reset_forgets_the_successes_that_are_counted_meanwhile() {
-    let circuit = Circuit::new(Settings {
-        config: Config {
-            window: crate::policy::window::Window::count(100),
-            ..Config::default()
-        },
-        instance: InstanceName::default_of(&super::super::layer::KIND),
-        observer: None,
+    let circuit = circuit(Config {
+        window: crate::policy::window::Window::count(100),
+        ..Config::default()
     });
     let ticket = admitted(&circuit);
     circuit.with(|breaker, now| {

@@ -1,0 +1,258 @@
+//! The instances of a layer, one for each key.
+
+#![allow(
+    private_bounds,
+    private_interfaces,
+    missing_debug_implementations,
+    reason = "users cannot name these items"
+)]
+
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::key::clean;
+use crate::call::admit::Admit;
+use crate::layers::handle::Adjust;
+use crate::observe::emit::Emit;
+use crate::observe::emitter::{Emitter, GroupEmitter};
+use crate::observe::event::EventKind;
+use crate::observe::meter::Handles;
+use crate::observe::snapshot::Totals;
+use crate::runtime::keys::{Got, Keys, Value};
+use crate::runtime::shared::Shared;
+use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::settings::Fields;
+
+/// An instance of a layer that can have one for each key.
+pub trait Instance: Admit {
+    /// The settings of all instances of a layer, which can change.
+    type Settings: Clone + Send + Sync;
+
+    /// The settings that cannot change.
+    type Fixed: Copy + Send + Sync;
+
+    /// What the instances of all keys share.
+    type Common: Default + Send + Sync;
+
+    /// A new instance, with a `common` part that of a key. It runs under a lock, so it emits
+    /// nothing.
+    fn new(
+        settings: &Self::Settings,
+        fixed: Self::Fixed,
+        emitter: Emitter,
+        common: Option<&Arc<Self::Common>>,
+    ) -> Self;
+
+    /// Refuses settings that instances with the fixed ones cannot have.
+    fn check(_: Self::Fixed, _: &Self::Settings) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// Whether instances with these settings have metrics.
+    fn is_measured(_: &Self::Settings) -> bool {
+        true
+    }
+
+    /// Whether it is as good as a new instance, except for its counts.
+    fn is_plain(&self) -> bool;
+
+    fn totals(&self) -> Totals;
+}
+
+/// The instances of a layer, one for each key.
+pub struct Group<A: Instance> {
+    keys: Keys<Shared<A>>,
+    /// The instance of the calls without a key.
+    without_key: Mutex<Option<Shared<A>>>,
+    /// Those of new instances.
+    settings: Mutex<A::Settings>,
+    fixed: A::Fixed,
+    common: Arc<A::Common>,
+    emitter: Arc<GroupEmitter>,
+}
+
+impl<A: Instance> Group<A> {
+    pub(crate) fn new(
+        settings: A::Settings,
+        fixed: A::Fixed,
+        emitter: Emitter,
+        limit: usize,
+    ) -> Self {
+        Self {
+            keys: Keys::new(limit),
+            without_key: Mutex::new(None),
+            settings: Mutex::new(settings),
+            fixed,
+            common: Arc::default(),
+            emitter: Arc::new(GroupEmitter::new(emitter)),
+        }
+    }
+
+    /// The emitter of all instances.
+    pub(crate) fn emitter(&self) -> &Emitter {
+        &self.emitter.emitter
+    }
+
+    /// What the instances of all keys share.
+    pub(crate) fn common(&self) -> &A::Common {
+        &self.common
+    }
+
+    pub(crate) fn settings(&self) -> A::Settings {
+        self.lock_settings().clone()
+    }
+
+    fn lock_settings(&self) -> MutexGuard<'_, A::Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_without_key(&self) -> MutexGuard<'_, Option<Shared<A>>> {
+        let without_key = self.without_key.lock();
+        without_key.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The instance of a key. An empty key is none.
+    #[cold]
+    pub(crate) fn get(&self, key: &str) -> Shared<A> {
+        if key.is_empty() {
+            let mut without_key = self.lock_without_key();
+            let make = || self.make(key, false);
+            return without_key.get_or_insert_with(make).clone();
+        }
+        let key = &*clean(key);
+        let Got { value, removed } = self.keys.get(key, |temporary| self.make(key, temporary));
+        if let Some(removed) = removed
+            && !removed.was_plain
+        {
+            removed.value.emit_and_log(|| EventKind::Evicted);
+        }
+        value
+    }
+
+    /// The instance of a key, if there is one.
+    pub(crate) fn find(&self, key: &str) -> Option<Shared<A>> {
+        if key.is_empty() {
+            return self.lock_without_key().clone();
+        }
+        self.keys.find(&clean(key))
+    }
+
+    /// All instances.
+    pub(crate) fn all(&self) -> Vec<Shared<A>> {
+        let mut all: Vec<_> = self.lock_without_key().clone().into_iter().collect();
+        self.keys.visit(|_, values| all.extend(values.cloned()));
+        all
+    }
+
+    /// The sum of the counts of all instances that there are and were. `add` adds those of an
+    /// instance, under a lock.
+    pub(crate) fn sum(&self, mut add: impl FnMut(&A, &mut Totals)) -> Totals {
+        let mut totals = self.emitter.temporary();
+        if let Some(instance) = &*self.lock_without_key() {
+            add(instance, &mut totals);
+        }
+        self.keys.visit(|gone, instances| {
+            totals.add(gone);
+            instances.for_each(|instance| add(instance, &mut totals));
+        });
+        totals
+    }
+
+    pub(crate) const fn keys(&self) -> &Keys<Shared<A>> {
+        &self.keys
+    }
+
+    fn make(&self, key: &str, is_temporary: bool) -> Shared<A> {
+        let emitter = Emitter::of_key(&self.emitter, key, is_temporary);
+        Shared::of_key(A::new(
+            &self.settings(),
+            self.fixed,
+            emitter,
+            Some(&self.common),
+        ))
+    }
+}
+
+impl<A: Instance> Value for Shared<A> {
+    type Totals = Totals;
+
+    fn has_key(&self, key: &str) -> bool {
+        self.emitter().instance().has_key(key)
+    }
+
+    fn is_held(&self) -> bool {
+        let is_held = self.is_shared();
+        // The last holder's changes are seen from here on.
+        fence(Ordering::Acquire);
+        is_held
+    }
+
+    fn is_plain(&self) -> bool {
+        Instance::is_plain(&**self)
+    }
+
+    fn add_to(&self, totals: &mut Totals) {
+        totals.add(&self.totals());
+    }
+}
+
+/// Called when an instance is dropped: the counts of one that was never stored go to its group.
+pub(crate) fn dropped<A: Instance>(instance: &A) {
+    let emitter = instance.emitter();
+    if let Some(group) = emitter.group()
+        && emitter.is_temporary()
+    {
+        group.add_temporary(&instance.totals());
+    }
+}
+
+/// All keys have the settings of their group.
+impl<A> Adjust for Group<A>
+where
+    A: Instance + Adjust<Settings = <A as Instance>::Settings>,
+    <A as Instance>::Settings: Fields + PartialEq,
+{
+    type Settings = <A as Instance>::Settings;
+
+    fn settings(&self) -> Self::Settings {
+        self.settings()
+    }
+
+    fn in_force(settings: Self::Settings) -> Self::Settings {
+        A::in_force(settings)
+    }
+
+    fn check(&self, settings: &Self::Settings) -> Result<(), ConfigError> {
+        <A as Instance>::check(self.fixed, settings)
+    }
+
+    fn put(&self, before: &Self::Settings, new: &Self::Settings) -> bool {
+        let mut settings = self.lock_settings();
+        if *settings != *before {
+            return false;
+        }
+        settings.clone_from(new);
+        self.emitter().set_measured(A::is_measured(new));
+        drop(settings);
+        // An instance that is made now has the new settings. If another update follows, both bring
+        // the instances to the newest settings.
+        for instance in self.all() {
+            loop {
+                let (has, newest) = (Adjust::settings(&*instance), self.settings());
+                if has == newest {
+                    break;
+                }
+                instance.put(&has, &newest);
+            }
+        }
+        true
+    }
+}
+
+impl<A: Instance> Emit for Group<A> {
+    fn emitter(&self) -> &Emitter {
+        self.emitter()
+    }
+
+    fn set_gauges(&self, _: &Handles) {}
+}

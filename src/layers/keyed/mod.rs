@@ -1,0 +1,108 @@
+//! A policy for each key: one circuit for each host, one limit for each tenant.
+//!
+//! A layer has one instance for all calls by default. That is wrong as soon as the calls go to
+//! several upstreams or come from several tenants: one dead host opens the circuit for all hosts,
+//! and one busy tenant uses the limit of all tenants. With `keyed` the layer has an instance for
+//! each key, and a closure returns the key of a request:
+//!
+//! ```
+//! use mainstay::{CircuitBreakerLayer, Error, State};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! struct Job { tenant: String, fails: bool }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::BoxError> {
+//! let layer = CircuitBreakerLayer::builder()
+//!     .name("jobs")
+//!     .consecutive_failures(1)
+//!     .keyed(|job: &Job| job.tenant.as_str().into())
+//!     .build()?;
+//! let circuits = layer.handle();
+//! let mut jobs = ServiceBuilder::new().layer(layer).service(service_fn(|job: Job| async move {
+//!     if job.fails { Err(std::io::Error::other("broken")) } else { Ok("done") }
+//! }));
+//!
+//! let bad = Job { tenant: "bad".to_owned(), fails: true };
+//! assert!(jobs.ready().await?.call(bad).await.is_err());
+//! let good = Job { tenant: "good".to_owned(), fails: false };
+//! assert_eq!(jobs.ready().await?.call(good).await?, "done");
+//!
+//! assert_eq!(circuits.key("bad").unwrap().state(), State::Open);
+//! assert_eq!(circuits.key("good").unwrap().state(), State::Closed);
+//! let again = Job { tenant: "bad".to_owned(), fails: false };
+//! let Err(Error::Rejected(rejection)) = jobs.ready().await?.call(again).await else { panic!() };
+//! assert_eq!(rejection.key(), Some("bad"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The builders of [circuit breaker](crate::CircuitBreakerLayer) and
+//! [bulkhead](crate::BulkheadLayer) have `keyed` for closures and `keyed_by` for a [`Key`].
+//!
+//! All keys have the settings and the name of the layer. Each key has its own state and its own
+//! counts.
+//!
+//! # Which key
+//!
+//! The key is the part of the request that fails or fills up on its own: the host, the tenant, the
+//! gRPC method. Values without a bound, such as a whole path or a user's ID, are bad keys for a
+//! circuit breaker: a key that is called rarely never has enough calls to open its circuit.
+//!
+//! Requests without a key (`None`, or an empty key) share one instance. A key longer than 128 bytes
+//! is cut off, and control characters in it are escaped. Such a key ends in a hash, so that
+//! different keys stay different.
+//!
+//! The key function runs in `call`, outside of all locks. A panic in it propagates to the caller.
+//! The call then has no other effect.
+//!
+//! # How many keys
+//!
+//! At most [`max_keys`](crate::circuit_breaker::CircuitBreakerBuilder::max_keys), by default
+//! 10 000. That is more hosts than most programs call, and takes some 10 MB. So keys that strangers
+//! choose cannot fill the memory.
+//!
+//! A new key beyond the limit takes the place of another one, and its counts stay in the snapshot of
+//! the layer. A key is never dropped while it is in use: while it has calls in flight or waiting,
+//! while it is the last one that a service called, and while there is a handle of it. Of the others
+//! those are dropped first whose state means nothing: their circuit is closed. A key whose circuit
+//! is open is dropped only if no other key is found, and the layer then emits the event
+//! [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
+//!
+//! If every key is in use, the call has a temporary instance of its own, and is not limited. The
+//! [snapshot](KeyCounts) counts such calls.
+//!
+//! # Handles, events and metrics
+//!
+//! The handle of the layer is about all keys: its snapshot has the sums, and its verbs apply to all
+//! keys. `keys()` lists the keys, and `key(..)` returns the handle of one.
+//!
+//! Events, rejections and log lines name the key: [`Event::key`](crate::Event::key),
+//! [`Rejection::key`](crate::Rejection::key) and the field `key`. Subscribers of the layer receive
+//! the events of all keys. Metrics have no label for the key: the series of the layer count all
+//! keys. `mainstay_circuit_breaker_state` is the number of circuits in each state.
+//!
+//! # Readiness
+//!
+//! `poll_ready` does not know the next key. It waits for the inner service even if the next call
+//! will be rejected.
+//!
+//! # Cost
+//!
+//! A service keeps the instance that it called last, so the next call with this key only compares
+//! the keys. A call with another key looks it up: one hash, one short lock, no allocation. The first
+//! call of a key makes its instance. No cost grows with the number of keys.
+
+mod group;
+mod instances;
+mod key;
+mod setters;
+mod snapshot;
+
+pub use instances::{Keying, KeyingOf, OneForAll, PerKey};
+pub use key::Key;
+pub use snapshot::KeyCounts;
+
+pub(crate) use group::{Group, Instance, dropped};
+pub(crate) use instances::{Target, WeakTarget};
+pub(crate) use setters::keyed_setters;
+pub(crate) use snapshot::NameAndKey;
