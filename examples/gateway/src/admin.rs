@@ -10,16 +10,21 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use mainstay::health::HealthService;
+use mainstay::registry::{Registry, StackHandle};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Mode;
-use crate::snapshot::Sources;
 use crate::upstream::Upstream;
 
 pub(crate) type Upstreams = Arc<[Upstream; 2]>;
 
-pub(crate) fn routes(metrics: PrometheusHandle, sources: Sources, upstreams: Upstreams) -> Router {
+pub(crate) fn routes(
+    metrics: PrometheusHandle,
+    health: HealthService,
+    upstreams: Upstreams,
+) -> Router {
     let scrape = async move || {
         let text = [(CONTENT_TYPE, "text/plain; version=0.0.4")];
         (text, metrics.render())
@@ -27,12 +32,16 @@ pub(crate) fn routes(metrics: PrometheusHandle, sources: Sources, upstreams: Ups
     let fault = get(show).put(set).post(set).with_state(upstreams);
     Router::new()
         .route("/metrics", get(scrape))
-        .route("/snapshot", get(snapshot).with_state(sources))
+        .route("/snapshot", get(snapshot))
+        .route_service("/livez", health.clone())
+        .route_service("/readyz", health)
         .route("/fault/{upstream}", fault)
 }
 
-async fn snapshot(State(sources): State<Sources>) -> Response {
-    json(&sources.snapshot())
+/// The snapshots of all stacks in this process.
+async fn snapshot() -> Response {
+    let stacks = Registry::global().stacks();
+    json(&stacks.iter().map(StackHandle::snapshot).collect::<Vec<_>>())
 }
 
 /// A response that people can read, too.

@@ -33,7 +33,6 @@ pub(crate) struct Catalog {
     http: reqwest::Client,
     url: String,
     client: Client,
-    pub(crate) stack: http::ClientStack,
 }
 
 impl Catalog {
@@ -58,7 +57,6 @@ impl Catalog {
             client: stack.wrap(http.clone()),
             url: format!("http://{address}/descriptions"),
             http,
-            stack,
         })
     }
 
@@ -76,7 +74,6 @@ impl Catalog {
 #[derive(Clone)]
 pub(crate) struct Pricing {
     client: PricingClient<grpc::Client<Channel>>,
-    pub(crate) stack: grpc::ClientStack,
 }
 
 impl Pricing {
@@ -96,7 +93,6 @@ impl Pricing {
         let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
         Ok(Self {
             client: PricingClient::new(stack.wrap(channel)),
-            stack,
         })
     }
 

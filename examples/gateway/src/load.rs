@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use mainstay::shutdown::Closing;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -12,12 +12,9 @@ const PATIENCE: Duration = Duration::from_millis(1800);
 /// The most requests at the same time.
 const MOST: usize = 1000;
 
-/// Calls the gateway `rate` times a second until `stop`, then waits for the requests in flight.
-pub(crate) async fn run(
-    url: String,
-    rate: u32,
-    mut stop: watch::Receiver<bool>,
-) -> reqwest::Result<()> {
+/// Calls the gateway `rate` times a second until `stop`, then waits for the requests in flight. So a
+/// load balancer would, which sends nothing to a gateway that is not ready.
+pub(crate) async fn run(url: String, rate: u32, mut stop: Closing) -> reqwest::Result<()> {
     if rate == 0 {
         return Ok(());
     }
@@ -31,7 +28,7 @@ pub(crate) async fn run(
     let mut calls = JoinSet::new();
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = &mut stop => break,
             Some(_) = calls.join_next() => {}
             _ = ticks.tick(), if calls.len() < MOST => {
                 let request = client

@@ -7,15 +7,15 @@
 //! An axum gateway calls two upstreams, one by HTTP and one by gRPC. Every server and every client
 //! has a standard stack. Everything runs in one process on loopback, and the program also sends
 //! requests. Break an upstream with curl, and watch its circuit open and close in the
-//! log, in `/metrics` and in `/snapshot`. The program prints the commands to try, and runs until
-//! Ctrl-C.
+//! log, in `/metrics`, in `/snapshot` and in `/readyz`. The program prints the commands to try, and
+//! runs until SIGTERM or Ctrl-C. Then it ends without failing a request.
 //!
 //! `dashboards/` has a dashboard and alerts for its metrics.
 //!
 //! - `gateway.rs`: the routes and the stack of the gateway
 //! - `clients.rs`: how the gateway calls the two upstreams
 //! - `upstream.rs`, `fault.rs`: the two upstreams and their faults
-//! - `telemetry.rs`, `snapshot.rs`, `admin.rs`: metrics, log lines, snapshots
+//! - `telemetry.rs`, `admin.rs`: metrics, log lines, snapshots, health checks
 //! - `load.rs`: the users
 //! - `args.rs`, `story.rs`: the command line, and what to try
 
@@ -28,7 +28,6 @@ mod load;
 // From the outage example: a server that can be killed and started again on the same port.
 #[path = "../../outage/src/server.rs"]
 mod server;
-mod snapshot;
 mod story;
 mod telemetry;
 mod upstream;
@@ -38,24 +37,20 @@ mod proto {
     include!("../../proto/pricing.rs");
 }
 
+use std::future::IntoFuture as _;
 use std::io;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use args::Args;
 use clap::Parser;
 use clients::{Catalog, Pricing};
 use mainstay::BoxError;
-use snapshot::Sources;
+use mainstay::health::Health;
+use mainstay::shutdown::Shutdown;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tracing::info;
 use upstream::Upstream;
-
-/// How long requests in flight have when the program ends: longer than a request may take.
-const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -77,44 +72,25 @@ async fn run(args: &Args) -> Result<(), BoxError> {
     let upstreams = Arc::new([Upstream::catalog().await?, Upstream::pricing().await?]);
     let catalog = Catalog::new(upstreams[0].address)?;
     let pricing = Pricing::new(upstreams[1].address)?;
-    let stack = gateway::stack()?;
-    let servers = [&stack, &upstreams[0].stack, &upstreams[1].stack];
-    let sources = Sources {
-        catalog: catalog.clone(),
-        pricing: pricing.clone(),
-        servers: servers.map(Clone::clone).into(),
-    };
-    let app = gateway::routes(stack, catalog, pricing).merge(admin::routes(
-        metrics,
-        sources,
-        Arc::clone(&upstreams),
-    ));
+    let shutdown = Shutdown::builder().drain(args.drain()).on_signal()?;
+    let health = Health::global().shutdown(&shutdown).service();
+    let app = gateway::routes(gateway::stack()?, catalog, pricing)
+        .layer(shutdown.close_connections())
+        .merge(admin::routes(metrics, health, Arc::clone(&upstreams)));
     story::print(address, &upstreams, args.load);
 
-    let (stop, stopped) = watch::channel(false);
-    let load = tokio::spawn(load::run(
-        format!("http://{address}"),
-        args.load,
-        stopped.clone(),
-    ));
-    let mut is_stopped = stopped;
-    let server = tokio::spawn(
-        axum::serve(listener, app)
-            .with_graceful_shutdown(async move {
-                let _ = is_stopped.wait_for(|stop| *stop).await;
-            })
-            .into_future(),
-    );
-
-    ended(args.ends_after()).await?;
-    info!("stopping: no new requests are accepted, requests in flight are answered");
-    stop.send_replace(true);
-    let ending = async { (load.await, server.await) };
-    let (load, server) = tokio::time::timeout(LAST_REQUESTS, ending)
-        .await
-        .map_err(|_| format!("requests were still in flight after {LAST_REQUESTS:?}"))?;
-    load??;
-    server??;
+    let load = load::run(format!("http://{address}"), args.load, shutdown.begun());
+    let load = tokio::spawn(load);
+    if let Some(time) = args.ends_after() {
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            shutdown.begin();
+        });
+    }
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.closing());
+    shutdown.run(server.into_future()).await??;
+    load.await??;
     // Nobody calls the upstreams any more. They end with this process.
     Ok(())
 }
@@ -130,31 +106,4 @@ async fn listen(port: u16) -> Result<TcpListener, BoxError> {
         .into(),
         _ => format!("cannot listen on port {port} of 127.0.0.1: {error}").into(),
     })
-}
-
-/// Waits for Ctrl-C, for SIGTERM, or for the time of `--for`.
-async fn ended(after: Option<Duration>) -> io::Result<()> {
-    let time = async {
-        match after {
-            Some(after) => tokio::time::sleep(after).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        terminated = terminated() => terminated,
-        () = time => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-async fn terminated() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    signal(SignalKind::terminate())?.recv().await;
-    Ok(())
-}
-
-#[cfg(not(unix))]
-async fn terminated() -> io::Result<()> {
-    std::future::pending().await
 }

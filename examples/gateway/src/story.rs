@@ -18,7 +18,8 @@ pub(crate) fn print(gateway: SocketAddr, upstreams: &Upstreams, load: u32) {
     println!(
         "
 {users}
-Try these commands in another terminal, and watch the log here. Ctrl-C stops the program.
+Try these commands in another terminal, and watch the log here. SIGTERM or Ctrl-C stops the
+program after a drain time, and a second one stops it at once.
 
 # all upstreams are healthy
 curl -i {url}/products/lamp
@@ -32,6 +33,9 @@ curl -i {url}/products/lamp
 # the circuit in the metrics and in the snapshots
 curl -s {url}/metrics | grep -E 'state.*catalog.* 1$|rejections.*circuit_open'
 curl -s {url}/snapshot
+
+# the gateway stays ready, and reports the open circuit
+curl -i {url}/readyz
 
 # repair it: after some seconds a few probes are admitted, and the circuit closes
 curl -X POST '{url}/fault/catalog?mode=ok'

@@ -10,7 +10,6 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
-use mainstay::stack::ServerStack;
 use mainstay::{BoxError, grpc, http};
 use tokio::sync::Mutex;
 use tonic::service::Routes;
@@ -23,12 +22,10 @@ use crate::server::{Port, Server};
 
 /// An upstream that can be broken.
 pub(crate) struct Upstream {
-    /// The name of the client's stack.
+    /// The name of the client's stack. The server's stack has another name, because both are in the
+    /// same process.
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
-    /// The stack of its server. It has another name than the client's stack, because both are in
-    /// the same process.
-    pub(crate) stack: ServerStack,
     fault: Fault,
     router: Router,
     process: Mutex<Process>,
@@ -50,9 +47,9 @@ impl Upstream {
         let fault = Fault::none();
         let router = Router::new()
             .route("/descriptions/{product}", get(describe))
-            .layer(stack.clone())
+            .layer(stack)
             .with_state(fault.clone());
-        Self::start("catalog", stack, fault, router).await
+        Self::start("catalog", fault, router).await
     }
 
     /// Returns the prices of products.
@@ -64,23 +61,17 @@ impl Upstream {
         // A router, as for `catalog`, so that it can be killed in the same way.
         let router = Routes::new(PricingServer::new(Prices(fault.clone())))
             .into_axum_router()
-            .layer(stack.clone());
-        Self::start("pricing", stack, fault, router).await
+            .layer(stack);
+        Self::start("pricing", fault, router).await
     }
 
-    async fn start(
-        name: &'static str,
-        stack: ServerStack,
-        fault: Fault,
-        router: Router,
-    ) -> Result<Self, BoxError> {
+    async fn start(name: &'static str, fault: Fault, router: Router) -> Result<Self, BoxError> {
         let port = Port::any()?;
         let address = port.address();
         let server = port.serve(name, router.clone()).await?;
         Ok(Self {
             name,
             address,
-            stack,
             fault,
             router,
             process: Mutex::new(Process::Up(server)),

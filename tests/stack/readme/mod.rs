@@ -3,6 +3,7 @@
 
 mod axum_server;
 mod gateway;
+mod operation;
 mod reqwest_client;
 mod snippets;
 mod tonic;

@@ -4,9 +4,10 @@
 //! and every region is in the README.
 
 const README: &str = include_str!("../../../README.md");
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     include_str!("axum_server.rs"),
     include_str!("gateway.rs"),
+    include_str!("operation.rs"),
     include_str!("reqwest_client.rs"),
     include_str!("tonic.rs"),
 ];
