@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::layers::circuit_breaker::State;
+use crate::layers::bulkhead::BulkheadHandle;
+use crate::layers::circuit_breaker::{CircuitBreakerHandle, State};
 use crate::registry::Instance;
 use crate::vocabulary::mode::Mode;
 
@@ -48,7 +49,7 @@ impl Impairment {
     ///
     /// A half-open or recovering circuit does not: without calls it would never close, and calls come only to
     /// programs that are ready.
-    pub(super) const fn is_failure(self) -> bool {
+    const fn is_failure(self) -> bool {
         !matches!(self, Self::HalfOpen | Self::Recovering)
     }
 }
@@ -59,37 +60,94 @@ impl fmt::Display for Impairment {
     }
 }
 
-/// The impairment of an instance, and how long it lasts at least.
-pub(super) fn find(instance: &Instance) -> Option<(Impairment, Option<Duration>)> {
-    match instance {
-        Instance::CircuitBreaker(circuit) => {
-            let snapshot = circuit.snapshot();
-            if snapshot.mode != Mode::Enforce {
-                return None;
-            }
-            match snapshot.state {
-                State::Closed | State::ForcedClosed => None,
-                State::ForcedOpen => Some((Impairment::ForcedOpen, None)),
-                State::Open => match snapshot.retry_after {
-                    Some(left) if !left.is_zero() => Some((Impairment::Open, Some(left))),
-                    _ => Some((Impairment::HalfOpen, None)),
-                },
-                State::HalfOpen => Some((Impairment::HalfOpen, None)),
-                State::Recovering => Some((Impairment::Recovering, None)),
-            }
+/// The impairment of an instance.
+pub(super) struct Found {
+    pub(super) impairment: Impairment,
+    /// How long it lasts at least.
+    pub(super) retry_after: Option<Duration>,
+    /// The number of keys that are open or full, of an instance with keys.
+    pub(super) keys: Option<u64>,
+    /// Whether it fails the readiness if it is essential.
+    pub(super) fails: bool,
+}
+
+impl Found {
+    const fn new(impairment: Impairment, retry_after: Option<Duration>) -> Self {
+        Self {
+            impairment,
+            retry_after,
+            keys: None,
+            fails: impairment.is_failure(),
         }
+    }
+}
+
+pub(super) fn find(instance: &Instance) -> Option<Found> {
+    match instance {
+        Instance::CircuitBreaker(circuit) => of_circuit(circuit),
+        Instance::Bulkhead(bulkhead) => of_bulkhead(bulkhead),
         Instance::LoadShed(load) => {
             let is_full = load.settings().mode == Mode::Enforce
                 && load.limit().is_some_and(|limit| load.in_flight() >= limit);
-            is_full.then_some((Impairment::Shedding, None))
-        }
-        Instance::Bulkhead(bulkhead) => {
-            let is_full = bulkhead.settings().mode == Mode::Enforce
-                && bulkhead
-                    .limit()
-                    .is_some_and(|limit| bulkhead.in_flight() >= limit);
-            is_full.then_some((Impairment::Full, None))
+            is_full.then_some(Found::new(Impairment::Shedding, None))
         }
         _ => None,
     }
+}
+
+fn of_circuit(circuit: &CircuitBreakerHandle) -> Option<Found> {
+    let snapshot = circuit.snapshot();
+    if snapshot.mode != Mode::Enforce {
+        return None;
+    }
+    let mut found = match snapshot.state {
+        State::Closed | State::ForcedClosed => return None,
+        State::ForcedOpen => Found::new(Impairment::ForcedOpen, None),
+        State::Open => match snapshot.retry_after {
+            Some(left) if !left.is_zero() => Found::new(Impairment::Open, Some(left)),
+            _ => Found::new(Impairment::HalfOpen, None),
+        },
+        State::HalfOpen => Found::new(Impairment::HalfOpen, None),
+        State::Recovering => Found::new(Impairment::Recovering, None),
+    };
+    if snapshot.keys.is_some() {
+        let is_open = |state: &State| matches!(state, State::Open | State::ForcedOpen);
+        let (open, other): (Vec<_>, Vec<_>) = snapshot
+            .states
+            .iter()
+            .partition(|(state, _)| is_open(state));
+        found.keys = Some(open.iter().map(|(_, keys)| keys).sum());
+        // While the circuit of one key admits calls, there is something to be ready for.
+        found.fails = found.fails
+            && other.is_empty()
+            && circuit.keys().iter().all(|key| {
+                let circuit = circuit.key(key);
+                circuit
+                    .and_then(|circuit| of_circuit(&circuit))
+                    .is_some_and(|found| found.fails)
+            });
+    }
+    Some(found)
+}
+
+fn of_bulkhead(bulkhead: &BulkheadHandle) -> Option<Found> {
+    let settings = bulkhead.settings();
+    let limit = bulkhead.limit()?;
+    let is_full = |bulkhead: &BulkheadHandle| bulkhead.in_flight() >= limit;
+    // With keys, the limit is that of each key.
+    if settings.mode != Mode::Enforce || !is_full(bulkhead) {
+        return None;
+    }
+    let mut found = Found::new(Impairment::Full, None);
+    let keys = bulkhead.keys();
+    if !keys.is_empty() {
+        let handles = keys.iter().filter_map(|key| bulkhead.key(key));
+        let full = handles.filter(is_full).count();
+        if full == 0 {
+            return None;
+        }
+        found.keys = u64::try_from(full).ok();
+        found.fails = full == keys.len();
+    }
+    Some(found)
 }

@@ -55,6 +55,9 @@
 //! open time. So readiness changes at most twice in each open time, which is 5 seconds at first and
 //! doubles up to 60. Do not shorten the interval of a check below the open time to see more of it.
 //!
+//! With a circuit or a limit for each [key](crate::keyed), an essential instance fails only when all
+//! keys fail: one host of many that is down leaves something to be ready for.
+//!
 //! A circuit or a bulkhead in shadow mode rejects nothing, so it is never impaired.
 //!
 //! # gRPC
@@ -175,7 +178,7 @@ impl Health {
             stacks.iter().find(|stack| stack.instances().any(is_same))
         };
         for instance in &list {
-            let Some((impairment, retry_after)) = impairment::find(instance) else {
+            let Some(found) = impairment::find(instance) else {
                 continue;
             };
             let stack = stack_of(instance);
@@ -194,16 +197,17 @@ impl Health {
                             .any(|other| other.name() == name && is_breaker(other)),
                     }
             };
-            let essential = impairment.is_failure() && essential.iter().any(|name| is_named(name));
+            let essential = found.fails && essential.iter().any(|name| is_named(name));
             if essential {
-                reasons.push(format!("{instance} is {impairment}"));
+                reasons.push(format!("{instance} is {}", found.impairment));
             }
             instances.push(Impaired {
                 layer: instance.layer(),
                 name: instance.name().to_owned(),
-                impairment,
+                impairment: found.impairment,
                 essential,
-                retry_after,
+                retry_after: found.retry_after,
+                keys: found.keys,
             });
         }
         Readiness {

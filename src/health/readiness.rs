@@ -42,6 +42,8 @@ pub struct Impaired {
         serde(rename = "retry_after_seconds", serialize_with = "optional_seconds")
     )]
     pub retry_after: Option<Duration>,
+    /// The number of keys that are open or full, if the instance has [keys](crate::keyed).
+    pub keys: Option<u64>,
 }
 
 /// A line for the readiness, and one for each impaired instance:
@@ -68,6 +70,9 @@ impl fmt::Display for Readiness {
 impl fmt::Display for Impaired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.layer, self.name, self.impairment)?;
+        if let Some(keys) = self.keys {
+            write!(f, " for {keys} key{}", if keys == 1 { "" } else { "s" })?;
+        }
         if let Some(left) = self.retry_after {
             write!(f, ", {left:.1?} left")?;
         }
@@ -94,16 +99,18 @@ impl Readiness {
 #[cfg(feature = "http")]
 impl Impaired {
     fn to_json(&self) -> String {
+        let keys = self.keys.map(|keys| keys.to_string());
         let left = self
             .retry_after
             .map(|left| format!("{:?}", left.as_secs_f64()));
         format!(
-            "{{\"layer\":{},\"name\":{},\"impairment\":\"{}\",\"essential\":{},\"retry_after_seconds\":{}}}",
+            "{{\"layer\":{},\"name\":{},\"impairment\":\"{}\",\"essential\":{},\"retry_after_seconds\":{},\"keys\":{}}}",
             quoted(self.layer),
             quoted(&self.name),
             self.impairment,
             self.essential,
-            left.as_deref().unwrap_or("null")
+            left.as_deref().unwrap_or("null"),
+            keys.as_deref().unwrap_or("null")
         )
     }
 }

@@ -129,6 +129,69 @@ async fn a_circuit_that_only_reports_is_not_impaired() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn with_keys_it_fails_only_when_all_keys_do() {
+    let registry = Registry::new();
+    let circuit = CircuitBreakerLayer::builder()
+        .name("hosts")
+        .keyed(|(host, _): &(&'static str, bool)| (*host).into())
+        .consecutive_failures(1)
+        .probes(1)
+        .jitter(0.0)
+        .build()
+        .unwrap();
+    registry.add(circuit.handle());
+    let call = async |host, ok| {
+        let service = service_fn(async |(_, ok): (&'static str, bool)| {
+            ok.then_some(()).ok_or(std::io::Error::other("down"))
+        });
+        let _ = circuit.layer(service).oneshot((host, ok)).await;
+    };
+    let health = Health::new(&registry).essential("hosts");
+    call("a", true).await;
+    call("b", false).await;
+    let readiness = health.readiness();
+    assert!(readiness.ready);
+    assert_eq!(impaired(&readiness), [("hosts", Impairment::Open, false)]);
+    assert_eq!(readiness.instances[0].keys, Some(1));
+    assert_eq!(
+        readiness.to_string(),
+        "ready\ncircuit_breaker hosts: open for 1 key, 5.0s left"
+    );
+
+    tokio::time::advance(Duration::from_secs(3)).await;
+    call("a", false).await;
+    assert!(!health.readiness().ready);
+    // One of them may be probed now.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let readiness = health.readiness();
+    assert!(readiness.ready);
+    assert_eq!(readiness.instances[0].keys, Some(2));
+
+    let bulkhead = BulkheadLayer::builder()
+        .name("hosts")
+        .keyed(|host: &&'static str| (*host).into())
+        .limit(1)
+        .build()
+        .unwrap();
+    let registry = Registry::new();
+    registry.add(bulkhead.handle());
+    let health = Health::new(&registry).essential("hosts");
+    let hangs = service_fn(|_| std::future::pending::<Result<(), Infallible>>());
+    let mut service = bulkhead.layer(hangs);
+    let mut held = vec![];
+    for (host, ready) in [("a", false), ("b", false)] {
+        let mut call = Box::pin(service.ready().await.unwrap().call(host));
+        assert!(futures::poll!(call.as_mut()).is_pending());
+        held.push(call);
+        assert_eq!(health.readiness().ready, ready, "{host}");
+    }
+    drop(held.pop());
+    let readiness = health.readiness();
+    assert!(readiness.ready);
+    assert_eq!(readiness.instances[0].keys, Some(1));
+}
+
 #[test]
 fn an_essential_name_that_nothing_has_fails() {
     let registry = Registry::new();

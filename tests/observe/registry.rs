@@ -357,6 +357,30 @@ async fn a_subscription_covers_present_and_future_instances() {
     assert!(matches!(again.recv().now_or_never(), Some(None)));
 }
 
+#[tokio::test]
+async fn the_events_of_keys_are_those_of_their_layer() {
+    let registry = Registry::new();
+    let layer = BulkheadLayer::builder()
+        .name("hosts")
+        .keyed(|host: &&'static str| (*host).into())
+        .limit(1)
+        .build()
+        .unwrap();
+    registry.add(layer.handle());
+    assert_eq!(listed(&registry), ["bulkhead hosts"]);
+    let mut all = registry.events();
+    let mut one = registry.events().filter(|event| event.key() == Some("b"));
+    let mut service = layer.layer(service_fn(async |_: &'static str| Ok::<_, Infallible>(())));
+    for host in ["a", "b", "a"] {
+        service.ready().await.unwrap().call(host).await.unwrap();
+    }
+    let keys = std::iter::from_fn(|| all.try_recv()).map(|event| event.key().map(str::to_owned));
+    assert_eq!(keys.flatten().collect::<Vec<_>>(), ["a", "b", "a"]);
+    assert!(one.try_recv().is_some() && one.try_recv().is_none());
+    drop((layer, service));
+    assert!(registry.list().is_empty());
+}
+
 #[test]
 fn a_slow_subscriber_misses_the_oldest_events() {
     let registry = Registry::new();
