@@ -153,7 +153,7 @@
 //! |---|---|---|
 //! | `circuit changed` | WARN when the circuit opens, DEBUG when it becomes half-open, otherwise INFO | `from`, `to`, `cause`, `calls`, `failures`, `slow_calls`, `open_for_ms` |
 //! | `call rejected`; `call ended` if a time limit ended it | INFO | `reason`, `retry_after_ms`, `limit`, `limit_ms`; `rejections`: how many there were since the instance's last such line. An instance logs at most one such line a second. |
-//! | `call would be rejected` by a layer in shadow mode | INFO | `reason`, `retry_after_ms`; `would_reject`: how many, as for rejections |
+//! | `call would be rejected` by a layer in shadow mode | INFO | `reason`, `retry_after_ms`, `limit`, `limit_ms`; `would_reject`: how many, as for rejections |
 //! | `call is retried` | INFO | `attempt`, `delay_ms`, `cause`; `retries`: how many, as for rejections |
 //! | `call is not retried` | DEBUG | `reason` |
 //! | `settings changed` | INFO | `changes` |

@@ -18,6 +18,11 @@ pub(crate) trait Adjust: Emit + Sized {
         settings
     }
 
+    /// As [`in_force`](Self::in_force), where it depends on the instance.
+    fn resolved(&self, settings: Self::Settings) -> Self::Settings {
+        Self::in_force(settings)
+    }
+
     /// Refuses settings that this instance cannot have.
     fn check(&self, _: &Self::Settings) -> Result<(), ConfigError> {
         Ok(())
@@ -42,7 +47,7 @@ pub(crate) fn update<A: Adjust>(
         let checked = new.check().and_then(|()| state.check(&new));
         checked.of_instance(Some(state.emitter().name()))?;
         if state.put(&before, &new) {
-            break Changes::between(&A::in_force(before), &A::in_force(new));
+            break Changes::between(&state.resolved(before), &state.resolved(new));
         }
     };
     if !changes.is_empty() {
@@ -102,7 +107,7 @@ macro_rules! handle_methods {
                 #[must_use]
                 pub fn settings(&self) -> $settings {
                     let settings = $crate::layers::handle::Adjust::settings(&*self.state);
-                    <$state as $crate::layers::handle::Adjust>::in_force(settings)
+                    $crate::layers::handle::Adjust::resolved(&*self.state, settings)
                 }
 
                 /// Replaces all settings while the instance runs. Returns what changed.

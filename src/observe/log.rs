@@ -146,6 +146,8 @@ mod on {
                 key = emitter.key(),
                 reason = rejection.reason().as_str(),
                 retry_after_ms = rejection.retry_after().map(millis),
+                limit = rejection.time_limit().map(TimeLimit::as_str),
+                limit_ms = rejection.time_limit().map(|limit| millis(limit.duration())),
                 would_reject,
                 "call would be rejected"
             );

@@ -133,6 +133,20 @@ impl<P: admission::Admission> From<&AdmissionHandle<P>> for Instance {
     }
 }
 
+#[cfg(feature = "http")]
+impl From<crate::protocol::http::TimeoutHandle> for Instance {
+    fn from(handle: crate::protocol::http::TimeoutHandle) -> Self {
+        Self::from(&handle)
+    }
+}
+
+#[cfg(feature = "http")]
+impl From<&crate::protocol::http::TimeoutHandle> for Instance {
+    fn from(handle: &crate::protocol::http::TimeoutHandle) -> Self {
+        Self::Timeout(handle.into())
+    }
+}
+
 impl Instance {
     /// The kind of layer: `circuit_breaker`, `bulkhead`, ... The attempt timeout of a standard stack
     /// is an `attempt_timeout`.
@@ -161,7 +175,8 @@ impl Instance {
             Self::RateLimit(rate) => Some(rate.settings().mode),
             Self::LoadShed(load) => Some(load.settings().mode),
             Self::Retry(retry) => Some(retry.settings().mode),
-            _ => None,
+            Self::Timeout(timeout) => Some(timeout.settings().mode),
+            Self::Admission(_) => None,
         }
     }
 

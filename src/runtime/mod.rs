@@ -56,6 +56,11 @@ impl Moment {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
+    #[inline]
+    pub(crate) const fn after_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// The time since an earlier moment; zero for a later one.
     #[inline]
     pub(crate) const fn since(self, earlier: Self) -> Duration {

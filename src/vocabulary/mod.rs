@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod correlation_id;
 pub(crate) mod error;
+pub(crate) mod grpc_name;
 pub(crate) mod kind;
 pub(crate) mod mode;
 pub(crate) mod name;

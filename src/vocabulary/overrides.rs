@@ -51,7 +51,7 @@ thread_local! {
 /// | [`idempotent`](Self::idempotent) | the rule of the HTTP and gRPC policies that only certain requests may be repeated |
 ///
 /// A limit that is set also applies in a stack where this limit is off, as `attempt_timeout` is by
-/// default. The caller's deadline and the context's still end a call that has a longer limit here.
+/// default, and in [shadow mode](crate::Mode::Shadow). The caller's deadline and the context's still end a call that has a longer limit here.
 /// An override is not sent to other services; the resulting deadline is. Retries still take from
 /// the budget.
 ///

@@ -58,6 +58,7 @@ assert!(error.unwrap_err().to_string().starts_with(
 // that list: defaults, changes, serde and the JSON Schema. How a value is written is decided by its
 // `Value` implementation.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -364,6 +365,45 @@ impl Value for Duration {
     #[cfg(feature = "schemars")]
     fn schema_of(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schema::duration()
+    }
+}
+
+/// A table with a value for each name.
+impl<T: Value> Value for BTreeMap<String, T> {
+    fn shown(&self) -> String {
+        let entry = |(name, value): (&String, &T)| format!("{name} {}", value.shown());
+        let entries: Vec<_> = self.iter().map(entry).collect();
+        format!("{{{}}}", entries.join(", "))
+    }
+
+    fn compare(&self, to: &Self, path: &str, changes: &mut Changes) {
+        const UNSET: &str = "unset";
+        let shown = |value: Option<&T>| value.map_or_else(|| UNSET.to_owned(), Value::shown);
+        let added = to.keys().filter(|name| !self.contains_key(*name));
+        for name in self.keys().chain(added) {
+            let (from, to) = (self.get(name), to.get(name));
+            if from != to {
+                changes.push(&format!("{path}.{name:?}"), shown(from), shown(to));
+            }
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    fn write<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(
+            self.iter()
+                .map(|(name, value)| (name, Written::<Plain, _>::new(value))),
+        )
+    }
+
+    #[cfg(feature = "serde")]
+    fn read<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        de::map(from)
+    }
+
+    #[cfg(feature = "schemars")]
+    fn schema_of(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schema::map::<T>(generator)
     }
 }
 

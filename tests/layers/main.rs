@@ -15,6 +15,7 @@ mod retry;
 mod retry_clones;
 mod settings;
 mod settings_retry;
+mod settings_timeout;
 mod testing;
 mod timeout;
 

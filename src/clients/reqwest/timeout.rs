@@ -12,7 +12,7 @@ use crate::protocol::http::{BodyLimits, TimedBody};
 impl Cover<Response> for BodyLimits {
     type Response = Response;
 
-    fn begin(mut self, asked: Asked) -> Self {
+    fn begin(mut self, asked: Asked<'_>) -> Self {
         self.client = true;
         <Self as Cover<http::Response<Body>>>::begin(self, asked)
     }

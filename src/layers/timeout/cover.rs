@@ -5,7 +5,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use super::future::Until;
-use crate::observe::emitter::Emitter;
+use super::limits::{InForce, TimeLimits};
 use crate::runtime::Moment;
 use crate::runtime::shared::Held;
 use crate::vocabulary::sealed::Sealed;
@@ -28,7 +28,7 @@ pub trait Cover<Res>: Sealed {
 
     /// The copy for one call, with the deadline that the call came with.
     #[must_use]
-    fn begin(self, asked: Asked) -> Self
+    fn begin(self, asked: Asked<'_>) -> Self
     where
         Self: Sized;
 
@@ -38,18 +38,21 @@ pub trait Cover<Res>: Sealed {
 
 /// The deadline that a call came with: the context's, or the request's own. Neither the layer's own
 /// limit nor default limits are part of it.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    not(feature = "http"),
+    allow(dead_code, reason = "only bodies need the rest")
+)]
+pub struct Asked<'a> {
     pub(crate) deadline: Moment,
     /// Whether the call has a time limit of its own: see [`Overrides`](crate::Overrides).
-    #[cfg_attr(
-        not(feature = "http"),
-        allow(dead_code, reason = "only bodies need it")
-    )]
     pub(crate) is_overridden: bool,
+    /// The limits of the layer.
+    pub(crate) in_force: InForce,
+    pub(crate) limits: &'a TimeLimits,
 }
 
-impl Asked {
+impl Asked<'_> {
     /// The time left until the deadline; `None` without one.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
@@ -57,10 +60,18 @@ impl Asked {
     }
 }
 
+impl fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked")
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
+    }
+}
+
 /// A call that was answered in time.
 pub struct Answered<'a> {
     pub(crate) until: Until,
-    pub(crate) emitter: &'a Held<Emitter>,
+    pub(crate) limits: &'a Held<TimeLimits>,
 }
 
 impl Answered<'_> {
@@ -74,7 +85,7 @@ impl Answered<'_> {
 impl fmt::Debug for Answered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answered")
-            .field("name", &self.emitter.name())
+            .field("name", &self.limits.emitter.name())
             .finish_non_exhaustive()
     }
 }
@@ -89,7 +100,7 @@ impl<Res> Cover<Res> for HeadOnly {
     type Response = Res;
 
     #[inline]
-    fn begin(self, _: Asked) -> Self {
+    fn begin(self, _: Asked<'_>) -> Self {
         self
     }
 

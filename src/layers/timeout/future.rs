@@ -4,15 +4,16 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use super::cover::{Answered, Cover, HeadOnly};
+use super::layer::CallLimit;
+use super::limits::TimeLimits;
+use super::shadow::Shadow;
 use super::upload::Progress;
 use crate::call::inner::InnerFuture;
 use crate::observe::emit::Emit as _;
-use crate::observe::emitter::Emitter;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
@@ -37,6 +38,11 @@ impl Until {
         own: false,
         begun: Moment::NEVER,
     };
+
+    /// The deadline of the call alone.
+    pub(super) const fn local(&self) -> Moment {
+        self.deadline.local()
+    }
 
     /// Combines the layer's own deadline with the one that the call came with.
     #[inline]
@@ -73,19 +79,20 @@ impl Until {
 }
 
 /// A request whose body is observed while it is sent.
+#[derive(Clone)]
 pub(super) struct Sending {
     pub(super) progress: Progress,
     /// Whether the service cannot answer while it waits for more of the body.
     pub(super) is_evidence: bool,
-    /// The length of a default limit, which restarts with each piece of the body.
-    pub(super) renewed: Option<Duration>,
+    /// A default limit, which restarts with each piece of the body.
+    pub(super) renewed: Option<CallLimit>,
     pub(super) until: Until,
     pub(super) outer: Deadline,
 }
 
 impl Sending {
     #[cold]
-    fn until(&self) -> Until {
+    pub(super) fn until(&self) -> Until {
         self.until_after(self.progress.last())
     }
 
@@ -96,11 +103,11 @@ impl Sending {
     }
 
     fn until_after(&self, moved: Moment) -> Until {
-        let Some(length) = self.renewed else {
+        let Some(limit) = self.renewed else {
             return self.until;
         };
         let begun = self.until.begun;
-        let own = Deadline::of_limit(moved.max(begun), length, false);
+        let own = limit.deadline(moved.max(begun));
         Until::both(own, self.outer, begun)
     }
 }
@@ -108,7 +115,28 @@ impl Sending {
 /// The scope of a call.
 pub(super) struct Running {
     pub(super) until: Until,
-    pub(super) sending: Option<Box<Sending>>,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// The parts of few calls.
+pub(super) struct Rare {
+    pub(super) sending: Option<Sending>,
+    pub(super) shadow: Option<Shadow>,
+}
+
+impl Running {
+    #[inline]
+    fn sending(&self) -> Option<&Sending> {
+        self.rare.as_ref()?.sending.as_ref()
+    }
+
+    /// Call it when the inner call is over.
+    #[inline]
+    fn end(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.shadow = None;
+        }
+    }
 }
 
 impl Scope for Running {
@@ -116,7 +144,7 @@ impl Scope for Running {
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn enter(&self) -> DeadlineScope {
-        let Some(sending) = &self.sending else {
+        let Some(sending) = self.sending() else {
             return DeadlineScope::enter(self.until.now());
         };
         let mut deadline = if sending.renewed.is_some() {
@@ -150,7 +178,7 @@ pin_project! {
             inner: Scoped<InnerFuture<F>, Running>,
             #[pin]
             timer: Option<Timer>,
-            emitter: Held<Emitter>,
+            limits: Held<TimeLimits>,
             ends: bool,
         },
         Rejected {
@@ -164,30 +192,22 @@ impl<F> State<F> {
     pub(super) fn calling(
         inner: InnerFuture<F>,
         until: Until,
-        sending: Option<Box<Sending>>,
-        emitter: Held<Emitter>,
+        rare: Option<Box<Rare>>,
+        limits: Held<TimeLimits>,
+        ends: bool,
     ) -> Self {
         Self::Calling {
-            inner: Scoped::new(inner, Running { until, sending }),
+            inner: Scoped::new(inner, Running { until, rare }),
             timer: None,
-            emitter,
-            ends: true,
+            limits,
+            ends,
         }
     }
 
     /// For a layer that is switched off.
     #[cold]
-    pub(super) fn unlimited(inner: InnerFuture<F>, emitter: Held<Emitter>) -> Self {
-        let running = Running {
-            until: Until::NEVER,
-            sending: None,
-        };
-        Self::Calling {
-            inner: Scoped::new(inner, running),
-            timer: None,
-            emitter,
-            ends: false,
-        }
+    pub(super) fn unlimited(inner: InnerFuture<F>, limits: Held<TimeLimits>) -> Self {
+        Self::calling(inner, Until::NEVER, None, limits, false)
     }
 }
 
@@ -218,19 +238,21 @@ where
             StateProj::Calling {
                 mut inner,
                 mut timer,
-                emitter,
+                limits,
                 ends,
             } => {
                 let running = inner.as_mut().scope();
-                if let Some(sending) = &running.sending {
+                if let Some(sending) = running.sending() {
                     running.until = sending.until_if_it_moves();
                 }
                 // The inner future first: an answer at the last moment counts.
                 if let Poll::Ready(result) = inner.as_mut().poll(cx) {
+                    let running = inner.as_mut().scope();
+                    running.end();
                     return Poll::Ready(match result {
                         Ok(response) => {
-                            let until = inner.as_mut().scope().until;
-                            let answered = Answered { until, emitter };
+                            let until = running.until;
+                            let answered = Answered { until, limits };
                             Ok(this.cover.cover(response, &answered, cx))
                         }
                         Err(error) => Err(error.grow()),
@@ -240,7 +262,7 @@ where
                     return Poll::Pending;
                 }
                 let running = inner.scope();
-                if let Some(sending) = &running.sending {
+                if let Some(sending) = running.sending() {
                     running.until = sending.until();
                 }
                 let mut deadline = running.until.now().local();
@@ -253,7 +275,7 @@ where
                 if let Some(timer) = timer.as_mut().as_pin_mut() {
                     ready!(timer.poll(cx));
                 }
-                if let Some(sending) = &running.sending {
+                if let Some(sending) = running.sending() {
                     // The body may have moved since the timer was set.
                     deadline = sending.until().now().local();
                     while deadline > Moment::now() {
@@ -265,7 +287,7 @@ where
                     }
                     running.until = sending.until();
                 }
-                emitter.timed_out(running.until.limit(deadline))
+                limits.timed_out(running.until.limit(deadline))
             }
             StateProj::Rejected { rejection } => match rejection.take() {
                 Some(rejection) => rejection,

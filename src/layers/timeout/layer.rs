@@ -8,20 +8,24 @@ use tower_layer::Layer;
 
 use super::cover::HeadOnly;
 use super::handle::TimeoutHandle;
+use super::limits::{Own, Role, TimeLimits};
 use super::service::Timeout;
+use super::settings::{OwnLimit, Settings, TimeoutSettings};
 use super::upload::Upload;
 use crate::call::inner::Inner;
+use crate::layers::handle::Adjust as _;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
-use crate::runtime::Moment;
 use crate::runtime::shared::Shared;
+use crate::runtime::{Moment, nanos};
 use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::context::Deadline;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::overrides::{LimitOverride, Overrides};
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::{config::ConfigError, reason::Reason};
+use crate::vocabulary::settings::Fields as _;
+use crate::vocabulary::{config::ConfigError, mode::Mode, reason::Reason};
 
 const REASONS: &[Reason] = &[Reason::TimedOut, Reason::DeadlinePassed];
 
@@ -40,7 +44,8 @@ pub(crate) const DEFAULT: Duration = Duration::from_secs(30);
 /// This trait is sealed: only mainstay implements it.
 pub trait PerRequest<Req>: Sealed {
     /// The layer's limit for this request; `None` for none.
-    fn limit(&self, request: &Req) -> Option<CallLimit>;
+    #[doc(hidden)]
+    fn limit(&self, own: &Own<'_>, request: &Req) -> Option<CallLimit>;
 
     /// The limit for this request that replaces the layer's.
     #[doc(hidden)]
@@ -49,9 +54,10 @@ pub trait PerRequest<Req>: Sealed {
         Overrides::current().limit()
     }
 
-    /// The request's own time limit, from now on; zero has passed already. Default `None`.
+    /// The request's own time limit, from now on; zero has passed already. A layer that is off
+    /// reads no headers. Default `None`.
     #[inline]
-    fn asked(&self, _request: &Req) -> Option<Duration> {
+    fn asked(&self, _request: &Req, _is_on: bool) -> Option<Duration> {
         None
     }
 
@@ -64,10 +70,31 @@ pub trait PerRequest<Req>: Sealed {
     }
 }
 
+/// The kind of a time limit, which decides on the type of its handle.
+///
+/// This trait is sealed: only mainstay implements it.
+pub trait LimitPolicy: Sealed {
+    /// The type of its handle.
+    type Handle;
+
+    #[doc(hidden)]
+    fn handle(state: StateOf<'_>) -> Self::Handle;
+}
+
+/// The state of an instance.
+#[allow(missing_debug_implementations, reason = "not reachable from outside")]
+pub struct StateOf<'a>(pub(crate) &'a Shared<TimeLimits>);
+
+impl StateOf<'_> {
+    pub(crate) fn plain_handle(&self) -> TimeoutHandle {
+        TimeoutHandle::new(self.0)
+    }
+}
+
 /// A layer's own limit for one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimit {
-    pub(crate) length: Duration,
+    pub(super) nanos: u64,
     pub(crate) source: LimitSource,
 }
 
@@ -82,17 +109,43 @@ pub(crate) enum LimitSource {
     Fallback,
 }
 
+impl LimitSource {
+    #[inline]
+    pub(super) const fn from_bits(bits: u32) -> Self {
+        match bits {
+            0 => Self::Set,
+            1 => Self::Default,
+            _ => Self::Fallback,
+        }
+    }
+}
+
 impl CallLimit {
+    pub(super) const fn of_nanos(nanos: u64, source: LimitSource) -> Self {
+        Self { nanos, source }
+    }
+
     /// A configured limit.
-    pub(crate) const fn set(length: Duration) -> Self {
-        let source = LimitSource::Set;
-        Self { length, source }
+    #[inline]
+    pub(crate) fn set(length: Duration) -> Self {
+        Self::of_nanos(nanos(length), LimitSource::Set)
     }
 
     /// The length of the limit.
     #[must_use]
     pub const fn length(&self) -> Duration {
-        self.length
+        Duration::from_nanos(self.nanos)
+    }
+
+    /// The same limit, longer by this time.
+    pub(super) fn longer(self, by: Duration) -> Self {
+        Self::of_nanos(self.nanos.saturating_add(nanos(by)), self.source)
+    }
+
+    /// The deadline of a call that begins now.
+    #[inline]
+    pub(super) const fn deadline(self, begun: Moment) -> Deadline {
+        Deadline::of_limit(begun, self.nanos, self.is_set())
     }
 
     /// Whether it applies to a call with this deadline.
@@ -108,24 +161,24 @@ impl CallLimit {
     }
 }
 
-/// The same limit for every request.
+/// The limit in the settings, for every request.
 #[derive(Debug, Clone, Copy)]
-pub struct Fixed(pub(crate) CallLimit);
-
-impl Fixed {
-    /// The default limit.
-    const DEFAULT: Self = Self(CallLimit {
-        length: DEFAULT,
-        source: LimitSource::Default,
-    });
-}
+pub struct Fixed(pub(crate) ());
 
 impl Sealed for Fixed {}
 
+impl LimitPolicy for Fixed {
+    type Handle = TimeoutHandle;
+
+    fn handle(state: StateOf<'_>) -> TimeoutHandle {
+        state.plain_handle()
+    }
+}
+
 impl<Req> PerRequest<Req> for Fixed {
     #[inline]
-    fn limit(&self, _: &Req) -> Option<CallLimit> {
-        Some(self.0)
+    fn limit(&self, own: &Own<'_>, _: &Req) -> Option<CallLimit> {
+        own.limit()
     }
 }
 
@@ -134,12 +187,20 @@ pub struct PerRequestFn<F>(Arc<F>);
 
 impl<F> Sealed for PerRequestFn<F> {}
 
+impl<F> LimitPolicy for PerRequestFn<F> {
+    type Handle = TimeoutHandle;
+
+    fn handle(state: StateOf<'_>) -> TimeoutHandle {
+        state.plain_handle()
+    }
+}
+
 impl<F, Req> PerRequest<Req> for PerRequestFn<F>
 where
     F: Fn(&Req) -> Option<Duration>,
 {
     #[inline]
-    fn limit(&self, request: &Req) -> Option<CallLimit> {
+    fn limit(&self, _: &Own<'_>, request: &Req) -> Option<CallLimit> {
         (self.0)(request).map(CallLimit::set)
     }
 }
@@ -161,8 +222,7 @@ impl<F> fmt::Debug for PerRequestFn<F> {
 pub struct TimeoutLayer<P = Fixed, B = HeadOnly> {
     policy: P,
     cover: B,
-    emitter: Shared<Emitter>,
-    ends: bool,
+    pub(crate) limits: Shared<TimeLimits>,
 }
 
 impl TimeoutLayer {
@@ -172,12 +232,12 @@ impl TimeoutLayer {
     /// long for the clock is no limit. The [`builder`](Self::builder) refuses such values.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self {
-            policy: Fixed(CallLimit::set(timeout)),
-            cover: HeadOnly,
-            emitter: Shared::new(Emitter::of_default(&KIND)),
-            ends: true,
-        }
+        let settings = TimeoutSettings {
+            timeout: OwnLimit::Of(timeout),
+            ..TimeoutSettings::default()
+        };
+        let role = Role::with_default(LimitSource::Default);
+        Self::unchecked(Fixed(()), settings, role)
     }
 
     /// Limits each call to the result of a closure; with `None`, only to the context's deadline.
@@ -196,25 +256,42 @@ impl TimeoutLayer {
     where
         F: Fn(&Req) -> Option<Duration>,
     {
-        TimeoutLayer {
-            policy: PerRequestFn(Arc::new(timeout)),
-            cover: HeadOnly,
-            emitter: Shared::new(Emitter::of_default(&KIND)),
-            ends: true,
-        }
+        let role = Role::without_default(false);
+        let policy = PerRequestFn(Arc::new(timeout));
+        TimeoutLayer::unchecked(policy, TimeoutSettings::default(), role)
     }
 
     /// A layer with settings of your own.
     pub fn builder() -> TimeoutBuilder {
-        TimeoutBuilder::of(Fixed::DEFAULT, HeadOnly)
+        let role = Role::with_default(LimitSource::Default);
+        TimeoutBuilder::of(Fixed(()), HeadOnly, role)
+    }
+}
+
+impl<P> TimeoutLayer<P> {
+    /// An instance with the default name and settings of any value.
+    fn unchecked(policy: P, settings: TimeoutSettings, role: Role) -> Self {
+        let emitter = Emitter::of_default(&KIND);
+        Self {
+            policy,
+            cover: HeadOnly,
+            limits: Shared::new(TimeLimits::new(emitter, settings, role)),
+        }
     }
 }
 
 impl<P, B> TimeoutLayer<P, B> {
-    /// A handle to inspect the time limit.
+    /// A handle for any policy.
+    pub(crate) fn plain_handle(&self) -> TimeoutHandle {
+        StateOf(&self.limits).plain_handle()
+    }
+}
+
+impl<P: LimitPolicy, B> TimeoutLayer<P, B> {
+    /// A handle to inspect the time limit, and to change its settings.
     #[must_use]
-    pub fn handle(&self) -> TimeoutHandle {
-        TimeoutHandle::new(&self.emitter)
+    pub fn handle(&self) -> P::Handle {
+        P::handle(StateOf(&self.limits))
     }
 }
 
@@ -226,8 +303,7 @@ impl<S, P: Clone, B: Clone> Layer<S> for TimeoutLayer<P, B> {
             inner: Inner::new(inner),
             policy: self.policy.clone(),
             cover: self.cover.clone(),
-            emitter: self.emitter.clone(),
-            ends: self.ends,
+            limits: self.limits.clone(),
         }
     }
 }
@@ -235,9 +311,10 @@ impl<S, P: Clone, B: Clone> Layer<S> for TimeoutLayer<P, B> {
 impl<P: fmt::Debug, B: fmt::Debug> fmt::Debug for TimeoutLayer<P, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutLayer")
-            .field("name", &self.emitter.name())
+            .field("name", &self.limits.emitter.name())
             .field("policy", &self.policy)
             .field("covers", &self.cover)
+            .field("mode", &self.limits.mode())
             .finish()
     }
 }
@@ -261,31 +338,26 @@ pub struct TimeoutBuilder<P = Fixed, B = HeadOnly> {
     pub(crate) policy: P,
     pub(crate) cover: B,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    /// `false` if it is switched off: a standard stack keeps its type without it.
-    ends: bool,
+    pub(crate) settings: TimeoutSettings,
+    pub(crate) role: Role,
 }
 
 impl<P, B> TimeoutBuilder<P, B> {
-    pub(crate) const fn of(policy: P, cover: B) -> Self {
+    pub(crate) fn of(policy: P, cover: B, role: Role) -> Self {
         Self {
             kind: &KIND,
             name: None,
             policy,
             cover,
             observer: None,
-            ends: true,
+            settings: TimeoutSettings::default(),
+            role,
         }
     }
 
     /// Makes it a limit for attempts.
     pub(crate) const fn of_attempts(mut self) -> Self {
         self.kind = &ATTEMPT_KIND;
-        self
-    }
-
-    /// Switches it off: it ends no call, not even at the context's deadline.
-    pub(crate) fn off(mut self) -> Self {
-        self.ends = false;
         self
     }
 
@@ -297,8 +369,20 @@ impl<P, B> TimeoutBuilder<P, B> {
             policy,
             cover: self.cover,
             observer: self.observer,
-            ends: self.ends,
+            settings: self.settings,
+            role: self.role,
         }
+    }
+
+    /// Whether the time limit ends calls, only reports, or is off. Default [`Mode::Enforce`].
+    ///
+    /// In [shadow mode](Mode::Shadow) no call is ended, and inner services see only deadlines from
+    /// outside. A call that takes longer than its limit is reported when it is over, and a call
+    /// whose deadline has passed at once. A layer that is off also ignores deadlines. A limit of
+    /// [`Overrides`] applies in every mode.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = mode;
+        self
     }
 
     /// Name of this instance in rejections, events and metrics. Default `default`.
@@ -313,17 +397,25 @@ impl<P, B> TimeoutBuilder<P, B> {
         self
     }
 
+    fn built(self) -> Result<TimeoutLayer<P, B>, ConfigError> {
+        let name = self.name.clone();
+        self.finish(|policy| policy).of_instance(name.as_deref())
+    }
+
     /// Builds the layer with a checked policy.
     pub(crate) fn finish<Q>(
         self,
         policy: impl FnOnce(P) -> Q,
     ) -> Result<TimeoutLayer<Q, B>, ConfigError> {
+        self.settings.check()?;
         let instance = InstanceName::new(self.kind, self.name.as_deref())?;
+        let emitter = Emitter::new(self.kind, instance, self.observer);
+        let limits = TimeLimits::new(emitter, self.settings, self.role);
+        limits.check(&limits.settings())?;
         Ok(TimeoutLayer {
             policy: policy(self.policy),
             cover: self.cover,
-            emitter: Shared::new(Emitter::new(self.kind, instance, self.observer)),
-            ends: self.ends,
+            limits: Shared::new(limits),
         })
     }
 }
@@ -335,15 +427,25 @@ impl<P> TimeoutBuilder<P> {
     /// A configured limit is also the deadline of inner services:
     /// [`Context::remaining`](crate::Context::remaining) returns the time left, and client layers
     /// propagate it. The default is neither shown nor propagated.
-    pub fn timeout(self, timeout: Duration) -> TimeoutBuilder<Fixed> {
-        self.by(Fixed(CallLimit::set(timeout)))
+    pub fn timeout(mut self, timeout: Duration) -> TimeoutBuilder<Fixed> {
+        self.settings.timeout = OwnLimit::Of(timeout);
+        self.role = Role::with_default(LimitSource::Default);
+        self.by(Fixed(()))
+    }
+
+    /// Sets all settings at once, such as those of a configuration.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings.set_plain(&settings);
+        self
     }
 
     /// Time limit by request: see [`TimeoutLayer::per_request`].
-    pub fn per_request<Req, F>(self, timeout: F) -> TimeoutBuilder<PerRequestFn<F>>
+    pub fn per_request<Req, F>(mut self, timeout: F) -> TimeoutBuilder<PerRequestFn<F>>
     where
         F: Fn(&Req) -> Option<Duration>,
     {
+        self.settings.timeout = OwnLimit::Auto;
+        self.role = Role::without_default(false);
         self.by(PerRequestFn(Arc::new(timeout)))
     }
 }
@@ -370,13 +472,7 @@ impl TimeoutBuilder<Fixed> {
     ///
     /// When a value is out of range.
     pub fn build(self) -> Result<TimeoutLayer, ConfigError> {
-        let name = self.name.clone();
-        self.built().of_instance(name.as_deref())
-    }
-
-    fn built(self) -> Result<TimeoutLayer, ConfigError> {
-        check(self.kind.layer, "timeout", self.policy.0.length)?;
-        self.finish(|policy| policy)
+        self.built()
     }
 }
 
@@ -385,9 +481,9 @@ impl<F> TimeoutBuilder<PerRequestFn<F>> {
     ///
     /// # Errors
     ///
-    /// When the name is invalid.
+    /// When the name is invalid, or the [settings](Self::settings) contain a limit.
     pub fn build(self) -> Result<TimeoutLayer<PerRequestFn<F>>, ConfigError> {
-        self.finish(|policy| policy)
+        self.built()
     }
 }
 

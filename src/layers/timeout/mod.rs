@@ -37,6 +37,13 @@
 //! Over HTTP and gRPC, `mainstay::http::timeout` (feature `http`) can limit the body, too, and
 //! reads the caller's deadline from the request.
 //!
+//! # Settings while calls run
+//!
+//! The [handle](TimeoutHandle) changes the limit and the [mode](crate::Mode) while calls run. Calls
+//! in flight keep the limit with which they began. In shadow mode no call is ended, and inner
+//! services see only deadlines from outside. A call that took longer than its limit is reported
+//! when it is over, and a call whose deadline has passed is reported at once.
+//!
 //! # What a clone shares
 //!
 //! Only settings and counters.
@@ -47,13 +54,17 @@
 //!
 //! # Cost
 //!
-//! One clock reading. A timer is made when the call is first pending. Nothing is allocated.
+//! One clock reading. A timer is made when the call is first pending. Nothing is allocated. In
+//! shadow mode there is no timer, but a second clock reading and one small allocation.
 
 mod cover;
 mod future;
 mod handle;
 mod layer;
+mod limits;
 mod service;
+pub(crate) mod settings;
+mod shadow;
 mod snapshot;
 #[cfg_attr(
     not(feature = "hyper"),
@@ -64,8 +75,11 @@ mod upload;
 pub use cover::{Answered, Asked, Cover, HeadOnly};
 pub use future::ResponseFuture;
 pub use handle::TimeoutHandle;
-pub use layer::{CallLimit, Fixed, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer};
+pub use layer::{
+    CallLimit, Fixed, LimitPolicy, PerRequest, PerRequestFn, TimeoutBuilder, TimeoutLayer,
+};
 pub use service::Timeout;
+pub use settings::{OwnLimit, Settings};
 pub use snapshot::Snapshot;
 #[doc(hidden)]
 pub use upload::{Progress, Upload};
@@ -74,4 +88,7 @@ pub use upload::{Progress, Upload};
 pub(crate) use future::Until;
 #[cfg(test)]
 pub(crate) use layer::{ATTEMPT_KIND, KIND};
-pub(crate) use layer::{DEFAULT, LAYER, LimitSource, check};
+pub(crate) use layer::{LAYER, LimitSource, StateOf, check};
+#[cfg(feature = "http")]
+pub(crate) use limits::TimeLimits;
+pub(crate) use limits::{Own, Role};

@@ -6,20 +6,21 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::cover::{Asked, Cover, HeadOnly};
-use super::future::{ResponseFuture, Sending, State, Until};
-use super::handle::TimeoutHandle;
-use super::layer::{CallLimit, Fixed, PerRequest};
+use super::future::{Rare, ResponseFuture, Sending, State, Until};
+use super::layer::{CallLimit, Fixed, LimitPolicy, PerRequest, StateOf};
+use super::limits::{Own, TimeLimits};
+use super::shadow::Shadow;
 use super::upload::Upload;
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
 use crate::observe::emit::Emit as _;
-use crate::observe::emitter::Emitter;
 use crate::runtime::Moment;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::context::{self, Deadline, DeadlineScope};
 use crate::vocabulary::overrides::LimitOverride;
 use crate::vocabulary::{
     error::{Grown, WithRejection},
+    mode::Mode,
     reason::Reason,
 };
 
@@ -29,9 +30,7 @@ pub struct Timeout<S, P = Fixed, B = HeadOnly> {
     pub(super) inner: Inner<S>,
     pub(super) policy: P,
     pub(super) cover: B,
-    pub(super) emitter: Shared<Emitter>,
-    /// `false` if it is switched off.
-    pub(super) ends: bool,
+    pub(super) limits: Shared<TimeLimits>,
 }
 
 impl<S, P, B> Timeout<S, P, B> {
@@ -46,11 +45,11 @@ impl<S, P, B> Timeout<S, P, B> {
     }
 }
 
-impl<S, P, B> Timeout<S, P, B> {
+impl<S, P: LimitPolicy, B> Timeout<S, P, B> {
     /// A handle to inspect its instance.
     #[must_use]
-    pub fn handle(&self) -> TimeoutHandle {
-        TimeoutHandle::new(&self.emitter)
+    pub fn handle(&self) -> P::Handle {
+        P::handle(StateOf(&self.limits))
     }
 }
 
@@ -73,35 +72,48 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut entry = Entry::of(self);
+        let in_force = self.limits.in_force();
+        let ends = in_force.enforces();
         let overridden = self.policy.limit_override(&request);
-        if !self.ends && !matches!(overridden, LimitOverride::Of(_)) {
+        let is_overridden = matches!(overridden, LimitOverride::Of(_));
+        let is_shadow = !is_overridden && in_force.mode() == Mode::Shadow;
+        if !(ends || is_overridden || is_shadow || self.limits.keeps_deadlines()) {
             let cover = self.cover.clone();
-            let state = State::unlimited(self.inner.call(request, &entry), self.emitter.hold());
+            let state = State::unlimited(self.inner.call(request, &entry), self.limits.hold());
             return ResponseFuture { state, cover };
         }
         let begun = entry.now();
-        let outer = match self.policy.asked(&request) {
+        let is_on = in_force.mode() != Mode::Off;
+        let outer = match self.policy.asked(&request, is_on) {
             Some(asked) => context::deadline().and(Deadline::foreign(begun.after(asked))),
             None => context::deadline(),
         };
-        self.emitter.begin();
+        self.limits.begin();
         if outer.propagated() != Moment::NEVER {
-            self.emitter
+            self.limits
                 .record(|handles| handles.deadline(outer.propagated().since(begun)));
         }
-        if outer.local() <= begun {
-            self.inner.take_ready();
-            let rejection = self.emitter.reject(Reason::DeadlinePassed, None);
-            return ResponseFuture::rejected(rejection, self.cover.clone());
+        let is_late = outer.local() <= begun;
+        if is_late {
+            if !is_shadow {
+                self.inner.take_ready();
+                let rejection = self.limits.reject(Reason::DeadlinePassed, None);
+                return ResponseFuture::rejected(rejection, self.cover.clone());
+            }
+            self.limits.would_reject(Reason::DeadlinePassed, None);
         }
         let asked = outer.propagated();
         let mut outer = outer;
+        let own = Own {
+            in_force,
+            limits: &self.limits,
+        };
         let limit = match overridden {
-            LimitOverride::AsSet => self.policy.limit(&request),
+            LimitOverride::AsSet => self.policy.limit(&own, &request),
             LimitOverride::None => None,
             LimitOverride::Of(length) => {
-                let own = self.policy.limit(&request);
-                let is_longer = self.ends && own.is_some_and(|own| length >= own.length);
+                let own = self.policy.limit(&own, &request);
+                let is_longer = ends && own.is_some_and(|own| length >= own.length());
                 if !is_longer {
                     // The caller's choice, so it is no evidence.
                     outer = outer.and(Deadline::foreign(begun.after(length)));
@@ -113,35 +125,52 @@ where
         let upload = self.policy.upload(&mut request, is_default);
         let mut renewed = None;
         let own = match limit {
-            Some(limit) if limit.is_set() => Deadline::of_limit(begun, limit.length, true),
-            Some(limit) if is_default => {
-                let mut length = limit.length;
+            Some(limit) if limit.is_set() => limit.deadline(begun),
+            Some(mut limit) if is_default => {
                 match &upload {
                     Upload::None => {}
-                    Upload::Whole(takes) => length = length.saturating_add(*takes),
-                    Upload::Moves(_) | Upload::Converses(_) => renewed = Some(length),
+                    Upload::Whole(takes) => limit = limit.longer(*takes),
+                    Upload::Moves(_) | Upload::Converses(_) => renewed = Some(limit),
                 }
-                Deadline::of_limit(begun, length, false)
+                limit.deadline(begun)
             }
             _ => Deadline::NEVER,
         };
-        let until = Until::both(own, outer, begun);
+        let mut until = Until::both(own, outer, begun);
         let is_evidence = matches!(upload, Upload::Moves(_));
-        let sending = match upload {
-            Upload::Moves(progress) | Upload::Converses(progress) => Some(Box::new(Sending {
+        let mut sending = match upload {
+            Upload::Moves(progress) | Upload::Converses(progress) => Some(Sending {
                 progress,
                 is_evidence,
                 renewed,
                 until,
                 outer,
-            })),
+            }),
             Upload::None | Upload::Whole(_) => None,
         };
         let cover = self.cover.clone().begin(Asked {
             deadline: asked,
-            is_overridden: matches!(overridden, LimitOverride::Of(_)),
+            is_overridden,
+            in_force,
+            limits: &self.limits,
         });
-        let emitter = self.emitter.hold();
+        let limits = self.limits.hold();
+        let mut shadow = None;
+        if is_shadow {
+            if !is_late {
+                shadow = Some(Shadow::new(limits.clone(), until, sending.clone()));
+            }
+            // Inner services see the caller's deadline alone.
+            until = Until::both(Deadline::NEVER, outer, begun);
+            if let Some(sending) = &mut sending {
+                (sending.renewed, sending.until) = (None, until);
+            }
+        }
+        let rare = if sending.is_some() || is_shadow {
+            Some(Box::new(Rare { sending, shadow }))
+        } else {
+            None
+        };
         // A limit that restarts is no fixed deadline for inner services.
         let inside = if renewed.is_some() {
             outer
@@ -151,7 +180,13 @@ where
         let _scope = DeadlineScope::enter(inside);
         // Made in place: the inner future may be large, and moving it costs as much as the rest.
         ResponseFuture {
-            state: State::calling(self.inner.call(request, &entry), until, sending, emitter),
+            state: State::calling(
+                self.inner.call(request, &entry),
+                until,
+                rare,
+                limits,
+                !is_shadow,
+            ),
             cover,
         }
     }

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use crate::observe::emitter::Emitter;
-use crate::observe::snapshot::Rejections;
+use super::limits::TimeLimits;
+#[cfg(feature = "serde")]
+use crate::observe::snapshot::as_str;
+use crate::observe::snapshot::{InMode, Rejections, WouldReject};
+use crate::vocabulary::mode::Mode;
 
 /// The snapshot of a time limit: see [`snapshot`](crate::snapshot).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,16 +17,23 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
+    /// Whether the time limit ends calls, only reports, or is off.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
+    pub mode: Mode,
     /// Calls that were ended or rejected.
     pub rejections: Rejections,
+    /// Calls that only [shadow mode](Mode::Shadow) did not end or reject.
+    pub would_reject: Rejections,
 }
 
 impl Snapshot {
-    pub(super) fn of(emitter: &Emitter) -> Self {
+    pub(crate) fn of(limits: &TimeLimits) -> Self {
         Self {
-            layer: emitter.layer(),
-            name: emitter.name().to_owned(),
-            rejections: emitter.rejections(),
+            layer: limits.emitter.layer(),
+            name: limits.emitter.name().to_owned(),
+            mode: limits.mode(),
+            rejections: limits.emitter.rejections(),
+            would_reject: limits.emitter.would_reject(),
         }
     }
 }
@@ -33,8 +43,11 @@ impl fmt::Display for Snapshot {
         let Self {
             layer,
             name,
+            mode,
             rejections,
+            would_reject,
         } = self;
-        write!(f, "{layer} {name}: {rejections}")
+        let (mode, would_reject) = (InMode(*mode), WouldReject(would_reject));
+        write!(f, "{layer} {name}: {rejections}{mode}{would_reject}")
     }
 }

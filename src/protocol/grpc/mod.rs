@@ -25,4 +25,3 @@ pub use retry::GrpcRetry;
 pub use crate::protocol::http::timeout;
 
 pub(crate) use pushback::{PUSHBACK, millis};
-pub(crate) use rules::Rules;

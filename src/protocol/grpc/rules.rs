@@ -1,6 +1,7 @@
 //! Rules for single services or methods.
 
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::grpc_name;
 
 /// A list, because there are few rules.
 #[derive(Debug, Clone)]
@@ -27,10 +28,7 @@ impl<T> Rules<T> {
         name: &str,
         value: T,
     ) -> Result<(), ConfigError> {
-        if !is_name(name) {
-            let rule = "must be the name of a service (`shop.Orders`) or of a method (`shop.Orders/Create`)";
-            return Err(ConfigError::new(component, field, name, rule));
-        }
+        grpc_name::check(component, field, name)?;
         let name = name.to_owned();
         self.0.retain(|rule| rule.name != name);
         self.0.push(Rule { name, value });
@@ -47,36 +45,14 @@ impl<T> Rules<T> {
         if self.is_empty() {
             return None;
         }
-        let method = path.strip_prefix('/')?;
-        let (service, _) = method.split_once('/')?;
+        let names = grpc_name::of_path(path)?;
         let position = |name| self.0.iter().position(|rule| rule.name == name);
-        position(method).or_else(|| position(service))
+        names.into_iter().find_map(position)
     }
 
     pub(crate) fn get(&self, rule: usize) -> Option<&T> {
         self.0.get(rule).map(|rule| &rule.value)
     }
-
-    /// All rules with their names.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.0.iter().map(|rule| (rule.name.as_str(), &rule.value))
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    let (service, method) = match name.split_once('/') {
-        Some((service, method)) => (service, Some(method)),
-        None => (name, None),
-    };
-    service.split('.').all(is_word) && method.is_none_or(is_word)
-}
-
-fn is_word(word: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-    word.bytes().next().is_some_and(is_letter)
-        && word
-            .bytes()
-            .all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }
 
 #[cfg(test)]

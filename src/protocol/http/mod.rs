@@ -18,6 +18,7 @@ mod timeout;
 mod track;
 mod unprocessed;
 
+pub use crate::layers::timeout::settings::TimeoutSettings;
 #[cfg(feature = "reqwest")]
 pub(crate) use body::watch_reqwest;
 pub use body::{GuardedBody, InContextBody, InCorrelationBody, TimedBody};
@@ -31,7 +32,7 @@ pub use head::{HttpRequest, HttpResponse, ResponseHead};
 pub use layers::{bulkhead, circuit_breaker, load_shed, rate_limit, retry};
 pub use replay::{KeptRequest, ReplayBody, ReplayRequest};
 pub use retry::HttpRetry;
-pub use timeout::{AttemptLimit, BodyLimits, HttpLimit, timeout};
+pub use timeout::{AttemptLimit, BodyLimits, HttpLimit, TimeoutHandle, timeout};
 pub use track::EndOfBody;
 pub(crate) use unprocessed::{Unprocessed, is_harmless_refusal};
 #[cfg(feature = "reqwest")]

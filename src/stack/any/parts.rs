@@ -10,14 +10,14 @@ use super::propagate::{Carried, NoContext, Propagate};
 use crate::layers::deadline::FIELD;
 use crate::layers::retry::{RetryBuilder, RetryErrors, RetryLayer, RetryPolicy, Unchanged};
 use crate::layers::timeout::{
-    CallLimit, DEFAULT, Fixed, HeadOnly, LAYER, LimitSource, PerRequest, TimeoutBuilder,
-    TimeoutLayer, check,
+    CallLimit, Fixed, HeadOnly, LAYER, LimitPolicy, LimitSource, Own, OwnLimit, PerRequest, Role,
+    Settings, StateOf, TimeoutBuilder, TimeoutHandle, TimeoutLayer,
 };
 use crate::layers::{correlation::Carry, retry::Decision};
 use crate::policy::retry::RetryRefused;
 use crate::stack::numbers::{Numbers, RetryNumbers};
 use crate::stack::part::{Part, Setting, Stack};
-use crate::stack::parts::{TOTAL, derive_backoff, describe_retry, shown};
+use crate::stack::parts::{derive_backoff, describe_mode, describe_retry, shown};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::mode::Mode;
@@ -27,17 +27,14 @@ use crate::vocabulary::sealed::Sealed;
 /// The time limit of a stack for any request type: the stack's, and with [`Carried`] also the
 /// request's.
 pub struct AnyLimit<K> {
-    /// `None` is no limit.
-    own: Option<CallLimit>,
     /// Whether the limits of callers apply.
     trusts_inbound: bool,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K> AnyLimit<K> {
-    const fn new(own: Option<CallLimit>) -> Self {
+    const fn new() -> Self {
         Self {
-            own,
             trusts_inbound: true,
             kind: PhantomData,
         }
@@ -46,10 +43,18 @@ impl<K> AnyLimit<K> {
 
 impl<K> Sealed for AnyLimit<K> {}
 
+impl<K> LimitPolicy for AnyLimit<K> {
+    type Handle = TimeoutHandle;
+
+    fn handle(state: StateOf<'_>) -> TimeoutHandle {
+        state.plain_handle()
+    }
+}
+
 impl<Req> PerRequest<Req> for AnyLimit<NoContext> {
     #[inline]
-    fn limit(&self, _: &Req) -> Option<CallLimit> {
-        self.own
+    fn limit(&self, own: &Own<'_>, _: &Req) -> Option<CallLimit> {
+        own.limit()
     }
 
     #[inline]
@@ -60,8 +65,8 @@ impl<Req> PerRequest<Req> for AnyLimit<NoContext> {
 
 impl<Req: Carry> PerRequest<Req> for AnyLimit<Carried> {
     #[inline]
-    fn limit(&self, _: &Req) -> Option<CallLimit> {
-        self.own
+    fn limit(&self, own: &Own<'_>, _: &Req) -> Option<CallLimit> {
+        own.limit()
     }
 
     #[inline]
@@ -70,8 +75,9 @@ impl<Req: Carry> PerRequest<Req> for AnyLimit<Carried> {
     }
 
     #[inline]
-    fn asked(&self, request: &Req) -> Option<Duration> {
-        self.trusts_inbound.then(|| asked(request)).flatten()
+    fn asked(&self, request: &Req, is_on: bool) -> Option<Duration> {
+        let reads = self.trusts_inbound && is_on;
+        reads.then(|| asked(request)).flatten()
     }
 }
 
@@ -86,7 +92,6 @@ impl<K> Copy for AnyLimit<K> {}
 impl<K> fmt::Debug for AnyLimit<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnyLimit")
-            .field("own", &self.own)
             .field("trusts_inbound", &self.trusts_inbound)
             .finish()
     }
@@ -98,7 +103,6 @@ pub(super) type AnyTimeout<K> = TimeoutBuilder<AnyLimit<K>>;
 pub(super) fn with_context<K, L>(timeout: AnyTimeout<K>) -> AnyTimeout<L> {
     let policy = timeout.policy;
     timeout.by(AnyLimit {
-        own: policy.own,
         trusts_inbound: policy.trusts_inbound,
         kind: PhantomData,
     })
@@ -112,7 +116,7 @@ impl Sealed for Duration {}
 
 impl<K> Refine<AnyTimeout<K>> for Duration {
     fn refine(self, mut standard: AnyTimeout<K>) -> AnyTimeout<K> {
-        standard.policy.own = Some(CallLimit::set(self));
+        standard.settings.timeout = OwnLimit::Of(self);
         standard
     }
 }
@@ -122,14 +126,9 @@ impl<P, B> Sealed for TimeoutBuilder<P, B> {}
 impl<K> Refine<AnyTimeout<K>> for TimeoutBuilder<Fixed> {
     fn refine(self, standard: AnyTimeout<K>) -> AnyTimeout<K> {
         // A builder without a limit of its own leaves that of the stack.
-        let own = match self.policy.0 {
-            CallLimit {
-                source: LimitSource::Default,
-                ..
-            } => standard.policy.own,
-            own => Some(own),
-        };
-        self.by(AnyLimit::new(own))
+        let mut timeout = self.by(AnyLimit::new());
+        timeout.role = standard.role;
+        timeout
     }
 }
 
@@ -139,11 +138,8 @@ pub(super) struct ClientTimeout;
 impl ClientTimeout {
     pub(super) fn settings() -> AnyTimeout<NoContext> {
         // It applies only to calls without a deadline.
-        let own = CallLimit {
-            length: TOTAL,
-            source: LimitSource::Fallback,
-        };
-        TimeoutBuilder::of(AnyLimit::new(Some(own)), HeadOnly)
+        let role = Role::with_default(LimitSource::Fallback);
+        TimeoutBuilder::of(AnyLimit::new(), HeadOnly, role)
     }
 }
 
@@ -156,8 +152,12 @@ impl<T> Part<T> for ClientTimeout {
         Some(Self::settings())
     }
 
+    fn is_on(settings: &Self::Settings) -> bool {
+        settings.settings.mode != Mode::Off
+    }
+
     fn numbers(settings: &Self::Settings, numbers: &mut Numbers) {
-        numbers.total = settings.policy.own.map(|own| own.length);
+        plain_numbers(&settings.settings.plain(), &settings.role, numbers);
     }
 
     fn describe(settings: &Self::Settings) -> Vec<Setting> {
@@ -168,9 +168,10 @@ impl<T> Part<T> for ClientTimeout {
         settings: Option<Self::Settings>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        // The deadline of the context still applies.
-        let none = || TimeoutBuilder::of(AnyLimit::new(None), HeadOnly);
-        build(settings.unwrap_or_else(none), stack)
+        let off = || Self::settings().mode(Mode::Off);
+        let mut timeout = settings.unwrap_or_else(off);
+        timeout.role.keeps_deadlines = true;
+        build(timeout, stack)
     }
 }
 
@@ -179,11 +180,8 @@ pub(super) struct ServerTimeout<K>(PhantomData<K>);
 
 impl<K> ServerTimeout<K> {
     pub(super) fn settings() -> AnyTimeout<K> {
-        let own = CallLimit {
-            length: DEFAULT,
-            source: LimitSource::Default,
-        };
-        TimeoutBuilder::of(AnyLimit::new(Some(own)), HeadOnly)
+        let role = Role::with_default(LimitSource::Default);
+        TimeoutBuilder::of(AnyLimit::new(), HeadOnly, role)
     }
 }
 
@@ -196,8 +194,12 @@ impl<K: Propagate, T> Part<T> for ServerTimeout<K> {
         Some(Self::settings())
     }
 
+    fn is_on(settings: &Self::Settings) -> bool {
+        settings.settings.mode != Mode::Off
+    }
+
     fn numbers(settings: &Self::Settings, numbers: &mut Numbers) {
-        numbers.total = settings.policy.own.map(|own| own.length);
+        plain_numbers(&settings.settings.plain(), &settings.role, numbers);
     }
 
     fn describe(settings: &Self::Settings) -> Vec<Setting> {
@@ -214,18 +216,23 @@ impl<K: Propagate, T> Part<T> for ServerTimeout<K> {
         settings: Option<Self::Settings>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let off = || {
-            let mut limit = AnyLimit::new(None);
-            limit.trusts_inbound = false;
-            TimeoutBuilder::of(limit, HeadOnly).off()
-        };
+        let off = || Self::settings().mode(Mode::Off);
         build(settings.unwrap_or_else(off), stack)
     }
 }
 
+/// The numbers of these settings.
+fn plain_numbers(settings: &Settings, role: &Role, numbers: &mut Numbers) {
+    if settings.mode != Mode::Off {
+        numbers.total = role.length(settings.timeout);
+    }
+}
+
 fn describe<K>(settings: &AnyTimeout<K>) -> Vec<Setting> {
-    let own = settings.policy.own.iter();
-    own.map(|own| ("timeout", shown(own.length))).collect()
+    let own = settings.role.length(settings.settings.timeout);
+    let own = own.map(|own| ("timeout", shown(own)));
+    let mode = describe_mode(settings.settings.mode);
+    own.into_iter().chain(mode).collect()
 }
 
 fn build<K, T>(
@@ -233,9 +240,6 @@ fn build<K, T>(
     stack: &Stack<'_, T>,
 ) -> Result<TimeoutLayer<AnyLimit<K>>, ConfigError> {
     stack.adopt(&mut timeout.name, &mut timeout.observer);
-    if let Some(own) = timeout.policy.own {
-        check(LAYER, "timeout", own.length)?;
-    }
     timeout.finish(|policy| policy)
 }
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 use super::shown;
 #[cfg(feature = "http")]
 use crate::layers::timeout::LimitSource;
+#[cfg(feature = "http")]
+use crate::layers::timeout::settings::TimeoutSettings;
 use crate::layers::timeout::{
-    self, CallLimit, Fixed, HeadOnly, TimeoutBuilder, TimeoutLayer, check,
+    self, Fixed, HeadOnly, OwnLimit, Role, TimeoutBuilder, TimeoutLayer, check,
 };
 #[cfg(feature = "http")]
 use crate::protocol::http::{AttemptLimit, BodyLimits, HttpLimit};
@@ -18,9 +20,7 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
-
-/// The default limit of all attempts of a client's call together.
-pub(in crate::stack) const TOTAL: Duration = Duration::from_secs(30);
+use crate::vocabulary::mode::Mode;
 
 const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
 
@@ -36,8 +36,7 @@ pub(in crate::stack) struct ClientTimeout;
 impl ClientTimeout {
     pub(in crate::stack) fn settings() -> StackTimeout {
         let mut timeout = crate::protocol::http::timeout();
-        timeout.policy.own = Some(TOTAL);
-        timeout.policy.source = LimitSource::Fallback;
+        timeout.role = Role::with_default(LimitSource::Fallback);
         timeout
     }
 }
@@ -52,8 +51,12 @@ impl<T> Part<T> for ClientTimeout {
         Some(Self::settings())
     }
 
+    fn is_on(settings: &StackTimeout) -> bool {
+        settings.settings.mode != Mode::Off
+    }
+
     fn numbers(settings: &StackTimeout, numbers: &mut Numbers) {
-        http_numbers(settings, numbers);
+        http_numbers(&settings.settings, &settings.role, numbers);
     }
 
     fn describe(settings: &StackTimeout) -> Vec<Setting> {
@@ -64,12 +67,13 @@ impl<T> Part<T> for ClientTimeout {
         settings: Option<StackTimeout>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let mut timeout = settings.unwrap_or_else(no_timeout);
+        let mut timeout = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
         stack.adopt(&mut timeout.name, &mut timeout.observer);
         // The headers of this program's own requests need no floor.
         timeout.policy.floor = Duration::ZERO;
         timeout.cover.client = true;
         timeout.policy.of_stack = true;
+        timeout.role.keeps_deadlines = true;
         timeout.build()
     }
 }
@@ -88,8 +92,12 @@ impl<T> Part<T> for ServerTimeout {
         Some(crate::protocol::http::timeout())
     }
 
+    fn is_on(settings: &StackTimeout) -> bool {
+        settings.settings.mode != Mode::Off
+    }
+
     fn numbers(settings: &StackTimeout, numbers: &mut Numbers) {
-        http_numbers(settings, numbers);
+        http_numbers(&settings.settings, &settings.role, numbers);
     }
 
     fn describe(settings: &StackTimeout) -> Vec<Setting> {
@@ -100,31 +108,25 @@ impl<T> Part<T> for ServerTimeout {
         settings: Option<StackTimeout>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let mut timeout = settings.unwrap_or_else(|| no_timeout().off());
+        let mut timeout =
+            settings.unwrap_or_else(|| crate::protocol::http::timeout().mode(Mode::Off));
         stack.adopt(&mut timeout.name, &mut timeout.observer);
         timeout.policy.of_stack = true;
         timeout.build()
     }
 }
 
-/// A time limit layer without a limit, for calls and for bodies.
+/// The numbers of these settings.
 #[cfg(feature = "http")]
-fn no_timeout() -> StackTimeout {
-    let mut timeout = crate::protocol::http::timeout().ignore_inbound();
-    timeout.policy.own = None;
-    timeout.cover.idle = None;
-    timeout.cover.off = true;
-    timeout
-}
-
-#[cfg(feature = "http")]
-fn http_numbers(settings: &StackTimeout, numbers: &mut Numbers) {
-    let cover = settings.cover;
-    let is_set = |idle: &Duration| Some(*idle) != BodyLimits::DEFAULT.idle;
-    numbers.total = settings.policy.own;
+fn http_numbers(settings: &TimeoutSettings, role: &Role, numbers: &mut Numbers) {
+    if settings.mode == Mode::Off {
+        return;
+    }
+    let is_set = |idle: &Duration| Some(*idle) != TimeoutSettings::default().body_idle;
+    numbers.total = role.length(settings.timeout);
     numbers.body = BodyNumbers {
-        whole: cover.whole,
-        idle: cover.idle.filter(is_set),
+        whole: settings.whole_body,
+        idle: settings.body_idle.filter(is_set),
     };
 }
 
@@ -132,17 +134,16 @@ fn http_numbers(settings: &StackTimeout, numbers: &mut Numbers) {
 fn describe_http(timeout: &StackTimeout) -> Vec<Setting> {
     let off = || "off".to_owned();
     let mut settings = Vec::new();
-    if let Some(own) = timeout.policy.own {
+    if let Some(own) = timeout.role.length(timeout.settings.timeout) {
         settings.push(("timeout", shown(own)));
     }
-    let body_idle = timeout.cover.idle.map_or_else(off, shown);
+    let body_idle = timeout.settings.body_idle.map_or_else(off, shown);
     settings.push(("body_idle", body_idle));
-    let rules = timeout.policy.rules.iter();
-    for (name, limit) in rules.flat_map(|rules| rules.iter()) {
+    for (name, limit) in &timeout.settings.timeout_for {
         let limit = limit.map_or_else(|| "none".to_owned(), shown);
         settings.push(("timeout_for", format!("{name}: {limit}")));
     }
-    if timeout.cover.whole {
+    if timeout.settings.whole_body {
         settings.push(("whole_body", "true".to_owned()));
     }
     if timeout.policy.trusts_inbound {
@@ -150,7 +151,13 @@ fn describe_http(timeout: &StackTimeout) -> Vec<Setting> {
     } else {
         settings.push(("ignore_inbound", "true".to_owned()));
     }
+    settings.extend(describe_mode(timeout.settings.mode));
     settings
+}
+
+/// The mode, unless it is the usual one.
+pub(in crate::stack) fn describe_mode(mode: Mode) -> Option<Setting> {
+    (mode != Mode::Enforce).then(|| ("mode", shown(mode)))
 }
 
 /// The part of a response that the time limit of an attempt covers.
@@ -158,19 +165,17 @@ pub(in crate::stack) trait AttemptCover {
     /// The policy of the layer.
     type Limit: Clone;
 
-    fn limit(limit: CallLimit) -> Self::Limit;
+    const LIMIT: Self::Limit;
 
-    fn for_attempts(is_on: bool) -> Self;
+    fn for_attempts() -> Self;
 }
 
 impl AttemptCover for HeadOnly {
     type Limit = Fixed;
 
-    fn limit(limit: CallLimit) -> Fixed {
-        Fixed(limit)
-    }
+    const LIMIT: Fixed = Fixed(());
 
-    fn for_attempts(_: bool) -> Self {
+    fn for_attempts() -> Self {
         Self
     }
 }
@@ -179,17 +184,13 @@ impl AttemptCover for HeadOnly {
 impl AttemptCover for BodyLimits {
     type Limit = AttemptLimit;
 
-    fn limit(limit: CallLimit) -> AttemptLimit {
-        AttemptLimit(limit)
-    }
+    const LIMIT: AttemptLimit = AttemptLimit(());
 
     // In gRPC the limit covers an attempt to its last trailer, as its deadline header says. The
     // time limit of the whole call ends idle bodies.
-    fn for_attempts(is_on: bool) -> Self {
+    fn for_attempts() -> Self {
         let mut cover = Self::DEFAULT;
-        cover.idle = None;
         cover.client = true;
-        cover.off = !is_on;
         cover
     }
 }
@@ -215,13 +216,16 @@ impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
     }
 
     fn build(limit: Option<Duration>, stack: &Stack<'_, T>) -> Result<Self::Layer, ConfigError> {
-        let policy = B::limit(CallLimit::set(limit.unwrap_or(Duration::MAX)));
-        let cover = B::for_attempts(limit.is_some());
-        let mut timeout = TimeoutBuilder::of(policy, cover).of_attempts();
+        let role = Role::without_default(true);
+        let mut timeout = TimeoutBuilder::of(B::LIMIT, B::for_attempts(), role).of_attempts();
         stack.adopt(&mut timeout.name, &mut timeout.observer);
+        timeout.settings.body_idle = None;
         match limit {
-            Some(limit) => check(ATTEMPT_TIMEOUT, "timeout", limit)?,
-            None => timeout = timeout.off(),
+            Some(limit) => {
+                check(ATTEMPT_TIMEOUT, "timeout", limit)?;
+                timeout.settings.timeout = OwnLimit::Of(limit);
+            }
+            None => timeout.settings.mode = Mode::Off,
         }
         timeout.finish(|policy| policy)
     }
@@ -231,10 +235,7 @@ impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
 impl Refine<Self> for StackTimeout {
     fn refine(mut self, standard: Self) -> Self {
         // A builder without a limit of its own leaves that of the stack.
-        if self.policy.source != LimitSource::Set {
-            self.policy.own = standard.policy.own;
-            self.policy.source = standard.policy.source;
-        }
+        self.role = standard.role;
         self
     }
 }
@@ -243,10 +244,7 @@ impl Refine<Self> for StackTimeout {
 impl Refine<StackTimeout> for TimeoutBuilder<Fixed> {
     fn refine(self, mut standard: StackTimeout) -> StackTimeout {
         // A builder without a limit of its own leaves that of the stack.
-        if self.policy.0.is_set() {
-            standard.policy.own = Some(self.policy.0.length);
-            standard.policy.source = self.policy.0.source;
-        }
+        standard.settings.set_plain(&self.settings.plain());
         standard.name = self.name;
         standard.observer = self.observer;
         standard
@@ -264,14 +262,15 @@ impl<P, B> Snapshots for TimeoutLayer<P, B> {
     type Snapshot = timeout::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {
-        self.handle().snapshot()
+        timeout::Snapshot::of(&self.limits)
     }
 
     fn instance(&self) -> Instance {
-        self.handle().into()
+        self.plain_handle().into()
     }
 
     fn has_rejected(&self) -> bool {
-        self.handle().snapshot().rejections.total() > 0
+        let snapshot = Snapshots::snapshot(self);
+        snapshot.rejections.total() + snapshot.would_reject.total() > 0
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::runtime::{Moment, nanos};
+use crate::runtime::Moment;
 
 thread_local! {
     static DEADLINE: Cell<Deadline> = const { Cell::new(Deadline::NEVER) };
@@ -46,19 +46,19 @@ impl Deadline {
         }
     }
 
-    /// The deadline from a layer's limit. It is propagated only if the limit is `set`, not a
+    /// The deadline from a layer's limit, in nanoseconds. It is propagated only if the limit is `set`, not a
     /// default.
     #[inline]
-    pub(crate) fn of_limit(from: Moment, limit: Duration, set: bool) -> Self {
+    pub(crate) const fn of_limit(from: Moment, nanos: u64, set: bool) -> Self {
         // A limit beyond the end of the clock is no limit.
-        let at = from.after(limit);
-        if at == Moment::NEVER {
+        let at = from.after_nanos(nanos);
+        if at.to_bits() == Moment::NEVER.to_bits() {
             return Self::NEVER;
         }
         Self {
             propagated: if set { at } else { Moment::NEVER },
             local: at,
-            limit: nanos(limit),
+            limit: nanos,
             answerable: ALWAYS,
         }
     }

@@ -1,6 +1,8 @@
 //! Reads settings. Every error begins with the path of the field.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::de::value::{
@@ -15,9 +17,11 @@ use crate::vocabulary::config::ConfigError;
 /// Puts a field in front of an error that may begin with a path within the field.
 fn located(field: &str, error: &impl fmt::Display) -> String {
     let error = error.to_string();
+    // `timeout.timeout_for."shop.Orders"`
     let is_path = |text: &str| {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.".contains(&b);
-        !text.is_empty() && text.bytes().all(plain)
+        let mut parts = text.split('"').enumerate();
+        !text.is_empty() && parts.all(|(n, part)| n % 2 == 1 || part.bytes().all(plain))
     };
     match error.split_once(": ") {
         Some((path, _)) if is_path(path) => format!("{field}.{error}"),
@@ -220,6 +224,45 @@ impl<'de, T: Value> Visitor<'de> for Optional<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<T>, A::Error> {
         self.read(SeqAccessDeserializer::new(seq))
     }
+}
+
+/// Reads a table with a value for each name.
+pub(super) fn map<'de, T: Value, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Entries<T>(PhantomData<T>);
+    struct Entry<'a, T>(&'a str, PhantomData<T>);
+
+    impl<'de, T: Value> DeserializeSeed<'de> for Entry<'_, T> {
+        type Value = T;
+
+        fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<T, D::Error> {
+            let name = format!("{:?}", self.0);
+            T::read(from).map_err(|error| D::Error::custom(located(&name, &error)))
+        }
+    }
+
+    impl<'de, T: Value> Visitor<'de> for Entries<T> {
+        type Value = BTreeMap<String, T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table with a value for each name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = BTreeMap::new();
+            while let Some(name) = map.next_key::<String>()? {
+                let value = map.next_value_seed(Entry(&name, PhantomData))?;
+                if entries.contains_key(&name) {
+                    return Err(A::Error::custom(format_args!("{name:?}: is there twice")));
+                }
+                entries.insert(name, value);
+            }
+            Ok(entries)
+        }
+    }
+
+    from.deserialize_map(Entries(PhantomData))
 }
 
 /// Reads a duration with its unit.

@@ -35,6 +35,11 @@ pub(super) fn optional<T: Value>(
     json_schema!({ "anyOf": [{ "const": word }, schema] })
 }
 
+/// The schema of a table with a value for each name.
+pub(super) fn map<T: Value>(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "additionalProperties": T::schema_of(generator) })
+}
+
 /// The schema of a struct whose absent fields keep the values of `settings`.
 pub(crate) fn struct_schema<T: Fields>(settings: &T, generator: &mut SchemaGenerator) -> Schema {
     let mut short = None;

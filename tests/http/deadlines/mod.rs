@@ -5,6 +5,7 @@ mod bodies;
 mod inbound;
 mod outbound;
 mod script;
+mod settings;
 mod sockets;
 mod tonics;
 mod uploads;

@@ -16,22 +16,24 @@ use crate::vocabulary::{context, error::BoxError};
 /// The limits of response bodies.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
-    pub(crate) whole: bool,
-    pub(crate) idle: Option<Duration>,
     /// Whether this program reads the body.
     pub(crate) client: bool,
-    /// Whether even gRPC bodies have no limit.
-    pub(crate) off: bool,
+    /// For one call.
+    whole: bool,
+    /// For one call.
+    idle: Option<Duration>,
+    /// For one call: whether its body has limits.
+    ends: bool,
     /// For one call: its caller's deadline.
     asked: Moment,
 }
 
 impl BodyLimits {
     pub(crate) const DEFAULT: Self = Self {
-        whole: false,
-        idle: Some(Duration::from_secs(120)),
         client: false,
-        off: false,
+        whole: false,
+        idle: None,
+        ends: false,
         asked: Moment::NEVER,
     };
 }
@@ -46,11 +48,20 @@ where
 {
     type Response = Response<TimedBody<B>>;
 
-    fn begin(self, asked: Asked) -> Self {
+    fn begin(self, asked: Asked<'_>) -> Self {
+        let Asked {
+            deadline,
+            in_force,
+            limits,
+            ..
+        } = asked;
+        let enforces = in_force.enforces();
         Self {
-            asked: asked.deadline,
-            off: self.off && !asked.is_overridden,
-            ..self
+            client: self.client,
+            whole: enforces && in_force.covers_body(),
+            idle: limits.body_idle().filter(|_| enforces),
+            ends: enforces || asked.is_overridden,
+            asked: deadline,
         }
     }
 
@@ -75,7 +86,7 @@ where
         // On a client the reader may pause, too, so nothing is left to limit.
         let idle = self.idle.filter(|_| !(may_be_silent && self.client));
         let limited = (whole || idle.is_some())
-            && !self.off
+            && self.ends
             && head.status != StatusCode::SWITCHING_PROTOCOLS
             && !body.is_end_stream();
         let body = if limited {
@@ -87,7 +98,7 @@ where
                 trailers: content_type == ContentType::Grpc,
                 deadline,
                 until: call.until,
-                emitter: call.emitter.clone(),
+                state: call.limits.clone(),
             };
             TimedBody::limited(body, limits, cx)
         } else {

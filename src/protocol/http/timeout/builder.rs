@@ -1,17 +1,24 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BodyLimits, HttpLimit};
-use crate::layers::timeout::{LAYER, LimitSource, TimeoutBuilder, TimeoutLayer, check};
+use crate::layers::timeout::settings::TimeoutSettings;
+use crate::layers::timeout::{LAYER, OwnLimit, TimeoutBuilder, TimeoutLayer};
 use crate::protocol::http::deadline::checked;
 use crate::vocabulary::config::{ConfigError, OfInstance as _};
+use crate::vocabulary::grpc_name;
 
 impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     /// Sets the time limit of a call, to the head of its response. Default 30 seconds; more than
     /// zero, at most 24 hours.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.policy.own = Some(timeout);
-        self.policy.source = LimitSource::Set;
+        self.settings.timeout = OwnLimit::Of(timeout);
+        self
+    }
+
+    /// Sets all settings at once, such as those of a configuration. A configuration contains
+    /// neither the header nor the rules for limits of callers.
+    pub fn settings(mut self, settings: TimeoutSettings) -> Self {
+        self.settings = settings;
         self
     }
 
@@ -63,8 +70,8 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
         name: &str,
         limit: Option<Duration>,
     ) -> Result<Self, ConfigError> {
-        let rules = self.policy.rules.get_or_insert_default();
-        Arc::make_mut(rules).set((LAYER, field), name, limit)?;
+        grpc_name::check(LAYER, field, name)?;
+        self.settings.timeout_for.insert(name.to_owned(), limit);
         Ok(self)
     }
 
@@ -100,7 +107,7 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     /// A body that is not read to its end in time ends in an error, or in gRPC in the status
     /// `DEADLINE_EXCEEDED`.
     pub fn whole_body(mut self) -> Self {
-        self.cover.whole = true;
+        self.settings.whole_body = true;
         self
     }
 
@@ -110,7 +117,7 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     /// In 120 seconds 8 MB pass a connection of 1 Mbit/s, for frames that cannot be split.
     /// [`TimedBody`](crate::http::TimedBody) defines progress.
     pub fn body_idle(mut self, idle: Duration) -> Self {
-        self.cover.idle = Some(idle);
+        self.settings.body_idle = Some(idle);
         self
     }
 
@@ -128,7 +135,7 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     ///
     /// Without the limit, a stalled body holds its permit and memory for ever.
     pub fn without_body_idle(mut self) -> Self {
-        self.cover.idle = None;
+        self.settings.body_idle = None;
         self
     }
 
@@ -143,28 +150,8 @@ impl TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     }
 
     fn try_build(self) -> Result<TimeoutLayer<HttpLimit, BodyLimits>, ConfigError> {
-        if let Some(own) = self.policy.own {
-            check(LAYER, "timeout", own)?;
-        }
-        for (_, limit) in self.policy.rules.iter().flat_map(|rules| rules.iter()) {
-            if let Some(limit) = limit {
-                check(LAYER, "timeout_for", *limit)?;
-            }
-        }
-        if let Some(idle) = self.cover.idle {
-            check(LAYER, "body_idle", idle)?;
-        }
         let header = checked(LAYER, &self.policy.header)?;
-        let whole = self.cover.whole;
         self.finish(|policy| HttpLimit {
-            own: policy.own,
-            // `whole_body` makes the default limit one that was set.
-            source: if whole {
-                LimitSource::Set
-            } else {
-                policy.source
-            },
-            rules: policy.rules,
             floor: policy.floor,
             header,
             trusts_inbound: policy.trusts_inbound,

@@ -2,18 +2,21 @@
 
 mod body;
 mod builder;
+mod handle;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 
 pub use self::body::BodyLimits;
+pub use self::handle::TimeoutHandle;
 use super::deadline::{Form, GRPC_TIMEOUT, TIMEOUT_MS};
 use super::head::{ContentType, HttpRequest};
 use crate::layers::deadline::{FLOOR, at_least};
-use crate::layers::timeout::{CallLimit, DEFAULT, LimitSource, PerRequest, TimeoutBuilder, Upload};
-use crate::protocol::grpc::Rules;
+use crate::layers::timeout::{
+    self, CallLimit, LimitPolicy, LimitSource, Own, PerRequest, Role, Snapshot, StateOf,
+    TimeoutBuilder, Upload,
+};
 use crate::vocabulary::overrides::LimitOverride;
 use crate::vocabulary::sealed::Sealed;
 
@@ -105,29 +108,25 @@ use crate::vocabulary::sealed::Sealed;
 /// A body without progress is ended after [`body_idle`](TimeoutBuilder::body_idle), which releases
 /// its permits and memory. See [`TimedBody`](super::TimedBody).
 ///
+/// In [shadow mode](crate::Mode::Shadow) bodies have no limits. Only the time to the head of a
+/// response is compared with the limit.
+///
 /// The layer works on any `http::Response`, on servers and around clients, and on
 /// `reqwest::Response` (feature `reqwest`), whose body is boxed once more.
 pub fn timeout() -> TimeoutBuilder<HttpLimit<String>, BodyLimits> {
     let policy = HttpLimit {
-        own: Some(DEFAULT),
-        source: LimitSource::Default,
-        rules: None,
         floor: FLOOR,
         header: TIMEOUT_MS.as_str().to_owned(),
         trusts_inbound: true,
         of_stack: false,
     };
-    TimeoutBuilder::of(policy, BodyLimits::DEFAULT)
+    let role = Role::with_default(LimitSource::Default);
+    TimeoutBuilder::of(policy, BodyLimits::DEFAULT, role)
 }
 
 /// The time limit of a request: the layer's limit and the limit in the request's headers.
 #[derive(Debug, Clone)]
 pub struct HttpLimit<N = HeaderName> {
-    /// The layer's limit; `None` is no limit.
-    pub(crate) own: Option<Duration>,
-    pub(crate) source: LimitSource,
-    /// The limits of single gRPC services and methods; `None` is no limit.
-    pub(crate) rules: Option<Arc<Rules<Option<Duration>>>>,
     /// The minimum of a limit in the headers.
     pub(crate) floor: Duration,
     pub(crate) header: N,
@@ -136,19 +135,26 @@ pub struct HttpLimit<N = HeaderName> {
     pub(crate) of_stack: bool,
 }
 
-impl Sealed for HttpLimit {}
+impl<N> Sealed for HttpLimit<N> {}
+
+impl<N> LimitPolicy for HttpLimit<N> {
+    type Handle = TimeoutHandle;
+
+    fn handle(state: StateOf<'_>) -> TimeoutHandle {
+        TimeoutHandle::new(state.0)
+    }
+}
 
 impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     #[inline]
-    fn limit(&self, request: &Req) -> Option<CallLimit> {
-        if let Some(rules) = &self.rules
-            && let Some(rule) = rules.find(request.path())
+    fn limit(&self, own: &Own<'_>, request: &Req) -> Option<CallLimit> {
+        if own.has_methods()
             && ContentType::of(request.headers()).is_grpc()
+            && let Some(limit) = own.of_method(request.path())
         {
-            return rules.get(rule).copied()?.map(CallLimit::set);
+            return limit;
         }
-        let source = self.source;
-        self.own.map(|length| CallLimit { length, source })
+        own.limit()
     }
 
     #[inline]
@@ -162,9 +168,9 @@ impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     }
 
     #[inline]
-    fn asked(&self, request: &Req) -> Option<Duration> {
+    fn asked(&self, request: &Req, is_on: bool) -> Option<Duration> {
         let own = request.timeout();
-        if !self.trusts_inbound {
+        if !(self.trusts_inbound && is_on) {
             return own;
         }
         let headers = request.headers();
@@ -190,14 +196,22 @@ impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
 
 /// The time limit of an attempt in a standard stack.
 #[derive(Debug, Clone, Copy)]
-pub struct AttemptLimit(pub(crate) CallLimit);
+pub struct AttemptLimit(pub(crate) ());
 
 impl Sealed for AttemptLimit {}
 
+impl LimitPolicy for AttemptLimit {
+    type Handle = timeout::TimeoutHandle;
+
+    fn handle(state: StateOf<'_>) -> timeout::TimeoutHandle {
+        state.plain_handle()
+    }
+}
+
 impl<Req: HttpRequest> PerRequest<Req> for AttemptLimit {
     #[inline]
-    fn limit(&self, _: &Req) -> Option<CallLimit> {
-        Some(self.0)
+    fn limit(&self, own: &Own<'_>, _: &Req) -> Option<CallLimit> {
+        own.limit()
     }
 
     #[inline]

@@ -1,12 +1,13 @@
 use super::*;
+use crate::runtime::nanos;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn of_two_deadlines_each_part_is_the_earlier_one() {
     let now = Moment::now();
-    let set = Deadline::of_limit(now, 2 * SECOND, true);
-    let default = Deadline::of_limit(now, SECOND, false);
+    let set = Deadline::of_limit(now, nanos(2 * SECOND), true);
+    let default = Deadline::of_limit(now, nanos(SECOND), false);
     let foreign = Deadline::foreign(now.after(3 * SECOND));
 
     for both in [set.and(default), default.and(set)] {
@@ -28,9 +29,9 @@ fn of_two_deadlines_each_part_is_the_earlier_one() {
 
 #[test]
 fn a_limit_beyond_the_end_of_the_clock_is_none() {
-    let endless = Deadline::of_limit(Moment::now(), Duration::MAX, true);
+    let endless = Deadline::of_limit(Moment::now(), nanos(Duration::MAX), true);
     assert_eq!(endless, Deadline::NEVER);
     assert_eq!(Deadline::NEVER.limit(), None);
-    let set = Deadline::of_limit(Moment::now(), SECOND, true);
+    let set = Deadline::of_limit(Moment::now(), nanos(SECOND), true);
     assert_eq!(Deadline::NEVER.and(set), set);
 }

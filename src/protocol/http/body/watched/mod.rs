@@ -17,9 +17,8 @@ use self::content::{Content, Frames};
 use self::timer::Actions;
 use super::prefetched::Prefetched;
 use crate::call::spawn::Task;
-use crate::layers::timeout::Until;
+use crate::layers::timeout::{TimeLimits, Until};
 use crate::observe::emit::Emit as _;
-use crate::observe::emitter::Emitter;
 use crate::protocol::respond::grpc_trailers;
 use crate::runtime::isolate::isolate;
 use crate::runtime::scoped::Scope;
@@ -46,7 +45,7 @@ pub(in crate::protocol::http) struct Limits {
     pub(in crate::protocol::http) deadline: Moment,
     /// The source of the deadline.
     pub(in crate::protocol::http) until: Until,
-    pub(in crate::protocol::http) emitter: Held<Emitter>,
+    pub(in crate::protocol::http) state: Held<TimeLimits>,
 }
 
 /// A body and its timer.
@@ -139,7 +138,7 @@ impl<B: Body> Watched<B> {
 
     /// The last frame or error of a body that this limit ended.
     fn last_frame(&self, limit: TimeLimit) -> Result<Frame<B::Data>, BoxError> {
-        let rejection = Rejection::timed_out(self.limits.emitter.instance(), limit);
+        let rejection = Rejection::timed_out(self.limits.state.emitter.instance(), limit);
         if self.limits.trailers {
             Ok(Frame::trailers(grpc_trailers(&rejection)))
         } else {
@@ -164,7 +163,7 @@ impl<B: Body> Watched<B> {
         drop(remains.timer);
         // The reader makes its own rejection.
         if let State::TimedOut(limit) = remains.state {
-            let _ = self.limits.emitter.timed_out(limit);
+            let _ = self.limits.state.timed_out(limit);
         }
         drop(entered);
         if let Some(reader) = remains.reader {
