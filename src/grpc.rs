@@ -77,5 +77,5 @@
 //! [`ReplayBody`](crate::http::ReplayBody).
 
 pub use crate::protocol::grpc::*;
-pub use crate::stack::ServerStack;
 pub use crate::stack::grpc::*;
+pub use crate::stack::{ClientSettings, ServerSettings, ServerStack};

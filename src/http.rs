@@ -70,5 +70,5 @@
 //! [`ReplayBody`].
 
 pub use crate::protocol::http::*;
-pub use crate::stack::ServerStack;
 pub use crate::stack::http::*;
+pub use crate::stack::{ClientSettings, ServerSettings, ServerStack};

@@ -110,6 +110,12 @@ macro_rules! handle_methods {
                     $crate::layers::handle::Adjust::resolved(&*self.state, settings)
                 }
 
+                /// The settings as they were set.
+                #[allow(dead_code, reason = "some features have stacks only for some handles")]
+                pub(crate) fn as_set(&self) -> $settings {
+                    $crate::layers::handle::Adjust::settings(&*self.state)
+                }
+
                 /// Replaces all settings while the instance runs. Returns what changed.
                 $(#[$update])*
                 ///
@@ -273,6 +279,11 @@ macro_rules! keyed_handle {
             pub fn settings(&self) -> $settings {
                 let settings = self.target.settings();
                 <$state as $crate::layers::handle::Adjust>::in_force(settings)
+            }
+
+            /// The settings as they were set.
+            pub(crate) fn as_set(&self) -> $settings {
+                self.target.settings()
             }
 
             /// Replaces all settings while the instance runs. Returns what changed.

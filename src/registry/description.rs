@@ -26,7 +26,12 @@ pub struct DescribedLayer {
     layer: &'static str,
     /// `None` if the layer is off.
     settings: Option<Vec<(&'static str, String)>>,
+    /// Those that never change.
+    fixed: Vec<(&'static str, String)>,
 }
+
+/// Settings that never change: no struct of settings contains them.
+const FIXED: [&str; 3] = ["header", "ignore_inbound", "field"];
 
 /// A setting of a standard stack that works, but most likely not as intended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,12 +83,36 @@ impl Description {
         }
     }
 
+    /// Replaces the settings of a layer that can change.
+    pub(crate) fn replace(
+        &mut self,
+        layer: &'static str,
+        settings: Option<Vec<(&'static str, String)>>,
+    ) {
+        if let Some(described) = self
+            .layers
+            .iter_mut()
+            .find(|described| described.layer == layer)
+        {
+            described.settings = settings.map(|mut settings| {
+                settings.extend(described.fixed.iter().cloned());
+                settings
+            });
+        }
+    }
+
     pub(crate) fn push(
         &mut self,
         layer: &'static str,
         settings: Option<Vec<(&'static str, String)>>,
     ) {
-        self.layers.push(DescribedLayer { layer, settings });
+        let all = settings.iter().flatten();
+        let fixed = all.filter(|(name, _)| FIXED.contains(name)).cloned();
+        self.layers.push(DescribedLayer {
+            layer,
+            fixed: fixed.collect(),
+            settings,
+        });
     }
 }
 

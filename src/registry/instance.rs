@@ -167,7 +167,7 @@ impl Instance {
         self.emitter().subscribe()
     }
 
-    /// Its mode, if its kind of layer has modes that can change.
+    /// Its mode. A user's policy has none.
     pub(super) fn mode(&self) -> Option<Mode> {
         match self {
             Self::CircuitBreaker(circuit) => Some(circuit.settings().mode),
@@ -178,6 +178,11 @@ impl Instance {
             Self::Timeout(timeout) => Some(timeout.settings().mode),
             Self::Admission(_) => None,
         }
+    }
+
+    /// Whether it does anything now.
+    pub(crate) fn is_on(&self) -> bool {
+        self.mode() != Some(Mode::Off)
     }
 
     /// Whether a time limit that is off has ended calls, because their

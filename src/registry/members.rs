@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::broadcast;
 
-use super::description::Description;
 use super::instance::{Instance, WeakInstance};
+use super::live::LiveStack;
 use crate::observe::emitter::Membership;
 use crate::observe::event::Event;
 #[cfg(feature = "tracing")]
@@ -40,7 +40,7 @@ struct Locked {
 pub(super) struct Entry {
     number: u64,
     members: Weak<Members>,
-    pub(super) stack: Option<Arc<Description>>,
+    pub(super) stack: Option<Arc<dyn LiveStack>>,
     layers: Vec<Layer>,
 }
 
@@ -71,7 +71,7 @@ impl Member {
 
 impl Members {
     /// Adds a stack, or a single layer unless it is in the registry already.
-    pub(super) fn add(self: &Arc<Self>, stack: Option<Arc<Description>>, members: &[Member]) {
+    pub(super) fn add(self: &Arc<Self>, stack: Option<Arc<dyn LiveStack>>, members: &[Member]) {
         let layers = members.iter().map(|Member { instance, is_on }| Layer {
             instance: instance.downgrade(),
             name: instance.emitter().instance().clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Registry;
-use super::description::Description;
+use super::live::LiveStack;
 use super::members::Member;
 
 /// The registry of a stack's builder.
@@ -16,8 +16,8 @@ pub(crate) enum JoinedRegistry {
 }
 
 impl JoinedRegistry {
-    pub(crate) fn join(&self, stack: &Arc<Description>, layers: &[Member]) {
-        let stack = Some(Arc::clone(stack));
+    pub(crate) fn join(&self, stack: Arc<dyn LiveStack>, layers: &[Member]) {
+        let stack = Some(stack);
         match self {
             Self::Global => Registry::global().members.add(stack, layers),
             Self::Other(registry) => registry.members.add(stack, layers),

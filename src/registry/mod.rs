@@ -64,8 +64,11 @@
 //! look-up and a list visit all members: they are for people and for health checks, and a program
 //! that needs a handle in each call should keep the handle.
 
+#[cfg(feature = "serde")]
+mod configure;
 pub(crate) mod description;
 mod instance;
+mod live;
 mod lookup;
 mod members;
 mod membership;
@@ -88,6 +91,9 @@ pub use instance::{Instance, InstanceSnapshot};
 pub use lookup::LookupError;
 pub use stack::{StackHandle, StackSnapshot};
 
+pub use live::StackSettings;
+
+pub(crate) use live::{LiveStack, OfInstance};
 pub(crate) use members::Member;
 pub(crate) use membership::JoinedRegistry;
 

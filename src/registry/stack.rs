@@ -1,17 +1,23 @@
 //! A standard stack in a registry.
 
+#[cfg(feature = "serde")]
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use super::description::Description;
 use super::instance::{Instance, InstanceSnapshot};
+use super::live::{LiveStack, StackSettings};
 use super::members::{Entry, Member};
+use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::settings::Changes;
 
 /// The handle of a standard stack of any kind, as a [`Registry`](super::Registry) lists it.
 ///
 /// A handle keeps the state of the stack alive, but not its services.
 #[derive(Clone)]
 pub struct StackHandle {
+    stack: Arc<dyn LiveStack>,
     description: Arc<Description>,
     /// Outermost first, and whether the layer is on.
     layers: Arc<[Member]>,
@@ -20,10 +26,11 @@ pub struct StackHandle {
 impl StackHandle {
     /// `None` if the entry is no stack, or if the stack is gone.
     pub(super) fn of(entry: &Entry) -> Option<Self> {
-        let description = Arc::clone(entry.stack.as_ref()?);
+        let stack = Arc::clone(entry.stack.as_ref()?);
         let layers = entry.all_members()?.into();
         Some(Self {
-            description,
+            description: stack.description(),
+            stack,
             layers,
         })
     }
@@ -50,7 +57,69 @@ impl StackHandle {
     /// The layers with their settings, and the warnings.
     #[must_use]
     pub fn describe(&self) -> Description {
-        (*self.description).clone()
+        (*self.stack.description()).clone()
+    }
+
+    /// The settings in force. `None` if the stack is of another kind.
+    ///
+    /// ```
+    /// use mainstay::registry::Registry;
+    /// use mainstay::stack::AnyClientSettings;
+    ///
+    /// let registry = Registry::new();
+    /// let built = mainstay::client("payments").registry(&registry).build()?;
+    /// let stack = registry.stack("payments").unwrap();
+    ///
+    /// let mut settings: AnyClientSettings = stack.settings().unwrap();
+    /// settings.bulkhead.limit = Some(64);
+    /// let changes = stack.update(&settings)?.unwrap();
+    /// assert_eq!(changes.to_string(), "bulkhead.limit: off -> 64");
+    /// # drop(built);
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn settings<S: StackSettings>(&self) -> Option<S> {
+        let settings = self.stack.settings(&self.layers)?;
+        settings.downcast().ok().map(|settings| *settings)
+    }
+
+    /// Replaces all settings while the stack runs. Returns what changed, or `None` if the stack is of
+    /// another kind.
+    ///
+    /// # Errors
+    ///
+    /// A setting is invalid, alone or beside another one. Nothing has changed then.
+    pub fn update<S: StackSettings>(&self, settings: &S) -> Result<Option<Changes>, ConfigError> {
+        self.stack.update(&self.layers, settings).transpose()
+    }
+
+    /// Reads settings of this kind of stack, and checks them.
+    #[cfg(feature = "serde")]
+    pub(super) fn read_any<'de, D: serde::Deserializer<'de>>(
+        &self,
+        from: D,
+    ) -> Result<Box<dyn Any>, D::Error> {
+        let mut erased = <dyn erased_serde::Deserializer<'_>>::erase(from);
+        let read = self.stack.read(&self.layers, &mut erased);
+        read.map_err(serde::de::Error::custom)
+    }
+
+    /// Puts settings that [`read_any`](Self::read_any) returned in force.
+    #[cfg(feature = "serde")]
+    pub(super) fn update_any(&self, settings: &dyn Any) -> Result<Changes, ConfigError> {
+        let updated = self.stack.update(&self.layers, settings).transpose();
+        updated.map(Option::unwrap_or_default)
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) fn serialize_settings<S: serde::Serializer>(
+        &self,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match self.stack.written(&self.layers) {
+            Some(settings) => erased_serde::serialize(&*settings, to),
+            None => to.serialize_unit(),
+        }
     }
 
     /// The layers that are on, outermost first.

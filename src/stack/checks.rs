@@ -53,7 +53,6 @@ pub(super) fn check(numbers: &Numbers, description: &mut Description) -> Result<
         checks.breaker(*attempt, breaker, *bulkhead)?;
     }
     description.warnings = checks.warnings;
-    description.log();
     Ok(())
 }
 

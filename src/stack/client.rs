@@ -6,7 +6,10 @@ use tower_layer::{Identity, Stack};
 use super::classifier::{CustomClassifier, StackClassifier};
 use super::client_stack::{ClientParts, ClientStack};
 use super::description::Description;
+use super::live::Live;
+use super::numbers::Numbers;
 use super::part::{Slot, Stack as Adopted};
+use super::parts::{Bulkhead, RateLimit};
 use super::parts::{CircuitBreaker, ClientTimeout, StackBreaker, StackRetry, StackTimeout};
 use super::protocol::Protocol;
 use super::refine::Refine;
@@ -14,6 +17,7 @@ use super::setters::{
     attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
     observer_setter, rate_limit_setter, registry_setters,
 };
+use super::settings::ClientSettings;
 use crate::layers::correlation::{Client, CorrelationLayer};
 use crate::observe::event::Observer;
 use crate::protocol::http::{DeadlineLayer, EndOfBody};
@@ -61,6 +65,33 @@ impl<P: Protocol> ClientBuilder<P> {
 }
 
 impl<P: Protocol, W> ClientBuilder<P, W> {
+    /// Sets all settings at once, such as those of a configuration. They replace what other setters
+    /// have set, except names, observers and what is no number: classifiers, policies and headers.
+    pub fn settings(mut self, settings: ClientSettings) -> Self {
+        let parts = &mut self.parts;
+        let of_timeout = settings.timeout;
+        parts.timeout.put(ClientTimeout::settings, |timeout| {
+            timeout.settings(of_timeout)
+        });
+        let of_retry = settings.retry;
+        parts.retry.put(P::retry, |retry| retry.settings(of_retry));
+        parts.rate_limit.put_optional(RateLimit::settings, |limit| {
+            settings.rate_limit.map(|settings| limit.settings(settings))
+        });
+        let of_circuit = settings.circuit_breaker;
+        parts
+            .circuit_breaker
+            .put(CircuitBreaker::settings, |circuit| {
+                circuit.settings(of_circuit)
+            });
+        let of_bulkhead = settings.bulkhead;
+        parts.bulkhead.put(Bulkhead::settings, |bulkhead| {
+            bulkhead.settings(of_bulkhead)
+        });
+        parts.attempt_timeout = Slot::Set(settings.attempt_timeout);
+        self
+    }
+
     /// Sets the correlation layer. By default it writes the ID to `x-correlation-id`, the most
     /// common header.
     pub fn correlation(mut self, correlation: CorrelationLayer<Client>) -> Self {
@@ -219,13 +250,15 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
             tracker: EndOfBody(classifier),
         };
         let mut description = Description::new(P::NAME, &self.name);
-        let layers = self.parts.build(&stack, &mut description)?;
-        let description = Arc::new(description);
-        self.registry.join(&description, &layers.members());
+        let mut numbers = Numbers::default();
+        let layers = self.parts.build(&stack, &mut description, &mut numbers)?;
+        let members = layers.members();
+        let live = Arc::new(Live::new(&members, &numbers, description));
+        self.registry.join(live.clone(), &members);
         Ok(ClientStack {
             layers,
             with: self.with,
-            description,
+            live,
         })
     }
 }

@@ -9,9 +9,11 @@ use tower_service::Service;
 use super::classifier::StackClassifier;
 use super::description::Description;
 use super::list::list;
+use super::live::{Live, live_methods};
 use super::parts::{self, AttemptTimeout, ClientCorrelation, ClientTimeout};
 use super::protocol::{Grpc, Http, Protocol};
 use super::service::{AttemptService, ClientService};
+use super::settings::ClientSettings;
 use crate::call::track::AtResponse;
 
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadHandle, Queued};
@@ -64,7 +66,7 @@ list! {
 pub struct ClientStack<P: Protocol, W = Identity> {
     pub(super) layers: ClientLayers<P>,
     pub(super) with: W,
-    pub(super) description: Arc<Description>,
+    pub(super) live: Arc<Live<ClientSettings>>,
 }
 
 impl<W> ClientStack<Http, W> {
@@ -136,12 +138,7 @@ impl<P: Protocol, W> ClientStack<P, W> {
         self.layers.snapshot()
     }
 
-    /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
-    /// prints it.
-    #[must_use]
-    pub fn describe(&self) -> &Description {
-        &self.description
-    }
+    live_methods!(ClientSettings);
 }
 
 impl<S, P, W> Layer<S> for ClientStack<P, W>
@@ -163,21 +160,21 @@ impl<P: Protocol, W: Clone> Clone for ClientStack<P, W> {
         Self {
             layers: self.layers.clone(),
             with: self.with.clone(),
-            description: Arc::clone(&self.description),
+            live: Arc::clone(&self.live),
         }
     }
 }
 
 impl<P: Protocol, W> fmt::Display for ClientStack<P, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.description.fmt(f)
+        self.live.description().fmt(f)
     }
 }
 
 impl<P: Protocol, W> fmt::Debug for ClientStack<P, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ClientStack")
-            .field(&self.description)
+            .field(&self.live.description())
             .finish()
     }
 }

@@ -73,22 +73,22 @@ macro_rules! list {
                 self,
                 stack: &$crate::stack::part::Stack<'_, $Tracker>,
                 description: &mut $crate::stack::description::Description,
+                numbers: &mut $crate::stack::numbers::Numbers,
             ) -> Result<$Layers<$($arguments)*>, $crate::vocabulary::config::ConfigError> {
                 use $crate::stack::part::{Built, Part};
-                let mut numbers = $crate::stack::numbers::Numbers::default();
                 $(let mut $outer = self.$outer.or(<$Out as Part<$Tracker>>::standard());)*
                 $(let mut $inner = self.$inner.or(<$In as Part<$Tracker>>::standard());)*
                 $(if let Some(settings) = &$outer {
-                    <$Out as Part<$Tracker>>::numbers(settings, &mut numbers);
+                    <$Out as Part<$Tracker>>::numbers(settings, numbers);
                 })*
                 $(if let Some(settings) = &$inner {
-                    <$In as Part<$Tracker>>::numbers(settings, &mut numbers);
+                    <$In as Part<$Tracker>>::numbers(settings, numbers);
                 })*
                 $(if let Some(settings) = &mut $outer {
-                    <$Out as Part<$Tracker>>::derive(settings, &mut numbers);
+                    <$Out as Part<$Tracker>>::derive(settings, numbers);
                 })*
                 $(if let Some(settings) = &mut $inner {
-                    <$In as Part<$Tracker>>::derive(settings, &mut numbers);
+                    <$In as Part<$Tracker>>::derive(settings, numbers);
                 })*
                 let layers = $Layers {
                     $($outer: {
@@ -106,7 +106,8 @@ macro_rules! list {
                         Built { layer: <$In as Part<$Tracker>>::build($inner, stack)?, is_on }
                     },)*
                 };
-                $crate::stack::checks::check(&numbers, description)?;
+                $crate::stack::checks::check(numbers, description)?;
+                description.log();
                 Ok(layers)
             }
         }
@@ -154,11 +155,11 @@ macro_rules! list {
             pub(super) fn snapshot(&self) -> $Snapshot {
                 $Snapshot {
                     $($($outer: ($crate::stack::snapshot::Snapshots::has_rejected(&self.$outer.layer)
-                        || self.$outer.is_on).then(|| -> $OutSnapshot {
+                        || $crate::stack::snapshot::Snapshots::instance(&self.$outer.layer).is_on()).then(|| -> $OutSnapshot {
                         $crate::stack::snapshot::Snapshots::snapshot(&self.$outer.layer)
                     }),)?)*
                     $($($inner: ($crate::stack::snapshot::Snapshots::has_rejected(&self.$inner.layer)
-                        || self.$inner.is_on).then(|| -> $InSnapshot {
+                        || $crate::stack::snapshot::Snapshots::instance(&self.$inner.layer).is_on()).then(|| -> $InSnapshot {
                         $crate::stack::snapshot::Snapshots::snapshot(&self.$inner.layer)
                     }),)?)*
                 }

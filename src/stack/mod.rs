@@ -195,7 +195,8 @@
 //!        load_shed       off\n  \
 //!        bulkhead        limit = 256, queue = none"
 //! );
-//! let bulkhead = &stack.describe().layers()[5];
+//! let description = stack.describe();
+//! let bulkhead = &description.layers()[5];
 //! assert_eq!(bulkhead.settings().next(), Some(("limit", "256")));
 //! # Ok::<_, mainstay::ConfigError>(())
 //! ```
@@ -226,6 +227,7 @@ pub(crate) mod grpc;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 mod list;
+mod live;
 mod numbers;
 mod part;
 mod parts;
@@ -239,6 +241,7 @@ mod server_stack;
 #[cfg(feature = "http")]
 mod service;
 mod setters;
+mod settings;
 mod snapshot;
 
 pub use any::{
@@ -249,6 +252,7 @@ pub use any::{
 };
 pub use description::{DescribedLayer, Description, Warning};
 pub use refine::Refine;
+pub use settings::{AnyClientSettings, AnyServerSettings};
 #[cfg(feature = "http")]
 pub use {
     classifier::{StackClassifier, StackTracker},
@@ -258,4 +262,5 @@ pub use {
     server::ServerBuilder,
     server_stack::{ServerSnapshot, ServerStack},
     service::{AttemptService, ClientService, LimitedService, ServerService},
+    settings::{ClientSettings, ServerSettings},
 };

@@ -32,6 +32,14 @@ pub(super) struct Numbers {
     pub(super) load_shed: Option<Limit>,
     /// `None` if the bulkhead has no limit.
     pub(super) bulkhead: Option<BulkheadNumbers>,
+    pub(super) derived: Derived,
+}
+
+/// The settings of a circuit breaker that are derived from those of other layers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Derived {
+    pub(super) on_cancel: bool,
+    pub(super) probe_life: bool,
 }
 
 impl Numbers {

@@ -68,6 +68,29 @@ impl<L> Slot<L> {
         *self = Self::Set(by.refine(standard));
     }
 
+    /// Replaces the settings by those that `change` makes of them, or of the standard ones if the
+    /// layer was off.
+    pub(super) fn put(&mut self, standard: impl FnOnce() -> L, change: impl FnOnce(L) -> L) {
+        let settings = match std::mem::replace(self, Self::Off) {
+            Self::Set(settings) => settings,
+            Self::Standard | Self::Off => standard(),
+        };
+        *self = Self::Set(change(settings));
+    }
+
+    /// The same for a layer that may then be off.
+    pub(super) fn put_optional(
+        &mut self,
+        standard: impl FnOnce() -> L,
+        change: impl FnOnce(L) -> Option<L>,
+    ) {
+        let settings = match std::mem::replace(self, Self::Off) {
+            Self::Set(settings) => settings,
+            Self::Standard | Self::Off => standard(),
+        };
+        *self = change(settings).map_or(Self::Off, Self::Set);
+    }
+
     /// Changes the settings, unless the layer is off.
     pub(super) fn change(&mut self, standard: impl FnOnce() -> L, change: impl FnOnce(&mut L)) {
         if let Self::Standard = self {

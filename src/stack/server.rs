@@ -5,7 +5,10 @@ use tower_layer::{Identity, Stack};
 
 use super::classifier::{CustomClassifier, StackClassifier};
 use super::description::Description;
+use super::live::Live;
+use super::numbers::Numbers;
 use super::part::{Slot, Stack as Adopted};
+use super::parts::{Bulkhead, RateLimit};
 use super::parts::{LoadShed, StackLoadShed, StackTimeout};
 use super::refine::Refine;
 use super::server_stack::{ServerParts, ServerStack};
@@ -13,6 +16,7 @@ use super::setters::{
     build_method, bulkhead_setters, load_shed_remover, observer_setter, rate_limit_setter,
     registry_setters,
 };
+use super::settings::ServerSettings;
 use crate::layers::correlation::{CorrelationLayer, Server};
 use crate::observe::event::Observer;
 use crate::protocol::http::{EndOfBody, HttpClassifier};
@@ -146,6 +150,30 @@ impl<W> ServerBuilder<W> {
         self
     }
 
+    /// Sets all settings at once, such as those of a configuration. They replace what other setters
+    /// have set, except names, observers and what is no number: classifiers, policies and headers.
+    pub fn settings(mut self, settings: ServerSettings) -> Self {
+        let parts = &mut self.parts;
+        let of_timeout = settings.timeout;
+        parts
+            .timeout
+            .put(crate::protocol::http::timeout, |timeout| {
+                timeout.settings(of_timeout)
+            });
+        parts.rate_limit.put_optional(RateLimit::settings, |limit| {
+            settings.rate_limit.map(|settings| limit.settings(settings))
+        });
+        let of_load = settings.load_shed;
+        parts
+            .load_shed
+            .put(LoadShed::settings, |load_shed| load_shed.settings(of_load));
+        let of_bulkhead = settings.bulkhead;
+        parts.bulkhead.put(Bulkhead::settings, |bulkhead| {
+            bulkhead.settings(of_bulkhead)
+        });
+        self
+    }
+
     /// Removes the time limit and the limit on idle bodies, and ignores the deadlines of callers.
     /// Default 30 and 120 seconds.
     pub fn without_timeout(mut self) -> Self {
@@ -218,13 +246,15 @@ impl<W> ServerBuilder<W> {
             tracker: EndOfBody(classifier),
         };
         let mut description = Description::new(self.kind, &self.name);
-        let layers = self.parts.build(&stack, &mut description)?;
-        let description = Arc::new(description);
-        self.registry.join(&description, &layers.members());
+        let mut numbers = Numbers::default();
+        let layers = self.parts.build(&stack, &mut description, &mut numbers)?;
+        let members = layers.members();
+        let live = Arc::new(Live::new(&members, &numbers, description));
+        self.registry.join(live.clone(), &members);
         Ok(ServerStack {
             layers,
             with: self.with,
-            description,
+            live,
         })
     }
 }

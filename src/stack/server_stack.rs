@@ -8,8 +8,10 @@ use tower_layer::{Identity, Layer};
 use super::classifier::StackClassifier;
 use super::description::Description;
 use super::list::list;
+use super::live::{Live, live_methods};
 use super::parts::{self, ServerCorrelation, ServerTimeout};
 use super::service::{LimitedService, ServerService};
+use super::settings::ServerSettings;
 use crate::call::track::AtResponse;
 
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadHandle, Queued};
@@ -58,7 +60,7 @@ list! {
 pub struct ServerStack<W = Identity> {
     pub(super) layers: ServerLayers,
     pub(super) with: W,
-    pub(super) description: Arc<Description>,
+    pub(super) live: Arc<Live<ServerSettings>>,
 }
 
 impl<W> ServerStack<W> {
@@ -95,12 +97,7 @@ impl<W> ServerStack<W> {
         self.layers.snapshot()
     }
 
-    /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
-    /// prints it.
-    #[must_use]
-    pub fn describe(&self) -> &Description {
-        &self.description
-    }
+    live_methods!(ServerSettings);
 }
 
 impl<S, W> Layer<S> for ServerStack<W>
@@ -117,14 +114,14 @@ where
 
 impl<W> fmt::Display for ServerStack<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.description.fmt(f)
+        self.live.description().fmt(f)
     }
 }
 
 impl<W> fmt::Debug for ServerStack<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ServerStack")
-            .field(&self.description)
+            .field(&self.live.description())
             .finish()
     }
 }

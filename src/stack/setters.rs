@@ -114,6 +114,7 @@ macro_rules! attempt_timeout_setters {
         /// answer.
         $($(#[$more])+)?
         pub fn attempt_timeout(mut self, limit: ::std::time::Duration) -> Self {
+            let limit = $crate::stack::parts::attempt_timeout(limit);
             self.parts.attempt_timeout = $crate::stack::part::Slot::Set(limit);
             self
         }

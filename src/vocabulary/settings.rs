@@ -75,7 +75,7 @@ mod ser;
 pub(crate) use self::schema::{FieldSchema, struct_schema};
 #[cfg(feature = "serde")]
 pub(crate) use self::{
-    de::{parse_duration, read_struct, read_text},
+    de::{located, parse_duration, read_struct, read_text, refused},
     ser::{Written, write_struct},
 };
 

@@ -281,7 +281,7 @@ fn a_stack_shows_its_snapshots_and_settings() {
         .unwrap();
     let stack = registry.stack("orders").unwrap();
     assert!(stack.is_server());
-    assert_eq!(&stack.describe(), server.describe());
+    assert_eq!(stack.describe(), server.describe());
     let snapshot = stack.snapshot();
     let text = snapshot.to_string();
     assert!(

@@ -128,7 +128,7 @@ fn they_describe_themselves_whatever_order_the_methods_are_called_in() {
            attempt_timeout timeout = 300ms\n  \
            deadline        field = x-request-timeout-ms"
     );
-    let layers = |stack: &mainstay::stack::Description| -> Vec<(String, bool)> {
+    let layers = |stack: mainstay::stack::Description| -> Vec<(String, bool)> {
         let layers = stack.layers().iter();
         layers.map(|l| (l.layer().to_owned(), l.is_on())).collect()
     };

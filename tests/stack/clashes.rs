@@ -23,7 +23,8 @@ fn said<T: std::fmt::Debug>(result: Result<T, ConfigError>) -> String {
 
 /// The one warning that there is.
 #[track_caller]
-fn warned(description: &Description) -> String {
+fn warned(description: impl std::borrow::Borrow<Description>) -> String {
+    let description = description.borrow();
     let [warning] = description.warnings() else {
         panic!("{description}");
     };
@@ -42,7 +43,8 @@ fn server_warned(stack: Result<ServerStack, ConfigError>) -> String {
 }
 
 #[track_caller]
-fn is_quiet(description: &Description) {
+fn is_quiet(description: impl std::borrow::Borrow<Description>) {
+    let description = description.borrow();
     assert!(description.warnings().is_empty(), "{description}");
 }
 

@@ -275,7 +275,8 @@ fn is_said_well(error: &ConfigError) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn limit(description: &Description, layer: &str) -> Option<Duration> {
+fn limit(description: impl std::borrow::Borrow<Description>, layer: &str) -> Option<Duration> {
+    let description = description.borrow();
     let layer = description
         .layers()
         .iter()

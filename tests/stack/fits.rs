@@ -40,7 +40,12 @@ pub(crate) fn parse(text: &str) -> Duration {
     Duration::from_nanos(whole + part.0)
 }
 
-fn setting(description: &Description, layer: &str, name: &str) -> Option<Duration> {
+fn setting(
+    description: impl std::borrow::Borrow<Description>,
+    layer: &str,
+    name: &str,
+) -> Option<Duration> {
+    let description = description.borrow();
     let layer = description.layers().iter().find(|l| l.layer() == layer);
     let (_, value) = layer.unwrap().settings().find(|(n, _)| *n == name)?;
     Some(parse(value))
@@ -235,10 +240,10 @@ proptest! {
     ) {
         for kind in 0..2 {
             let (stack, told) = match (kind, attempts) {
-                (0, None) => described(http::client("fits").timeout(total).build().map(|s| s.describe().clone())),
-                (0, Some(n)) => described(http::client("fits").timeout(total).retry(n).build().map(|s| s.describe().clone())),
-                (_, None) => described(grpc::client("fits").timeout(total).build().map(|s| s.describe().clone())),
-                (_, Some(n)) => described(grpc::client("fits").timeout(total).retry(n).build().map(|s| s.describe().clone())),
+                (0, None) => described(http::client("fits").timeout(total).build().map(|s| s.describe())),
+                (0, Some(n)) => described(http::client("fits").timeout(total).retry(n).build().map(|s| s.describe())),
+                (_, None) => described(grpc::client("fits").timeout(total).build().map(|s| s.describe())),
+                (_, Some(n)) => described(grpc::client("fits").timeout(total).retry(n).build().map(|s| s.describe())),
             };
             for warning in stack.warnings() {
                 prop_assert!(warning.to_string().contains("resolution of timers"), "{told}");
@@ -274,7 +279,8 @@ proptest! {
                     match other.build() {
                         Err(still) => prop_assert!(!warning.fields().contains(&still.field()), "{text}\n{still}\n{other:?}"),
                         Ok(then) => {
-                            let again = then.describe().warnings().iter().find(|w| w.fields() == warning.fields());
+                            let then = then.describe();
+                            let again = then.warnings().iter().find(|w| w.fields() == warning.fields());
                             prop_assert!(again.is_none(), "{text}\n{}\n{other:?}", again.unwrap());
                         }
                     }

@@ -38,12 +38,8 @@ fn the_order_is_the_stacks_whatever_order_the_methods_are_called_in() {
         stack.build().unwrap()
     };
     let first = build(&[0, 1, 2, 3, 4, 5, 6, 7]);
-    let layers: Vec<_> = first
-        .describe()
-        .layers()
-        .iter()
-        .map(|l| l.layer())
-        .collect();
+    let described = first.describe();
+    let layers: Vec<_> = described.layers().iter().map(|l| l.layer()).collect();
     let order = [
         "correlation",
         "timeout",

@@ -221,7 +221,8 @@ async fn the_name_and_the_observer_of_a_builder_win_over_the_stacks() {
 fn a_probe_may_take_as_long_as_an_attempt() {
     let life = |stack: mainstay::stack::ClientBuilder<mainstay::stack::Http>| -> String {
         let stack = stack.build().unwrap();
-        let breaker = &stack.describe().layers()[4];
+        let described = stack.describe();
+        let breaker = &described.layers()[4];
         let (_, life) = breaker
             .settings()
             .find(|(name, _)| *name == "probe_life")

@@ -11,13 +11,13 @@ use crate::upstream::{Act, Upstream, call, get, ms, secs};
 
 /// Fails unless both have the same layers with the same settings.
 #[track_caller]
-fn is_same(named: &Description, standard: &Description) {
+fn is_same(named: Description, standard: Description) {
     assert_eq!(named.layers(), standard.layers());
     assert!(named.warnings().is_empty(), "{named}");
 }
 
 /// The value of a setting.
-fn setting<'a>(stack: &'a Description, layer: &str, name: &str) -> &'a str {
+fn setting(stack: Description, layer: &str, name: &str) -> String {
     let mut layers = stack.layers().iter();
     let layer = layers.find(|found| found.layer() == layer).unwrap();
     layer
@@ -25,6 +25,7 @@ fn setting<'a>(stack: &'a Description, layer: &str, name: &str) -> &'a str {
         .find(|(found, _)| *found == name)
         .unwrap()
         .1
+        .to_owned()
 }
 
 #[test]

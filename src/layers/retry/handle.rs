@@ -50,6 +50,11 @@ impl RetryHandle {
         }
     }
 
+    /// Whether the policy ever retries.
+    pub(crate) fn can_retry(&self) -> bool {
+        self.state.can_retry()
+    }
+
     /// The budget, if there is one.
     #[must_use]
     pub fn budget(&self) -> Option<&RetryBudget> {

@@ -67,7 +67,7 @@ impl RetryLayer {
     #[must_use]
     pub fn new() -> Self {
         let emitter = Emitter::of_default(&KIND);
-        let stats = Stats::new(Settings::default(), None, emitter);
+        let stats = Stats::new(Settings::default(), None, true, emitter);
         Self {
             core: Arc::new(Core {
                 policy: RetryErrors,
@@ -153,6 +153,8 @@ pub struct RetryBuilder<P = RetryErrors, R = Unchanged> {
     pub(crate) settings: Settings,
     /// The user's own.
     budget: Option<RetryBudget>,
+    /// Whether the policy ever retries.
+    pub(crate) can_retry: bool,
     pub(crate) policy: P,
     pub(crate) receive: R,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -164,10 +166,17 @@ impl<P, R> RetryBuilder<P, R> {
             name: None,
             settings: Settings::default(),
             budget: None,
+            can_retry: true,
             policy,
             receive,
             observer: None,
         }
+    }
+
+    /// The policy never retries.
+    pub(crate) fn never(mut self) -> Self {
+        self.can_retry = false;
+        self
     }
 
     /// Name of this instance in rejections, events and metrics. Default `default`.
@@ -283,6 +292,7 @@ impl<P, R> RetryBuilder<P, R> {
             name: self.name,
             settings: self.settings,
             budget: self.budget,
+            can_retry: self.can_retry,
             policy,
             receive: self.receive,
             observer: self.observer,
@@ -310,7 +320,7 @@ impl<P, R> RetryBuilder<P, R> {
         self.settings.check()?;
         let is_on = self.settings.mode != Mode::Off;
         let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
-        let stats = Stats::new(self.settings, self.budget, emitter);
+        let stats = Stats::new(self.settings, self.budget, self.can_retry, emitter);
         Ok(RetryLayer {
             core: Arc::new(Core {
                 policy: self.policy,

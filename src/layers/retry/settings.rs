@@ -106,10 +106,10 @@ impl BudgetSettings {
     }
 
     fn checked(&self) -> Result<(), ConfigError> {
-        match &self.throttle {
-            Some(throttle) => throttle.checked(),
-            None => self.config().check(),
+        if let Some(throttle) = &self.throttle {
+            throttle.checked()?;
         }
+        self.config().check()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::observe::snapshot::{Counts, InMode, Rejections, Words};
 #[cfg(feature = "serde")]
 use crate::observe::snapshot::{as_str, counts};
 use crate::policy::retry::{RetryCause, RetryRefused};
+use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::mode::Mode;
 
 /// The snapshot of a retry layer: see [`snapshot`](crate::snapshot).
@@ -53,6 +54,8 @@ pub(crate) struct Stats {
     attempts: AtomicU32,
     replay_limit: AtomicUsize,
     has_budget: AtomicBool,
+    /// Whether the policy ever retries.
+    can_retry: bool,
     settings: Mutex<Settings>,
     /// Used only while the settings have one.
     budget: RetryBudget,
@@ -64,12 +67,18 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// Without a `budget` of its user, it has one of its own.
-    pub(super) fn new(settings: Settings, budget: Option<RetryBudget>, emitter: Emitter) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        budget: Option<RetryBudget>,
+        can_retry: bool,
+        emitter: Emitter,
+    ) -> Self {
         let own = || RetryBudget::of(settings.budget.unwrap_or_default());
         let stats = Self {
             attempts: AtomicU32::new(0),
             replay_limit: AtomicUsize::new(0),
             has_budget: AtomicBool::new(false),
+            can_retry,
             budget: budget.unwrap_or_else(own),
             settings: Mutex::new(settings),
             emitter,
@@ -89,6 +98,10 @@ impl Stats {
             .store(settings.replay_limit, Ordering::Relaxed);
         self.attempts
             .store(settings.attempts_now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn can_retry(&self) -> bool {
+        self.can_retry
     }
 
     #[inline]
@@ -159,6 +172,19 @@ impl Adjust for Stats {
     fn in_force(mut settings: Settings) -> Settings {
         settings.backoff = Some(settings.backoff());
         settings
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if !self.can_retry && settings.mode != Mode::Off {
+            let rule = "must be `off`: this client was built without a retry policy";
+            return Err(ConfigError::new(
+                super::layer::LAYER,
+                "mode",
+                settings.mode,
+                rule,
+            ));
+        }
+        Ok(())
     }
 
     fn put(&self, before: &Settings, new: &Settings) -> bool {

@@ -27,6 +27,11 @@ handle! {
 }
 
 impl TimeoutHandle {
+    /// The limits, with those of HTTP.
+    pub(crate) fn limits(&self) -> &TimeLimits {
+        &self.state
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> Settings {

@@ -88,7 +88,7 @@ pub use upload::{Progress, Upload};
 pub(crate) use future::Until;
 #[cfg(test)]
 pub(crate) use layer::{ATTEMPT_KIND, KIND};
-pub(crate) use layer::{LAYER, LimitSource, StateOf, check};
+pub(crate) use layer::{DEFAULT, LAYER, LimitSource, StateOf, check};
 #[cfg(feature = "http")]
 pub(crate) use limits::TimeLimits;
 pub(crate) use limits::{Own, Role};

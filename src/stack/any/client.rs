@@ -16,13 +16,17 @@ use crate::layers::deadline;
 use crate::observe::event::Observer;
 use crate::registry::JoinedRegistry;
 use crate::stack::description::Description;
+use crate::stack::live::Live;
+use crate::stack::numbers::Numbers;
 use crate::stack::part::{Slot, Stack};
 use crate::stack::parts::describe_correlation;
+use crate::stack::parts::{Bulkhead, CircuitBreaker, RateLimit};
 use crate::stack::refine::Refine;
 use crate::stack::setters::{
     attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
     classifier_setters, observer_setter, rate_limit_setter, registry_setters,
 };
+use crate::stack::settings::AnyClientSettings;
 use crate::vocabulary::{config::ConfigError, name, outcome::ErrorsFail};
 
 /// The kind of the stack in its description.
@@ -126,6 +130,35 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
     /// still applies.
     pub fn without_timeout(mut self) -> Self {
         self.parts.timeout = Slot::Off;
+        self
+    }
+
+    /// Sets all settings at once, such as those of a configuration. They replace what other setters
+    /// have set, except names, observers and what is no number: classifiers, policies and headers.
+    /// Without a [`retry`](Self::retry) policy there is no retry.
+    pub fn settings(mut self, settings: AnyClientSettings) -> Self {
+        let parts = &mut self.parts;
+        let of_timeout = settings.timeout;
+        parts.timeout.put(ClientTimeout::settings, |timeout| {
+            timeout.settings(of_timeout)
+        });
+        if let Slot::Set(retry) = &mut parts.retry {
+            retry.put(settings.retry);
+        }
+        parts.rate_limit.put_optional(RateLimit::settings, |limit| {
+            settings.rate_limit.map(|settings| limit.settings(settings))
+        });
+        let of_circuit = settings.circuit_breaker;
+        parts
+            .circuit_breaker
+            .put(CircuitBreaker::settings, |circuit| {
+                circuit.settings(of_circuit)
+            });
+        let of_bulkhead = settings.bulkhead;
+        parts.bulkhead.put(Bulkhead::settings, |bulkhead| {
+            bulkhead.settings(of_bulkhead)
+        });
+        parts.attempt_timeout = Slot::Set(settings.attempt_timeout);
         self
     }
 
@@ -245,17 +278,19 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
             "correlation",
             self.correlation.as_ref().map(describe_correlation),
         );
-        let layers = self.parts.build(&stack, &mut description)?;
+        let mut numbers = Numbers::default();
+        let layers = self.parts.build(&stack, &mut description, &mut numbers)?;
         let field = || vec![("field", deadline::FIELD.to_owned())];
         description.push(deadline::LAYER, L::CARRIES.then(field));
         let (correlation, deadline) = correlation(self.correlation, &stack)?;
-        let description = Arc::new(description);
-        self.registry.join(&description, &layers.members());
+        let members = layers.members();
+        let live = Arc::new(Live::new(&members, &numbers, description));
+        self.registry.join(live.clone(), &members);
         Ok(AnyClientStack {
             correlation,
             layers,
             deadline,
-            description,
+            live,
         })
     }
 }

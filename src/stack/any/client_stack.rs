@@ -17,10 +17,12 @@ use crate::layers::retry::{self, Retry, RetryBudget, Unchanged};
 use crate::layers::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
+use crate::stack::live::{Live, live_methods};
 use crate::stack::parts::{
     AttemptTimeout, Bulkhead as BulkheadPart, CircuitBreaker as CircuitBreakerPart,
     RateLimit as RateLimitPart,
 };
+use crate::stack::settings::AnyClientSettings;
 use crate::vocabulary::outcome::ErrorsFail;
 
 list! {
@@ -52,7 +54,7 @@ pub struct AnyClientStack<R = NoRetry, C: Clone = ErrorsFail, K: Propagate = NoC
     pub(super) correlation: K::Client,
     pub(super) layers: Layers<R, C>,
     pub(super) deadline: K::Deadline,
-    pub(super) description: Arc<Description>,
+    pub(super) live: Arc<Live<AnyClientSettings>>,
 }
 
 /// A client in the stack that [`mainstay::client`](crate::client) builds.
@@ -109,12 +111,7 @@ impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
         self.layers.snapshot()
     }
 
-    /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
-    /// prints it.
-    #[must_use]
-    pub fn describe(&self) -> &Description {
-        &self.description
-    }
+    live_methods!(AnyClientSettings);
 }
 
 impl<S, R, C, K> Layer<S> for AnyClientStack<R, C, K>
@@ -140,21 +137,21 @@ impl<R, C: Clone, K: Propagate> Clone for AnyClientStack<R, C, K> {
             correlation: self.correlation.clone(),
             layers: self.layers.clone(),
             deadline: self.deadline.clone(),
-            description: Arc::clone(&self.description),
+            live: Arc::clone(&self.live),
         }
     }
 }
 
 impl<R, C: Clone, K: Propagate> fmt::Display for AnyClientStack<R, C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.description.fmt(f)
+        self.live.description().fmt(f)
     }
 }
 
 impl<R, C: Clone, K: Propagate> fmt::Debug for AnyClientStack<R, C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AnyClientStack")
-            .field(&self.description)
+            .field(&self.live.description())
             .finish()
     }
 }

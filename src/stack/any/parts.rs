@@ -355,13 +355,21 @@ impl<R> MaybeRetry<R> {
     pub(super) const fn on(retry: RetryBuilder<R>) -> Self {
         Self { retry, is_on: true }
     }
+
+    /// Sets the settings, unless there is no policy.
+    pub(super) fn put(&mut self, settings: crate::layers::retry::Settings) {
+        if self.retry.can_retry {
+            self.is_on = settings.mode != Mode::Off;
+            self.retry.settings = settings;
+        }
+    }
 }
 
 impl MaybeRetry<NoRetry> {
     pub(super) fn off() -> Self {
         let retry = RetryLayer::builder().policy(NoRetry);
         Self {
-            retry: retry.mode(Mode::Off),
+            retry: retry.mode(Mode::Off).never(),
             is_on: false,
         }
     }

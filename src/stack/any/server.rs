@@ -13,13 +13,17 @@ use crate::layers::correlation::{Consumer, CorrelationLayer};
 use crate::observe::event::Observer;
 use crate::registry::JoinedRegistry;
 use crate::stack::description::Description;
+use crate::stack::live::Live;
+use crate::stack::numbers::Numbers;
 use crate::stack::part::{Slot, Stack};
+use crate::stack::parts::{Bulkhead, LoadShed, RateLimit};
 use crate::stack::parts::{LoadShed as LoadShedPart, StackLoadShed, describe_correlation};
 use crate::stack::refine::Refine;
 use crate::stack::setters::{
     build_method, bulkhead_setters, classifier_setters, load_shed_remover, observer_setter,
     rate_limit_setter, registry_setters,
 };
+use crate::stack::settings::AnyServerSettings;
 use crate::vocabulary::{config::ConfigError, name, outcome::ErrorsFail};
 
 /// The kind of the stack in its description.
@@ -95,6 +99,28 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
     pub fn timeout(mut self, limit: impl Refine<AnyTimeout<K>>) -> Self {
         let standard = ServerTimeout::<K>::settings();
         self.parts.timeout.refine(limit, standard);
+        self
+    }
+
+    /// Sets all settings at once, such as those of a configuration. They replace what other setters
+    /// have set, except names, observers and what is no number: classifiers, policies and headers.
+    pub fn settings(mut self, settings: AnyServerSettings) -> Self {
+        let parts = &mut self.parts;
+        let of_timeout = settings.timeout;
+        parts.timeout.put(ServerTimeout::settings, |timeout| {
+            timeout.settings(of_timeout)
+        });
+        parts.rate_limit.put_optional(RateLimit::settings, |limit| {
+            settings.rate_limit.map(|settings| limit.settings(settings))
+        });
+        let of_load = settings.load_shed;
+        parts
+            .load_shed
+            .put(LoadShed::settings, |load_shed| load_shed.settings(of_load));
+        let of_bulkhead = settings.bulkhead;
+        parts.bulkhead.put(Bulkhead::settings, |bulkhead| {
+            bulkhead.settings(of_bulkhead)
+        });
         self
     }
 
@@ -210,14 +236,16 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             "correlation",
             self.correlation.as_ref().map(describe_correlation),
         );
-        let layers = self.parts.build(&stack, &mut description)?;
+        let mut numbers = Numbers::default();
+        let layers = self.parts.build(&stack, &mut description, &mut numbers)?;
         let correlation = correlation(self.correlation, &self.name)?;
-        let description = Arc::new(description);
-        self.registry.join(&description, &layers.members());
+        let members = layers.members();
+        let live = Arc::new(Live::new(&members, &numbers, description));
+        self.registry.join(live.clone(), &members);
         Ok(AnyServerStack {
             correlation,
             layers,
-            description,
+            live,
         })
     }
 }

@@ -17,9 +17,11 @@ use crate::layers::rate_limit::{self, RateLimit, RateLimitHandle};
 use crate::layers::timeout::{self, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
+use crate::stack::live::{Live, live_methods};
 use crate::stack::parts::{
     Bulkhead as BulkheadPart, LoadShed as LoadShedPart, RateLimit as RateLimitPart,
 };
+use crate::stack::settings::AnyServerSettings;
 use crate::vocabulary::outcome::ErrorsFail;
 
 list! {
@@ -49,7 +51,7 @@ list! {
 pub struct AnyServerStack<C: Clone = ErrorsFail, K: Propagate = NoContext> {
     pub(super) correlation: K::Server,
     pub(super) layers: Layers<C, K>,
-    pub(super) description: Arc<Description>,
+    pub(super) live: Arc<Live<AnyServerSettings>>,
 }
 
 /// A service in the stack that [`mainstay::server`](crate::server) builds.
@@ -89,12 +91,7 @@ impl<C: Clone, K: Propagate> AnyServerStack<C, K> {
         self.layers.snapshot()
     }
 
-    /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
-    /// prints it.
-    #[must_use]
-    pub fn describe(&self) -> &Description {
-        &self.description
-    }
+    live_methods!(AnyServerSettings);
 }
 
 impl<S, C, K> Layer<S> for AnyServerStack<C, K>
@@ -116,21 +113,21 @@ impl<C: Clone, K: Propagate> Clone for AnyServerStack<C, K> {
         Self {
             correlation: self.correlation.clone(),
             layers: self.layers.clone(),
-            description: Arc::clone(&self.description),
+            live: Arc::clone(&self.live),
         }
     }
 }
 
 impl<C: Clone, K: Propagate> fmt::Display for AnyServerStack<C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.description.fmt(f)
+        self.live.description().fmt(f)
     }
 }
 
 impl<C: Clone, K: Propagate> fmt::Debug for AnyServerStack<C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AnyServerStack")
-            .field(&self.description)
+            .field(&self.live.description())
             .finish()
     }
 }

@@ -1,18 +1,24 @@
+use super::describe_mode;
 use crate::call::track::AtResponse;
-use crate::layers::bulkhead::{self, BulkheadBuilder, BulkheadLayer, Queued, Rejecting};
+use crate::layers::bulkhead::{
+    self, BulkheadBuilder, BulkheadHandle, BulkheadLayer, Queued, Rejecting, Settings,
+};
 use crate::observe::snapshot::ShownLimit;
 #[cfg(feature = "http")]
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
 use crate::protocol::http::{EndOfBody, HttpClassifier};
-use crate::registry::Instance;
+use crate::registry::{Instance, OfInstance};
+use crate::stack::live::LayerSettings;
 use crate::stack::numbers::{BulkheadNumbers, Numbers};
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
+use crate::vocabulary::settings::Fields;
 
 /// The settings of a stack's bulkhead, without a classifier: all layers share the stack's. Without
 /// a limit that is set, there is none.
@@ -38,24 +44,16 @@ impl<T: Clone> Part<T> for Bulkhead {
         Some(Self::settings())
     }
 
+    fn is_on(settings: &StackBulkhead) -> bool {
+        settings.settings.is_on()
+    }
+
     fn numbers(settings: &StackBulkhead, numbers: &mut Numbers) {
-        let limit = settings.settings.limit.filter(|_| settings.sets_limit);
-        let queue = settings.settings.queue.as_ref();
-        numbers.bulkhead = limit.map(|limit| BulkheadNumbers {
-            limit,
-            queue: queue.map_or(0, |queue| queue.calls),
-            max_wait: queue.map(|queue| queue.max_wait),
-        });
+        of_stack(settings).numbers(Id::Bulkhead, numbers);
     }
 
     fn describe(settings: &StackBulkhead) -> Vec<Setting> {
-        let queue = match &settings.settings.queue {
-            Some(queue) => format!("{} for {:?}", queue.calls, queue.max_wait),
-            None => "none".to_owned(),
-        };
-        let limit = settings.settings.limit.filter(|_| settings.sets_limit);
-        let limit = ShownLimit(limit).to_string();
-        vec![("limit", limit), ("queue", queue)]
+        of_stack(settings).describe()
     }
 
     fn build(
@@ -74,6 +72,64 @@ impl<T: Clone> Part<T> for Bulkhead {
             bulkhead.settings.limit = None;
         }
         bulkhead.retracked(|()| stack.tracker.clone()).build()
+    }
+}
+
+/// The settings: without a limit that is set, there is none.
+fn of_stack(bulkhead: &StackBulkhead) -> Settings {
+    let mut settings = bulkhead.settings.clone();
+    settings.limit = settings.limit.filter(|_| bulkhead.sets_limit);
+    settings
+}
+
+impl OfInstance for BulkheadHandle {
+    fn of_instance(instance: &Instance) -> Option<Self> {
+        match instance {
+            Instance::Bulkhead(handle) => Some(handle.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl LayerSettings for Settings {
+    type Handle = BulkheadHandle;
+
+    fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        Fields::check(self)
+    }
+
+    fn numbers(&self, _: Id, numbers: &mut Numbers) {
+        let queue = self.queue.as_ref();
+        numbers.bulkhead = self.limit.map(|limit| BulkheadNumbers {
+            limit,
+            queue: queue.map_or(0, |queue| queue.calls),
+            max_wait: queue.map(|queue| queue.max_wait),
+        });
+    }
+
+    fn describe(&self) -> Vec<Setting> {
+        let queue = match &self.queue {
+            Some(queue) => format!("{} for {:?}", queue.calls, queue.max_wait),
+            None => "none".to_owned(),
+        };
+        let mut settings = vec![
+            ("limit", ShownLimit(self.limit).to_string()),
+            ("queue", queue),
+        ];
+        settings.extend(describe_mode(self.mode));
+        settings
+    }
+
+    fn of(_: Id, handle: &BulkheadHandle) -> Self {
+        handle.as_set()
+    }
+
+    fn put(&self, _: Id, handle: &BulkheadHandle) -> Result<(), ConfigError> {
+        handle.update(self).map(drop)
     }
 }
 

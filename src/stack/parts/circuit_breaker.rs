@@ -1,20 +1,24 @@
 use std::time::Duration;
 
-use super::shown;
-use crate::layers::circuit_breaker::{self, CircuitBreakerBuilder, CircuitBreakerLayer};
-use crate::policy::breaker::OnCancel;
-use crate::policy::breaker::{Config, Recovery, SlowCalls};
-use crate::registry::Instance;
+use super::{describe_mode, shown};
+use crate::layers::circuit_breaker::{
+    self, CircuitBreakerBuilder, CircuitBreakerHandle, CircuitBreakerLayer, OnCancel, Recovery,
+    Settings, SlowCalls,
+};
+use crate::registry::{Instance, OfInstance};
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
+use crate::stack::live::LayerSettings;
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
+use crate::vocabulary::settings::Fields;
 
 /// The settings of a stack's circuit breaker.
 pub(in crate::stack) type StackBreaker = CircuitBreakerBuilder<()>;
@@ -37,23 +41,16 @@ impl<T: Clone> Part<T> for CircuitBreaker {
         Some(Self::settings())
     }
 
+    fn is_on(settings: &StackBreaker) -> bool {
+        settings.config.is_on()
+    }
+
     fn derive(settings: &mut StackBreaker, numbers: &mut Numbers) {
-        let config = &mut settings.config;
-        if let (None, Some(limit)) = (config.on_cancel, numbers.attempt) {
-            // An attempt that takes this long has failed, whoever ends it.
-            config.on_cancel = Some(OnCancel::FailureAfter(limit));
-        }
-        if config.probe_life.is_none() {
-            let usual = config.probe_life();
-            let longest = numbers.attempt.or(numbers.total).unwrap_or_default();
-            let slow = config.slow_after();
-            config.probe_life = Some(usual.max(longest).max(slow.unwrap_or_default()));
-        }
-        numbers.breaker = Some(*config);
+        settings.config.derive(numbers);
     }
 
     fn describe(settings: &StackBreaker) -> Vec<Setting> {
-        describe(&settings.config)
+        settings.config.describe()
     }
 
     fn build(
@@ -63,6 +60,67 @@ impl<T: Clone> Part<T> for CircuitBreaker {
         let mut breaker = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
         stack.adopt(&mut breaker.name, &mut breaker.observer);
         breaker.retracked(|()| stack.tracker.clone()).build()
+    }
+}
+
+impl OfInstance for CircuitBreakerHandle {
+    fn of_instance(instance: &Instance) -> Option<Self> {
+        match instance {
+            Instance::CircuitBreaker(handle) => Some(handle.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl LayerSettings for Settings {
+    type Handle = CircuitBreakerHandle;
+
+    fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        // The life of a probe is not derived yet.
+        let mut settings = *self;
+        if let (None, Some(slow)) = (settings.probe_life, settings.slow_after()) {
+            settings.probe_life = Some(settings.probe_life().max(slow));
+        }
+        Fields::check(&settings)
+    }
+
+    fn numbers(&self, _: Id, _: &mut Numbers) {}
+
+    fn derive(&mut self, numbers: &mut Numbers) {
+        if let (None, Some(limit)) = (self.on_cancel, numbers.attempt) {
+            // An attempt that takes this long has failed, whoever ends it.
+            self.on_cancel = Some(OnCancel::FailureAfter(limit));
+            numbers.derived.on_cancel = true;
+        }
+        if self.probe_life.is_none() {
+            numbers.derived.probe_life = true;
+            let usual = self.probe_life();
+            let longest = numbers.attempt.or(numbers.total).unwrap_or_default();
+            let slow = self.slow_after();
+            self.probe_life = Some(usual.max(longest).max(slow.unwrap_or_default()));
+        }
+        numbers.breaker = Some(*self);
+    }
+
+    fn remove_derived(&mut self, numbers: &Numbers) {
+        self.on_cancel = self.on_cancel.filter(|_| !numbers.derived.on_cancel);
+        self.probe_life = self.probe_life.filter(|_| !numbers.derived.probe_life);
+    }
+
+    fn describe(&self) -> Vec<Setting> {
+        describe(self)
+    }
+
+    fn of(_: Id, handle: &CircuitBreakerHandle) -> Self {
+        handle.as_set()
+    }
+
+    fn put(&self, _: Id, handle: &CircuitBreakerHandle) -> Result<(), ConfigError> {
+        handle.update(self).map(drop)
     }
 }
 
@@ -78,7 +136,7 @@ impl<T> Snapshots for CircuitBreakerLayer<T> {
     }
 }
 
-fn describe(config: &Config) -> Vec<Setting> {
+fn describe(config: &Settings) -> Vec<Setting> {
     let mut settings = Vec::new();
     if let Some(rate) = config.failure_rate {
         settings.push(("failure_rate", rate.to_string()));
@@ -101,9 +159,7 @@ fn describe(config: &Config) -> Vec<Setting> {
     if let Recovery::Stepwise { steps, over } = config.recovery {
         settings.push(("recovery", format!("{steps} steps over {over:?}")));
     }
-    if config.mode != Mode::Enforce {
-        settings.push(("mode", shown(config.mode)));
-    }
+    settings.extend(describe_mode(config.mode));
     settings
 }
 

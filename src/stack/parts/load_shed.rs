@@ -1,16 +1,22 @@
+use super::describe_mode;
 use crate::call::track::AtResponse;
-use crate::layers::load_shed::{self, Limited, LoadShedBuilder, LoadShedLayer};
+use crate::layers::load_shed::{
+    self, Limited, LoadShedBuilder, LoadShedHandle, LoadShedLayer, Settings,
+};
 use crate::policy::limit::Limit;
-use crate::registry::Instance;
+use crate::registry::{Instance, OfInstance};
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
+use crate::stack::live::LayerSettings;
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
+use crate::vocabulary::settings::Fields;
 
 /// The settings of a stack's load shedder.
 pub(in crate::stack) type StackLoadShed = LoadShedBuilder<()>;
@@ -33,12 +39,16 @@ impl<T: Clone> Part<T> for LoadShed {
         Some(Self::settings())
     }
 
+    fn is_on(settings: &StackLoadShed) -> bool {
+        LayerSettings::is_on(&settings.settings)
+    }
+
     fn numbers(settings: &StackLoadShed, numbers: &mut Numbers) {
-        numbers.load_shed = Some(settings.settings.limit);
+        settings.settings.numbers(Id::LoadShed, numbers);
     }
 
     fn describe(settings: &StackLoadShed) -> Vec<Setting> {
-        vec![("limit", settings.settings.limit.to_string())]
+        settings.settings.describe()
     }
 
     fn build(
@@ -48,6 +58,45 @@ impl<T: Clone> Part<T> for LoadShed {
         let mut load_shed = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
         stack.adopt(&mut load_shed.name, &mut load_shed.observer);
         load_shed.retracked(|()| stack.tracker.clone()).build()
+    }
+}
+
+impl OfInstance for LoadShedHandle {
+    fn of_instance(instance: &Instance) -> Option<Self> {
+        match instance {
+            Instance::LoadShed(handle) => Some(handle.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl LayerSettings for Settings {
+    type Handle = LoadShedHandle;
+
+    fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        Fields::check(self)
+    }
+
+    fn numbers(&self, _: Id, numbers: &mut Numbers) {
+        numbers.load_shed = Some(self.limit);
+    }
+
+    fn describe(&self) -> Vec<Setting> {
+        let mut settings = vec![("limit", self.limit.to_string())];
+        settings.extend(describe_mode(self.mode));
+        settings
+    }
+
+    fn of(_: Id, handle: &LoadShedHandle) -> Self {
+        handle.as_set()
+    }
+
+    fn put(&self, _: Id, handle: &LoadShedHandle) -> Result<(), ConfigError> {
+        handle.update(self).map(drop)
     }
 }
 

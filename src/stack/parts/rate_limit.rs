@@ -2,20 +2,26 @@
 
 use std::time::Duration;
 
+use super::describe_mode;
 use crate::call::track::AtResponse;
-use crate::layers::rate_limit::{self, Queued, RateLimitBuilder, RateLimitLayer, Rejecting};
+use crate::layers::rate_limit::{
+    self, Queued, RateLimitBuilder, RateLimitHandle, RateLimitLayer, Rejecting, Settings,
+};
 #[cfg(feature = "http")]
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
 use crate::protocol::http::{EndOfBody, HttpClassifier};
-use crate::registry::Instance;
+use crate::registry::{Instance, OfInstance};
+use crate::stack::live::LayerSettings;
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
+use crate::vocabulary::settings::Fields;
 
 /// The settings of a stack's rate limit.
 pub(in crate::stack) type StackRateLimit = RateLimitBuilder<Queued, ()>;
@@ -41,17 +47,16 @@ impl<T: AtHead> Part<T> for RateLimit {
         None
     }
 
+    fn is_on(settings: &StackRateLimit) -> bool {
+        settings.settings.mode != Mode::Off
+    }
+
     fn numbers(settings: &StackRateLimit, numbers: &mut Numbers) {
         numbers.rate_limit_wait = settings.settings.max_wait;
     }
 
     fn describe(settings: &StackRateLimit) -> Vec<Setting> {
-        let max_wait = settings.settings.max_wait;
-        let max_wait = max_wait.map_or_else(|| "none".to_owned(), |wait| format!("{wait:?}"));
-        vec![
-            ("rate", settings.settings.rate().to_string()),
-            ("max_wait", max_wait),
-        ]
+        describe(&settings.settings)
     }
 
     fn build(
@@ -67,6 +72,61 @@ impl<T: AtHead> Part<T> for RateLimit {
         stack.adopt(&mut rate_limit.name, &mut rate_limit.observer);
         rate_limit.retracked(|()| stack.tracker.at_head()).build()
     }
+}
+
+impl OfInstance for RateLimitHandle {
+    fn of_instance(instance: &Instance) -> Option<Self> {
+        match instance {
+            Instance::RateLimit(handle) => Some(handle.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// `None` if the layer is off, which is the default.
+impl LayerSettings for Option<Settings> {
+    type Handle = RateLimitHandle;
+
+    fn is_on(&self) -> bool {
+        self.as_ref()
+            .is_some_and(|settings| settings.mode != Mode::Off)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.as_ref().map_or(Ok(()), Fields::check)
+    }
+
+    fn numbers(&self, _: Id, numbers: &mut Numbers) {
+        numbers.rate_limit_wait = self.as_ref().and_then(|settings| settings.max_wait);
+    }
+
+    fn describe(&self) -> Vec<Setting> {
+        self.as_ref().map(describe).unwrap_or_default()
+    }
+
+    fn of(_: Id, handle: &RateLimitHandle) -> Self {
+        Some(handle.as_set()).filter(|settings| settings.mode != Mode::Off)
+    }
+
+    fn put(&self, _: Id, handle: &RateLimitHandle) -> Result<(), ConfigError> {
+        match self {
+            Some(settings) => handle.update(settings).map(drop),
+            None => handle
+                .change(|settings| settings.mode = Mode::Off)
+                .map(drop),
+        }
+    }
+}
+
+fn describe(settings: &Settings) -> Vec<Setting> {
+    let max_wait = settings.max_wait;
+    let max_wait = max_wait.map_or_else(|| "none".to_owned(), |wait| format!("{wait:?}"));
+    let mut described = vec![
+        ("rate", settings.rate().to_string()),
+        ("max_wait", max_wait),
+    ];
+    described.extend(describe_mode(settings.mode));
+    described
 }
 
 /// A tracker whose classifier can also classify at the head.

@@ -1,18 +1,17 @@
 #[cfg(feature = "http")]
 use std::marker::PhantomData;
 
+use super::describe_mode;
 #[cfg(feature = "http")]
 use crate::layers::retry::RetryBuilder;
-use crate::layers::retry::Settings;
-use crate::layers::retry::{self, RetryLayer};
+use crate::layers::retry::{self, RetryHandle, RetryLayer, Settings};
 #[cfg(feature = "http")]
 use crate::protocol::grpc::{EarlyTrailers, GrpcRetry};
 #[cfg(feature = "http")]
 use crate::protocol::http::HttpRetry;
-use crate::registry::Instance;
-#[cfg(feature = "http")]
-use crate::stack::numbers::RetryNumbers;
-use crate::stack::numbers::{Numbers, backoff_for};
+use crate::registry::{Instance, OfInstance};
+use crate::stack::live::LayerSettings;
+use crate::stack::numbers::{Numbers, RetryNumbers, backoff_for};
 use crate::stack::part::Setting;
 #[cfg(feature = "http")]
 use crate::stack::part::{Part, Stack};
@@ -21,9 +20,10 @@ use crate::stack::protocol::{Grpc, Http, Protocol};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
+use crate::vocabulary::kind::Id;
 #[cfg(feature = "http")]
 use crate::vocabulary::sealed::Sealed;
-#[cfg(feature = "http")]
+use crate::vocabulary::settings::Fields;
 use crate::vocabulary::{config::ConfigError, mode::Mode};
 
 /// The settings of the retry of an HTTP or gRPC stack.
@@ -45,16 +45,20 @@ impl<P: Protocol, T> Part<T> for Retry<P> {
         Some(P::retry())
     }
 
+    fn is_on(settings: &Self::Settings) -> bool {
+        settings.settings.is_on()
+    }
+
     fn numbers(settings: &Self::Settings, numbers: &mut Numbers) {
-        numbers.retry = RetryNumbers::of(&settings.settings);
+        settings.settings.numbers(Id::Retry, numbers);
     }
 
     fn derive(settings: &mut Self::Settings, numbers: &mut Numbers) {
-        derive_backoff(&mut settings.settings, numbers);
+        settings.settings.derive(numbers);
     }
 
     fn describe(settings: &Self::Settings) -> Vec<Setting> {
-        describe(&settings.settings)
+        settings.settings.describe()
     }
 
     fn build(
@@ -79,6 +83,57 @@ impl<P, R> Snapshots for RetryLayer<P, R> {
     }
 }
 
+impl OfInstance for RetryHandle {
+    fn of_instance(instance: &Instance) -> Option<Self> {
+        match instance {
+            Instance::Retry(handle) => Some(handle.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl LayerSettings for Settings {
+    type Handle = RetryHandle;
+
+    fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        Fields::check(self)
+    }
+
+    fn numbers(&self, _: Id, numbers: &mut Numbers) {
+        numbers.retry = RetryNumbers::of(self);
+    }
+
+    fn derive(&mut self, numbers: &mut Numbers) {
+        derive_backoff(self, numbers);
+    }
+
+    fn adapt(&mut self, handle: &RetryHandle) {
+        if !handle.can_retry() {
+            self.mode = Mode::Off;
+        }
+    }
+
+    fn remove_derived(&mut self, numbers: &Numbers) {
+        self.backoff = self.backoff.filter(|_| !numbers.retry.backoff_is_derived);
+    }
+
+    fn describe(&self) -> Vec<Setting> {
+        describe(self)
+    }
+
+    fn of(_: Id, handle: &RetryHandle) -> Self {
+        handle.as_set()
+    }
+
+    fn put(&self, _: Id, handle: &RetryHandle) -> Result<(), ConfigError> {
+        handle.update(self).map(drop)
+    }
+}
+
 /// Derives a shorter back-off from a short time limit, unless a back-off is set.
 pub(in crate::stack) fn derive_backoff(settings: &mut Settings, numbers: &mut Numbers) {
     if let Some(total) = numbers.total
@@ -93,7 +148,7 @@ pub(in crate::stack) fn derive_backoff(settings: &mut Settings, numbers: &mut Nu
 
 pub(in crate::stack) fn describe(settings: &Settings) -> Vec<Setting> {
     let budget = settings.budget.as_ref();
-    vec![
+    let mut described = vec![
         ("attempts", settings.attempts.to_string()),
         ("backoff", settings.backoff().to_string()),
         (
@@ -101,7 +156,9 @@ pub(in crate::stack) fn describe(settings: &Settings) -> Vec<Setting> {
             budget.map_or_else(|| "none".to_owned(), ToString::to_string),
         ),
         ("replay_limit", settings.replay_limit.to_string()),
-    ]
+    ];
+    described.extend(describe_mode(settings.mode));
+    described
 }
 
 #[cfg(feature = "http")]

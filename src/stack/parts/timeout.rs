@@ -2,16 +2,21 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::shown;
+use crate::layers::handle::Adjust as _;
+#[cfg(feature = "http")]
+use crate::layers::handle::update;
 #[cfg(feature = "http")]
 use crate::layers::timeout::LimitSource;
 #[cfg(feature = "http")]
 use crate::layers::timeout::settings::TimeoutSettings;
 use crate::layers::timeout::{
-    self, Fixed, HeadOnly, OwnLimit, Role, TimeoutBuilder, TimeoutLayer, check,
+    self, DEFAULT, Fixed, HeadOnly, OwnLimit, Role, TimeoutBuilder, TimeoutHandle, TimeoutLayer,
+    check,
 };
 #[cfg(feature = "http")]
 use crate::protocol::http::{AttemptLimit, BodyLimits, HttpLimit};
-use crate::registry::Instance;
+use crate::registry::{Instance, OfInstance};
+use crate::stack::live::LayerSettings;
 #[cfg(feature = "http")]
 use crate::stack::numbers::BodyNumbers;
 use crate::stack::numbers::Numbers;
@@ -20,7 +25,9 @@ use crate::stack::part::{Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
+use crate::vocabulary::settings::Fields;
 
 const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
 
@@ -56,7 +63,7 @@ impl<T> Part<T> for ClientTimeout {
     }
 
     fn numbers(settings: &StackTimeout, numbers: &mut Numbers) {
-        http_numbers(&settings.settings, &settings.role, numbers);
+        http_numbers(&settings.settings, numbers);
     }
 
     fn describe(settings: &StackTimeout) -> Vec<Setting> {
@@ -97,7 +104,7 @@ impl<T> Part<T> for ServerTimeout {
     }
 
     fn numbers(settings: &StackTimeout, numbers: &mut Numbers) {
-        http_numbers(&settings.settings, &settings.role, numbers);
+        http_numbers(&settings.settings, numbers);
     }
 
     fn describe(settings: &StackTimeout) -> Vec<Setting> {
@@ -118,46 +125,26 @@ impl<T> Part<T> for ServerTimeout {
 
 /// The numbers of these settings.
 #[cfg(feature = "http")]
-fn http_numbers(settings: &TimeoutSettings, role: &Role, numbers: &mut Numbers) {
-    if settings.mode == Mode::Off {
-        return;
+fn http_numbers(settings: &TimeoutSettings, numbers: &mut Numbers) {
+    if LayerSettings::is_on(settings) {
+        settings.numbers(Id::Timeout, numbers);
     }
-    let is_set = |idle: &Duration| Some(*idle) != TimeoutSettings::default().body_idle;
-    numbers.total = role.length(settings.timeout);
-    numbers.body = BodyNumbers {
-        whole: settings.whole_body,
-        idle: settings.body_idle.filter(is_set),
-    };
 }
 
 #[cfg(feature = "http")]
 fn describe_http(timeout: &StackTimeout) -> Vec<Setting> {
-    let off = || "off".to_owned();
-    let mut settings = Vec::new();
-    if let Some(own) = timeout.role.length(timeout.settings.timeout) {
-        settings.push(("timeout", shown(own)));
-    }
-    let body_idle = timeout.settings.body_idle.map_or_else(off, shown);
-    settings.push(("body_idle", body_idle));
-    for (name, limit) in &timeout.settings.timeout_for {
-        let limit = limit.map_or_else(|| "none".to_owned(), shown);
-        settings.push(("timeout_for", format!("{name}: {limit}")));
-    }
-    if timeout.settings.whole_body {
-        settings.push(("whole_body", "true".to_owned()));
-    }
+    let mut settings = timeout.settings.describe();
     if timeout.policy.trusts_inbound {
         settings.push(("header", timeout.policy.header.clone()));
     } else {
         settings.push(("ignore_inbound", "true".to_owned()));
     }
-    settings.extend(describe_mode(timeout.settings.mode));
     settings
 }
 
 /// The mode, unless it is the usual one.
 pub(in crate::stack) fn describe_mode(mode: Mode) -> Option<Setting> {
-    (mode != Mode::Enforce).then(|| ("mode", shown(mode)))
+    (mode != Mode::Enforce).then(|| ("mode", mode.to_string()))
 }
 
 /// The part of a response that the time limit of an attempt covers.
@@ -195,39 +182,180 @@ impl AttemptCover for BodyLimits {
     }
 }
 
+/// A time limit for attempts.
+pub(in crate::stack) fn attempt_timeout(limit: Duration) -> timeout::Settings {
+    timeout::Settings {
+        timeout: OwnLimit::Of(limit),
+        ..timeout::Settings::default()
+    }
+}
+
 /// The time limit of each attempt in a client stack. Off by default.
 pub(in crate::stack) struct AttemptTimeout<B>(PhantomData<B>);
 
 impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
     const NAME: &'static str = ATTEMPT_TIMEOUT;
-    type Settings = Duration;
+    type Settings = timeout::Settings;
     type Layer = TimeoutLayer<B::Limit, B>;
 
-    fn standard() -> Option<Duration> {
+    fn standard() -> Option<timeout::Settings> {
         None
     }
 
-    fn numbers(limit: &Duration, numbers: &mut Numbers) {
-        numbers.attempt = Some(*limit);
+    fn is_on(settings: &timeout::Settings) -> bool {
+        LayerSettings::is_on(settings)
     }
 
-    fn describe(limit: &Duration) -> Vec<Setting> {
-        vec![("timeout", shown(limit))]
+    fn numbers(settings: &timeout::Settings, numbers: &mut Numbers) {
+        settings.numbers(Id::AttemptTimeout, numbers);
     }
 
-    fn build(limit: Option<Duration>, stack: &Stack<'_, T>) -> Result<Self::Layer, ConfigError> {
+    fn describe(settings: &timeout::Settings) -> Vec<Setting> {
+        LayerSettings::describe(settings)
+    }
+
+    fn build(
+        settings: Option<timeout::Settings>,
+        stack: &Stack<'_, T>,
+    ) -> Result<Self::Layer, ConfigError> {
         let role = Role::without_default(true);
         let mut timeout = TimeoutBuilder::of(B::LIMIT, B::for_attempts(), role).of_attempts();
         stack.adopt(&mut timeout.name, &mut timeout.observer);
         timeout.settings.body_idle = None;
-        match limit {
-            Some(limit) => {
-                check(ATTEMPT_TIMEOUT, "timeout", limit)?;
-                timeout.settings.timeout = OwnLimit::Of(limit);
-            }
-            None => timeout.settings.mode = Mode::Off,
+        let settings = settings
+            .filter(LayerSettings::is_on)
+            .unwrap_or_else(no_attempts);
+        if let OwnLimit::Of(limit) = settings.timeout {
+            check(ATTEMPT_TIMEOUT, "timeout", limit)?;
         }
+        timeout.settings.set_plain(&settings);
         timeout.finish(|policy| policy)
+    }
+}
+
+/// The settings of the layer without a limit for attempts.
+fn no_attempts() -> timeout::Settings {
+    timeout::Settings {
+        mode: Mode::Off,
+        ..timeout::Settings::default()
+    }
+}
+
+/// The length of a limit in a stack, where the default is one of the whole call.
+fn length(limit: OwnLimit) -> Option<Duration> {
+    match limit {
+        OwnLimit::Auto => Some(DEFAULT),
+        OwnLimit::Off => None,
+        OwnLimit::Of(length) => Some(length),
+    }
+}
+
+impl OfInstance for TimeoutHandle {
+    fn of_instance(instance: &Instance) -> Option<Self> {
+        match instance {
+            Instance::Timeout(handle) => Some(handle.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl LayerSettings for timeout::Settings {
+    type Handle = TimeoutHandle;
+
+    fn is_on(&self) -> bool {
+        self.mode != Mode::Off && self.timeout != OwnLimit::Off
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        Fields::check(self)
+    }
+
+    fn numbers(&self, id: Id, numbers: &mut Numbers) {
+        if id == Id::AttemptTimeout {
+            numbers.attempt = length(self.timeout);
+        } else {
+            numbers.total = length(self.timeout);
+        }
+    }
+
+    fn resolve(&mut self) {
+        if let (OwnLimit::Auto, Some(length)) = (self.timeout, length(self.timeout)) {
+            self.timeout = OwnLimit::Of(length);
+        }
+    }
+
+    fn describe(&self) -> Vec<Setting> {
+        let length = length(self.timeout).map(|limit| ("timeout", shown(limit)));
+        length.into_iter().chain(describe_mode(self.mode)).collect()
+    }
+
+    fn of(id: Id, handle: &TimeoutHandle) -> Self {
+        let mut settings = handle.limits().settings().plain();
+        // Without a limit for attempts the layer is off: nothing else ends an attempt.
+        if id == Id::AttemptTimeout && settings == no_attempts() {
+            (settings.mode, settings.timeout) = (Mode::Enforce, OwnLimit::Off);
+        }
+        settings
+    }
+
+    fn put(&self, id: Id, handle: &TimeoutHandle) -> Result<(), ConfigError> {
+        let is_none = id == Id::AttemptTimeout && self.timeout == OwnLimit::Off;
+        let settings = if is_none { &no_attempts() } else { self };
+        handle.update(settings).map(drop)
+    }
+}
+
+#[cfg(feature = "http")]
+impl LayerSettings for TimeoutSettings {
+    type Handle = TimeoutHandle;
+
+    fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        Fields::check(self)
+    }
+
+    fn numbers(&self, _: Id, numbers: &mut Numbers) {
+        let is_set = |idle: &Duration| Some(*idle) != Self::default().body_idle;
+        numbers.total = length(self.timeout);
+        numbers.body = BodyNumbers {
+            whole: self.whole_body,
+            idle: self.body_idle.filter(is_set),
+        };
+    }
+
+    fn resolve(&mut self) {
+        if let (OwnLimit::Auto, Some(length)) = (self.timeout, length(self.timeout)) {
+            self.timeout = OwnLimit::Of(length);
+        }
+    }
+
+    fn describe(&self) -> Vec<Setting> {
+        let off = || "off".to_owned();
+        let mut settings = Vec::new();
+        if let Some(own) = length(self.timeout) {
+            settings.push(("timeout", shown(own)));
+        }
+        settings.push(("body_idle", self.body_idle.map_or_else(off, shown)));
+        for (name, limit) in &self.timeout_for {
+            let limit = limit.map_or_else(|| "none".to_owned(), shown);
+            settings.push(("timeout_for", format!("{name}: {limit}")));
+        }
+        if self.whole_body {
+            settings.push(("whole_body", "true".to_owned()));
+        }
+        settings.extend(describe_mode(self.mode));
+        settings
+    }
+
+    fn of(_: Id, handle: &TimeoutHandle) -> Self {
+        handle.limits().settings()
+    }
+
+    fn put(&self, _: Id, handle: &TimeoutHandle) -> Result<(), ConfigError> {
+        update(handle.limits(), |to| to.clone_from(self)).map(drop)
     }
 }
 

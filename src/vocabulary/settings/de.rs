@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::de::value::{
-    BoolDeserializer, F64Deserializer, I64Deserializer, MapAccessDeserializer,
-    SeqAccessDeserializer, StrDeserializer, U64Deserializer,
+    BoolDeserializer, F64Deserializer, I64Deserializer, MapAccessDeserializer, StrDeserializer,
+    U64Deserializer,
 };
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 
@@ -15,13 +15,16 @@ use super::{Fields, Value};
 use crate::vocabulary::config::ConfigError;
 
 /// Puts a field in front of an error that may begin with a path within the field.
-fn located(field: &str, error: &impl fmt::Display) -> String {
+pub(crate) fn located(field: &str, error: &impl fmt::Display) -> String {
     let error = error.to_string();
     // `timeout.timeout_for."shop.Orders"`
     let is_path = |text: &str| {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.".contains(&b);
+        let is_closed = text.matches('"').count().is_multiple_of(2);
         let mut parts = text.split('"').enumerate();
-        !text.is_empty() && parts.all(|(n, part)| n % 2 == 1 || part.bytes().all(plain))
+        !text.is_empty()
+            && is_closed
+            && parts.all(|(n, part)| n % 2 == 1 || part.bytes().all(plain))
     };
     match error.split_once(": ") {
         Some((path, _)) if is_path(path) => format!("{field}.{error}"),
@@ -30,7 +33,7 @@ fn located(field: &str, error: &impl fmt::Display) -> String {
 }
 
 /// A refused value, with its path within the struct.
-fn refused<E: Error>(error: &ConfigError) -> E {
+pub(crate) fn refused<E: Error>(error: &ConfigError) -> E {
     let (field, value, rule) = (error.field(), error.value(), error.rule());
     E::custom(format_args!("{field}: {value} is refused: {rule}"))
 }
@@ -40,11 +43,10 @@ pub(crate) fn read_struct<'de, T: Fields, D: Deserializer<'de>>(
     settings: &mut T,
     from: D,
 ) -> Result<(), D::Error> {
-    let table = Table(&mut *settings);
     if from.is_human_readable() {
-        from.deserialize_any(table)?;
+        from.deserialize_any(Table(&mut *settings))?;
     } else {
-        from.deserialize_struct(T::COMPONENT, T::NAMES, table)?;
+        from.deserialize_struct(T::COMPONENT, T::NAMES, Fixed(Table(&mut *settings)))?;
     }
     settings.check().map_err(|error| refused(&error))
 }
@@ -118,19 +120,6 @@ impl<'de, T: Fields> Visitor<'de> for Table<'_, T> {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        for (at, name) in T::NAMES.iter().enumerate() {
-            let field = Field {
-                settings: &mut *self.0,
-                name,
-            };
-            if fields.next_element_seed(field)?.is_none() {
-                return Err(A::Error::invalid_length(at, &self));
-            }
-        }
-        Ok(())
-    }
-
     visit_short! {
         visit_bool(bool) as BoolDeserializer, Bool;
         visit_u64(u64) as U64Deserializer, Unsigned;
@@ -138,9 +127,46 @@ impl<'de, T: Fields> Visitor<'de> for Table<'_, T> {
         visit_f64(f64) as F64Deserializer, Float;
     }
 
+    /// A mode alone is a table with this mode and otherwise unchanged.
     fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
-        let from = StrDeserializer::<E>::new(value);
-        self.read_short(from, Unexpected::Str(value))
+        let from = || StrDeserializer::<E>::new(value);
+        let has_mode = T::NAMES.contains(&"mode");
+        if has_mode && matches!(value, "enforce" | "shadow") {
+            return self.0.read_field("mode", from());
+        }
+        let Self(settings) = self;
+        match Table(&mut *settings).read_short(from(), Unexpected::Str(value)) {
+            Err(_) if has_mode && value == "off" => settings.read_field("mode", from()),
+            read => read,
+        }
+    }
+}
+
+/// A struct in a format that is not for people, which may write only the values.
+struct Fixed<'a, T>(Table<'a, T>);
+
+impl<'de, T: Fields> Visitor<'de> for Fixed<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.0.visit_map(map)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        for (at, name) in T::NAMES.iter().enumerate() {
+            let field = Field {
+                settings: &mut *self.0.0,
+                name,
+            };
+            if fields.next_element_seed(field)?.is_none() {
+                return Err(A::Error::invalid_length(at, &self));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -219,10 +245,6 @@ impl<'de, T: Value> Visitor<'de> for Optional<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
         self.read(MapAccessDeserializer::new(map))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Option<T>, A::Error> {
-        self.read(SeqAccessDeserializer::new(seq))
     }
 }
 

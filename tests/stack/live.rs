@@ -1,0 +1,394 @@
+//! Settings of stacks that change while calls run, in code and by a configuration.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use crate::support::{ms, secs};
+use bytes::Bytes;
+use http_body_util::Full;
+use mainstay::http::{ClientSettings, ServerSettings};
+use mainstay::registry::Registry;
+use mainstay::stack::{AnyClientSettings, AnyServerSettings};
+use mainstay::timeout::OwnLimit;
+use mainstay::{BoxError, Error, Mode, Reason, http};
+use tokio::time::{Instant, advance};
+use tower::{Service, ServiceExt, service_fn};
+
+type Request = ::http::Request<Full<Bytes>>;
+type Response = ::http::Response<Full<Bytes>>;
+
+fn get() -> Request {
+    ::http::Request::new(Full::default())
+}
+
+/// Answers after the time in the header `takes-ms`.
+fn inner() -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone {
+    service_fn(|request: Request| async move {
+        if let Some(takes) = request.headers().get("takes-ms") {
+            let takes = takes.to_str().unwrap().parse().unwrap();
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+        }
+        Ok(Response::default())
+    })
+}
+
+fn taking(time: u64) -> Request {
+    let mut request = get();
+    request.headers_mut().insert("takes-ms", time.into());
+    request
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_time_limit_holds_for_the_next_call_and_no_other() -> Result<(), BoxError> {
+    let stack = http::client("a")
+        .without_registry()
+        .timeout(secs(5))
+        .without_retry()
+        .build()?;
+    let client = stack.wrap(inner());
+    let begun = Instant::now();
+    let before = tokio::spawn(client.clone().oneshot(taking(3_000)));
+    tokio::task::yield_now().await;
+    let changes = stack.change(|settings| settings.timeout.timeout = secs(1).into())?;
+    assert_eq!(changes.to_string(), "timeout.timeout: 5s -> 1s");
+    let after = client.clone().oneshot(taking(3_000)).await;
+    let rejection = after.unwrap_err();
+    assert_eq!(rejection.reason(), Reason::TimedOut);
+    assert_eq!(begun.elapsed(), secs(1));
+    assert!(before.await?.is_ok());
+    assert_eq!(begun.elapsed(), secs(3));
+    Ok(())
+}
+
+#[test]
+fn what_is_derived_is_derived_anew_and_what_is_set_stays() -> Result<(), BoxError> {
+    let stack = http::client("a").without_registry().build()?;
+    assert_eq!(stack.settings().circuit_breaker.probe_life, Some(secs(30)));
+    let changes = stack.change(|settings| settings.timeout.timeout = ms(200).into())?;
+    assert_eq!(
+        changes.to_string(),
+        "timeout.timeout: 30s -> 200ms, retry.backoff: exponential from 50ms to 2s, full jitter -> \
+         exponential from 10ms to 2s, full jitter, circuit_breaker.probe_life: 30s -> 10s"
+    );
+    let changes = stack
+        .change(|settings| settings.retry.backoff = Some(mainstay::Backoff::constant(ms(5))))?;
+    assert_eq!(changes.iter().len(), 1);
+    let changes = stack.change(|settings| settings.timeout.timeout = secs(60).into())?;
+    assert_eq!(
+        changes.to_string(),
+        "timeout.timeout: 200ms -> 60s, circuit_breaker.probe_life: 10s -> 60s"
+    );
+    let shown = stack.to_string();
+    assert!(
+        shown.contains("timeout = 60s, body_idle = 120s, header = x-request-timeout-ms"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("backoff = constant 5ms, full jitter"),
+        "{shown}"
+    );
+    assert!(shown.contains("probe_life = 60s"), "{shown}");
+    Ok(())
+}
+
+#[test]
+fn settings_that_clash_change_nothing() -> Result<(), BoxError> {
+    let stack = http::client("payments")
+        .without_registry()
+        .bulkhead(8)
+        .build()?;
+    let before = stack.settings();
+    let error = stack
+        .change(|settings| {
+            settings.bulkhead.limit = Some(4);
+            settings.timeout.timeout = secs(2).into();
+            settings.attempt_timeout.timeout = secs(5).into();
+        })
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "http client `payments`: attempt_timeout = 5s is refused: must be at most timeout, which \
+         is 2s: it could never end an attempt; 616ms would fit 3 attempts"
+    );
+    assert_eq!(stack.settings(), before);
+    assert_eq!(stack.bulkhead().limit(), Some(8));
+    let error = stack
+        .change(|settings| settings.retry.attempts = 0)
+        .unwrap_err();
+    assert_eq!(
+        (error.name(), error.field()),
+        (Some("payments"), "attempts")
+    );
+    assert_eq!(stack.settings(), before);
+    Ok(())
+}
+
+#[test]
+fn a_change_through_the_handle_of_a_layer_is_kept() -> Result<(), BoxError> {
+    let stack = http::client("a").without_registry().bulkhead(8).build()?;
+    let _ = stack
+        .bulkhead()
+        .change(|settings| settings.limit = Some(16))?;
+    let _ = stack
+        .circuit_breaker()
+        .change(|settings| settings.probes = 7)?;
+    assert_eq!(stack.settings().bulkhead.limit, Some(16));
+    let changes = stack.change(|settings| settings.retry.attempts = 2)?;
+    assert_eq!(changes.to_string(), "retry.attempts: 3 -> 2");
+    let settings = stack.settings();
+    assert_eq!(
+        (settings.bulkhead.limit, settings.circuit_breaker.probes),
+        (Some(16), 7)
+    );
+    assert_eq!(stack.bulkhead().limit(), Some(16));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_are_switched_on_and_off() -> Result<(), BoxError> {
+    let stack = mainstay::client("a")
+        .without_registry()
+        .without_bulkhead()
+        .without_circuit_breaker()
+        .build()?;
+    let mut client = stack.wrap(service_fn(|fail: bool| async move {
+        if fail {
+            Err(std::io::Error::other("broken"))
+        } else {
+            Ok(())
+        }
+    }));
+    assert_eq!(stack.snapshot().bulkhead, None);
+    let changes = stack.change(|settings| {
+        settings.rate_limit = Some(mainstay::rate_limit::Settings::default());
+        settings.rate_limit.as_mut().unwrap().permits = 1;
+        settings.bulkhead.mode = Mode::Enforce;
+        settings.circuit_breaker.mode = Mode::Enforce;
+        settings.circuit_breaker.consecutive_failures = Some(1);
+    })?;
+    assert!(
+        changes
+            .to_string()
+            .contains("bulkhead.mode: off -> enforce"),
+        "{changes}"
+    );
+    let rejected = |result: Result<(), Error<std::io::Error>>| match result {
+        Err(Error::Rejected(rejection)) => rejection.reason(),
+        other => panic!("{other:?}"),
+    };
+    assert!(client.ready().await?.call(true).await.is_err());
+    assert_eq!(
+        rejected(client.ready().await?.call(false).await),
+        Reason::RateLimited
+    );
+    advance(secs(1)).await;
+    assert_eq!(
+        rejected(client.ready().await?.call(false).await),
+        Reason::CircuitOpen
+    );
+    assert!(stack.snapshot().bulkhead.is_some() && stack.snapshot().rate_limit.is_some());
+    let _ = stack.change(|settings| {
+        settings.rate_limit = None;
+        settings.circuit_breaker.mode = Mode::Off;
+    })?;
+    assert!(client.ready().await?.call(false).await.is_ok());
+    // There is no policy that could retry.
+    assert_eq!(stack.settings().retry.mode, Mode::Off);
+    let changes = stack.change(|settings| settings.retry.mode = Mode::Enforce)?;
+    assert!(changes.is_empty(), "{changes}");
+    Ok(())
+}
+
+#[test]
+fn a_stack_from_a_configuration_is_the_one_that_the_setters_build() -> Result<(), BoxError> {
+    let settings: ClientSettings = json(
+        r#"{
+            "timeout": "2s",
+            "retry": { "attempts": 2, "budget": "off" },
+            "rate_limit": 50,
+            "circuit_breaker": { "consecutive_failures": 5 },
+            "bulkhead": { "limit": 64, "queue": { "calls": 8, "max_wait": "100ms" } },
+            "attempt_timeout": "500ms"
+        }"#,
+    )?;
+    let read = http::client("a")
+        .without_registry()
+        .settings(settings)
+        .build()?;
+    let set = http::client("a")
+        .without_registry()
+        .timeout(secs(2))
+        .retry(http::retry().attempts(2).without_budget())
+        .rate_limit(50)
+        .circuit_breaker(http::circuit_breaker().consecutive_failures(5))
+        .bulkhead(http::bulkhead().limit(64).queue(8, ms(100)))
+        .attempt_timeout(ms(500))
+        .build()?;
+    assert_eq!(read.to_string(), set.to_string());
+    assert_eq!(read.settings(), set.settings());
+    let server: ServerSettings =
+        json(r#"{ "timeout": { "timeout": "5s", "body_idle": "off" }, "load_shed": 100 }"#)?;
+    let read = http::server("a")
+        .without_registry()
+        .settings(server)
+        .build()?;
+    let timeout = http::timeout().timeout(secs(5)).without_body_idle();
+    let set = http::server("a").without_registry().timeout(timeout);
+    let set = set.load_shed(mainstay::Limit::fixed(100)).build()?;
+    assert_eq!(read.to_string(), set.to_string());
+    Ok(())
+}
+
+#[test]
+fn default_settings_build_the_default_stacks() -> Result<(), BoxError> {
+    let standard = http::client("a").without_registry();
+    let set = http::client("a")
+        .without_registry()
+        .settings(ClientSettings::default());
+    let (standard, set) = (standard.build()?, set.build()?);
+    assert_eq!(
+        (set.to_string(), set.settings()),
+        (standard.to_string(), standard.settings())
+    );
+    let standard = http::server("a").without_registry();
+    let set = http::server("a")
+        .without_registry()
+        .settings(ServerSettings::default());
+    let (standard, set) = (standard.build()?, set.build()?);
+    assert_eq!(
+        (set.to_string(), set.settings()),
+        (standard.to_string(), standard.settings())
+    );
+    let standard = mainstay::client("a").without_registry();
+    let set = mainstay::client("a")
+        .without_registry()
+        .settings(AnyClientSettings::default());
+    let (standard, set) = (standard.build()?, set.build()?);
+    assert_eq!(
+        (set.to_string(), set.settings()),
+        (standard.to_string(), standard.settings())
+    );
+    let standard = mainstay::server("a").without_registry();
+    let set = mainstay::server("a")
+        .without_registry()
+        .settings(AnyServerSettings::default());
+    let (standard, set) = (standard.build()?, set.build()?);
+    assert_eq!(
+        (set.to_string(), set.settings()),
+        (standard.to_string(), standard.settings())
+    );
+    Ok(())
+}
+
+#[test]
+fn one_configuration_sets_all_stacks_or_none() -> Result<(), BoxError> {
+    let registry = Registry::new();
+    let payments = http::client("payments")
+        .timeout(secs(3))
+        .registry(&registry)
+        .build()?;
+    let orders = http::server("orders").registry(&registry).build()?;
+    let jobs = mainstay::server("jobs")
+        .bulkhead(4)
+        .registry(&registry)
+        .build()?;
+    let configure = |text: &str| {
+        let from = toml::Deserializer::parse(text).unwrap();
+        registry.configure(from).map_err(|error| error.to_string())
+    };
+    let changes = configure(
+        r#"
+        [payments]
+        bulkhead = 64
+        circuit_breaker = "shadow"
+        [orders]
+        timeout = "10s"
+        "#,
+    )?;
+    assert_eq!(changes.keys().collect::<Vec<_>>(), ["orders", "payments"]);
+    assert_eq!(
+        changes["payments"].to_string(),
+        "circuit_breaker.mode: enforce -> shadow, bulkhead.limit: off -> 64"
+    );
+    assert_eq!(payments.bulkhead().limit(), Some(64));
+    assert_eq!(orders.settings().timeout.timeout, OwnLimit::Of(secs(10)));
+    // What a file no longer contains is as the program set it.
+    let changes = configure("[payments]\nbulkhead = 32")?;
+    assert_eq!(
+        changes["payments"].to_string(),
+        "circuit_breaker.mode: shadow -> enforce, bulkhead.limit: 64 -> 32"
+    );
+    assert_eq!(payments.settings().timeout.timeout, OwnLimit::Of(secs(3)));
+
+    let before = (payments.settings(), orders.settings(), jobs.settings());
+    let wrong = [
+        (
+            "[payments]\nbulkhead = 8\n[orders]\ntimeout = '0s'",
+            "orders.timeout.timeout: 0ns is refused: must be more than 0 and at most 24 hours",
+        ),
+        (
+            "[payments]\nattempt_timeout = '5s'",
+            "payments.attempt_timeout: 5s is refused: must be at most timeout, which is 3s",
+        ),
+        (
+            "[payments]\nretry = true",
+            "payments.retry.attempts: invalid type: boolean `true`",
+        ),
+        (
+            "[payments]\nretries = 3",
+            "payments: unknown field `retries`",
+        ),
+        (
+            "[paymets]\nretry = 3",
+            "no stack has the name `paymets`: is one of `payments`, `orders`, `jobs` meant?",
+        ),
+        (
+            "payments = 3",
+            "payments: invalid type: integer `3`, expected a table",
+        ),
+        (
+            "[jobs]\nretry = 3",
+            "jobs: unknown field `retry`, expected one of `timeout`",
+        ),
+    ];
+    for (text, expected) in wrong {
+        let error = configure(text).unwrap_err();
+        assert!(error.contains(expected), "{text}\n{error}");
+        let now = (payments.settings(), orders.settings(), jobs.settings());
+        assert_eq!(now, before, "{text}");
+    }
+
+    // What is in force can be written, and changes nothing when it is read.
+    let written = toml::to_string(&registry.configuration())?;
+    assert!(
+        written.contains("[payments.bulkhead]\nmode = \"enforce\"\nlimit = 32"),
+        "{written}"
+    );
+    let changes = configure(&written)?;
+    for (name, changes) in changes {
+        assert!(changes.is_empty(), "{name}: {changes}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_handle_of_a_stack_knows_its_kind() -> Result<(), BoxError> {
+    let registry = Registry::new();
+    let built = http::client("a").registry(&registry).build()?;
+    let stack = registry.stack("a")?;
+    assert!(stack.settings::<ServerSettings>().is_none());
+    assert!(stack.update(&ServerSettings::default())?.is_none());
+    let mut settings: ClientSettings = stack.settings().unwrap();
+    settings.retry.attempts = 5;
+    assert_eq!(
+        stack.update(&settings)?.unwrap().to_string(),
+        "retry.attempts: 3 -> 5"
+    );
+    assert_eq!(built.settings().retry.attempts, 5);
+    assert!(stack.describe().to_string().contains("attempts = 5"));
+    Ok(())
+}
