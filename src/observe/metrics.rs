@@ -59,8 +59,10 @@
 //! # How to read them
 //!
 //! - Instances of the same kind and name share their series, also a client's and a server's in one
-//!   process. Counters then add up; gauges add up or overwrite each other. Give instances different
-//!   names.
+//!   process. Counters then add up, and so do `mainstay_calls_in_flight`, `mainstay_queue_depth` and
+//!   `mainstay_circuit_breaker_state`, which then counts circuits. `mainstay_limit` and
+//!   `mainstay_retry_budget_balance` show the instance that changed last. Give instances different
+//!   names: the [registry](crate::registry#names) warns of equal ones.
 //! - Each layer of a stack counts a call, so a sum over `layer` counts it several times. The
 //!   outermost layer shows the outcome for the caller; a circuit breaker inside a retry counts
 //!   attempts.

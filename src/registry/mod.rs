@@ -56,7 +56,9 @@
 //! (feature `tracing`, target `mainstay::registry`), because most often it is a mistake: a stack that
 //! is built for each request, say. A look-up of one instance by such a name is refused
 //! ([`LookupError::Ambiguous`]), because it would be a guess. The plural methods, such as
-//! [`circuit_breakers`](Registry::circuit_breakers), return all of them.
+//! [`circuit_breakers`](Registry::circuit_breakers), return all of them. Their metrics have the same
+//! labels: counters, calls in flight and states add up, and a limit is that of the instance that
+//! changed it last.
 //!
 //! # Cost
 //!
