@@ -192,7 +192,8 @@
 //! | `http2` | sends requests again that an HTTP/2 server refused unprocessed; part of `tonic` |
 //! | `metrics` | metrics, through the facade of that name |
 //! | `tracing` | spans and log lines |
-//! | `serde` | snapshots that can be serialized |
+//! | `serde` | settings from and to any configuration format, and snapshots that can be serialized |
+//! | `schemars` | a JSON Schema of the settings |
 //! | `signal` | graceful shutdown on SIGTERM or Ctrl-C |
 //! | `tonic-health` | the gRPC health service |
 //! | `full` | all of them |

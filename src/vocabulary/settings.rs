@@ -22,6 +22,20 @@
 //! # Ok::<_, mainstay::ConfigError>(())
 //! ```
 //!
+//! # Stacks
+//!
+//! A standard stack has the settings of all its layers in one struct, such as
+//! [`stack::AnyClientSettings`](crate::stack::AnyClientSettings). Its builder takes it, and the stack
+//! returns and changes it. A stack derives values that were not set, such as a back-off that suits
+//! the time limit. After a change they are derived anew. Settings that clash are refused, as in
+//! `build()`.
+//!
+//! # Modes
+//!
+//! Every layer has a [`Mode`](crate::Mode): it enforces its decisions, only reports them (shadow), or
+//! is off. So new settings can be tried on real traffic: their rejections are counted as
+//! `would_reject` in snapshots and metrics, and no call is rejected.
+//!
 //! # What a change keeps
 //!
 //! Everything that still means something: counters, permits in flight, waiting calls, an open
@@ -39,9 +53,14 @@
     doc = "
 # Configuration
 
-With the feature `serde`, settings are read from and written to any format. An absent field has its
+One configuration sets all stacks of a program, by their names:
+[`Registry::configure`](crate::registry::Registry::configure). It takes effect as a whole, or not at
+all. `examples/live_config.rs` watches such a file.
+
+With the feature `serde`, all settings are read from and written to any format. An absent field has its
 default, and an unknown one is refused. Durations have a unit: `250ms`, `2s`, `1m 30s`. `off` stands
-for `None`. Every error begins with the path of the field:
+for `None`, and `auto` for a value that is derived from others. The most important setting or the mode
+alone may stand for a table: `bulkhead = 64`, `circuit_breaker = \"shadow\"`. Every error begins with the path of the field:
 
 ```
 use mainstay::bulkhead::Settings;

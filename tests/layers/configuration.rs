@@ -347,6 +347,19 @@ proptest! {
     }
 }
 
+#[path = "../../examples/settings_schema.rs"]
+mod settings_schema;
+
+#[test]
+fn the_schema_in_the_docs_is_that_of_the_settings() {
+    let written = include_str!("../../docs/settings.schema.json");
+    assert_eq!(
+        written,
+        settings_schema::schema(),
+        "`cargo run --example settings_schema` writes it anew"
+    );
+}
+
 /// A format that is not for people needs no words: each value has its own form.
 #[test]
 fn a_binary_format_returns_the_same_settings() {

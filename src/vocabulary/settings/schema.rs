@@ -48,7 +48,9 @@ pub(crate) fn struct_schema<T: Fields>(settings: &T, generator: &mut SchemaGener
         if T::SHORT == Some(field.name) {
             short = Some(field.schema.clone());
         }
-        let mut schema = json_schema!({ "description": field.description.trim() });
+        let lines = field.description.trim().lines().map(str::trim);
+        let description = lines.collect::<Vec<_>>().join("\n");
+        let mut schema = json_schema!({ "description": description });
         for (key, value) in field.schema.as_object().into_iter().flatten() {
             schema.insert(key.clone(), value.clone());
         }
@@ -62,9 +64,17 @@ pub(crate) fn struct_schema<T: Fields>(settings: &T, generator: &mut SchemaGener
         "properties": properties,
         "additionalProperties": false,
     });
-    match short {
-        Some(short) => json_schema!({ "anyOf": [short, table] }),
-        None => table,
+    // A mode alone, or the most important setting alone, stands for a table.
+    let mode = json_schema!({ "enum": ["enforce", "shadow", "off"] });
+    let mode = T::NAMES.contains(&"mode").then_some(mode);
+    let forms: Vec<_> = short
+        .into_iter()
+        .chain(mode)
+        .chain([table.clone()])
+        .collect();
+    match forms.len() {
+        1 => table,
+        _ => json_schema!({ "anyOf": forms }),
     }
 }
 

@@ -77,7 +77,7 @@ fn every_rust_block_is_compiled_and_every_region_is_shown() {
 #[test]
 fn every_block_has_a_language_and_no_hidden_lines() {
     for Block { language, text } in blocks() {
-        let known = ["console", "rust", "sh", "text"];
+        let known = ["console", "rust", "sh", "text", "toml"];
         assert!(known.contains(&language), "```{language}\n{text}");
         let hidden = |line: &str| line == "#" || line.starts_with("# ");
         assert!(!text.lines().any(hidden), "hidden lines:\n{text}");
