@@ -141,3 +141,56 @@ async fn stacks_in_a_registry() {
     assert_eq!(left.bytes_current, 0, "bytes that nobody owns");
     assert!(registry.stacks().is_empty());
 }
+
+/// The name of a host that no other call has.
+fn host() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    format!(
+        "host-{}.example.com",
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+fn call<S: Service<bool>>(service: &mut S) {
+    let ready = futures::future::poll_fn(|cx| service.poll_ready(cx));
+    assert!(ready.now_or_never().is_some_and(|ready| ready.is_ok()));
+    assert!(service.call(false).now_or_never().is_some());
+}
+
+/// A circuit breaker around a bulkhead, with an instance of both for each host.
+macro_rules! keyed {
+    () => {{
+        let breaker = CircuitBreakerLayer::builder().name("hosts");
+        let breaker = breaker.keyed(|_: &bool| host().into()).build().unwrap();
+        let bulkhead = BulkheadLayer::builder().name("hosts").limit(8);
+        let bulkhead = bulkhead.keyed(|_: &bool| host().into()).build().unwrap();
+        breaker.layer(bulkhead.layer(service_fn(inner as fn(bool) -> Answer)))
+    }};
+}
+
+/// Bytes of a key that was called once, of circuit breaker and bulkhead together.
+const MOST_FOR_A_KEY: i64 = 1_472;
+
+#[tokio::test]
+async fn a_key_is_small() {
+    let mut service = keyed!();
+    call(&mut service);
+    const KEYS: i64 = 8_000;
+    let bytes = measure(|| (0..KEYS).for_each(|_| call(&mut service))).bytes_current;
+    let each = bytes / KEYS;
+    assert!(each <= MOST_FOR_A_KEY, "{each} bytes for a key");
+}
+
+#[tokio::test]
+async fn a_million_keys_leave_memory_flat() {
+    // A slot of the thread and the like are made once.
+    call(&mut keyed!());
+    let mut service = None;
+    let empty = measure(|| service = Some(keyed!())).bytes_current;
+    let mut service = service.unwrap();
+    let first = measure(|| (0..20_000).for_each(|_| call(&mut service))).bytes_current;
+    let more = measure(|| (0..1_000_000).for_each(|_| call(&mut service))).bytes_current;
+    assert!(more.abs() < first / 20, "{more} bytes more than {first}");
+    let left = measure(|| drop(service)).bytes_current;
+    assert_eq!(empty + first + more + left, 0, "bytes that nobody owns");
+}

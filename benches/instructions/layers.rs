@@ -47,6 +47,16 @@ pub(crate) fn all() -> Vec<Case> {
             breaker(Window::count(WINDOW))
         }),
         Case::over(BARE, "circuit_breaker_time", || breaker(Window::time(SPAN))),
+        Case::over(BARE, "circuit_breaker_keyed", || {
+            let layer = CircuitBreakerLayer::builder().window(Window::count(WINDOW));
+            let layer = layer.keyed(|_: &u32| "api.example.com".into());
+            number(layer.build()?.layer(Ready))
+        }),
+        Case::over(BARE, "bulkhead_keyed", || {
+            let layer = BulkheadLayer::builder().limit(MAX_IN_FLIGHT);
+            let layer = layer.keyed(|_: &u32| "api.example.com".into());
+            number(layer.build()?.layer(Ready))
+        }),
         Case::over(MESSAGE, "correlation", || {
             message(CorrelationLayer::consumer().layer(Ready))
         }),

@@ -11,7 +11,7 @@ use tower::Layer;
 use crate::sample::Sampled;
 use crate::services::{Expect, Fails, Message, Ready, Work, calls};
 use crate::six_layers::{self, LIMIT, MAX_IN_FLIGHT};
-use crate::{elsewhere, peers, recorded, seatbelt, stacks};
+use crate::{elsewhere, keyed, peers, recorded, seatbelt, stacks};
 
 /// The calls in a small count window.
 pub(crate) const WINDOW: u32 = 100;
@@ -86,6 +86,7 @@ pub(crate) fn all(smoke: bool) -> Vec<Case> {
     ];
     cases.extend(groups.into_iter().flatten());
     cases.extend(stacks::all().expect("settings are valid"));
+    cases.extend(keyed::all());
     if !smoke {
         cases.extend(elsewhere::pairs());
     }

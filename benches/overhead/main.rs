@@ -13,6 +13,7 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 mod elsewhere;
+mod keyed;
 mod measure;
 mod peers;
 mod recorded;

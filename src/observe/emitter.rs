@@ -36,6 +36,8 @@ pub(crate) struct Emitter {
     group: Option<Arc<GroupEmitter>>,
     /// Whether the instance is not stored in its group.
     is_temporary: bool,
+    /// The metrics of the instance of a key.
+    label: KeyLabel,
 }
 
 /// An entry in a registry, which knows the instance weakly.
@@ -145,6 +147,7 @@ impl Emitter {
             rare: OnceLock::new(),
             group: None,
             is_temporary: false,
+            label: KeyLabel::None,
         }
     }
 
@@ -162,6 +165,7 @@ impl Emitter {
         Self {
             sinks: AtomicU32::new(sinks),
             is_temporary,
+            label: group.label(key, is_temporary),
             measured: AtomicBool::new(measured),
             kind,
             instance,
@@ -277,14 +281,25 @@ impl Emitter {
     }
 
     fn handles_of_group<'a>(
-        &self,
+        &'a self,
         group: &'a GroupEmitter,
         set_gauges: &dyn Fn(&Handles),
     ) -> Option<&'a Handles> {
         if !self.measured.load(Ordering::Relaxed) {
             return None;
         }
-        let handles = group.emitter.handles(&|_| {})?;
+        let of_group = group.emitter.handles(&|_| {})?;
+        let handles = match self.label {
+            KeyLabel::None => of_group,
+            KeyLabel::Own => {
+                if self.handles.get().is_none() {
+                    let instance = group.emitter.instance();
+                    self.handles.look(self.kind, instance, self.key());
+                }
+                self.handles.get()?
+            }
+            KeyLabel::Other => group.other_handles()?,
+        };
         if self.sinks.load(Ordering::Relaxed) & UNGAUGED != 0 {
             self.sinks.fetch_and(!UNGAUGED, Ordering::Relaxed);
             isolate(|| set_gauges(handles));
@@ -295,14 +310,18 @@ impl Emitter {
     /// The metric handles, if a recorder was found before.
     pub(crate) fn known_handles(&self) -> Option<&Handles> {
         match &self.group {
-            Some(group) => group.emitter.handles.get(),
+            Some(group) => match self.label {
+                KeyLabel::None => group.emitter.handles.get(),
+                KeyLabel::Own => self.handles.get(),
+                KeyLabel::Other => group.known_other_handles(),
+            },
             None => self.handles.get(),
         }
     }
 
     #[cold]
     fn look(&self, set_gauges: &dyn Fn(&Handles)) {
-        let is_first = self.handles.look(self.kind, &self.instance);
+        let is_first = self.handles.look(self.kind, &self.instance, None);
         let found = self.handles.get();
         let metered = if found.is_some() { METERED } else { 0 };
         self.sinks.fetch_or(metered, Ordering::Relaxed);
@@ -482,6 +501,7 @@ impl Emitter {
 mod group;
 
 pub(crate) use group::GroupEmitter;
+use group::KeyLabel;
 
 #[cfg(mainstay_loom)]
 pub(crate) mod models;

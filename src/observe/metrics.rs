@@ -40,7 +40,7 @@
 //! | `mainstay_limit` | gauge | bulkhead, load shed | | maximum of calls in flight; infinite without a limit; a load shedder by readiness has none |
 //! | `mainstay_queue_depth` | gauge | bulkhead, rate limit | | calls that wait for a permit |
 //! | `mainstay_queue_wait_seconds` | histogram | bulkhead, rate limit | | time that queued calls waited for a permit |
-//! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | 1 for the current state, 0 for all others |
+//! | `mainstay_circuit_breaker_state` | gauge | circuit breaker | `state`: `closed`, `open`, `half_open`, `recovering`, `forced_open`, `forced_closed` | the number of circuits in each state: of a single circuit 1 for the current state and 0 for all others; of a layer [with keys](crate::keyed), or of several instances of one name, their sum. A circuit that is dropped leaves it. |
 //! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
 //! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out`, `not_sent`, `refused` | attempts after the first |
 //! | `mainstay_retries_refused_total` | counter | retry | `reason`: `attempts`, `budget`, `deadline`, `hint_too_long`, `too_large`, `not_ready`, `body` | retries that were refused |

@@ -43,8 +43,8 @@ impl Evidence {
         self.slowest.record(now, ran);
     }
 
-    /// No call was admitted for `time`: recorded successes do not age by it.
-    pub(crate) fn pause(&mut self, time: Duration) {
+    #[cfg(test)]
+    fn pause(&mut self, time: Duration) {
         self.slowest.pause(time);
     }
 
@@ -56,24 +56,15 @@ impl Evidence {
         ran: Duration,
         limit: Option<Duration>,
     ) -> bool {
-        if limit.is_some_and(|limit| ran >= limit - limit / SHARE) {
-            return self.rule != OnCancel::Ignore;
-        }
-        match (self.rule, self.slow_after) {
-            (OnCancel::Ignore, _) => false,
-            (OnCancel::FailureAfter(after), slow) => {
-                ran >= after || slow.is_some_and(|slow| ran > slow)
-            }
-            (OnCancel::FailureIfSlow, Some(slow)) => ran > slow,
-            (OnCancel::FailureIfSlow, None) => ran >= FLOOR && ran > self.slowest.get(now),
-        }
+        let rules = (self.rule, self.slow_after);
+        self.slowest.is_failure(rules, now, ran, limit)
     }
 }
 
 /// The time of the slowest success of the last minute, in buckets of ten seconds. A success between
 /// 60 and 70 seconds old may still count.
 #[derive(Debug, Clone)]
-struct SlowestSuccess {
+pub(crate) struct SlowestSuccess {
     buckets: Buckets<Duration>,
     paused: Duration,
 }
@@ -82,14 +73,15 @@ const BUCKETS: u32 = 7;
 const WIDTH: Duration = Duration::from_secs(10);
 
 impl SlowestSuccess {
-    fn new(now: Duration) -> Self {
+    pub(crate) fn new(now: Duration) -> Self {
         Self {
             buckets: Buckets::new(WIDTH * BUCKETS, BUCKETS, now),
             paused: Duration::ZERO,
         }
     }
 
-    fn pause(&mut self, time: Duration) {
+    /// No call was admitted for `time`: recorded successes do not age by it.
+    pub(crate) fn pause(&mut self, time: Duration) {
         self.paused = self.paused.saturating_add(time);
     }
 
@@ -97,11 +89,32 @@ impl SlowestSuccess {
         self.buckets.roll(now.saturating_sub(self.paused), drop);
     }
 
-    fn record(&mut self, now: Duration, ran: Duration) {
+    pub(crate) fn record(&mut self, now: Duration, ran: Duration) {
         self.roll(now);
         let current = self.buckets.current();
         if let Some(slowest) = self.buckets.get_mut(current) {
             *slowest = ran.max(*slowest);
+        }
+    }
+
+    /// [`Evidence::is_failure`], with the rule and the threshold for slow calls.
+    pub(crate) fn is_failure(
+        &mut self,
+        (rule, slow_after): (OnCancel, Option<Duration>),
+        now: Duration,
+        ran: Duration,
+        limit: Option<Duration>,
+    ) -> bool {
+        if limit.is_some_and(|limit| ran >= limit - limit / SHARE) {
+            return rule != OnCancel::Ignore;
+        }
+        match (rule, slow_after) {
+            (OnCancel::Ignore, _) => false,
+            (OnCancel::FailureAfter(after), slow) => {
+                ran >= after || slow.is_some_and(|slow| ran > slow)
+            }
+            (OnCancel::FailureIfSlow, Some(slow)) => ran > slow,
+            (OnCancel::FailureIfSlow, None) => ran >= FLOOR && ran > self.get(now),
         }
     }
 

@@ -6,6 +6,7 @@ use tower_layer::{Identity, Stack};
 use super::classifier::{CustomClassifier, StackClassifier};
 use super::client_stack::{ClientParts, ClientStack};
 use super::description::Description;
+use super::keys::StackKeying;
 use super::live::Live;
 use super::numbers::Numbers;
 use super::part::{Slot, Stack as Adopted};
@@ -14,7 +15,7 @@ use super::parts::{CircuitBreaker, ClientTimeout, StackBreaker, StackRetry, Stac
 use super::protocol::Protocol;
 use super::refine::Refine;
 use super::setters::{
-    attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
+    attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover, key_setters,
     observer_setter, rate_limit_setter, registry_setters,
 };
 use super::settings::ClientSettings;
@@ -49,6 +50,9 @@ pub struct ClientBuilder<P: Protocol, W = Identity> {
     with: W,
     observer: Option<Arc<dyn Observer>>,
     registry: JoinedRegistry,
+    /// `None`: not set.
+    keying: Option<StackKeying>,
+    max_keys: Option<u32>,
 }
 
 impl<P: Protocol> ClientBuilder<P> {
@@ -60,6 +64,8 @@ impl<P: Protocol> ClientBuilder<P> {
             with: Identity::new(),
             observer: None,
             registry: JoinedRegistry::default(),
+            keying: None,
+            max_keys: None,
         }
     }
 }
@@ -168,6 +174,8 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
             with: Stack::new(layer, self.with),
             observer: self.observer,
             registry: self.registry,
+            keying: self.keying,
+            max_keys: self.max_keys,
         }
     }
 
@@ -239,15 +247,32 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
 
     registry_setters!();
 
+    key_setters!(
+        "circuit breaker and its own bulkhead",
+        /// Default in HTTP: the [authority](crate::http::by_authority) of the request, so that a dead
+        /// host does not open the circuit of the others. Default in gRPC: none, because a channel
+        /// has one upstream.
+        example "let stack = mainstay::http::client(\"search\").keyed(|request| request.path().into()).build()?;"
+    );
+
+    /// One circuit breaker and one bulkhead for all calls, as by default in gRPC. In HTTP each host
+    /// has its own by default.
+    pub fn one_for_all(mut self) -> Self {
+        self.keying = Some(StackKeying::default());
+        self
+    }
+
     build_method!(ClientStack<P, W>, |builder| builder.try_build());
 
     fn try_build(self) -> Result<ClientStack<P, W>, ConfigError> {
         name::check(P::NAME, &self.name)?;
         let classifier = StackClassifier::new(P::CLASSIFIER, self.classifier);
+        let keying = self.keying.unwrap_or_else(P::keying);
         let stack = Adopted {
             name: &self.name,
             observer: self.observer,
             tracker: EndOfBody(classifier),
+            keying: keying.max_keys(self.max_keys),
         };
         let mut description = Description::new(P::NAME, &self.name);
         let mut numbers = Numbers::default();

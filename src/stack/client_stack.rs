@@ -8,6 +8,7 @@ use tower_service::Service;
 
 use super::classifier::StackClassifier;
 use super::description::Description;
+use super::keys::StackKeying;
 use super::list::list;
 use super::live::{Live, live_methods};
 use super::parts::{self, AttemptTimeout, ClientCorrelation, ClientTimeout};
@@ -48,8 +49,8 @@ list! {
     // The user's attempt layers go here.
     inner Attempts[P] {
         rate_limit: parts::RateLimit, RateLimit<_, Queued, AtResponse<StackClassifier<<P as Protocol>::Classifier>>>, rate_limit::Snapshot, "The rate limit.";
-        circuit_breaker: parts::CircuitBreaker, CircuitBreaker<_, Tracker<P>>, circuit_breaker::Snapshot, "The circuit breaker.";
-        bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker<P>>, bulkhead::Snapshot, "The bulkhead.";
+        circuit_breaker: parts::CircuitBreaker<StackKeying>, CircuitBreaker<_, Tracker<P>, StackKeying>, circuit_breaker::Snapshot, "The circuit breaker.";
+        bulkhead: parts::Bulkhead<StackKeying>, Bulkhead<_, Queued, Tracker<P>, StackKeying>, bulkhead::Snapshot, "The bulkhead.";
         attempt_timeout: AttemptTimeout<BodyLimits>, Timeout<_, AttemptLimit, BodyLimits>, timeout::Snapshot, "The time limit of each attempt.";
         deadline: parts::Deadline<P>, Deadline<_, DeadlineHeader>;
     }
@@ -60,9 +61,9 @@ list! {
 ///
 /// Build it with [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or
 /// [`reqwest::client`](crate::reqwest::client), and put it around a client with
-/// [`wrap`](Self::wrap) or as a [`Layer`]. Its clones, and the services that they make, share one
-/// circuit, one budget and one bulkhead. Build one stack for each upstream, for all its connections
-/// and stubs.
+/// [`wrap`](Self::wrap) or as a [`Layer`]. Its clones, and the services that they make, share their
+/// state: one budget, and in HTTP one circuit and one bulkhead for each host, in gRPC one for all.
+/// Build one stack for each upstream, for all its connections and stubs.
 pub struct ClientStack<P: Protocol, W = Identity> {
     pub(super) layers: ClientLayers<P>,
     pub(super) with: W,
@@ -107,7 +108,9 @@ impl<W> ClientStack<Grpc, W> {
 }
 
 impl<P: Protocol, W> ClientStack<P, W> {
-    /// The handle of the circuit breaker. Without a circuit breaker the circuit stays closed.
+    /// The handle of the circuit breaker. Without a circuit breaker the circuit stays closed. In HTTP
+    /// it is about the circuits of all hosts, and [`key`](CircuitBreakerHandle::key) returns that of
+    /// one.
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
         self.layers.circuit_breaker.layer.handle()
@@ -120,7 +123,8 @@ impl<P: Protocol, W> ClientStack<P, W> {
         self.layers.rate_limit.layer.handle()
     }
 
-    /// The bulkhead, with its limit and the attempts in flight and in the queue.
+    /// The bulkhead, with its limit and the attempts in flight and in the queue. In HTTP it is about
+    /// those of all hosts, and [`key`](BulkheadHandle::key) returns that of one.
     #[must_use]
     pub fn bulkhead(&self) -> BulkheadHandle {
         self.layers.bulkhead.layer.handle()

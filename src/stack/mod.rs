@@ -55,7 +55,7 @@
 //! | calls in flight | no limit until ready tasks wait for a worker thread (scheduler lag) | no limit |
 //! | attempts | | 3 if the request may be repeated; budget: retries for 20 % of the calls, plus 10 a second |
 //! | calls per second | no limit | no limit |
-//! | circuit | | opens when half of at least 20 attempts within 10 s fail, for 5 s at first |
+//! | circuit | | opens when half of at least 20 attempts within 10 s fail, for 5 s at first; in HTTP one for each host |
 //! | response body without progress | ended after 120 s | ended after 120 s in which the reader waits |
 //!
 //! The default time limit ends at the head of the response. A limit that you set is also propagated
@@ -121,6 +121,11 @@
 //!   http::server("orders") .. .build()?      built once more: another limit
 //!                                            and another bulkhead
 //! ```
+//!
+//! A client stack of HTTP or reqwest has a circuit breaker and a bulkhead for each host, so one stack
+//! can call many hosts: a dead host opens only its own circuit. The time limits, the retry budget and
+//! the rate limit are one for all hosts. See [`ClientBuilder::keyed`] for other keys and
+//! [`ClientBuilder::one_for_all`] for none.
 //!
 //! State belongs to the stack that was built. Build one stack for each upstream and one for each
 //! server, and clone it as needed. A stack that is built for each request or connection limits
@@ -226,6 +231,8 @@ use crate::registry::description;
 pub(crate) mod grpc;
 #[cfg(feature = "http")]
 pub(crate) mod http;
+#[cfg(feature = "http")]
+mod keys;
 mod list;
 mod live;
 mod numbers;
@@ -258,6 +265,7 @@ pub use {
     classifier::{StackClassifier, StackTracker},
     client::ClientBuilder,
     client_stack::{ClientSnapshot, ClientStack},
+    keys::StackKeying,
     protocol::{Grpc, Http, Protocol},
     server::ServerBuilder,
     server_stack::{ServerSnapshot, ServerStack},

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "http")]
+use super::keys::StackKeying;
 use super::numbers::Numbers;
 use super::refine::Refine;
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::observe::event::Observer;
 use crate::vocabulary::config::ConfigError;
 
@@ -124,6 +127,26 @@ pub(super) struct Stack<'a, T> {
     pub(super) name: &'a str,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) tracker: T,
+    #[cfg(feature = "http")]
+    pub(super) keying: StackKeying,
+}
+
+/// How a layer of a stack chooses its instance.
+pub(super) trait OfStack: Keying {
+    fn of_stack<T>(stack: &Stack<'_, T>) -> Self;
+}
+
+impl OfStack for OneForAll {
+    fn of_stack<T>(_: &Stack<'_, T>) -> Self {
+        Self
+    }
+}
+
+#[cfg(feature = "http")]
+impl OfStack for StackKeying {
+    fn of_stack<T>(stack: &Stack<'_, T>) -> Self {
+        stack.keying.clone()
+    }
 }
 
 impl<T> Stack<'_, T> {

@@ -1,5 +1,6 @@
 //! The differences between the stacks of HTTP and gRPC clients.
 
+use super::keys::StackKeying;
 use crate::layers::retry::{RetryBuilder, Unchanged};
 use crate::protocol::grpc::{EarlyTrailers, GrpcClassifier, GrpcRetry};
 use crate::protocol::http::{HttpClassifier, HttpRetry};
@@ -25,6 +26,9 @@ pub trait Protocol: Sealed {
     const DEADLINE: Option<&'static str>;
     #[doc(hidden)]
     const CLASSIFIER: Self::Classifier;
+    /// The keys, unless they are set.
+    #[doc(hidden)]
+    fn keying() -> StackKeying;
     #[doc(hidden)]
     fn retry() -> RetryBuilder<Self::Policy, Self::Receive>;
 }
@@ -48,6 +52,10 @@ impl Protocol for Http {
     const DEADLINE: Option<&'static str> = None;
     const CLASSIFIER: HttpClassifier = HttpClassifier;
 
+    fn keying() -> StackKeying {
+        StackKeying::by_authority()
+    }
+
     fn retry() -> RetryBuilder<HttpRetry> {
         crate::protocol::http::retry()
     }
@@ -60,6 +68,10 @@ impl Protocol for Grpc {
     const NAME: &'static str = "grpc client";
     const DEADLINE: Option<&'static str> = Some("grpc-timeout");
     const CLASSIFIER: GrpcClassifier = GrpcClassifier::new();
+
+    fn keying() -> StackKeying {
+        StackKeying::default()
+    }
 
     fn retry() -> RetryBuilder<GrpcRetry, EarlyTrailers> {
         crate::protocol::grpc::retry()

@@ -5,6 +5,7 @@ use tower_layer::{Identity, Stack};
 
 use super::classifier::{CustomClassifier, StackClassifier};
 use super::description::Description;
+use super::keys::StackKeying;
 use super::live::Live;
 use super::numbers::Numbers;
 use super::part::{Slot, Stack as Adopted};
@@ -13,8 +14,8 @@ use super::parts::{LoadShed, StackLoadShed, StackTimeout};
 use super::refine::Refine;
 use super::server_stack::{ServerParts, ServerStack};
 use super::setters::{
-    build_method, bulkhead_setters, load_shed_remover, observer_setter, rate_limit_setter,
-    registry_setters,
+    build_method, bulkhead_setters, key_setters, load_shed_remover, observer_setter,
+    rate_limit_setter, registry_setters,
 };
 use super::settings::ServerSettings;
 use crate::layers::correlation::{CorrelationLayer, Server};
@@ -51,6 +52,8 @@ pub struct ServerBuilder<W = Identity> {
     trusts_inbound: bool,
     observer: Option<Arc<dyn Observer>>,
     registry: JoinedRegistry,
+    keying: Option<StackKeying>,
+    max_keys: Option<u32>,
 }
 
 impl ServerBuilder {
@@ -64,6 +67,8 @@ impl ServerBuilder {
             trusts_inbound: true,
             observer: None,
             registry: JoinedRegistry::default(),
+            keying: None,
+            max_keys: None,
         }
     }
 }
@@ -121,6 +126,8 @@ impl<W> ServerBuilder<W> {
             trusts_inbound: self.trusts_inbound,
             observer: self.observer,
             registry: self.registry,
+            keying: self.keying,
+            max_keys: self.max_keys,
         }
     }
 
@@ -228,6 +235,13 @@ impl<W> ServerBuilder<W> {
 
     registry_setters!();
 
+    key_setters!(
+        "rate limit and its own bulkhead",
+        /// Default one for all. Set their numbers, too: by default there is no rate limit, and the
+        /// bulkhead only counts. The load shedder is one for all: it protects the whole process.
+        example "let stack = mainstay::http::server(\"search\").rate_limit(100).keyed_by(mainstay::http::by_header(\"x-tenant\")).build()?;"
+    );
+
     build_method!(ServerStack<W>, |builder| builder.try_build());
 
     fn try_build(mut self) -> Result<ServerStack<W>, ConfigError> {
@@ -240,10 +254,12 @@ impl<W> ServerBuilder<W> {
                 });
         }
         let classifier = StackClassifier::new(HttpClassifier, self.classifier);
+        let keying = self.keying.unwrap_or_default();
         let stack = Adopted {
             name: &self.name,
             observer: self.observer,
             tracker: EndOfBody(classifier),
+            keying: keying.max_keys(self.max_keys),
         };
         let mut description = Description::new(self.kind, &self.name);
         let mut numbers = Numbers::default();

@@ -7,6 +7,7 @@ use tower_layer::{Identity, Layer};
 
 use super::classifier::StackClassifier;
 use super::description::Description;
+use super::keys::StackKeying;
 use super::list::list;
 use super::live::{Live, live_methods};
 use super::parts::{self, ServerCorrelation, ServerTimeout};
@@ -41,9 +42,9 @@ list! {
     // The user's request layers go here.
     inner Limits[] {
         timeout: ServerTimeout, Timeout<_, HttpLimit, BodyLimits>, timeout::Snapshot, "The time limit.";
-        rate_limit: parts::RateLimit, RateLimit<_, Queued, AtResponse<StackClassifier<HttpClassifier>>>, rate_limit::Snapshot, "The rate limit.";
+        rate_limit: parts::RateLimit<StackKeying>, RateLimit<_, Queued, AtResponse<StackClassifier<HttpClassifier>>, StackKeying>, rate_limit::Snapshot, "The rate limit.";
         load_shed: parts::LoadShed, LoadShed<_, Limited<Tracker>>, load_shed::Snapshot, "The load shedder.";
-        bulkhead: parts::Bulkhead, Bulkhead<_, Queued, Tracker>, bulkhead::Snapshot, "The bulkhead.";
+        bulkhead: parts::Bulkhead<StackKeying>, Bulkhead<_, Queued, Tracker, StackKeying>, bulkhead::Snapshot, "The bulkhead.";
     }
 }
 

@@ -159,6 +159,57 @@ macro_rules! classifier_setters {
     };
 }
 
+/// The setters of the keys of an HTTP or gRPC stack.
+#[cfg(feature = "http")]
+macro_rules! key_setters {
+    ($layers:literal, $(#[$default:meta])+ example $key:literal) => {
+        #[doc = concat!("Gives each key its own ", $layers, ", and takes the key of a request from a closure.")]
+        $(#[$default])+
+        ///
+        /// ```
+        #[doc = $key]
+        /// # Ok::<_, mainstay::ConfigError>(())
+        /// ```
+        ///
+        /// The closure receives any request as an [`HttpRequest`](crate::http::HttpRequest). An empty
+        /// key is none: requests without a key share one. See [`keyed`](crate::keyed).
+        pub fn keyed(
+            mut self,
+            key: impl for<'a> Fn(
+                &'a (dyn $crate::protocol::http::HttpRequest + 'a),
+            ) -> ::std::borrow::Cow<'a, str>
+            + Send
+            + Sync
+            + 'static,
+        ) -> Self {
+            self.keying = Some($crate::stack::keys::StackKeying::by_closure(key));
+            self
+        }
+
+        #[doc = concat!("Gives each key its own ", $layers, ", and takes the key of a request from a")]
+        /// [`Key`](crate::keyed::Key), such as [`http::by_header`](crate::http::by_header) or
+        /// [`grpc::by_method`](crate::grpc::by_method). See [`keyed`](Self::keyed).
+        pub fn keyed_by<K>(mut self, key: K) -> Self
+        where
+            K: for<'r> $crate::layers::keyed::Key<dyn $crate::protocol::http::HttpRequest + 'r>
+                + Send
+                + Sync
+                + 'static,
+        {
+            self.keying = Some($crate::stack::keys::StackKeying::by(key));
+            self
+        }
+
+        /// The most keys at the same time. Default 10 000, so that keys that strangers choose cannot
+        /// fill the memory; range 1 to 1 000 000. See
+        /// [`keyed`](crate::keyed#how-many-keys).
+        pub fn max_keys(mut self, keys: u32) -> Self {
+            self.max_keys = Some(keys);
+            self
+        }
+    };
+}
+
 macro_rules! build_method {
     ($Stack:ty, |$builder:ident| $build:expr) => {
         /// Builds the stack.
@@ -177,6 +228,8 @@ macro_rules! build_method {
     };
 }
 
+#[cfg(feature = "http")]
+pub(super) use key_setters;
 pub(super) use {
     attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
     classifier_setters, load_shed_remover, observer_setter, rate_limit_setter, registry_setters,

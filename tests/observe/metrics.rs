@@ -705,3 +705,91 @@ async fn every_series_has_the_same_two_labels_first() {
         );
     }
 }
+
+/// A circuit for each key, of which `b` opens.
+async fn two_keys(
+    labels: u32,
+) -> CircuitBreakerLayer<
+    mainstay::AtResponse,
+    mainstay::keyed::PerKey<impl for<'a> Fn(&'a (String, u32)) -> std::borrow::Cow<'a, str>>,
+> {
+    let layer = CircuitBreakerLayer::builder()
+        .name("disks")
+        .consecutive_failures(1)
+        .keyed(|(disk, _): &(String, u32)| disk.as_str().into())
+        .label_keys(labels)
+        .build()
+        .unwrap();
+    let mut service = layer.layer(service_fn(|(_, call): (String, u32)| fails(1)(call)));
+    for (disk, call) in [("a", 1), ("b", 0), ("c", 1), ("a", 1), ("d", 1)] {
+        let _ = service
+            .ready()
+            .await
+            .unwrap()
+            .call((disk.to_owned(), call))
+            .await;
+    }
+    layer
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_no_label_and_the_states_are_counted() {
+    recorded!(handle);
+    let layer = two_keys(0).await;
+    let state = |state: &str| {
+        format!(
+            r#"mainstay_circuit_breaker_state{{layer="circuit_breaker",name="disks",state="{state}"}}"#
+        )
+    };
+    assert_eq!(value(&handle, &state("closed")), 3.0);
+    assert_eq!(value(&handle, &state("open")), 1.0);
+    let calls = r#"mainstay_calls_total{layer="circuit_breaker",name="disks",outcome="success"}"#;
+    assert_eq!(value(&handle, calls), 4.0);
+    assert!(!handle.render().contains("key="));
+    layer.handle().reset();
+    assert_eq!(value(&handle, &state("closed")), 4.0);
+    assert_eq!(value(&handle, &state("open")), 0.0);
+    drop(layer);
+    assert_eq!(value(&handle, &state("closed")), 0.0, "they are gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_circuits_of_one_name_add_up() {
+    recorded!(handle);
+    let one = || CircuitBreakerLayer::builder().name("disk").build().unwrap();
+    let (first, second) = (one(), one());
+    for layer in [&first, &second] {
+        let mut service = layer.layer(service_fn(fails(0)));
+        service.ready().await.unwrap().call(0).await.unwrap();
+    }
+    first.handle().force_open();
+    let state = |state: &str| {
+        format!(
+            r#"mainstay_circuit_breaker_state{{layer="circuit_breaker",name="disk",state="{state}"}}"#
+        )
+    };
+    assert_eq!(value(&handle, &state("closed")), 1.0);
+    assert_eq!(value(&handle, &state("forced_open")), 1.0);
+    drop(first);
+    assert_eq!(value(&handle, &state("forced_open")), 0.0);
+    assert_eq!(value(&handle, &state("closed")), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_keys_have_a_label_if_it_is_asked_for() {
+    recorded!(handle);
+    let layer = two_keys(2).await;
+    let calls = |key: &str, outcome: &str| {
+        format!(
+            r#"mainstay_calls_total{{layer="circuit_breaker",name="disks",key="{key}",outcome="{outcome}"}}"#
+        )
+    };
+    assert_eq!(value(&handle, &calls("a", "success")), 2.0);
+    assert_eq!(value(&handle, &calls("b", "failure")), 1.0);
+    assert_eq!(value(&handle, &calls("other", "success")), 2.0);
+    let scraped = handle.render();
+    assert!(!scraped.contains(r#"key="c""#) && !scraped.contains(r#"key="d""#));
+    let open = r#"mainstay_circuit_breaker_state{layer="circuit_breaker",name="disks",key="b",state="open"}"#;
+    assert_eq!(value(&handle, open), 1.0);
+    drop(layer);
+}

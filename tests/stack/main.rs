@@ -14,6 +14,7 @@ mod full_headers;
 mod grpc;
 mod healthy;
 mod judging;
+mod keyed;
 mod live;
 mod long_responses;
 mod order;

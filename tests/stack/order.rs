@@ -326,9 +326,11 @@ async fn all_attempts_have_one_correlation_id() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rejection_is_the_answer_also_while_the_service_is_not_ready() {
+    // With keys the circuit is known only once there is a request.
     let stack = http::client("a")
         .circuit_breaker(trips_after(1))
         .without_retry()
+        .one_for_all()
         .build()
         .unwrap();
     stack.circuit_breaker().force_open();

@@ -109,6 +109,14 @@ impl HttpRequest for Request {
         self.url().path()
     }
 
+    fn scheme(&self) -> Option<&str> {
+        Some(self.url().scheme())
+    }
+
+    fn authority(&self) -> Option<&str> {
+        Some(self.url().authority()).filter(|authority| !authority.is_empty())
+    }
+
     fn headers(&self) -> &HeaderMap {
         self.headers()
     }

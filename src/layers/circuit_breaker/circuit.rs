@@ -90,7 +90,8 @@ impl Circuit {
         let slow = config.slow_after().map_or(NEVER_SLOW, nanos);
         let is_on = config.mode != Mode::Off;
         let bucket = nanos(config.window.bucket());
-        let mut breaker = Breaker::new(config, now);
+        let shared = common::share(common.map(|common| &**common), &config);
+        let mut breaker = Breaker::new(shared, now);
         if let Some(common) = common {
             common.force(&mut breaker, now);
         }
@@ -281,11 +282,12 @@ impl Circuit {
 
     /// Changes the settings, unless they are no longer `before`.
     pub(super) fn adjust(&self, before: &Config, new: &Config) -> bool {
+        let shared = common::share(self.group.as_deref(), new);
         self.with(|breaker, now| {
             if breaker.config() != before {
                 return (false, None);
             }
-            breaker.adjust(now, *new);
+            breaker.adjust(now, Arc::clone(&shared));
             let slow = new.slow_after().map_or(NEVER_SLOW, nanos);
             self.slow.store(slow, Ordering::Relaxed);
             let bucket = nanos(new.window.bucket());

@@ -46,8 +46,22 @@ pub(crate) struct Common {
     states: [AtomicUsize; STATES.len()],
     /// The number of the state that new circuits begin in, if it was forced.
     forced: AtomicU8,
+    /// The newest settings of any key.
+    config: Mutex<Option<Arc<Config>>>,
     /// Made for the first watcher of the most severe state.
     worst: Mutex<Option<watch::Sender<State>>>,
+}
+
+/// The settings, shared with other keys that have the same.
+pub(super) fn share(common: Option<&Common>, config: &Config) -> Arc<Config> {
+    let Some(common) = common else {
+        return Arc::new(*config);
+    };
+    let mut shared = common.config.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*shared {
+        Some(shared) if **shared == *config => Arc::clone(shared),
+        _ => Arc::clone(shared.insert(Arc::new(*config))),
+    }
 }
 
 impl Common {

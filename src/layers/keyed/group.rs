@@ -77,6 +77,7 @@ impl<A: Instance> Group<A> {
         fixed: A::Fixed,
         emitter: Emitter,
         limit: usize,
+        labels: usize,
     ) -> Self {
         Self {
             keys: Keys::new(limit),
@@ -84,7 +85,7 @@ impl<A: Instance> Group<A> {
             settings: Mutex::new(settings),
             fixed,
             common: Arc::default(),
-            emitter: Arc::new(GroupEmitter::new(emitter)),
+            emitter: Arc::new(GroupEmitter::new(emitter, labels)),
         }
     }
 

@@ -23,6 +23,8 @@ use crate::vocabulary::settings::{Changes, Fields};
 /// The number of keys that a layer has by default.
 const DEFAULT_KEYS: u32 = 10_000;
 const MAX_KEYS: u32 = 1_000_000;
+/// Each label is a series of each metric.
+const MAX_LABELS: u32 = 1_000;
 
 /// How the calls of a layer choose their instance: [`OneForAll`] or [`PerKey`].
 ///
@@ -223,6 +225,7 @@ impl<Req> KeyingOf<Req> for OneForAll {
 pub struct PerKey<K> {
     key: Arc<K>,
     pub(crate) max_keys: u32,
+    pub(crate) label_keys: u32,
 }
 
 impl<K> PerKey<K> {
@@ -230,6 +233,7 @@ impl<K> PerKey<K> {
         Self {
             key: Arc::new(key),
             max_keys: DEFAULT_KEYS,
+            label_keys: 0,
         }
     }
 }
@@ -267,15 +271,23 @@ impl<K> Keying for PerKey<K> {
             let rule = "must be from 1 to 1000000";
             return Err(ConfigError::new(layer, "max_keys", self.max_keys, rule));
         }
+        if self.label_keys > MAX_LABELS {
+            let rule = "must be at most 1000";
+            return Err(ConfigError::new(layer, "label_keys", self.label_keys, rule));
+        }
+        let (keys, labels) = (self.max_keys as usize, self.label_keys as usize);
+        let group = Group::new(settings, fixed, emitter, keys, labels);
         Ok(Keyed {
-            group: Arc::new(Group::new(settings, fixed, emitter, self.max_keys as usize)),
-            key: self.key,
+            of: Arc::new(GroupAndKey {
+                group: Arc::new(group),
+                key: self.key,
+            }),
             last: None,
         })
     }
 
     fn target<A: Instance>(instances: &Keyed<A, K>) -> Target<A> {
-        Target::Group(Arc::clone(&instances.group))
+        Target::Group(Arc::clone(&instances.of.group))
     }
 
     #[inline]
@@ -287,16 +299,21 @@ impl<K> Keying for PerKey<K> {
 impl<Req, K: Key<Req>> KeyingOf<Req> for PerKey<K> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn pick<'a, A: Instance>(instances: &'a mut Keyed<A, K>, request: &Req) -> &'a mut Shared<A> {
-        let Keyed { group, key, last } = instances;
-        let key = key.key(request);
-        pick(group, last, key.as_deref().unwrap_or_default())
+        let Keyed { of, last } = instances;
+        let key = of.key.key(request);
+        pick(&of.group, last, key.as_deref().unwrap_or_default())
     }
+}
+
+struct GroupAndKey<A: Instance, K> {
+    group: Arc<Group<A>>,
+    key: Arc<K>,
 }
 
 /// The instances of a service with an instance for each key.
 pub struct Keyed<A: Instance, K> {
-    group: Arc<Group<A>>,
-    key: Arc<K>,
+    /// One reference, because services are cloned often.
+    of: Arc<GroupAndKey<A, K>>,
     /// The instance of the last call. It is not looked up again for a call with the same key.
     last: Option<Shared<A>>,
 }
@@ -308,8 +325,7 @@ impl<A: Instance, K> Clone for Keyed<A, K> {
             .as_ref()
             .filter(|last| !last.emitter().is_temporary());
         Self {
-            group: Arc::clone(&self.group),
-            key: Arc::clone(&self.key),
+            of: Arc::clone(&self.of),
             last: last.cloned(),
         }
     }

@@ -38,7 +38,7 @@ const MARK: usize = 17;
     message = "`{Self}` returns no key for `{Req}`",
     note = "a key is a closure such as `|request: &Request| request.tenant.as_str().into()`, or a type that implements `mainstay::keyed::Key`"
 )]
-pub trait Key<Req> {
+pub trait Key<Req: ?Sized> {
     /// The key, or `None` if the request has none: all requests without a key share one instance.
     ///
     /// An empty key is no key. The function runs for each call before the layer decides, outside of
@@ -46,7 +46,7 @@ pub trait Key<Req> {
     fn key<'a>(&'a self, request: &'a Req) -> Option<Cow<'a, str>>;
 }
 
-impl<Req, F> Key<Req> for F
+impl<Req: ?Sized, F> Key<Req> for F
 where
     F: for<'a> Fn(&'a Req) -> Cow<'a, str>,
 {

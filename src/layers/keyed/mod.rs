@@ -36,8 +36,17 @@
 //! # }
 //! ```
 //!
-//! The builders of [circuit breaker](crate::CircuitBreakerLayer) and
-//! [bulkhead](crate::BulkheadLayer) have `keyed` for closures and `keyed_by` for a [`Key`].
+//! The builders of [circuit breaker](crate::CircuitBreakerLayer),
+//! [bulkhead](crate::BulkheadLayer) and [rate limit](crate::RateLimitLayer) have `keyed` for closures
+//! and `keyed_by` for a [`Key`]. So do the standard stacks of HTTP and gRPC. HTTP and reqwest client
+//! stacks have a circuit and a bulkhead for each host by default.
+//!
+//! | key | of |
+//! |---|---|
+//! | `http::by_authority()` | host and port of an HTTP request |
+//! | `http::by_header("x-tenant")` | a header |
+//! | `grpc::by_method()` | service and method of a gRPC request |
+//! | a closure, or a type that implements [`Key`] | anything in the request |
 //!
 //! All keys have the settings and the name of the layer. Each key has its own state and its own
 //! counts.
@@ -64,8 +73,8 @@
 //! A new key beyond the limit takes the place of another one, and its counts stay in the snapshot of
 //! the layer. A key is never dropped while it is in use: while it has calls in flight or waiting,
 //! while it is the last one that a service called, and while there is a handle of it. Of the others
-//! those are dropped first whose state means nothing: their circuit is closed. A key whose circuit
-//! is open is dropped only if no other key is found, and the layer then emits the event
+//! those are dropped first whose state means nothing: their circuit is closed, or all permits of
+//! their rate are available. A key whose circuit is open is dropped only if no other key is found, and the layer then emits the event
 //! [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
 //!
 //! If every key is in use, the call has a temporary instance of its own, and is not limited. The
@@ -73,13 +82,15 @@
 //!
 //! # Handles, events and metrics
 //!
-//! The handle of the layer is about all keys: its snapshot has the sums, and its verbs apply to all
-//! keys. `keys()` lists the keys, and `key(..)` returns the handle of one.
+//! The handle of the layer is about all keys: its snapshot has the sums, and its verbs and updates
+//! apply to all keys, also to new ones. `keys()` lists the keys, and `key(..)` returns the handle of
+//! one. Updates of one key hold until the next update of all, or until the key is dropped.
 //!
 //! Events, rejections and log lines name the key: [`Event::key`](crate::Event::key),
 //! [`Rejection::key`](crate::Rejection::key) and the field `key`. Subscribers of the layer receive
 //! the events of all keys. Metrics have no label for the key: the series of the layer count all
-//! keys. `mainstay_circuit_breaker_state` is the number of circuits in each state.
+//! keys. With `label_keys(n)` the first `n` keys have a label `key`, and the others are
+//! `key="other"`. `mainstay_circuit_breaker_state` is the number of circuits in each state.
 //!
 //! # Readiness
 //!
@@ -103,6 +114,8 @@ pub use key::Key;
 pub use snapshot::KeyCounts;
 
 pub(crate) use group::{Group, Instance, dropped};
+#[cfg(feature = "http")]
+pub(crate) use instances::Keyed;
 pub(crate) use instances::{Target, WeakTarget};
 pub(crate) use setters::keyed_setters;
 pub(crate) use snapshot::NameAndKey;

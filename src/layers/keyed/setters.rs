@@ -12,7 +12,7 @@ macro_rules! keyed_setters {
             #[doc = concat!("Default: one ", $one, " for all calls.")]
             ///
             /// Requests with an empty key share one. See [`keyed`](crate::keyed).
-            pub fn keyed<Req, F>(self, key: F) -> $Builder<$($param,)* $crate::layers::keyed::PerKey<F>>
+            pub fn keyed<Req: ?Sized, F>(self, key: F) -> $Builder<$($param,)* $crate::layers::keyed::PerKey<F>>
             where
                 F: for<'a> Fn(&'a Req) -> ::std::borrow::Cow<'a, str>,
             {
@@ -40,6 +40,16 @@ macro_rules! keyed_setters {
             /// [`keyed`](crate::keyed#how-many-keys).
             pub fn max_keys(mut self, keys: u32) -> Self {
                 self.keying.max_keys = keys;
+                self
+            }
+
+            /// Gives the metrics of the first `keys` keys a label `key`, and those of all others the
+            /// label `other`. Default 0: no such label, because each key would be a new series of each
+            /// metric; at most 1000.
+            ///
+            /// A key that has a label keeps it. Calls without a key have none.
+            pub fn label_keys(mut self, keys: u32) -> Self {
+                self.keying.label_keys = keys;
                 self
             }
         }

@@ -46,6 +46,8 @@ const TRANSITIONS: [(State, State); 7] = [
 #[allow(missing_debug_implementations, reason = "not reachable from outside")]
 pub(crate) struct Handles {
     instance: InstanceName,
+    /// The label of the key.
+    key: Option<SharedString>,
     calls: [Counter; OUTCOMES.len()],
     in_flight: Gauge,
     duration: Histogram,
@@ -69,6 +71,7 @@ pub(crate) struct Handles {
 struct Maker<'a> {
     recorder: &'a dyn Recorder,
     instance: &'a InstanceName,
+    key: Option<&'a SharedString>,
 }
 
 impl Maker<'_> {
@@ -77,6 +80,7 @@ impl Maker<'_> {
             Label::from_static_parts("layer", self.instance.layer()),
             Label::new("name", self.instance.name().to_owned()),
         ];
+        labels.extend(self.key.map(|key| Label::new("key", key.clone())));
         labels.extend(more.map(|(key, value)| Label::from_static_parts(key, value)));
         Key::from_parts(name, labels)
     }
@@ -133,9 +137,15 @@ impl Handles {
     pub(super) fn new(
         kind: &'static Kind,
         instance: &InstanceName,
+        key: Option<&str>,
         recorder: &dyn Recorder,
     ) -> Self {
-        let make = Maker { recorder, instance };
+        let key = key.map(|key| SharedString::from(key.to_owned()));
+        let make = Maker {
+            recorder,
+            instance,
+            key: key.as_ref(),
+        };
         let calls = kind.records(Series::Calls);
         let circuit = kind.records(Series::Circuit);
         let queue = kind.records(Series::Queue);
@@ -189,6 +199,7 @@ impl Handles {
             queued: make.gauge(queue, names::QUEUE_DEPTH, None),
             queue_wait: make.histogram(queue, names::QUEUE_WAIT),
             deadline: make.histogram(kind.records(Series::Deadline), names::DEADLINE_REMAINING),
+            key,
         }
     }
 
@@ -252,9 +263,15 @@ impl Handles {
         if let Some(counter) = slot.get() {
             return counter.increment(1);
         }
-        let instance = &self.instance;
-        let new =
-            metrics::with_recorder(|recorder| Maker { recorder, instance }.would_reject(reason));
+        let (instance, key) = (&self.instance, self.key.as_ref());
+        let new = metrics::with_recorder(|recorder| {
+            Maker {
+                recorder,
+                instance,
+                key,
+            }
+            .would_reject(reason)
+        });
         new.increment(1);
         // Not with `get_or_init`: a recorder may call a layer.
         let _ = slot.set(new);
@@ -272,9 +289,15 @@ impl Handles {
         if let Some(gauge) = gauge.get() {
             return gauge.set(value);
         }
-        let instance = &self.instance;
-        let new =
-            metrics::with_recorder(|recorder| Maker { recorder, instance }.gauge(true, name, None));
+        let (instance, key) = (&self.instance, self.key.as_ref());
+        let new = metrics::with_recorder(|recorder| {
+            Maker {
+                recorder,
+                instance,
+                key,
+            }
+            .gauge(true, name, None)
+        });
         new.set(value);
         // Not with `get_or_init`: a recorder may call a layer.
         let _ = gauge.set(new);
@@ -302,8 +325,14 @@ impl Handles {
         }
         // Made by hand: too rare for handles.
         metrics::with_recorder(|recorder| {
-            let instance = &self.instance;
-            Maker { recorder, instance }.transition(change).increment(1);
+            let (instance, key) = (&self.instance, self.key.as_ref());
+            Maker {
+                recorder,
+                instance,
+                key,
+            }
+            .transition(change)
+            .increment(1);
         });
     }
 

@@ -48,7 +48,7 @@ impl Slot {
     }
 
     #[inline]
-    pub(crate) const fn look(&self, _: &'static Kind, _: &InstanceName) -> bool {
+    pub(crate) const fn look(&self, _: &'static Kind, _: &InstanceName, _: Option<&str>) -> bool {
         false
     }
 }

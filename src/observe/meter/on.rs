@@ -23,15 +23,20 @@ impl Slot {
         self.0.get().map(|handles| &**handles)
     }
 
-    /// Makes the handles if there is a recorder. Returns `true` if this call made them.
+    /// Makes the handles if there is a recorder, with the label of a key if any. Returns `true` if this call made them.
     #[cold]
-    pub(crate) fn look(&self, kind: &'static Kind, instance: &InstanceName) -> bool {
+    pub(crate) fn look(
+        &self,
+        kind: &'static Kind,
+        instance: &InstanceName,
+        key: Option<&str>,
+    ) -> bool {
         let find = |recorder: &dyn Recorder| {
             (!records_nothing(recorder)).then(|| {
                 // Even if another instance has done so: a recorder cannot be identified by its
                 // address, which another one may reuse.
                 describe(recorder);
-                Box::new(Handles::new(kind, instance, recorder))
+                Box::new(Handles::new(kind, instance, key, recorder))
             })
         };
         // A recorder is foreign code, so it runs without a lock: of two concurrent threads, one

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::super::{
-    LONGEST, SHORTEST, check::Check, evidence::Evidence, scale, unit, window::Window,
-};
+use super::super::{LONGEST, SHORTEST, check::Check, scale, unit, window::Window};
 #[cfg(feature = "serde")]
 use crate::vocabulary::settings::parse_duration;
 use crate::vocabulary::settings::{Fields as _, settings, text};
@@ -219,8 +217,9 @@ impl Settings {
         self.probe_life.unwrap_or(Duration::from_secs(10))
     }
 
-    pub(super) fn evidence(&self, now: Duration) -> Evidence {
-        Evidence::new(self.on_cancel.unwrap_or_default(), self.slow_after(), now)
+    /// The rule for cancelled calls, and the threshold for slow calls.
+    pub(super) fn cancel_rules(&self) -> (OnCancel, Option<Duration>) {
+        (self.on_cancel.unwrap_or_default(), self.slow_after())
     }
 
     /// The slow-call threshold.

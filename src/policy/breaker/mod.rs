@@ -24,6 +24,7 @@ mod report;
 mod rules;
 mod ticket;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::{
@@ -41,7 +42,7 @@ use self::{
     rules::{Evaluation, Rules},
     ticket::Kind,
 };
-use super::evidence::Evidence;
+use super::evidence::{FLOOR, SlowestSuccess};
 use super::window::{Counts, Samples};
 use crate::vocabulary::{mode::Mode, outcome::Outcome};
 
@@ -58,8 +59,9 @@ enum Phase {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Breaker {
-    config: Config,
-    evidence: Evidence,
+    /// The circuits of all keys share it.
+    config: Arc<Config>,
+    slowest: SlowestSuccess,
     phase: Phase,
     epoch: u64,
     /// The begin of the phase.
@@ -75,9 +77,10 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
-    pub(crate) fn new(config: Config, now: Duration) -> Self {
+    pub(crate) fn new(config: impl Into<Arc<Config>>, now: Duration) -> Self {
+        let config = config.into();
         Self {
-            evidence: config.evidence(now),
+            slowest: SlowestSuccess::new(now),
             phase: Phase::Closed,
             epoch: 0,
             entered: now,
@@ -92,20 +95,25 @@ impl Breaker {
     }
 
     /// The settings as they were set.
-    pub(crate) const fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
     /// Changes the settings. The state and the counts of the window stay, as far as they mean
     /// something in the new window, and an open circuit stays open for its time.
-    pub(crate) fn adjust(&mut self, now: Duration, config: Config) {
+    pub(crate) fn adjust(&mut self, now: Duration, config: impl Into<Arc<Config>>) {
+        let config = config.into();
         let now = self.advance(now);
         if config.window != self.config.window {
             self.window = self.window.resized(&config.window, now);
         }
-        self.evidence
-            .adjust(config.on_cancel.unwrap_or_default(), config.slow_after());
         self.config = config;
+    }
+
+    /// Whether a cancelled call is a failure.
+    fn is_failure(&mut self, now: Duration, elapsed: Duration, limit: Option<Duration>) -> bool {
+        let rules = self.config.cancel_rules();
+        self.slowest.is_failure(rules, now, elapsed, limit)
     }
 
     /// Computed on demand, which keeps an instance small.
@@ -175,12 +183,13 @@ impl Breaker {
     ) -> Outcome {
         let now = self.advance(now);
         match outcome {
-            Outcome::Success => self.evidence.record_success(now, elapsed),
-            Outcome::Cancelled if self.evidence.is_failure(now, elapsed, limit) => {
+            // A shorter one can be no threshold.
+            Outcome::Success if elapsed >= FLOOR => self.slowest.record(now, elapsed),
+            Outcome::Cancelled if self.is_failure(now, elapsed, limit) => {
                 return Outcome::Failure;
             }
             Outcome::Cancelled => return Outcome::Ignored,
-            Outcome::Failure | Outcome::Ignored => {}
+            Outcome::Success | Outcome::Failure | Outcome::Ignored => {}
         }
         outcome
     }
@@ -381,7 +390,7 @@ impl Breaker {
         let (from, counts) = (self.state(), self.counts());
         if matches!(from, State::Open | State::ForcedOpen) {
             // No call could succeed meanwhile, so the recorded successes must not age.
-            self.evidence.pause(self.now.saturating_sub(self.entered));
+            self.slowest.pause(self.now.saturating_sub(self.entered));
         }
         self.entered = self.now;
         self.phase = phase;

@@ -3,6 +3,7 @@
 mod classify;
 mod code;
 mod errors;
+mod keys;
 mod layers;
 mod peek;
 mod pushback;
@@ -16,6 +17,7 @@ pub use classify::GrpcClassifier;
 pub use code::Code;
 pub(crate) use code::GRPC_STATUS;
 pub(crate) use errors::{Cause, cause};
+pub use keys::{ByMethod, by_method};
 pub use layers::{bulkhead, circuit_breaker, load_shed, rate_limit, retry};
 pub use peek::{EarlyTrailers, GrpcResponse, Peeked};
 pub use request::GrpcRequest;

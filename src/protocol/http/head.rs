@@ -23,6 +23,16 @@ pub trait HttpRequest {
     /// The path of its URI.
     fn path(&self) -> &str;
 
+    /// The scheme of its URI, such as `https`. Default none.
+    fn scheme(&self) -> Option<&str> {
+        None
+    }
+
+    /// The authority of its URI, such as `api.example.com:8443`. Default none.
+    fn authority(&self) -> Option<&str> {
+        None
+    }
+
     /// The headers.
     fn headers(&self) -> &HeaderMap;
 
@@ -85,6 +95,16 @@ impl<B: 'static> HttpRequest for http::Request<B> {
     #[inline]
     fn path(&self) -> &str {
         self.uri().path()
+    }
+
+    #[inline]
+    fn scheme(&self) -> Option<&str> {
+        self.uri().scheme_str()
+    }
+
+    #[inline]
+    fn authority(&self) -> Option<&str> {
+        self.uri().authority().map(http::uri::Authority::as_str)
     }
 
     #[inline]

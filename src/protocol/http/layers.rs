@@ -91,7 +91,7 @@ pub fn retry() -> RetryBuilder<HttpRetry> {
     RetryBuilder::by(HttpRetry::new(), Unchanged)
 }
 
-impl CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
+impl<K> CircuitBreakerBuilder<EndOfBody<HttpClassifier>, K> {
     /// Classifies responses with a closure over their head. An error is a failure. See
     /// [`classify`].
     ///
@@ -110,7 +110,7 @@ impl CircuitBreakerBuilder<EndOfBody<HttpClassifier>> {
     pub fn classify_head<F, V>(
         self,
         classifier: F,
-    ) -> CircuitBreakerBuilder<EndOfBody<Arc<ClassifyHead<F>>>>
+    ) -> CircuitBreakerBuilder<EndOfBody<Arc<ClassifyHead<F>>>, K>
     where
         F: Fn(&ResponseHead<'_>) -> V,
         V: HeadVerdict,

@@ -13,6 +13,8 @@ use crate::layers::correlation::{Consumer, CorrelationLayer};
 use crate::observe::event::Observer;
 use crate::registry::JoinedRegistry;
 use crate::stack::description::Description;
+#[cfg(feature = "http")]
+use crate::stack::keys::StackKeying;
 use crate::stack::live::Live;
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Slot, Stack};
@@ -230,6 +232,8 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             name: &self.name,
             observer: self.observer,
             tracker: AtResponse(self.classifier),
+            #[cfg(feature = "http")]
+            keying: StackKeying::default(),
         };
         let mut description = Description::new(KIND, &self.name);
         description.push(

@@ -1,8 +1,11 @@
+use std::marker::PhantomData;
+
 use super::describe_mode;
 use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{
     self, BulkheadBuilder, BulkheadHandle, BulkheadLayer, Queued, Rejecting, Settings,
 };
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::observe::snapshot::ShownLimit;
 #[cfg(feature = "http")]
 use crate::protocol::grpc::GrpcClassifier;
@@ -11,7 +14,7 @@ use crate::protocol::http::{EndOfBody, HttpClassifier};
 use crate::registry::{Instance, OfInstance};
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::{BulkheadNumbers, Numbers};
-use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::part::{OfStack, Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
@@ -25,7 +28,7 @@ use crate::vocabulary::settings::Fields;
 pub(in crate::stack) type StackBulkhead = BulkheadBuilder<Queued, ()>;
 
 /// The bulkhead of a stack. By default it has no limit and counts the calls in flight.
-pub(in crate::stack) struct Bulkhead;
+pub(in crate::stack) struct Bulkhead<K = OneForAll>(PhantomData<K>);
 
 impl Bulkhead {
     const LAYER: &'static str = "bulkhead";
@@ -35,13 +38,13 @@ impl Bulkhead {
     }
 }
 
-impl<T: Clone> Part<T> for Bulkhead {
-    const NAME: &'static str = Self::LAYER;
+impl<T: Clone, K: OfStack> Part<T> for Bulkhead<K> {
+    const NAME: &'static str = Bulkhead::LAYER;
     type Settings = StackBulkhead;
-    type Layer = BulkheadLayer<Queued, T>;
+    type Layer = BulkheadLayer<Queued, T, K>;
 
     fn standard() -> Option<StackBulkhead> {
-        Some(Self::settings())
+        Some(Bulkhead::settings())
     }
 
     fn is_on(settings: &StackBulkhead) -> bool {
@@ -60,18 +63,19 @@ impl<T: Clone> Part<T> for Bulkhead {
         settings: Option<StackBulkhead>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let off = || Self::settings().mode(Mode::Off);
+        let off = || Bulkhead::settings().mode(Mode::Off);
         let mut bulkhead = settings.unwrap_or_else(off);
         stack.adopt(&mut bulkhead.name, &mut bulkhead.observer);
         if !bulkhead.sets_limit && bulkhead.settings.queue.is_some() {
             let rule =
                 "must be set with a queue: a stack has no limit by default, so no call waits";
-            return Err(ConfigError::new(Self::LAYER, "limit", "none", rule));
+            return Err(ConfigError::new(Bulkhead::LAYER, "limit", "none", rule));
         }
         if !bulkhead.sets_limit {
             bulkhead.settings.limit = None;
         }
-        bulkhead.retracked(|()| stack.tracker.clone()).build()
+        let bulkhead = bulkhead.retracked(|()| stack.tracker.clone());
+        bulkhead.with_keying(K::of_stack(stack)).build()
     }
 }
 
@@ -133,7 +137,7 @@ impl LayerSettings for Settings {
     }
 }
 
-impl<M, T> Snapshots for BulkheadLayer<M, T> {
+impl<M, T, K: Keying> Snapshots for BulkheadLayer<M, T, K> {
     type Snapshot = bulkhead::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {

@@ -1,3 +1,4 @@
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::{describe_mode, shown};
@@ -5,12 +6,13 @@ use crate::layers::circuit_breaker::{
     self, CircuitBreakerBuilder, CircuitBreakerHandle, CircuitBreakerLayer, OnCancel, Recovery,
     Settings, SlowCalls,
 };
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::registry::{Instance, OfInstance};
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::Numbers;
-use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::part::{OfStack, Part, Setting, Stack};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
@@ -24,7 +26,7 @@ use crate::vocabulary::settings::Fields;
 pub(in crate::stack) type StackBreaker = CircuitBreakerBuilder<()>;
 
 /// The circuit breaker of a client stack.
-pub(in crate::stack) struct CircuitBreaker;
+pub(in crate::stack) struct CircuitBreaker<K = OneForAll>(PhantomData<K>);
 
 impl CircuitBreaker {
     pub(in crate::stack) fn settings() -> StackBreaker {
@@ -32,13 +34,13 @@ impl CircuitBreaker {
     }
 }
 
-impl<T: Clone> Part<T> for CircuitBreaker {
+impl<T: Clone, K: OfStack> Part<T> for CircuitBreaker<K> {
     const NAME: &'static str = "circuit_breaker";
     type Settings = StackBreaker;
-    type Layer = CircuitBreakerLayer<T>;
+    type Layer = CircuitBreakerLayer<T, K>;
 
     fn standard() -> Option<StackBreaker> {
-        Some(Self::settings())
+        Some(CircuitBreaker::settings())
     }
 
     fn is_on(settings: &StackBreaker) -> bool {
@@ -57,9 +59,11 @@ impl<T: Clone> Part<T> for CircuitBreaker {
         settings: Option<StackBreaker>,
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
-        let mut breaker = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
+        let off = || CircuitBreaker::settings().mode(Mode::Off);
+        let mut breaker = settings.unwrap_or_else(off);
         stack.adopt(&mut breaker.name, &mut breaker.observer);
-        breaker.retracked(|()| stack.tracker.clone()).build()
+        let breaker = breaker.retracked(|()| stack.tracker.clone());
+        breaker.with_keying(K::of_stack(stack)).build()
     }
 }
 
@@ -124,7 +128,7 @@ impl LayerSettings for Settings {
     }
 }
 
-impl<T> Snapshots for CircuitBreakerLayer<T> {
+impl<T, K: Keying> Snapshots for CircuitBreakerLayer<T, K> {
     type Snapshot = circuit_breaker::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {

@@ -1,9 +1,11 @@
 //! The rate limit of a standard stack, which is off by default.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::describe_mode;
 use crate::call::track::AtResponse;
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::layers::rate_limit::{
     self, Queued, RateLimitBuilder, RateLimitHandle, RateLimitLayer, Rejecting, Settings,
 };
@@ -14,7 +16,7 @@ use crate::protocol::http::{EndOfBody, HttpClassifier};
 use crate::registry::{Instance, OfInstance};
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::Numbers;
-use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::part::{OfStack, Part, Setting, Stack};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
@@ -26,7 +28,7 @@ use crate::vocabulary::settings::Fields;
 /// The settings of a stack's rate limit.
 pub(in crate::stack) type StackRateLimit = RateLimitBuilder<Queued, ()>;
 
-pub(in crate::stack) struct RateLimit;
+pub(in crate::stack) struct RateLimit<K = OneForAll>(PhantomData<K>);
 
 impl RateLimit {
     const LAYER: &'static str = "rate_limit";
@@ -38,10 +40,10 @@ impl RateLimit {
 
 /// It classifies a call at the head of its response. To follow the body only to count an outcome
 /// would cost each request as much as a layer, even without a rate limit.
-impl<T: AtHead> Part<T> for RateLimit {
-    const NAME: &'static str = Self::LAYER;
+impl<T: AtHead, K: OfStack> Part<T> for RateLimit<K> {
+    const NAME: &'static str = RateLimit::LAYER;
     type Settings = StackRateLimit;
-    type Layer = RateLimitLayer<Queued, AtResponse<T::Classifier>>;
+    type Layer = RateLimitLayer<Queued, AtResponse<T::Classifier>, K>;
 
     fn standard() -> Option<StackRateLimit> {
         None
@@ -64,13 +66,15 @@ impl<T: AtHead> Part<T> for RateLimit {
         stack: &Stack<'_, T>,
     ) -> Result<Self::Layer, ConfigError> {
         let is_set = settings.as_ref().is_none_or(|settings| settings.sets_rate);
-        let mut rate_limit = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
+        let off = || RateLimit::settings().mode(Mode::Off);
+        let mut rate_limit = settings.unwrap_or_else(off);
         if !is_set {
             let rule = "must be set: a stack has no rate limit by default";
-            return Err(ConfigError::new(Self::LAYER, "per", "none", rule));
+            return Err(ConfigError::new(RateLimit::LAYER, "per", "none", rule));
         }
         stack.adopt(&mut rate_limit.name, &mut rate_limit.observer);
-        rate_limit.retracked(|()| stack.tracker.at_head()).build()
+        let rate_limit = rate_limit.retracked(|()| stack.tracker.at_head());
+        rate_limit.with_keying(K::of_stack(stack)).build()
     }
 }
 
@@ -153,7 +157,7 @@ impl<C: Clone> AtHead for EndOfBody<C> {
     }
 }
 
-impl<M, T> Snapshots for RateLimitLayer<M, T> {
+impl<M, T, K: Keying> Snapshots for RateLimitLayer<M, T, K> {
     type Snapshot = rate_limit::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {
