@@ -3,6 +3,7 @@
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
+use crate::runtime::deferred;
 use crate::vocabulary::config::{ConfigError, OfInstance as _};
 use crate::vocabulary::settings::{Changes, Fields};
 
@@ -50,10 +51,18 @@ pub(crate) fn update<A: Adjust>(
             break Changes::between(&state.resolved(before), &state.resolved(new));
         }
     };
+    // In a deferred scope the caller announces the changes, when it has released its lock.
+    if !deferred::is_active() {
+        announce(state, &changes);
+    }
+    Ok(changes)
+}
+
+/// Emits and logs what changed.
+pub(crate) fn announce<A: Emit>(state: &A, changes: &Changes) {
     if !changes.is_empty() {
         state.announce(|| EventKind::SettingsChanged(changes.clone()));
     }
-    Ok(changes)
 }
 
 /// A handle, for a registry.
@@ -108,6 +117,12 @@ macro_rules! handle_methods {
                 pub fn settings(&self) -> $settings {
                     let settings = $crate::layers::handle::Adjust::settings(&*self.state);
                     $crate::layers::handle::Adjust::resolved(&*self.state, settings)
+                }
+
+                /// Emits and logs what changed.
+                #[allow(dead_code, reason = "some features have stacks only for some handles")]
+                pub(crate) fn announce(&self, changes: &$crate::vocabulary::settings::Changes) {
+                    $crate::layers::handle::announce(&*self.state, changes);
                 }
 
                 /// The settings as they were set.
@@ -279,6 +294,11 @@ macro_rules! keyed_handle {
             pub fn settings(&self) -> $settings {
                 let settings = self.target.settings();
                 <$state as $crate::layers::handle::Adjust>::in_force(settings)
+            }
+
+            /// Emits and logs what changed.
+            pub(crate) fn announce(&self, changes: &$crate::vocabulary::settings::Changes) {
+                self.target.announce(changes);
             }
 
             /// The settings as they were set.

@@ -331,6 +331,10 @@ impl Emitter {
         }
     }
 
+    pub(crate) fn is_measured(&self) -> bool {
+        self.measured.load(Ordering::Relaxed)
+    }
+
     /// Switches metrics and events on or off. Calls in flight still leave the gauges that they
     /// entered.
     pub(crate) fn set_measured(&self, measured: bool) {

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::Registry;
 use super::stack::StackHandle;
-use crate::vocabulary::settings::{Changes, located};
+use crate::vocabulary::settings::{Changes, located, refused};
 
 impl Registry {
     /// Puts the settings of stacks in force that a configuration contains, by the names of the stacks.
@@ -51,9 +51,10 @@ impl Registry {
         let read = from.deserialize_map(Stacks(self))?;
         let mut changes = BTreeMap::new();
         for Read { stack, settings } in read {
-            let updated = stack
-                .update_any(&*settings)
-                .map_err(|error| D::Error::custom(located(stack.name(), &error)))?;
+            let updated = stack.update_any(&*settings).map_err(|error| {
+                let error: D::Error = refused(&error);
+                D::Error::custom(located(stack.name(), &error))
+            })?;
             changes.insert(stack.name().to_owned(), updated);
         }
         Ok(changes)

@@ -79,7 +79,10 @@ impl Description {
     pub(crate) fn log(&self) {
         #[cfg(feature = "tracing")]
         for warning in &self.warnings {
-            tracing::warn!(target: "mainstay::stack", stack = self.name, kind = self.kind, "{warning}");
+            // The `tracing` subscriber is user code.
+            crate::runtime::isolate::isolate(|| {
+                tracing::warn!(target: "mainstay::stack", stack = self.name, kind = self.kind, "{warning}");
+            });
         }
     }
 

@@ -128,6 +128,11 @@ impl StackHandle {
         listed.map(|member| &member.instance)
     }
 
+    /// All layers, on or off, outermost first.
+    pub(crate) fn all_instances(&self) -> impl Iterator<Item = &Instance> {
+        self.layers.iter().map(|member| &member.instance)
+    }
+
     /// The snapshots of its layers.
     #[must_use]
     pub fn snapshot(&self) -> StackSnapshot {

@@ -7,6 +7,7 @@
     reason = "clocks and random numbers are allowed only here"
 )]
 
+pub(crate) mod deferred;
 pub(crate) mod isolate;
 pub(crate) mod keys;
 pub(crate) mod opaque;

@@ -20,6 +20,9 @@ pub(super) struct State {
     pub(super) registry: Registry,
     /// Whether it has begun: all that a call reads.
     has_begun: AtomicBool,
+    /// Whether a signal has arrived.
+    #[cfg(all(feature = "signal", any(unix, windows)))]
+    is_signalled: AtomicBool,
     progress: watch::Sender<Progress>,
     /// Number of streams that [`until_closing`](super::Shutdown::until_closing) ends and that are
     /// still there.
@@ -42,6 +45,8 @@ impl State {
             grace,
             registry,
             has_begun: AtomicBool::new(false),
+            #[cfg(all(feature = "signal", any(unix, windows)))]
+            is_signalled: AtomicBool::new(false),
             progress: watch::Sender::default(),
             streams: AtomicUsize::new(0),
             task: OnceLock::new(),
@@ -72,11 +77,11 @@ impl State {
             .send_modify(|progress| progress.is_hurried = true);
     }
 
-    /// A signal: the first begins the shutdown, the second ends its waits. Returns whether there is
-    /// something left for another one.
+    /// A signal: the first begins the shutdown if nothing else has, the second ends its waits. Returns
+    /// whether there is something left for another one.
     #[cfg(all(feature = "signal", any(unix, windows)))]
     pub(super) fn signal(&self) -> bool {
-        let is_second = self.has_begun();
+        let is_second = self.is_signalled.swap(true, Ordering::Relaxed);
         if is_second {
             self.hurry();
         } else {
@@ -152,13 +157,21 @@ impl Drop for State {
 
 /// The calls of a stack that are in flight or in its queue.
 fn calls(stack: &StackHandle) -> Option<InFlight> {
-    let layers = stack.instances().map(|layer| match layer {
+    // A bulkhead that is off counts its calls, too.
+    let layers = stack.all_instances().map(|layer| match layer {
         Instance::Bulkhead(bulkhead) => bulkhead.in_flight().saturating_add(bulkhead.waiting()),
         Instance::LoadShed(load) => load.in_flight(),
         _ => 0,
     });
     // Either counts all calls, but the load shedder ends with the head of a long response.
-    let calls = layers.max().filter(|calls| *calls > 0)?;
+    let waiting = stack.all_instances().map(|layer| match layer {
+        Instance::RateLimit(limit) => limit.waiting(),
+        _ => 0,
+    });
+    let calls = layers.max().unwrap_or(0).saturating_add(waiting.sum());
+    if calls == 0 {
+        return None;
+    }
     Some(InFlight {
         stack: stack.name().to_owned(),
         calls,

@@ -13,6 +13,7 @@ use super::description::Description;
 use super::numbers::Numbers;
 use super::part::Setting;
 use crate::registry::{self, LiveStack, Member, OfInstance};
+use crate::runtime::deferred;
 use crate::vocabulary::config::{ConfigError, OfInstance as _};
 use crate::vocabulary::kind::Id;
 #[cfg(feature = "serde")]
@@ -28,7 +29,7 @@ pub(super) trait LayerSettings: Value + Clone {
     fn is_on(&self) -> bool;
 
     /// Refuses values out of their ranges.
-    fn check(&self) -> Result<(), ConfigError>;
+    fn check(&self, id: Id) -> Result<(), ConfigError>;
 
     /// Adds the numbers that are checked against those of other layers.
     fn numbers(&self, id: Id, numbers: &mut Numbers);
@@ -42,10 +43,20 @@ pub(super) trait LayerSettings: Value + Clone {
     fn of(id: Id, handle: &Self::Handle) -> Self;
 
     /// Puts the settings in force.
-    fn put(&self, id: Id, handle: &Self::Handle) -> Result<(), ConfigError>;
+    fn put(&self, id: Id, handle: &Self::Handle) -> Result<Changes, ConfigError>;
+
+    /// Emits and logs what changed.
+    fn announce(handle: &Self::Handle, changes: &Changes);
+
+    /// Replaces a value that means nothing to this layer.
+    fn normalize(&mut self, _: Id) {}
 
     /// Replaces a value that stands for the default by the default.
-    fn resolve(&mut self) {}
+    fn resolve(&mut self, _: Id) {}
+
+    /// Removes values that were not set, and that are those which were derived: they came from the
+    /// settings in force.
+    fn keep_derived(&mut self, _set: &Self, _put: &Self) {}
 
     /// Switches the layer off if this one can only be off.
     fn adapt(&mut self, _: &Self::Handle) {}
@@ -71,10 +82,17 @@ pub(crate) trait OfStack: Fields + Value + registry::StackSettings {
     /// Takes the settings of each layer from `now` if they differ from those in `put`.
     fn take_changed(&mut self, put: &Self, now: Self);
 
-    fn put(&self, handles: &Self::Handles) -> Result<(), ConfigError>;
+    /// Returns what changed in each layer.
+    fn put(&self, handles: &Self::Handles) -> Result<Vec<Changes>, ConfigError>;
+
+    /// Emits and logs what changed in each layer.
+    fn announce(handles: &Self::Handles, changes: &[Changes]);
 
     /// Replaces values that stand for a default by the default.
     fn resolve(&mut self);
+
+    /// Removes values that were not set, and that are those which were derived.
+    fn keep_derived(&mut self, set: &Self, put: &Self);
 
     /// Switches off what these layers cannot do.
     fn adapt(&mut self, handles: &Self::Handles);
@@ -149,17 +167,24 @@ impl<D: OfStack> Live<D> {
             if state.version != version {
                 continue;
             }
+            new.keep_derived(&state.set, &state.put);
             let set = new.clone();
             let mut description = (*state.description).clone();
             let checked = derive(&mut new, &mut description);
             checked.of_instance(Some(description.name()))?;
-            new.put(handles).of_instance(Some(description.name()))?;
+            // Observers and wakers are user code, and run when the lock is released.
+            let (put, wakers) = deferred::scope(|| new.put(handles));
+            let changed = put.of_instance(Some(description.name()))?;
             new.describe(&mut description);
-            description.log();
+            let description = Arc::new(description);
             state.version += 1;
             state.set = set;
             state.put.clone_from(&new);
-            state.description = Arc::new(description);
+            state.description = Arc::clone(&description);
+            drop(state);
+            wakers.into_iter().for_each(deferred::wake);
+            D::announce(handles, &changed);
+            description.log();
             new.resolve();
             return Ok(Changes::between(&before, &new));
         }
@@ -173,6 +198,7 @@ impl<D: OfStack> Live<D> {
         before.take_changed(&state.put, now.clone());
         before.resolve();
         set.take_changed(&state.put, now);
+        set.keep_derived(&state.set, &state.put);
         (state.version, before, set)
     }
 
@@ -298,13 +324,14 @@ macro_rules! stack_settings {
                 numbers: &mut $crate::stack::numbers::Numbers,
             ) -> Result<(), $crate::vocabulary::config::ConfigError> {
                 use $crate::stack::live::LayerSettings as _;
-                $(self.$layer.check()?;)*
+                $(self.$layer.normalize($crate::vocabulary::kind::Id::$id);)*
+                $(self.$layer.check($crate::vocabulary::kind::Id::$id)?;)*
                 $(if self.$layer.is_on() {
                     self.$layer.numbers($crate::vocabulary::kind::Id::$id, numbers);
                 })*
-                $(if self.$layer.is_on() {
-                    self.$layer.derive(numbers);
-                })*
+                // Layers that are off, too: they may be switched on alone.
+                $(self.$layer.derive(numbers);)*
+                $(self.$layer.check($crate::vocabulary::kind::Id::$id)?;)*
                 Ok(())
             }
 
@@ -324,15 +351,33 @@ macro_rules! stack_settings {
             fn put(
                 &self,
                 handles: &$Handles,
-            ) -> Result<(), $crate::vocabulary::config::ConfigError> {
+            ) -> Result<
+                Vec<$crate::vocabulary::settings::Changes>,
+                $crate::vocabulary::config::ConfigError,
+            > {
                 use $crate::stack::live::LayerSettings as _;
-                $(self.$layer.put($crate::vocabulary::kind::Id::$id, &handles.$layer)?;)*
-                Ok(())
+                Ok(vec![$(self.$layer.put($crate::vocabulary::kind::Id::$id, &handles.$layer)?,)*])
+            }
+
+            fn announce(
+                handles: &$Handles,
+                changes: &[$crate::vocabulary::settings::Changes],
+            ) {
+                use $crate::stack::live::LayerSettings as _;
+                let mut changes = changes.iter();
+                $(if let Some(changes) = changes.next() {
+                    <$type>::announce(&handles.$layer, changes);
+                })*
             }
 
             fn resolve(&mut self) {
                 use $crate::stack::live::LayerSettings as _;
-                $(self.$layer.resolve();)*
+                $(self.$layer.resolve($crate::vocabulary::kind::Id::$id);)*
+            }
+
+            fn keep_derived(&mut self, set: &Self, put: &Self) {
+                use $crate::stack::live::LayerSettings as _;
+                $(self.$layer.keep_derived(&set.$layer, &put.$layer);)*
             }
 
             fn adapt(&mut self, handles: &$Handles) {

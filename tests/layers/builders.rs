@@ -772,7 +772,9 @@ fn a_circuit_breaker_takes_what_its_docs_say() {
     for probes in [0, 10_001, u32::MAX] {
         refused(b().probes(probes).build(), layer, "probes");
     }
-    refused(b().slow_calls(secs(11), 0.5).build(), layer, "probe_life");
+    let shorter = b().slow_calls(secs(11), 0.5).probe_life(secs(10));
+    refused(shorter.build(), layer, "probe_life");
+    b().slow_calls(secs(11), 0.5).build().unwrap();
     for (steps, over) in [
         (0, secs(1)),
         (1_001, secs(1)),

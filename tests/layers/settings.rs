@@ -388,8 +388,13 @@ fn settings_in_force_contain_the_derived_ones_and_changes_keep_them_derived() {
             settings.probes = 4;
         })
         .unwrap();
+    let slow = Some(SlowCalls::new(secs(20), 0.5));
+    let _ = circuit
+        .change(|settings| settings.slow_calls = slow)
+        .unwrap();
+    assert_eq!(circuit.settings().probe_life, Some(secs(20)));
     let error = circuit
-        .change(|settings| settings.slow_calls = Some(SlowCalls::new(secs(20), 0.5)))
+        .change(|settings| settings.probe_life = Some(secs(19)))
         .unwrap_err();
     assert_eq!(error.field(), "probe_life");
     assert_eq!(circuit.settings().probes, 4);

@@ -392,3 +392,84 @@ fn the_handle_of_a_stack_knows_its_kind() -> Result<(), BoxError> {
     assert!(stack.describe().to_string().contains("attempts = 5"));
     Ok(())
 }
+
+#[test]
+fn an_observer_of_a_change_may_ask_the_stack() -> Result<(), BoxError> {
+    use std::sync::{Arc, Mutex, OnceLock};
+
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let asked: Arc<OnceLock<http::ClientStack>> = Arc::default();
+    let (to, ask) = (Arc::clone(&seen), Arc::clone(&asked));
+    let stack = http::client("a")
+        .without_registry()
+        .observer(move |event: &mainstay::Event| {
+            let stack = ask.get().unwrap();
+            let now = (
+                stack.settings().bulkhead.limit,
+                stack.describe().layers().len(),
+            );
+            to.lock().unwrap().push((event.to_string(), now));
+        })
+        .build()?;
+    assert!(asked.set(stack.clone()).is_ok());
+    let _ = stack.change(|settings| settings.bulkhead.limit = Some(8))?;
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [(
+            "bulkhead a: settings changed (limit: off -> 8)".to_owned(),
+            (Some(8), 8)
+        )]
+    );
+    Ok(())
+}
+
+#[test]
+fn what_was_derived_stays_derived_when_it_is_put_back() -> Result<(), BoxError> {
+    let stack = http::client("a")
+        .without_registry()
+        .timeout(ms(200))
+        .build()?;
+    let _ = stack.update(&stack.settings())?;
+    // A change through the handle of the layer keeps the other settings of the layer derived.
+    let _ = stack
+        .circuit_breaker()
+        .change(|settings| settings.mode = Mode::Shadow)?;
+    let _ = stack.change(|settings| settings.timeout.timeout = secs(60).into())?;
+    let settings = stack.settings();
+    assert_eq!(settings.circuit_breaker.probe_life, Some(secs(60)));
+    assert_eq!(settings.circuit_breaker.mode, Mode::Shadow);
+    assert_eq!(settings.retry.backoff, Some(mainstay::Backoff::default()));
+    Ok(())
+}
+
+#[test]
+fn a_circuit_for_slow_calls_can_be_switched_off() -> Result<(), BoxError> {
+    let slow = mainstay::circuit_breaker::SlowCalls::new(secs(20), 0.5);
+    let stack = http::client("a").without_registry().build()?;
+    let _ = stack.change(|settings| settings.circuit_breaker.slow_calls = Some(slow))?;
+    let _ = stack.change(|settings| settings.circuit_breaker.mode = Mode::Off)?;
+    let _ = stack.change(|settings| settings.circuit_breaker.mode = Mode::Enforce)?;
+    let read: ClientSettings =
+        json(r#"{ "circuit_breaker": { "slow_calls": { "threshold": "20s", "rate": 0.5 } } }"#)?;
+    let built = http::client("a")
+        .without_registry()
+        .settings(read)
+        .build()?;
+    assert_eq!(built.settings(), stack.settings());
+    Ok(())
+}
+
+#[test]
+fn attempts_have_no_default_limit() -> Result<(), BoxError> {
+    let stack = http::client("a").without_registry().build()?;
+    let changes = stack
+        .change(|settings| settings.attempt_timeout = mainstay::timeout::Settings::default())?;
+    assert!(changes.is_empty(), "{changes}");
+    assert!(stack.describe().to_string().contains("attempt_timeout off"));
+    let error = stack.change(|settings| settings.attempt_timeout.timeout = secs(0).into());
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "attempt_timeout `a`: timeout = 0ns is refused: must be more than 0 and at most 24 hours"
+    );
+    Ok(())
+}

@@ -23,6 +23,7 @@ use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
 use crate::observe::snapshot::{LockedTally, MOST_CALLS, Outcomes, limited};
 use crate::runtime::Moment;
+use crate::runtime::deferred;
 use crate::runtime::isolate::isolate;
 use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard};
@@ -482,9 +483,7 @@ impl Adjust for Permits {
         self.emitter.set_measured(new.mode != Mode::Off);
         let wakers = self.admit_waiters(&mut queue);
         drop(queue);
-        for waker in wakers {
-            wake(Some(waker));
-        }
+        wakers.into_iter().for_each(deferred::wake);
         true
     }
 }

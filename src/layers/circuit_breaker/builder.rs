@@ -160,7 +160,8 @@ impl<T, K> CircuitBreakerBuilder<T, K> {
         self
     }
 
-    /// Time after which an unfinished probe counts as failed. Default 10 seconds; range 1 ms to 24
+    /// Time after which an unfinished probe counts as failed. Default 10 seconds, or the threshold
+    /// of [`slow_calls`](Self::slow_calls) if that is longer; range 1 ms to 24
     /// hours.
     ///
     /// It prevents a hanging probe from keeping the circuit half-open.

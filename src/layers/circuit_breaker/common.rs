@@ -129,8 +129,11 @@ impl Common {
 
     /// Wakes the watchers if the most severe state has changed.
     fn notify(&self) {
-        let sender = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = sender.clone();
+        // A waker of a watcher is foreign code, so the lock is released before.
+        let sender = {
+            let sender = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+            sender.clone()
+        };
         if let Some(sender) = sender {
             sender.send_if_modified(|state| {
                 let worst = self.worst();

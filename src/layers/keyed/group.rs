@@ -164,13 +164,13 @@ impl<A: Instance> Group<A> {
     }
 
     fn make(&self, key: &str, is_temporary: bool) -> Shared<A> {
+        let settings = self.settings();
         let emitter = Emitter::of_key(&self.emitter, key, is_temporary);
-        Shared::of_key(A::new(
-            &self.settings(),
-            self.fixed,
-            emitter,
-            Some(&self.common),
-        ))
+        // By the same settings, which may have changed since the emitter of the group was switched.
+        if emitter.is_measured() != A::is_measured(&settings) {
+            emitter.set_measured(A::is_measured(&settings));
+        }
+        Shared::of_key(A::new(&settings, self.fixed, emitter, Some(&self.common)))
     }
 }
 

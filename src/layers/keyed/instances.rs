@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 
 use super::group::{Group, Instance};
 use super::key::Key;
-use crate::layers::handle::{Adjust, update};
+use crate::layers::handle::{Adjust, announce, update};
 use crate::observe::emitter::Emitter;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::ConfigError;
@@ -146,6 +146,14 @@ impl<A: Instance> Target<A> {
         match self {
             Self::One(one) => Adjust::settings(&**one),
             Self::Group(group) => group.settings(),
+        }
+    }
+
+    /// Emits and logs what changed.
+    pub(crate) fn announce(&self, changes: &Changes) {
+        match self {
+            Self::One(one) => announce(&**one, changes),
+            Self::Group(group) => announce(&**group, changes),
         }
     }
 

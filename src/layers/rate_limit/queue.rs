@@ -12,6 +12,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::runtime::Moment;
+use crate::runtime::deferred;
 use crate::runtime::isolate::isolate;
 use crate::runtime::sync::atomic::{AtomicU32, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard};
@@ -149,7 +150,7 @@ impl WaitQueue {
         let first = waiters.by_number.first_entry();
         let waker = first.and_then(|mut first| first.get_mut().waker.take());
         drop(waiters);
-        wake(waker);
+        waker.into_iter().for_each(deferred::wake);
     }
 
     /// Removes a waiter, with or without a permit. If it was the first, wakes the next one.

@@ -1,6 +1,6 @@
 use super::limits::{Plain, TimeLimits};
 use super::settings::Settings;
-use crate::layers::handle::{Adjust as _, handle, update};
+use crate::layers::handle::{Adjust as _, announce, handle, update};
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::settings::Changes;
 
@@ -27,6 +27,11 @@ handle! {
 }
 
 impl TimeoutHandle {
+    /// Emits and logs what changed.
+    pub(crate) fn announce(&self, changes: &Changes) {
+        announce(&*self.state, changes);
+    }
+
     /// The limits, with those of HTTP.
     pub(crate) fn limits(&self) -> &TimeLimits {
         &self.state

@@ -14,6 +14,7 @@ const MAX_PROBES: u32 = 10_000;
 const MAX_MIN_CALLS: u32 = 1_000_000;
 const MAX_FACTOR: f64 = 1_000.0;
 const MAX_STEPS: u32 = 1_000;
+const PROBE_LIFE: Duration = Duration::from_secs(10);
 
 /// Whether a call that was cancelled before its answer is a failure or is ignored.
 ///
@@ -114,8 +115,9 @@ settings! {
         jitter: f64 = 0.1;
         /// The number of probes while half-open. Default 3; range 1 to 10 000.
         probes: u32 = 3;
-        /// The time after which an unfinished probe counts as failed. Default 10 seconds, in a stack
-        /// at least the time limit of an attempt.
+        /// The time after which an unfinished probe counts as failed. Default 10 seconds or the
+        /// threshold for slow calls, whichever is longer; in a stack at least the time limit of an
+        /// attempt.
         probe_life: Option<Duration> as Auto = None;
         /// How the circuit closes after successful probes: `at_once` (the default) or
         /// `3 steps over 30s`.
@@ -214,7 +216,12 @@ impl fmt::Display for OnCancel {
 impl Settings {
     #[inline]
     pub(crate) fn probe_life(&self) -> Duration {
-        self.probe_life.unwrap_or(Duration::from_secs(10))
+        match (self.probe_life, self.slow_calls) {
+            (Some(life), _) => life,
+            // A probe that is not slow must not fail.
+            (None, Some(slow)) => slow.threshold.max(PROBE_LIFE),
+            (None, None) => PROBE_LIFE,
+        }
     }
 
     /// The rule for cancelled calls, and the threshold for slow calls.

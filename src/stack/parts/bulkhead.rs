@@ -21,7 +21,7 @@ use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::Fields;
+use crate::vocabulary::settings::{Changes, Fields};
 
 /// The settings of a stack's bulkhead, without a classifier: all layers share the stack's. Without
 /// a limit that is set, there is none.
@@ -102,7 +102,7 @@ impl LayerSettings for Settings {
         self.mode != Mode::Off
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, _: Id) -> Result<(), ConfigError> {
         Fields::check(self)
     }
 
@@ -132,8 +132,12 @@ impl LayerSettings for Settings {
         handle.as_set()
     }
 
-    fn put(&self, _: Id, handle: &BulkheadHandle) -> Result<(), ConfigError> {
-        handle.update(self).map(drop)
+    fn put(&self, _: Id, handle: &BulkheadHandle) -> Result<Changes, ConfigError> {
+        handle.update(self)
+    }
+
+    fn announce(handle: &BulkheadHandle, changes: &Changes) {
+        handle.announce(changes);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::Fields;
+use crate::vocabulary::settings::{Changes, Fields};
 
 /// The settings of a stack's circuit breaker.
 pub(in crate::stack) type StackBreaker = CircuitBreakerBuilder<()>;
@@ -83,13 +83,8 @@ impl LayerSettings for Settings {
         self.mode != Mode::Off
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        // The life of a probe is not derived yet.
-        let mut settings = *self;
-        if let (None, Some(slow)) = (settings.probe_life, settings.slow_after()) {
-            settings.probe_life = Some(settings.probe_life().max(slow));
-        }
-        Fields::check(&settings)
+    fn check(&self, _: Id) -> Result<(), ConfigError> {
+        Fields::check(self)
     }
 
     fn numbers(&self, _: Id, _: &mut Numbers) {}
@@ -104,15 +99,25 @@ impl LayerSettings for Settings {
             numbers.derived.probe_life = true;
             let usual = self.probe_life();
             let longest = numbers.attempt.or(numbers.total).unwrap_or_default();
-            let slow = self.slow_after();
-            self.probe_life = Some(usual.max(longest).max(slow.unwrap_or_default()));
+            self.probe_life = Some(usual.max(longest));
         }
-        numbers.breaker = Some(*self);
+        if LayerSettings::is_on(self) {
+            numbers.breaker = Some(*self);
+        }
     }
 
     fn remove_derived(&mut self, numbers: &Numbers) {
         self.on_cancel = self.on_cancel.filter(|_| !numbers.derived.on_cancel);
         self.probe_life = self.probe_life.filter(|_| !numbers.derived.probe_life);
+    }
+
+    fn keep_derived(&mut self, set: &Self, put: &Self) {
+        if set.on_cancel.is_none() && self.on_cancel == put.on_cancel {
+            self.on_cancel = None;
+        }
+        if set.probe_life.is_none() && self.probe_life == put.probe_life {
+            self.probe_life = None;
+        }
     }
 
     fn describe(&self) -> Vec<Setting> {
@@ -123,8 +128,12 @@ impl LayerSettings for Settings {
         handle.as_set()
     }
 
-    fn put(&self, _: Id, handle: &CircuitBreakerHandle) -> Result<(), ConfigError> {
-        handle.update(self).map(drop)
+    fn put(&self, _: Id, handle: &CircuitBreakerHandle) -> Result<Changes, ConfigError> {
+        handle.update(self)
+    }
+
+    fn announce(handle: &CircuitBreakerHandle, changes: &Changes) {
+        handle.announce(changes);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::Fields;
+use crate::vocabulary::settings::{Changes, Fields};
 
 /// The settings of a stack's load shedder.
 pub(in crate::stack) type StackLoadShed = LoadShedBuilder<()>;
@@ -77,7 +77,7 @@ impl LayerSettings for Settings {
         self.mode != Mode::Off
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, _: Id) -> Result<(), ConfigError> {
         Fields::check(self)
     }
 
@@ -95,8 +95,12 @@ impl LayerSettings for Settings {
         handle.as_set()
     }
 
-    fn put(&self, _: Id, handle: &LoadShedHandle) -> Result<(), ConfigError> {
-        handle.update(self).map(drop)
+    fn put(&self, _: Id, handle: &LoadShedHandle) -> Result<Changes, ConfigError> {
+        handle.update(self)
+    }
+
+    fn announce(handle: &LoadShedHandle, changes: &Changes) {
+        handle.announce(changes);
     }
 }
 

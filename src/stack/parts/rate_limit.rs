@@ -23,7 +23,7 @@ use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::Fields;
+use crate::vocabulary::settings::{Changes, Fields};
 
 /// The settings of a stack's rate limit.
 pub(in crate::stack) type StackRateLimit = RateLimitBuilder<Queued, ()>;
@@ -96,7 +96,7 @@ impl LayerSettings for Option<Settings> {
             .is_some_and(|settings| settings.mode != Mode::Off)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, _: Id) -> Result<(), ConfigError> {
         self.as_ref().map_or(Ok(()), Fields::check)
     }
 
@@ -112,13 +112,15 @@ impl LayerSettings for Option<Settings> {
         Some(handle.as_set()).filter(|settings| settings.mode != Mode::Off)
     }
 
-    fn put(&self, _: Id, handle: &RateLimitHandle) -> Result<(), ConfigError> {
+    fn put(&self, _: Id, handle: &RateLimitHandle) -> Result<Changes, ConfigError> {
         match self {
-            Some(settings) => handle.update(settings).map(drop),
-            None => handle
-                .change(|settings| settings.mode = Mode::Off)
-                .map(drop),
+            Some(settings) => handle.update(settings),
+            None => handle.change(|settings| settings.mode = Mode::Off),
         }
+    }
+
+    fn announce(handle: &RateLimitHandle, changes: &Changes) {
+        handle.announce(changes);
     }
 }
 

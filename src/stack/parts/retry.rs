@@ -23,7 +23,7 @@ use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::kind::Id;
 #[cfg(feature = "http")]
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::Fields;
+use crate::vocabulary::settings::{Changes, Fields};
 use crate::vocabulary::{config::ConfigError, mode::Mode};
 
 /// The settings of the retry of an HTTP or gRPC stack.
@@ -99,7 +99,7 @@ impl LayerSettings for Settings {
         self.mode != Mode::Off
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, _: Id) -> Result<(), ConfigError> {
         Fields::check(self)
     }
 
@@ -108,7 +108,9 @@ impl LayerSettings for Settings {
     }
 
     fn derive(&mut self, numbers: &mut Numbers) {
-        derive_backoff(self, numbers);
+        if LayerSettings::is_on(self) {
+            derive_backoff(self, numbers);
+        }
     }
 
     fn adapt(&mut self, handle: &RetryHandle) {
@@ -121,6 +123,12 @@ impl LayerSettings for Settings {
         self.backoff = self.backoff.filter(|_| !numbers.retry.backoff_is_derived);
     }
 
+    fn keep_derived(&mut self, set: &Self, put: &Self) {
+        if set.backoff.is_none() && self.backoff == put.backoff {
+            self.backoff = None;
+        }
+    }
+
     fn describe(&self) -> Vec<Setting> {
         describe(self)
     }
@@ -129,8 +137,12 @@ impl LayerSettings for Settings {
         handle.as_set()
     }
 
-    fn put(&self, _: Id, handle: &RetryHandle) -> Result<(), ConfigError> {
-        handle.update(self).map(drop)
+    fn put(&self, _: Id, handle: &RetryHandle) -> Result<Changes, ConfigError> {
+        handle.update(self)
+    }
+
+    fn announce(handle: &RetryHandle, changes: &Changes) {
+        handle.announce(changes);
     }
 }
 

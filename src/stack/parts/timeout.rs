@@ -27,6 +27,8 @@ use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
+use crate::vocabulary::settings::Changes;
+#[cfg(feature = "http")]
 use crate::vocabulary::settings::Fields;
 
 const ATTEMPT_TIMEOUT: &str = "attempt_timeout";
@@ -203,11 +205,13 @@ impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
     }
 
     fn is_on(settings: &timeout::Settings) -> bool {
-        LayerSettings::is_on(settings)
+        LayerSettings::is_on(settings) && settings.timeout != OwnLimit::Auto
     }
 
     fn numbers(settings: &timeout::Settings, numbers: &mut Numbers) {
-        settings.numbers(Id::AttemptTimeout, numbers);
+        if <Self as Part<T>>::is_on(settings) {
+            settings.numbers(Id::AttemptTimeout, numbers);
+        }
     }
 
     fn describe(settings: &timeout::Settings) -> Vec<Setting> {
@@ -223,7 +227,7 @@ impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
         stack.adopt(&mut timeout.name, &mut timeout.observer);
         timeout.settings.body_idle = None;
         let settings = settings
-            .filter(LayerSettings::is_on)
+            .filter(<Self as Part<T>>::is_on)
             .unwrap_or_else(no_attempts);
         if let OwnLimit::Of(limit) = settings.timeout {
             check(ATTEMPT_TIMEOUT, "timeout", limit)?;
@@ -266,8 +270,11 @@ impl LayerSettings for timeout::Settings {
         self.mode != Mode::Off && self.timeout != OwnLimit::Off
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        Fields::check(self)
+    fn check(&self, id: Id) -> Result<(), ConfigError> {
+        match self.timeout {
+            OwnLimit::Of(limit) => check(id.layer(), "timeout", limit),
+            OwnLimit::Auto | OwnLimit::Off => Ok(()),
+        }
     }
 
     fn numbers(&self, id: Id, numbers: &mut Numbers) {
@@ -278,7 +285,15 @@ impl LayerSettings for timeout::Settings {
         }
     }
 
-    fn resolve(&mut self) {
+    fn normalize(&mut self, id: Id) {
+        // Attempts have no default limit.
+        if id == Id::AttemptTimeout && self.timeout == OwnLimit::Auto {
+            self.timeout = OwnLimit::Off;
+        }
+    }
+
+    fn resolve(&mut self, id: Id) {
+        self.normalize(id);
         if let (OwnLimit::Auto, Some(length)) = (self.timeout, length(self.timeout)) {
             self.timeout = OwnLimit::Of(length);
         }
@@ -298,10 +313,14 @@ impl LayerSettings for timeout::Settings {
         settings
     }
 
-    fn put(&self, id: Id, handle: &TimeoutHandle) -> Result<(), ConfigError> {
-        let is_none = id == Id::AttemptTimeout && self.timeout == OwnLimit::Off;
+    fn put(&self, id: Id, handle: &TimeoutHandle) -> Result<Changes, ConfigError> {
+        let is_none = id == Id::AttemptTimeout && !matches!(self.timeout, OwnLimit::Of(_));
         let settings = if is_none { &no_attempts() } else { self };
-        handle.update(settings).map(drop)
+        handle.update(settings)
+    }
+
+    fn announce(handle: &TimeoutHandle, changes: &Changes) {
+        handle.announce(changes);
     }
 }
 
@@ -313,7 +332,7 @@ impl LayerSettings for TimeoutSettings {
         self.mode != Mode::Off
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, _: Id) -> Result<(), ConfigError> {
         Fields::check(self)
     }
 
@@ -326,7 +345,7 @@ impl LayerSettings for TimeoutSettings {
         };
     }
 
-    fn resolve(&mut self) {
+    fn resolve(&mut self, _: Id) {
         if let (OwnLimit::Auto, Some(length)) = (self.timeout, length(self.timeout)) {
             self.timeout = OwnLimit::Of(length);
         }
@@ -354,8 +373,12 @@ impl LayerSettings for TimeoutSettings {
         handle.limits().settings()
     }
 
-    fn put(&self, _: Id, handle: &TimeoutHandle) -> Result<(), ConfigError> {
-        update(handle.limits(), |to| to.clone_from(self)).map(drop)
+    fn put(&self, _: Id, handle: &TimeoutHandle) -> Result<Changes, ConfigError> {
+        update(handle.limits(), |to| to.clone_from(self))
+    }
+
+    fn announce(handle: &TimeoutHandle, changes: &Changes) {
+        handle.announce(changes);
     }
 }
 

@@ -96,7 +96,17 @@ fn contradictions_are_refused() {
         "open_max"
     );
     let slow = Some(SlowCalls::new(Duration::from_secs(11), 0.5));
-    assert_eq!(refused(|c| c.slow_calls = slow), "probe_life");
+    let life = Some(Duration::from_secs(10));
+    assert_eq!(
+        refused(|c| (c.slow_calls, c.probe_life) = (slow, life)),
+        "probe_life"
+    );
+    let config = Config {
+        slow_calls: slow,
+        ..Config::default()
+    };
+    assert_eq!(config.check(), Ok(()));
+    assert_eq!(config.probe_life(), Duration::from_secs(11));
 }
 
 #[test]
