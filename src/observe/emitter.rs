@@ -36,6 +36,8 @@ pub(crate) struct Emitter {
     group: Option<Arc<GroupEmitter>>,
     /// Whether the instance is not stored in its group.
     is_temporary: bool,
+    /// Whether the instance of a key has settings of its own.
+    own_settings: AtomicBool,
     /// The metrics of the instance of a key.
     label: KeyLabel,
 }
@@ -147,6 +149,7 @@ impl Emitter {
             rare: OnceLock::new(),
             group: None,
             is_temporary: false,
+            own_settings: AtomicBool::new(false),
             label: KeyLabel::None,
         }
     }
@@ -165,6 +168,7 @@ impl Emitter {
         Self {
             sinks: AtomicU32::new(sinks),
             is_temporary,
+            own_settings: AtomicBool::new(false),
             label: group.label(key, is_temporary),
             measured: AtomicBool::new(measured),
             kind,
@@ -329,6 +333,14 @@ impl Emitter {
         if is_first && let Some(handles) = found {
             isolate(|| set_gauges(handles));
         }
+    }
+
+    pub(crate) fn has_own_settings(&self) -> bool {
+        self.own_settings.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_own_settings(&self, has: bool) {
+        self.own_settings.store(has, Ordering::Relaxed);
     }
 
     pub(crate) fn is_measured(&self) -> bool {

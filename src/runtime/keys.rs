@@ -163,6 +163,22 @@ impl<V: Value> Keys<V> {
         }
     }
 
+    /// Clones of the values in one shard; `None` after the last one. Meanwhile no value of another
+    /// shard is held.
+    pub(crate) fn shard(&self, shard: usize) -> Option<Vec<V>>
+    where
+        V: Clone,
+    {
+        let is_one = shard < self.shards.len();
+        is_one.then(|| {
+            self.lock(shard)
+                .entries
+                .iter()
+                .map(|entry| entry.value.clone())
+                .collect()
+        })
+    }
+
     /// The number of values.
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)

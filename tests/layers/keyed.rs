@@ -521,3 +521,54 @@ async fn the_books_balance_while_keys_come_and_go() {
     assert_eq!(all.outcomes.total() + all.rejections.total(), 16_000);
     assert!(all.keys.unwrap().keys <= 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_with_settings_of_its_own_leaves_last_and_says_so() {
+    let layer = BulkheadLayer::builder()
+        .limit(4)
+        .keyed_by(ByTenant)
+        .max_keys(2)
+        .build()
+        .unwrap();
+    let bulkhead = layer.handle();
+    let mut events = bulkhead.events();
+    let mut service = layer.layer(Inner::default());
+    for tenant in ["own", "other"] {
+        let _ = send(&mut service, job(tenant, Act::Ok)).await;
+    }
+    let own = bulkhead.key("own").unwrap();
+    let _ = own.change(|settings| settings.limit = Some(1)).unwrap();
+    drop(own);
+    for n in 0..5 {
+        let _ = send(&mut service, job(&format!("new{n}"), Act::Ok)).await;
+        let own = bulkhead.key("own").unwrap();
+        assert_eq!(own.limit(), Some(1), "the others have nothing to lose");
+    }
+    let mut seen = Vec::new();
+    while let Some(event) = events.try_recv() {
+        seen.extend(
+            matches!(event.kind(), EventKind::Evicted).then(|| event.key().map(str::to_owned)),
+        );
+    }
+    assert!(seen.is_empty(), "{seen:?}");
+    // An update of all keys ends it.
+    let _ = bulkhead
+        .change(|settings| settings.limit = Some(3))
+        .unwrap();
+    assert_eq!(bulkhead.key("own").unwrap().limit(), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_in_the_state_that_was_forced_on_all_has_nothing_to_lose() {
+    let layer = breaker().max_keys(2).build().unwrap();
+    let circuits = layer.handle();
+    circuits.force_closed();
+    let mut events = circuits.events();
+    let mut service = layer.layer(Inner::default());
+    for n in 0..20 {
+        let _ = send(&mut service, job(&format!("tenant{n}"), Act::Ok)).await;
+    }
+    while let Some(event) = events.try_recv() {
+        assert!(!matches!(event.kind(), EventKind::Evicted), "{event}");
+    }
+}

@@ -80,6 +80,12 @@ impl Common {
         };
     }
 
+    /// The state that new circuits begin in.
+    fn new_state(&self) -> State {
+        let forced = numbered(self.forced.load(Ordering::Relaxed));
+        forced.unwrap_or(State::Closed)
+    }
+
     /// The latencies of all keys.
     pub(super) const fn latencies(&self) -> &Latencies {
         &self.latencies
@@ -208,7 +214,12 @@ impl Instance for Circuit {
     }
 
     fn is_plain(&self) -> bool {
-        self.state() == State::Closed
+        // A new circuit would begin in this state.
+        let new = self
+            .group
+            .as_ref()
+            .map_or(State::Closed, |group| group.new_state());
+        self.state() == new
     }
 
     fn totals(&self) -> Totals {

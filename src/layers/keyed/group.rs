@@ -138,11 +138,12 @@ impl<A: Instance> Group<A> {
         self.keys.find(&clean(key))
     }
 
-    /// All instances.
-    pub(crate) fn all(&self) -> Vec<Shared<A>> {
-        let mut all: Vec<_> = self.lock_without_key().clone().into_iter().collect();
-        self.keys.visit(|_, values| all.extend(values.cloned()));
-        all
+    /// Acts on all instances, without a lock.
+    pub(crate) fn each(&self, mut act: impl FnMut(&Shared<A>)) {
+        let without_key = self.lock_without_key().clone();
+        without_key.iter().for_each(&mut act);
+        let shards = (0..).map_while(|shard| self.keys.shard(shard));
+        shards.for_each(|values| values.iter().for_each(&mut act));
     }
 
     /// The sum of the counts of all instances that there are and were. `add` adds those of an
@@ -189,7 +190,7 @@ impl<A: Instance> Value for Shared<A> {
     }
 
     fn is_plain(&self) -> bool {
-        Instance::is_plain(&**self)
+        Instance::is_plain(&**self) && !self.emitter().has_own_settings()
     }
 
     fn add_to(&self, totals: &mut Totals) {
@@ -237,15 +238,16 @@ where
         drop(settings);
         // An instance that is made now has the new settings. If another update follows, both bring
         // the instances to the newest settings.
-        for instance in self.all() {
+        self.each(|instance| {
             loop {
-                let (has, newest) = (Adjust::settings(&*instance), self.settings());
+                let (has, newest) = (Adjust::settings(&**instance), self.settings());
                 if has == newest {
                     break;
                 }
                 instance.put(&has, &newest);
             }
-        }
+            instance.emitter().set_own_settings(false);
+        });
         true
     }
 }

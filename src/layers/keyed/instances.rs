@@ -157,7 +157,8 @@ impl<A: Instance> Target<A> {
         }
     }
 
-    /// Puts the settings that `change` makes of the present ones in force, for all keys.
+    /// Puts the settings that `change` makes of the present ones in force, for all keys. The instance
+    /// of one key then has settings of its own, until the next update of all keys.
     pub(crate) fn update(
         &self,
         change: impl FnMut(&mut <A as Instance>::Settings),
@@ -167,7 +168,11 @@ impl<A: Instance> Target<A> {
         <A as Instance>::Settings: Fields + PartialEq,
     {
         match self {
-            Self::One(one) => update(&**one, change),
+            Self::One(one) => {
+                let changes = update(&**one, change)?;
+                one.emitter().set_own_settings(!changes.is_empty());
+                Ok(changes)
+            }
             Self::Group(group) => update(&**group, change),
         }
     }
@@ -188,7 +193,7 @@ impl<A: Instance> Target<A> {
     pub(crate) fn each(&self, act: impl FnMut(&Shared<A>)) {
         match self {
             Self::One(one) => [one].into_iter().for_each(act),
-            Self::Group(group) => group.all().iter().for_each(act),
+            Self::Group(group) => group.each(act),
         }
     }
 }

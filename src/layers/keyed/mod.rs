@@ -74,17 +74,18 @@
 //! the layer. A key is never dropped while it is in use: while it has calls in flight or waiting,
 //! while it is the last one that a service called, and while there is a handle of it. Of the others
 //! those are dropped first whose state means nothing: their circuit is closed, or all permits of
-//! their rate are available. A key whose circuit is open is dropped only if no other key is found, and the layer then emits the event
+//! their rate are available, and they have the settings of the layer. Another key, such as one whose
+//! circuit is open, is dropped only if none of these is found, and the layer then emits the event
 //! [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
 //!
-//! If every key is in use, the call has a temporary instance of its own, and is not limited. The
+//! If all keys that it looks at are in use, the call has a temporary instance of its own, and is not limited. The
 //! [snapshot](KeyCounts) counts such calls.
 //!
 //! # Handles, events and metrics
 //!
 //! The handle of the layer is about all keys: its snapshot has the sums, and its verbs and updates
 //! apply to all keys, also to new ones. `keys()` lists the keys, and `key(..)` returns the handle of
-//! one. Updates of one key hold until the next update of all, or until the key is dropped.
+//! one. An update of one key gives it settings of its own, until the next update of all keys.
 //!
 //! Events, rejections and log lines name the key: [`Event::key`](crate::Event::key),
 //! [`Rejection::key`](crate::Rejection::key) and the field `key`. Subscribers of the layer receive
