@@ -11,7 +11,7 @@ use crate::observe::snapshot::ShownLimit;
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
 use crate::protocol::http::{EndOfBody, HttpClassifier};
-use crate::registry::{Instance, OfInstance};
+use crate::registry::Instance;
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::{BulkheadNumbers, Numbers};
 use crate::stack::part::{OfStack, Part, Setting, Stack};
@@ -21,7 +21,6 @@ use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::{Changes, Fields};
 
 /// The settings of a stack's bulkhead, without a classifier: all layers share the stack's. Without
 /// a limit that is set, there is none.
@@ -86,24 +85,13 @@ fn of_stack(bulkhead: &StackBulkhead) -> Settings {
     settings
 }
 
-impl OfInstance for BulkheadHandle {
-    fn of_instance(instance: &Instance) -> Option<Self> {
-        match instance {
-            Instance::Bulkhead(handle) => Some(handle.clone()),
-            _ => None,
-        }
-    }
-}
+of_instance!(BulkheadHandle, Bulkhead);
 
 impl LayerSettings for Settings {
-    type Handle = BulkheadHandle;
+    through_handle!(BulkheadHandle);
 
     fn is_on(&self) -> bool {
         self.mode != Mode::Off
-    }
-
-    fn check(&self, _: Id) -> Result<(), ConfigError> {
-        Fields::check(self)
     }
 
     fn numbers(&self, _: Id, numbers: &mut Numbers) {
@@ -126,18 +114,6 @@ impl LayerSettings for Settings {
         ];
         settings.extend(describe_mode(self.mode));
         settings
-    }
-
-    fn of(_: Id, handle: &BulkheadHandle) -> Self {
-        handle.as_set()
-    }
-
-    fn put(&self, _: Id, handle: &BulkheadHandle) -> Result<Changes, ConfigError> {
-        handle.update(self)
-    }
-
-    fn announce(handle: &BulkheadHandle, changes: &Changes) {
-        handle.announce(changes);
     }
 }
 

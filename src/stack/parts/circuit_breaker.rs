@@ -7,7 +7,7 @@ use crate::layers::circuit_breaker::{
     Settings, SlowCalls,
 };
 use crate::layers::keyed::{Keying, OneForAll};
-use crate::registry::{Instance, OfInstance};
+use crate::registry::Instance;
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::live::LayerSettings;
@@ -20,7 +20,6 @@ use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::{Changes, Fields};
 
 /// The settings of a stack's circuit breaker.
 pub(in crate::stack) type StackBreaker = CircuitBreakerBuilder<()>;
@@ -67,24 +66,13 @@ impl<T: Clone, K: OfStack> Part<T> for CircuitBreaker<K> {
     }
 }
 
-impl OfInstance for CircuitBreakerHandle {
-    fn of_instance(instance: &Instance) -> Option<Self> {
-        match instance {
-            Instance::CircuitBreaker(handle) => Some(handle.clone()),
-            _ => None,
-        }
-    }
-}
+of_instance!(CircuitBreakerHandle, CircuitBreaker);
 
 impl LayerSettings for Settings {
-    type Handle = CircuitBreakerHandle;
+    through_handle!(CircuitBreakerHandle);
 
     fn is_on(&self) -> bool {
         self.mode != Mode::Off
-    }
-
-    fn check(&self, _: Id) -> Result<(), ConfigError> {
-        Fields::check(self)
     }
 
     fn numbers(&self, _: Id, _: &mut Numbers) {}
@@ -122,18 +110,6 @@ impl LayerSettings for Settings {
 
     fn describe(&self) -> Vec<Setting> {
         describe(self)
-    }
-
-    fn of(_: Id, handle: &CircuitBreakerHandle) -> Self {
-        handle.as_set()
-    }
-
-    fn put(&self, _: Id, handle: &CircuitBreakerHandle) -> Result<Changes, ConfigError> {
-        handle.update(self)
-    }
-
-    fn announce(handle: &CircuitBreakerHandle, changes: &Changes) {
-        handle.announce(changes);
     }
 }
 

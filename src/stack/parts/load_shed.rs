@@ -4,7 +4,7 @@ use crate::layers::load_shed::{
     self, Limited, LoadShedBuilder, LoadShedHandle, LoadShedLayer, Settings,
 };
 use crate::policy::limit::Limit;
-use crate::registry::{Instance, OfInstance};
+use crate::registry::Instance;
 #[cfg(feature = "http")]
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::live::LayerSettings;
@@ -16,7 +16,6 @@ use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::{Changes, Fields};
 
 /// The settings of a stack's load shedder.
 pub(in crate::stack) type StackLoadShed = LoadShedBuilder<()>;
@@ -61,24 +60,13 @@ impl<T: Clone> Part<T> for LoadShed {
     }
 }
 
-impl OfInstance for LoadShedHandle {
-    fn of_instance(instance: &Instance) -> Option<Self> {
-        match instance {
-            Instance::LoadShed(handle) => Some(handle.clone()),
-            _ => None,
-        }
-    }
-}
+of_instance!(LoadShedHandle, LoadShed);
 
 impl LayerSettings for Settings {
-    type Handle = LoadShedHandle;
+    through_handle!(LoadShedHandle);
 
     fn is_on(&self) -> bool {
         self.mode != Mode::Off
-    }
-
-    fn check(&self, _: Id) -> Result<(), ConfigError> {
-        Fields::check(self)
     }
 
     fn numbers(&self, _: Id, numbers: &mut Numbers) {
@@ -89,18 +77,6 @@ impl LayerSettings for Settings {
         let mut settings = vec![("limit", self.limit.to_string())];
         settings.extend(describe_mode(self.mode));
         settings
-    }
-
-    fn of(_: Id, handle: &LoadShedHandle) -> Self {
-        handle.as_set()
-    }
-
-    fn put(&self, _: Id, handle: &LoadShedHandle) -> Result<Changes, ConfigError> {
-        handle.update(self)
-    }
-
-    fn announce(handle: &LoadShedHandle, changes: &Changes) {
-        handle.announce(changes);
     }
 }
 

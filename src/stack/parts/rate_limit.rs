@@ -13,7 +13,7 @@ use crate::layers::rate_limit::{
 use crate::protocol::grpc::GrpcClassifier;
 #[cfg(feature = "http")]
 use crate::protocol::http::{EndOfBody, HttpClassifier};
-use crate::registry::{Instance, OfInstance};
+use crate::registry::Instance;
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{OfStack, Part, Setting, Stack};
@@ -78,14 +78,7 @@ impl<T: AtHead, K: OfStack> Part<T> for RateLimit<K> {
     }
 }
 
-impl OfInstance for RateLimitHandle {
-    fn of_instance(instance: &Instance) -> Option<Self> {
-        match instance {
-            Instance::RateLimit(handle) => Some(handle.clone()),
-            _ => None,
-        }
-    }
-}
+of_instance!(RateLimitHandle, RateLimit);
 
 /// `None` if the layer is off, which is the default.
 impl LayerSettings for Option<Settings> {

@@ -9,7 +9,7 @@ use crate::layers::retry::{self, RetryHandle, RetryLayer, Settings};
 use crate::protocol::grpc::{EarlyTrailers, GrpcRetry};
 #[cfg(feature = "http")]
 use crate::protocol::http::HttpRetry;
-use crate::registry::{Instance, OfInstance};
+use crate::registry::Instance;
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::{Numbers, RetryNumbers, backoff_for};
 use crate::stack::part::Setting;
@@ -20,11 +20,12 @@ use crate::stack::protocol::{Grpc, Http, Protocol};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
+#[cfg(feature = "http")]
+use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::kind::Id;
+use crate::vocabulary::mode::Mode;
 #[cfg(feature = "http")]
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::{Changes, Fields};
-use crate::vocabulary::{config::ConfigError, mode::Mode};
 
 /// The settings of the retry of an HTTP or gRPC stack.
 #[cfg(feature = "http")]
@@ -83,24 +84,13 @@ impl<P, R> Snapshots for RetryLayer<P, R> {
     }
 }
 
-impl OfInstance for RetryHandle {
-    fn of_instance(instance: &Instance) -> Option<Self> {
-        match instance {
-            Instance::Retry(handle) => Some(handle.clone()),
-            _ => None,
-        }
-    }
-}
+of_instance!(RetryHandle, Retry);
 
 impl LayerSettings for Settings {
-    type Handle = RetryHandle;
+    through_handle!(RetryHandle);
 
     fn is_on(&self) -> bool {
         self.mode != Mode::Off
-    }
-
-    fn check(&self, _: Id) -> Result<(), ConfigError> {
-        Fields::check(self)
     }
 
     fn numbers(&self, _: Id, numbers: &mut Numbers) {
@@ -131,18 +121,6 @@ impl LayerSettings for Settings {
 
     fn describe(&self) -> Vec<Setting> {
         describe(self)
-    }
-
-    fn of(_: Id, handle: &RetryHandle) -> Self {
-        handle.as_set()
-    }
-
-    fn put(&self, _: Id, handle: &RetryHandle) -> Result<Changes, ConfigError> {
-        handle.update(self)
-    }
-
-    fn announce(handle: &RetryHandle, changes: &Changes) {
-        handle.announce(changes);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::layers::timeout::{
 };
 #[cfg(feature = "http")]
 use crate::protocol::http::{AttemptLimit, BodyLimits, HttpLimit};
-use crate::registry::{Instance, OfInstance};
+use crate::registry::Instance;
 use crate::stack::live::LayerSettings;
 #[cfg(feature = "http")]
 use crate::stack::numbers::BodyNumbers;
@@ -254,14 +254,7 @@ fn length(limit: OwnLimit) -> Option<Duration> {
     }
 }
 
-impl OfInstance for TimeoutHandle {
-    fn of_instance(instance: &Instance) -> Option<Self> {
-        match instance {
-            Instance::Timeout(handle) => Some(handle.clone()),
-            _ => None,
-        }
-    }
-}
+of_instance!(TimeoutHandle, Timeout);
 
 impl LayerSettings for timeout::Settings {
     type Handle = TimeoutHandle;
