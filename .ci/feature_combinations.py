@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 
-TOGETHER = frozenset({"metrics", "serde", "signal", "tracing"})
+TOGETHER = frozenset({"metrics", "schemars", "serde", "signal", "tracing"})
 # Sums of others.
 SUMS = {"default", "full"}
 
