@@ -184,13 +184,15 @@ async fn a_service_that_was_called_is_not_called_again() {
     }
 }
 
-/// The call waits for a place, and then the service is not ready.
+/// The call waits for a place, and then the service is not ready. With a bulkhead for each host, a
+/// call is ready before its host is known.
 #[tokio::test(start_paused = true)]
 async fn what_waited_in_a_queue_was_not_sent_either() {
     let upstream = upstream();
     let bulkhead = mainstay::BulkheadLayer::builder().limit(1);
     let bulkhead = bulkhead.queue(5, Duration::from_millis(500));
     let stack = stacks::client("shop").retry(3).bulkhead(bulkhead);
+    let stack = stack.one_for_all();
     let stack = stack.with_attempt_layer(tower::layer::layer_fn(Boxes));
     let stack = stack.build().unwrap();
     let client = stack.wrap(upstream.clone());
