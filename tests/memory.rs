@@ -32,6 +32,12 @@ fn inner(waits: bool) -> Answer {
     }
 }
 
+/// Makes the thread's random generator. A circuit breaker uses it when it records a call that took
+/// long, which a busy machine decides.
+fn make_generator() {
+    black_box(rand::rng());
+}
+
 struct All;
 
 impl Admission for All {
@@ -62,6 +68,7 @@ macro_rules! owned {
         #[tokio::test]
         async fn $name() {
             // A slot of the thread and the like are made once.
+            make_generator();
             let _first = $make;
             use_it(&_first);
             tokio::task::yield_now().await;
@@ -124,6 +131,7 @@ async fn stacks_in_a_registry() {
         let client = mainstay::client(name()).registry(&registry);
         client.build().unwrap()
     };
+    make_generator();
     use_it(&make());
     tokio::task::yield_now().await;
     drop(registry.events());
@@ -173,6 +181,7 @@ const MOST_FOR_A_KEY: i64 = 1_472;
 
 #[tokio::test]
 async fn a_key_is_small() {
+    make_generator();
     let mut service = keyed!();
     call(&mut service);
     const KEYS: i64 = 8_000;
@@ -184,6 +193,7 @@ async fn a_key_is_small() {
 #[tokio::test]
 async fn a_million_keys_leave_memory_flat() {
     // A slot of the thread and the like are made once.
+    make_generator();
     call(&mut keyed!());
     let mut service = None;
     let empty = measure(|| service = Some(keyed!())).bytes_current;
@@ -192,7 +202,5 @@ async fn a_million_keys_leave_memory_flat() {
     let more = measure(|| (0..1_000_000).for_each(|_| call(&mut service))).bytes_current;
     assert!(more.abs() < first / 20, "{more} bytes more than {first}");
     let left = measure(|| drop(service)).bytes_current;
-    // Less than a byte for a thousand keys: what the process or its thread makes once is no leak.
-    let lost = empty + first + more + left;
-    assert!(lost.abs() < MOST_IDLE, "{lost} bytes that nobody owns");
+    assert_eq!(empty + first + more + left, 0, "bytes that nobody owns");
 }
