@@ -191,9 +191,9 @@
 //! # }
 //! ```
 //!
-//! `/readyz` reports open circuits and full bulkheads, but answers 503 only for what you mark as
-//! [essential](crate::health::Health::essential): see [`health`](crate::health#readiness) for the
-//! reason.
+//! `/readyz` reports open circuits and full bulkheads, but answers 503 only for names that you mark
+//! as [essential](crate::health::Health::essential): see [`health`](crate::health#readiness) for
+//! the reason.
 //!
 //! # Graceful shutdown with open event streams
 //!

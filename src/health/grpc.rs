@@ -34,9 +34,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// with `NOT_FOUND`, and `Watch` with `SERVICE_UNKNOWN`.
 ///
 /// `Watch` computes the status once a second and at the beginning of a shutdown, and sends it when it
-/// changes. The stream ends when the server closes, so that it does not hold up a graceful shutdown.
+/// changes. The stream ends when the server closes, so that it does not delay a graceful shutdown.
 ///
-/// Add it beside the services in a stack, not inside of the stack:
+/// Add it beside the services in a stack, not inside the stack:
 ///
 /// ```
 /// use mainstay::health::Health;

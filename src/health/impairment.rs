@@ -1,4 +1,4 @@
-//! What is wrong with an instance now.
+//! The impairment of an instance.
 
 use std::fmt;
 use std::time::Duration;
@@ -117,7 +117,7 @@ fn of_circuit(circuit: &CircuitBreakerHandle) -> Option<Found> {
             .iter()
             .partition(|(state, _)| is_open(state));
         found.keys = Some(open.iter().map(|(_, keys)| keys).sum());
-        // While the circuit of one key admits calls, there is something to be ready for.
+        // The program stays ready while the circuit of one key admits calls.
         found.fails = found.fails
             && other.is_empty()
             && circuit.keys().iter().all(|key| {
@@ -134,7 +134,7 @@ fn of_bulkhead(bulkhead: &BulkheadHandle) -> Option<Found> {
     let settings = bulkhead.settings();
     let limit = bulkhead.limit()?;
     let is_full = |bulkhead: &BulkheadHandle| bulkhead.in_flight() >= limit;
-    // With keys, the limit is that of each key.
+    // With keys, each key has this limit.
     if settings.mode != Mode::Enforce || !is_full(bulkhead) {
         return None;
     }

@@ -30,7 +30,7 @@
 //! that are full, and stays ready. It fails only
 //!
 //! - when the [shutdown](Health::shutdown) has begun,
-//! - or for what is [essential](Health::essential).
+//! - or for an [essential](Health::essential) name.
 //!
 //! The reason: all instances of a service call the same upstream. If it fails and they are all not
 //! ready, the load balancer has nowhere to send calls to, and an outage of one upstream is an outage of
@@ -56,7 +56,7 @@
 //! doubles up to 60. Do not shorten the interval of a check below the open time to see more of it.
 //!
 //! With a circuit or a limit for each [key](crate::keyed), an essential instance fails only when all
-//! keys fail: one host of many that is down leaves something to be ready for.
+//! keys fail: with one dead host of many the program stays ready.
 //!
 //! A circuit or a bulkhead in shadow mode rejects nothing, so it is never impaired.
 //!
@@ -136,8 +136,8 @@ impl Health {
     /// so that an outage of one upstream does not stop the whole fleet: see
     /// [readiness](self#readiness).
     ///
-    /// All stacks and instances with that name are essential. The name may be that of a stack that is
-    /// built later. Until then the program is not ready.
+    /// All stacks and instances with that name are essential. Such a stack may be built later.
+    /// Until then the program is not ready.
     #[must_use]
     pub fn essential(mut self, name: impl Into<String>) -> Self {
         let mut essential = self.essential.to_vec();
@@ -172,7 +172,7 @@ impl Health {
                 reasons.push(format!("nothing has the name `{}`", name.escape_debug()));
             }
         }
-        // The names by which each instance may be essential: its own, and that of its stack.
+        // The names by which each instance may be essential: its own, and its stack's.
         let stack_of = |instance: &Instance| {
             let is_same = |other: &Instance| std::ptr::eq(other.emitter(), instance.emitter());
             stacks.iter().find(|stack| stack.instances().any(is_same))

@@ -7,7 +7,7 @@ use super::impairment::Impairment;
 #[cfg(feature = "serde")]
 use crate::observe::snapshot::optional_seconds;
 
-/// Whether a program is ready for calls, and what is wrong with its instances:
+/// Whether a program is ready for calls, and which instances are impaired:
 /// [`Health::readiness`](super::Health::readiness).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -32,7 +32,7 @@ pub struct Impaired {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
-    /// What is wrong with it.
+    /// Why it rejects calls now, or soon may.
     pub impairment: Impairment,
     /// Whether it fails the readiness.
     pub essential: bool,
@@ -82,7 +82,7 @@ impl fmt::Display for Impaired {
 
 #[cfg(feature = "http")]
 impl Readiness {
-    /// The same JSON as that of `Serialize`, without a dependency.
+    /// The same JSON as from `Serialize`, without a dependency.
     pub(super) fn to_json(&self) -> String {
         let reasons: Vec<_> = self.reasons.iter().map(|reason| quoted(reason)).collect();
         let instances: Vec<_> = self.instances.iter().map(Impaired::to_json).collect();

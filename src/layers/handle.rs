@@ -280,8 +280,8 @@ macro_rules! keyed_handle {
                 self.target.keys()
             }
 
-            /// The handle of one key, if the key has an instance. With an empty key, that of the
-            /// calls without a key.
+            /// The handle of one key, if the key has an instance. With an empty key, the handle
+            /// of the calls without a key.
             ///
             /// The instance stays in memory as long as there is a handle of it.
             #[must_use]

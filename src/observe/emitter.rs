@@ -32,7 +32,7 @@ pub(crate) struct Emitter {
     observer: Option<Arc<dyn Observer>>,
     /// Made when first needed: most instances never reject, and have no subscribers.
     rare: OnceLock<Box<Rare>>,
-    /// The group of the instance, if it is that of a key.
+    /// The group of the instance, if it belongs to a key.
     group: Option<Arc<GroupEmitter>>,
     /// Whether the instance is not stored in its group.
     is_temporary: bool,

@@ -75,7 +75,7 @@ pub enum EventKind {
         /// The new limit of calls in flight; `None` for no limit.
         to: Option<u32>,
     },
-    /// The instance of a [key](Event::key) was dropped to make room for another key, although its
+    /// The instance of a [key](Event::key) was dropped in favour of another key, although its
     /// state meant something: its circuit was open, say. That happens only if there are as many
     /// keys as the layer [allows](crate::keyed), and no key was found whose state meant nothing.
     Evicted,
@@ -210,7 +210,7 @@ impl<F: Fn(&Event) + Send + Sync> Observer for F {
 /// A subscription to the events of one layer, or of all instances of a
 /// [`Registry`](crate::registry::Registry::events).
 ///
-/// It stores the newest 256 events for a slow reader, that of a registry the newest 1024, and counts
+/// It stores the newest 256 events for a slow reader (of a registry, 1024), and counts
 /// the lost ones ([`missed`](Events::missed)). A slow reader never delays a call.
 #[derive(Debug)]
 pub struct Events {

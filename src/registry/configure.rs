@@ -12,8 +12,8 @@ use super::stack::StackHandle;
 use crate::vocabulary::settings::{Changes, located, refused};
 
 impl Registry {
-    /// Puts the settings of stacks in force that a configuration contains, by the names of the stacks.
-    /// Returns what changed in each stack that it names.
+    /// Applies the settings in a configuration to the stacks that it names. Returns the changes of
+    /// each stack.
     ///
     /// All of it is read and checked first. If anything is refused, nothing changes. Absent fields
     /// have the values with which the program built the stack. Stacks that the configuration does not

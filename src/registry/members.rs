@@ -1,4 +1,4 @@
-//! What a registry stores: weak references to instances and stacks.
+//! The weak references of a registry to instances and stacks.
 
 use std::collections::btree_map::BTreeMap;
 use std::collections::hash_map::{self, HashMap};

@@ -45,7 +45,7 @@
 //! lists, because it does nothing. A look-up by its name still finds it, and once an update switches it
 //! on, the lists show it.
 //!
-//! The registry holds instances weakly. It keeps nothing alive, and no memory of an instance stays
+//! The registry has weak references. It keeps nothing alive, and no memory of an instance stays
 //! when the instance is dropped. A handle from the registry keeps the state of its instance alive as
 //! long as the handle exists. Clones of a [`Registry`] are the same registry.
 //!
@@ -57,7 +57,7 @@
 //! is built for each request, say. A look-up of one instance by such a name is refused
 //! ([`LookupError::Ambiguous`]), because it would be a guess. The plural methods, such as
 //! [`circuit_breakers`](Registry::circuit_breakers), return all of them. Their metrics have the same
-//! labels: counters, calls in flight and states add up, and a limit is that of the instance that
+//! labels: counters, calls in flight and states add up, and a limit comes from the instance that
 //! changed it last.
 //!
 //! # Cost

@@ -13,7 +13,7 @@ pub(super) const DRAIN: Duration = Duration::from_secs(5);
 /// The default time for calls in flight.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
 
-/// Builds a [`Shutdown`]: its times, and what begins it.
+/// Builds a [`Shutdown`]: its times, and the signal or future that begins it.
 ///
 /// Any duration is valid: a very long one is no limit.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ impl ShutdownBuilder {
     ///
     /// It must be longer than the time after which callers stop sending. In Kubernetes this is the
     /// time in which all nodes and load balancers learn that the pod is terminating, usually one to a
-    /// few seconds. A load balancer that only polls readiness needs its interval, times the number of
-    /// failures that it waits for. Set zero if nothing routes calls to the program.
+    /// few seconds. A load balancer that only polls readiness needs its interval, times its failure
+    /// threshold. Set zero if nothing routes calls to the program.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self

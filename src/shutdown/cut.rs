@@ -1,4 +1,4 @@
-//! What was still in flight when a shutdown ended its waits.
+//! The calls and streams that a shutdown cut.
 
 use std::error::Error;
 use std::fmt;

@@ -35,8 +35,8 @@
 //! ```
 //!
 //! tonic's server takes the same future: `server.serve_with_shutdown(address, shutdown.closing())`. For
-//! several servers, join their futures: `shutdown.run(async { tokio::join!(http, grpc) })`. For a
-//! consumer of messages, stop to take new ones at [`closing`](Shutdown::closing), and await
+//! several servers, join their futures: `shutdown.run(async { tokio::join!(http, grpc) })`. In a
+//! consumer of messages, accept no messages after [`closing`](Shutdown::closing), and await
 //! [`calls_ended`](Shutdown::calls_ended).
 //!
 //! # Event streams
@@ -56,8 +56,9 @@
 //! ```
 //!
 //! A browser reconnects an event stream that ends, to another instance. For a gRPC stream, chain a last
-//! item if callers should tell the shutdown from the end: `Err(Status::unavailable("closing"))`.
-//! Code of other kinds awaits [`closing`](Shutdown::closing).
+//! item if callers should distinguish a shutdown from the end:
+//! `Err(Status::unavailable("closing"))`. Code of other kinds awaits
+//! [`closing`](Shutdown::closing).
 //!
 //! # Which times
 //!
@@ -249,7 +250,7 @@ impl Shutdown {
         Ok(())
     }
 
-    /// What is cut now. It is logged.
+    /// Logs and returns what is cut now.
     fn cut(&self) -> Cut {
         let cut = self.state.in_flight().unwrap_or(Cut::nothing_known());
         #[cfg(feature = "tracing")]

@@ -72,7 +72,7 @@ impl<P: Protocol> ClientBuilder<P> {
 
 impl<P: Protocol, W> ClientBuilder<P, W> {
     /// Sets all settings at once, such as those of a configuration. They replace what other setters
-    /// have set, except names, observers and what is no number: classifiers, policies and headers.
+    /// have set, except names, observers, classifiers, policies and headers.
     pub fn settings(mut self, settings: ClientSettings) -> Self {
         let parts = &mut self.parts;
         let of_timeout = settings.timeout;

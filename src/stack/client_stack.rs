@@ -109,8 +109,8 @@ impl<W> ClientStack<Grpc, W> {
 
 impl<P: Protocol, W> ClientStack<P, W> {
     /// The handle of the circuit breaker. Without a circuit breaker the circuit stays closed. In HTTP
-    /// it is about the circuits of all hosts, and [`key`](CircuitBreakerHandle::key) returns that of
-    /// one.
+    /// it controls the circuits of all hosts, and [`key`](CircuitBreakerHandle::key) returns the
+    /// handle of one.
     #[must_use]
     pub fn circuit_breaker(&self) -> CircuitBreakerHandle {
         self.layers.circuit_breaker.layer.handle()
@@ -123,8 +123,8 @@ impl<P: Protocol, W> ClientStack<P, W> {
         self.layers.rate_limit.layer.handle()
     }
 
-    /// The bulkhead, with its limit and the attempts in flight and in the queue. In HTTP it is about
-    /// those of all hosts, and [`key`](BulkheadHandle::key) returns that of one.
+    /// The bulkhead, with its limit and the attempts in flight and in the queue. In HTTP it covers
+    /// all hosts, and [`key`](BulkheadHandle::key) returns the bulkhead of one.
     #[must_use]
     pub fn bulkhead(&self) -> BulkheadHandle {
         self.layers.bulkhead.layer.handle()

@@ -31,10 +31,10 @@ pub(super) trait LayerSettings: Value + Clone {
     /// Refuses values out of their ranges.
     fn check(&self, id: Id) -> Result<(), ConfigError>;
 
-    /// Adds the numbers that are checked against those of other layers.
+    /// Adds the numbers that are checked against other layers.
     fn numbers(&self, id: Id, numbers: &mut Numbers);
 
-    /// Derives unset settings from those of other layers.
+    /// Derives unset settings from other layers.
     fn derive(&mut self, _: &mut Numbers) {}
 
     fn describe(&self) -> Vec<Setting>;
@@ -70,10 +70,10 @@ pub(crate) trait OfStack: Fields + Value + registry::StackSettings {
     /// The handles of the layers.
     type Handles;
 
-    /// The handles of these layers, if they are those of the stack.
+    /// The handles of these layers, if the stack has them all.
     fn handles(members: &[Member]) -> Option<Self::Handles>;
 
-    /// Adds the numbers of all layers, derives what is not set, and checks each layer.
+    /// Adds the numbers of all layers, derives unset settings, and checks each layer.
     fn derive(&mut self, numbers: &mut Numbers) -> Result<(), ConfigError>;
 
     /// The settings that the layers have.
@@ -256,7 +256,7 @@ impl<D: OfStack> LiveStack for Live<D> {
     }
 }
 
-/// Derives what is not set, and checks all settings alone and against each other.
+/// Derives unset settings, and checks all settings alone and against each other.
 pub(super) fn derive<D: OfStack>(
     settings: &mut D,
     description: &mut Description,
@@ -412,8 +412,8 @@ macro_rules! live_methods {
 
         /// Replaces all settings while calls run. Returns what changed.
         ///
-        /// All layers keep their state: see the `update` of their handles. What is derived from other
-        /// settings is derived anew. Several updates at the same time take effect one after the other.
+        /// All layers keep their state: see the `update` of their handles. Derived values are
+        /// derived anew. Several updates at the same time take effect one after the other.
         ///
         /// # Errors
         ///

@@ -35,7 +35,7 @@ pub(super) struct Numbers {
     pub(super) derived: Derived,
 }
 
-/// The settings of a circuit breaker that are derived from those of other layers.
+/// The settings of a circuit breaker that are derived from other layers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Derived {
     pub(super) on_cancel: bool,

@@ -158,7 +158,7 @@ impl<W> ServerBuilder<W> {
     }
 
     /// Sets all settings at once, such as those of a configuration. They replace what other setters
-    /// have set, except names, observers and what is no number: classifiers, policies and headers.
+    /// have set, except names, observers, classifiers, policies and headers.
     pub fn settings(mut self, settings: ServerSettings) -> Self {
         let parts = &mut self.parts;
         let of_timeout = settings.timeout;

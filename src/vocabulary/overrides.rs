@@ -52,8 +52,8 @@ thread_local! {
 ///
 /// A limit that is set also applies in a stack where this limit is off, as `attempt_timeout` is by
 /// default, and in [shadow mode](crate::Mode::Shadow). The caller's deadline and the context's still end a call that has a longer limit here.
-/// An override is not sent to other services; the resulting deadline is. Retries still take from
-/// the budget.
+/// An override is not sent to other services; the resulting deadline is. Retries still use the
+/// budget.
 ///
 /// A limit shorter than the layer's is the caller's choice, like a deadline: a call that it ends is
 /// not evidence of a fault on its own. Limits that a circuit breaker derives from a stack, such as
@@ -139,7 +139,7 @@ impl Overrides {
     /// Declares that the call may be repeated, although its method does not say so.
     ///
     /// In HTTP it is retried like a GET. In gRPC a rule that [never](crate::grpc::GrpcRetry::never)
-    /// retries its method does not hold, and the call is also retried after an attempt that timed
+    /// retries its method does not apply, and the call is also retried after an attempt that timed
     /// out, that the server cancelled, or that lost its connection. A policy of your own decides
     /// without it.
     #[must_use]

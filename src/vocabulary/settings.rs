@@ -36,11 +36,11 @@
 //! is off. So new settings can be tried on real traffic: their rejections are counted as
 //! `would_reject` in snapshots and metrics, and no call is rejected.
 //!
-//! # What a change keeps
+//! # State
 //!
-//! Everything that still means something: counters, permits in flight, waiting calls, an open
-//! circuit and its time, the outcomes in a window. Calls in flight are not disturbed. The docs of
-//! each handle's `update` say more.
+//! A change keeps all state that still means something: counters, permits in flight, waiting calls,
+//! an open circuit and its time, the outcomes in a window. Calls in flight are not disturbed. The
+//! docs of each handle's `update` say more.
 //!
 //! A change is an event ([`SettingsChanged`](crate::EventKind::SettingsChanged)) and a log line.
 //!
@@ -98,7 +98,7 @@ pub(crate) use self::{
     ser::{Written, write_struct},
 };
 
-/// What an update changed.
+/// The changes of an update.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "says what the update changed"]
 pub struct Changes(Vec<Change>);

@@ -28,7 +28,7 @@ pub(crate) fn queued() -> BulkheadLayer<Queued> {
         .unwrap()
 }
 
-/// The tenant of every request is the same.
+/// The same key for every request.
 #[derive(Clone, Copy)]
 pub(crate) struct OneTenant;
 

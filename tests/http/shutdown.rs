@@ -19,7 +19,7 @@ use tokio_stream::wrappers::IntervalStream;
 
 use crate::common::{Door, listener, until, within};
 
-/// So long the server still serves new calls: several intervals of the readiness check.
+/// The drain time: several intervals of the readiness check.
 const DRAIN: Duration = Duration::from_millis(150);
 const CHECK: Duration = Duration::from_millis(20);
 
@@ -80,7 +80,7 @@ fn client() -> reqwest::Client {
     client.retry(reqwest::retry::never()).build().unwrap()
 }
 
-/// Callers behind something that checks readiness, as behind a load balancer.
+/// The callers check readiness, as a load balancer does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_load_no_request_fails() {
     let site = Site::open("orders", Duration::from_secs(5)).await;

@@ -47,7 +47,7 @@ fn durations_words_and_short_forms_are_read_as_people_write_them() {
     };
     assert_eq!(settings.recovery, recovery);
     assert_eq!(settings.on_cancel, Some(OnCancel::FailureAfter(secs(2))));
-    // What is absent has its default.
+    // Absent fields have their defaults.
     assert_eq!((settings.min_calls, settings.probes), (20, 3));
 
     let settings: retry::Settings = toml(r#"backoff = "linear from 10ms to 1s, no jitter""#);
@@ -187,7 +187,7 @@ fn documents() -> Vec<(Value, Parse)> {
         format: Format,
     ) -> Result<(), String> {
         let settings: T = format.parse(text)?;
-        // What was accepted can be written and read again in every format.
+        // Accepted settings can be written and read again in every format.
         for format in [Format::Json, Format::Toml, Format::Yaml] {
             let again: T = format.parse(&format.write(&settings)).unwrap();
             assert_eq!(again, settings);

@@ -18,7 +18,7 @@ use mainstay::{
 use tokio::time::advance;
 use tower::{Layer, Service};
 
-/// A request of a tenant.
+/// The key of a request, and its outcome.
 type Job = (String, Act);
 
 #[derive(Clone, Default)]

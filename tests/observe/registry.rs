@@ -1,4 +1,4 @@
-//! The registry: who is in it, for how long, and what it tells.
+//! The registry: its members, how long they stay, and its events.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

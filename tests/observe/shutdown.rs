@@ -106,7 +106,7 @@ async fn it_waits_for_the_calls_of_servers_and_for_streams() {
         .registry(&registry)
         .build()
         .unwrap();
-    // The calls of a client are part of those of a server, or nobody waits for them.
+    // The calls of a client are part of a server's calls, or nobody waits for them.
     let client = mainstay::client("stock")
         .registry(&registry)
         .build()
@@ -168,7 +168,7 @@ async fn a_stream_passes_its_items_until_then() {
     assert_eq!(futures::Stream::size_hint(&numbers), (0, Some(0)));
 }
 
-/// Nothing is left of the task that waits.
+/// The task that waits for the signal ends.
 #[tokio::test(start_paused = true)]
 async fn the_task_ends_with_the_shutdown() {
     struct Dropped(tokio::sync::mpsc::Sender<()>);

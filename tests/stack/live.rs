@@ -316,7 +316,7 @@ fn one_configuration_sets_all_stacks_or_none() -> Result<(), BoxError> {
     );
     assert_eq!(payments.bulkhead().limit(), Some(64));
     assert_eq!(orders.settings().timeout.timeout, OwnLimit::Of(secs(10)));
-    // What a file no longer contains is as the program set it.
+    // A setting that a file no longer contains is as the program set it.
     let changes = configure("[payments]\nbulkhead = 32")?;
     assert_eq!(
         changes["payments"].to_string(),
@@ -362,7 +362,7 @@ fn one_configuration_sets_all_stacks_or_none() -> Result<(), BoxError> {
         assert_eq!(now, before, "{text}");
     }
 
-    // What is in force can be written, and changes nothing when it is read.
+    // The settings in force can be written, and change nothing when they are read.
     let written = toml::to_string(&registry.configuration())?;
     assert!(
         written.contains("[payments.bulkhead]\nmode = \"enforce\"\nlimit = 32"),

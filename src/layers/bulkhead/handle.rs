@@ -35,8 +35,8 @@ keyed_handle! {
     /// ```
     ///
     /// Calls in flight are not disturbed. After the limit was lowered, no call is admitted until
-    /// enough calls have left. After it was raised, waiting calls are admitted at once. Without a
-    /// queue from now on, the calls that wait already still wait for at most their longest wait.
+    /// enough calls have left. After it was raised, waiting calls are admitted at once. If the
+    /// queue is removed, the calls in it stay for at most their max wait.
     update Settings
 }
 

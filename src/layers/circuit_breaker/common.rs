@@ -1,4 +1,4 @@
-//! What the circuits of all keys have in common, and how each counts in it.
+//! The state that the circuits of all keys share, and how each counts in it.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +38,7 @@ fn numbered(number: u8) -> Option<State> {
     STATES.get(place).copied()
 }
 
-/// What the circuits of all keys share.
+/// The state that the circuits of all keys share.
 #[derive(Default)]
 pub(crate) struct Common {
     latencies: Latencies,
@@ -80,7 +80,7 @@ impl Common {
         };
     }
 
-    /// The state that new circuits begin in.
+    /// The first state of new circuits.
     fn new_state(&self) -> State {
         let forced = numbered(self.forced.load(Ordering::Relaxed));
         forced.unwrap_or(State::Closed)
@@ -118,7 +118,7 @@ impl Common {
         sender.subscribe()
     }
 
-    /// Moves a circuit from the count of one state to that of another.
+    /// Moves a circuit from the count of one state to the count of another.
     fn move_count(&self, from: u8, to: u8) {
         let count = |number: u8| {
             usize::from(number)

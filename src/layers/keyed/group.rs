@@ -31,11 +31,11 @@ pub trait Instance: Admit {
     /// The settings that cannot change.
     type Fixed: Copy + Send + Sync;
 
-    /// What the instances of all keys share.
+    /// The state that the instances of all keys share.
     type Common: Default + Send + Sync;
 
-    /// A new instance, with a `common` part that of a key. It runs under a lock, so it emits
-    /// nothing.
+    /// A new instance; the instance of a key has a `common` part. It runs under a lock, so it
+    /// emits nothing.
     fn new(
         settings: &Self::Settings,
         fixed: Self::Fixed,
@@ -64,7 +64,7 @@ pub struct Group<A: Instance> {
     keys: Keys<Shared<A>>,
     /// The instance of the calls without a key.
     without_key: Mutex<Option<Shared<A>>>,
-    /// Those of new instances.
+    /// The settings of new instances.
     settings: Mutex<A::Settings>,
     fixed: A::Fixed,
     common: Arc<A::Common>,
@@ -94,7 +94,7 @@ impl<A: Instance> Group<A> {
         &self.emitter.emitter
     }
 
-    /// What the instances of all keys share.
+    /// The state that the instances of all keys share.
     pub(crate) fn common(&self) -> &A::Common {
         &self.common
     }
@@ -146,7 +146,7 @@ impl<A: Instance> Group<A> {
         shards.for_each(|values| values.iter().for_each(&mut act));
     }
 
-    /// The sum of the counts of all instances that there are and were. `add` adds those of an
+    /// The sum of the counts of all instances, also dropped ones. `add` adds the counts of an
     /// instance, under a lock.
     pub(crate) fn sum(&self, mut add: impl FnMut(&A, &mut Totals)) -> Totals {
         let mut totals = self.emitter.temporary();
@@ -184,7 +184,7 @@ impl<A: Instance> Value for Shared<A> {
 
     fn is_held(&self) -> bool {
         let is_held = self.is_shared();
-        // The last holder's changes are seen from here on.
+        // The last user's changes are visible from here on.
         fence(Ordering::Acquire);
         is_held
     }

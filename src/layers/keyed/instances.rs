@@ -73,7 +73,7 @@ pub trait KeyingOf<Req>: Keying {
     ) -> &'a mut Shared<A>;
 }
 
-/// The instances that a handle is about.
+/// The instances that a handle controls.
 pub enum Target<A: Instance> {
     One(Shared<A>),
     Group(Arc<Group<A>>),

@@ -2,8 +2,8 @@
 //!
 //! A layer has one instance for all calls by default. That is wrong as soon as the calls go to
 //! several upstreams or come from several tenants: one dead host opens the circuit for all hosts,
-//! and one busy tenant uses the limit of all tenants. With `keyed` the layer has an instance for
-//! each key, and a closure returns the key of a request:
+//! and one busy tenant uses the limit of all tenants. With `keyed` the layer has an instance
+//! for each key, and a closure returns the key of a request:
 //!
 //! ```
 //! use mainstay::{CircuitBreakerLayer, Error, State};
@@ -53,8 +53,8 @@
 //!
 //! # Which key
 //!
-//! The key is the part of the request that fails or fills up on its own: the host, the tenant, the
-//! gRPC method. Values without a bound, such as a whole path or a user's ID, are bad keys for a
+//! The key is the part of the request that fails or fills up on its own: the host, the tenant,
+//! the gRPC method. Values without a bound, such as a whole path or a user's ID, are bad keys for a
 //! circuit breaker: a key that is called rarely never has enough calls to open its circuit.
 //!
 //! Requests without a key (`None`, or an empty key) share one instance. A key longer than 128 bytes
@@ -67,23 +67,23 @@
 //! # How many keys
 //!
 //! At most [`max_keys`](crate::circuit_breaker::CircuitBreakerBuilder::max_keys), by default
-//! 10 000. That is more hosts than most programs call, and takes some 10 MB. So keys that strangers
+//! 10 000. That is more hosts than most programs call, and needs some 10 MB. So keys that strangers
 //! choose cannot fill the memory.
 //!
-//! A new key beyond the limit takes the place of another one, and its counts stay in the snapshot of
-//! the layer. A key is never dropped while it is in use: while it has calls in flight or waiting,
-//! while it is the last one that a service called, and while there is a handle of it. Of the others
-//! those are dropped first whose state means nothing: their circuit is closed, or all permits of
-//! their rate are available, and they have the settings of the layer. Another key, such as one whose
-//! circuit is open, is dropped only if none of these is found, and the layer then emits the event
-//! [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
+//! A new key beyond the limit replaces another one, whose counts stay in the snapshot of the
+//! layer. A key is never dropped while it is in use: while it has calls in flight or waiting,
+//! while it is the last one that a service called, and while there is a handle of it. Of the
+//! others, keys whose state means nothing are dropped first: their circuit is closed, or all
+//! permits of their rate are available, and they have the settings of the layer. Another key, such
+//! as one whose circuit is open, is dropped only if none of these is found. The layer then emits
+//! the event [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
 //!
-//! If all keys that it looks at are in use, the call has a temporary instance of its own, and is not limited. The
-//! [snapshot](KeyCounts) counts such calls.
+//! If all keys that the layer examines are in use, the call has a temporary instance of its own,
+//! and is not limited. The [snapshot](KeyCounts) counts such calls.
 //!
 //! # Handles, events and metrics
 //!
-//! The handle of the layer is about all keys: its snapshot has the sums, and its verbs and updates
+//! The handle of the layer controls all keys: its snapshot has the sums, and its verbs and updates
 //! apply to all keys, also to new ones. `keys()` lists the keys, and `key(..)` returns the handle of
 //! one. An update of one key gives it settings of its own, until the next update of all keys.
 //!

@@ -36,15 +36,15 @@ macro_rules! keyed_setters {
             #[doc = concat!("The most keys that have their own ", $one, " at the same time. Default 10 000; range 1 to")]
             /// 1 000 000.
             ///
-            /// Beyond it, a new key takes the place of one that is idle: see
+            /// Beyond it, a new key replaces one that is idle: see
             /// [`keyed`](crate::keyed#how-many-keys).
             pub fn max_keys(mut self, keys: u32) -> Self {
                 self.keying.max_keys = keys;
                 self
             }
 
-            /// Gives the metrics of the first `keys` keys a label `key`, and those of all others the
-            /// label `other`. Default 0: no such label, because each key would be a new series of each
+            /// Adds a label `key` to the metrics: the key for the first `keys` keys, `other` for
+            /// all others. Default 0: no such label, because each key would be a new series of each
             /// metric; at most 1000.
             ///
             /// A key that has a label keeps it. Calls without a key have none.

@@ -13,7 +13,7 @@ pub struct KeyCounts {
     pub keys: u64,
     /// The most keys that can have one at the same time.
     pub max_keys: u64,
-    /// How many instances were dropped to make room for other keys. Their counts are included in
+    /// How many instances were dropped in favour of other keys. Their counts are included in
     /// the snapshot.
     pub evicted: u64,
     /// How many calls had a temporary instance of their own, because no other could be dropped.

@@ -397,7 +397,7 @@ impl Adjust for Load {
             return false;
         }
         let now = adaptation.timeline.at(now);
-        // What an adaptive limit has learned is worth nothing to another algorithm, and is old when
+        // The measurements of an adaptive limit are useless to another algorithm, and old when
         // it was off.
         if new.limit != before.limit || !before.is_on() {
             adaptation.limit = Adaptive::new(&new.limit, now);

@@ -211,7 +211,7 @@ impl<M, T, K> RateLimitBuilder<M, T, K> {
     /// Whether the rate limit rejects calls, only reports, or is off. Default [`Mode::Enforce`].
     ///
     /// In [shadow mode](Mode::Shadow) no call waits. A call that would have to wait for longer than
-    /// [`max_wait`](Self::max_wait) is reported. A rate limit that is off takes no permits.
+    /// [`max_wait`](Self::max_wait) is reported. A rate limit that is off acquires no permits.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.settings.mode = mode;
         self

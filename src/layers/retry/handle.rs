@@ -28,7 +28,7 @@ handle_methods! {
     /// Counts of retries and refusals, and the balance of the budget.
     snapshot
     ///
-    /// A call that is under way has the new settings from its next attempt on. The budget keeps its
+    /// A call in flight uses the new settings from its next attempt on. The budget keeps its
     /// entries. Layers that share a [`RetryBudget`] share its settings: an update of one changes them
     /// for all.
     ///

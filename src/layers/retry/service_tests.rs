@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 
-/// Its `clone` takes until the test lets it go on.
+/// Its `clone` blocks until the test releases it.
 struct Slow {
     entered: Arc<Barrier>,
     leaves: Arc<Barrier>,

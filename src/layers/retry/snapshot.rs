@@ -125,7 +125,7 @@ impl Stats {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Several layers may share a budget, so its settings are those of the budget.
+    /// Several layers may share a budget, so the budget has its own settings.
     fn with_budget(&self, mut settings: Settings) -> Settings {
         if let Some(budget) = &mut settings.budget {
             *budget = self.budget.settings();

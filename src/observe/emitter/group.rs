@@ -1,4 +1,4 @@
-//! What the instances of a layer with an instance for each key share.
+//! The emitter and counts that the instances of all keys of a layer share.
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
@@ -13,7 +13,7 @@ const OTHER: &str = "other";
 
 /// The emitter of all instances of a group, and the counts of those that were never stored.
 pub(crate) struct GroupEmitter {
-    /// Its name is that of the layer, without a key.
+    /// It has the name of the layer, and no key.
     pub(crate) emitter: Emitter,
     /// The counts of temporary instances that are gone.
     temporary: Mutex<Totals>,
@@ -25,7 +25,7 @@ pub(crate) struct GroupEmitter {
     other: Slot,
 }
 
-/// The label that says which key a metric is about.
+/// The label for the key of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyLabel {
     /// There is none: all keys share the metrics of the group.

@@ -15,7 +15,7 @@ pub struct ByAuthority;
 /// as `api.example.com` or `[::1]:8080`.
 ///
 /// It is in lower case, without user and password, and without the port if that is the scheme's
-/// default. If the URI has no authority, it is that of the `host` header. HTTP and reqwest client
+/// default. If the URI has no authority, it comes from the `host` header. HTTP and reqwest client
 /// stacks use it by default.
 ///
 /// ```

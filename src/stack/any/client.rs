@@ -136,7 +136,7 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
     }
 
     /// Sets all settings at once, such as those of a configuration. They replace what other setters
-    /// have set, except names, observers and what is no number: classifiers, policies and headers.
+    /// have set, except names, observers, classifiers, policies and headers.
     /// Without a [`retry`](Self::retry) policy there is no retry.
     pub fn settings(mut self, settings: AnyClientSettings) -> Self {
         let parts = &mut self.parts;

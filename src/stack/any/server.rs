@@ -105,7 +105,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
     }
 
     /// Sets all settings at once, such as those of a configuration. They replace what other setters
-    /// have set, except names, observers and what is no number: classifiers, policies and headers.
+    /// have set, except names, observers, classifiers, policies and headers.
     pub fn settings(mut self, settings: AnyServerSettings) -> Self {
         let parts = &mut self.parts;
         let of_timeout = settings.timeout;

@@ -69,7 +69,7 @@ impl<'de, T: Fields> DeserializeSeed<'de> for Field<'_, T> {
 }
 
 impl<T: Fields> Table<'_, T> {
-    /// Reads a value that is no table as the field that it stands for.
+    /// Reads a value that is no table as the value of the short field.
     fn read_short<'de, D: Deserializer<'de>, E: Error>(
         self,
         from: D,

@@ -184,7 +184,7 @@ async fn a_service_that_was_called_is_not_called_again() {
     }
 }
 
-/// The call waits for a place, and then the service is not ready. With a bulkhead for each host, a
+/// The call waits for a permit, and then the service is not ready. With a bulkhead for each host, a
 /// call is ready before its host is known.
 #[tokio::test(start_paused = true)]
 async fn what_waited_in_a_queue_was_not_sent_either() {
