@@ -44,6 +44,20 @@ impl Until {
         self.deadline.local()
     }
 
+    /// The deadline of a call in shadow mode for inner services, which does not end the call.
+    pub(super) const fn seen(outer: Deadline, begun: Moment) -> Self {
+        Self {
+            deadline: outer,
+            own: false,
+            begun,
+        }
+    }
+
+    /// Whether the call began after its deadline.
+    fn has_passed_before(&self) -> bool {
+        self.deadline.local() <= self.begun
+    }
+
     /// Combines the layer's own deadline with the one that the call came with.
     #[inline]
     pub(super) fn both(own: Deadline, outer: Deadline, begun: Moment) -> Self {
@@ -120,8 +134,44 @@ pub(super) struct Running {
 
 /// The parts of few calls.
 pub(super) struct Rare {
-    pub(super) sending: Option<Sending>,
-    pub(super) shadow: Option<Shadow>,
+    sending: Option<Sending>,
+    // In a box, so that it is cheap to drop without one.
+    shadow: Option<Box<Shadow>>,
+}
+
+impl Rare {
+    pub(super) const fn of(sending: Sending) -> Self {
+        Self {
+            sending: Some(sending),
+            shadow: None,
+        }
+    }
+
+    /// The parts of a call in shadow mode, which has a limit and is not ended by it.
+    // Inlined, so that the deadlines of other calls stay in registers.
+    #[inline(always)]
+    pub(super) fn shadowed(
+        rare: Option<Box<Self>>,
+        limits: &Held<TimeLimits>,
+        until: Until,
+        seen: Until,
+    ) -> Box<Self> {
+        let mut rare = rare.unwrap_or_else(|| {
+            Box::new(Self {
+                sending: None,
+                shadow: None,
+            })
+        });
+        // A deadline that had passed before is reported already.
+        if !seen.has_passed_before() {
+            let shadow = Shadow::new(limits.clone(), until, rare.sending.clone());
+            rare.shadow = Some(Box::new(shadow));
+        }
+        if let Some(sending) = &mut rare.sending {
+            (sending.renewed, sending.until) = (None, seen);
+        }
+        rare
+    }
 }
 
 impl Running {

@@ -95,7 +95,8 @@ impl StateOf<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallLimit {
     pub(super) nanos: u64,
-    pub(crate) source: LimitSource,
+    /// A [`LimitSource`] as a number, which needs no conversion from the numbers in force.
+    pub(super) source: u64,
 }
 
 /// The source of a layer's own limit.
@@ -109,20 +110,12 @@ pub(crate) enum LimitSource {
     Fallback,
 }
 
-impl LimitSource {
-    #[inline]
-    pub(super) const fn from_bits(bits: u32) -> Self {
-        match bits {
-            0 => Self::Set,
-            1 => Self::Default,
-            _ => Self::Fallback,
-        }
-    }
-}
-
 impl CallLimit {
     pub(super) const fn of_nanos(nanos: u64, source: LimitSource) -> Self {
-        Self { nanos, source }
+        Self {
+            nanos,
+            source: source as u64,
+        }
     }
 
     /// A configured limit.
@@ -139,7 +132,10 @@ impl CallLimit {
 
     /// The same limit, longer by this time.
     pub(super) fn longer(self, by: Duration) -> Self {
-        Self::of_nanos(self.nanos.saturating_add(nanos(by)), self.source)
+        Self {
+            nanos: self.nanos.saturating_add(nanos(by)),
+            ..self
+        }
     }
 
     /// The deadline of a call that begins now.
@@ -151,13 +147,13 @@ impl CallLimit {
     /// Whether it applies to a call with this deadline.
     #[inline]
     pub(super) fn applies(self, outer: Deadline) -> bool {
-        self.source != LimitSource::Fallback || outer.propagated() == Moment::NEVER
+        self.source != LimitSource::Fallback as u64 || outer.propagated() == Moment::NEVER
     }
 
     /// Whether the limit is configured. A default is not propagated to the next service.
     #[must_use]
     pub const fn is_set(&self) -> bool {
-        matches!(self.source, LimitSource::Set)
+        self.source == LimitSource::Set as u64
     }
 }
 

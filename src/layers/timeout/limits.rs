@@ -99,12 +99,12 @@ impl InForce {
         };
         let is_on = settings.mode != Mode::Off;
         let own = own.filter(|_| is_on);
-        let source = own.map_or(LimitSource::Set, |own| own.source);
+        let source = own.map_or(0, |own| own.source);
         let length = own.map_or(NONE, |own| own.nanos).min(Self::LONGEST);
         let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
         Self(
             settings.mode as u64
-                | (source as u64) << Self::SOURCE
+                | source << Self::SOURCE
                 | flag(settings.whole_body, Self::WHOLE)
                 | flag(is_on && !settings.timeout_for.is_empty(), Self::METHODS)
                 | length << Self::LENGTH,
@@ -122,13 +122,18 @@ impl InForce {
     }
 
     #[inline]
+    pub(crate) const fn is_on(self) -> bool {
+        self.0 & Self::MODE != Mode::Off as u64
+    }
+
+    #[inline]
     const fn limit(self) -> Option<CallLimit> {
         let nanos = self.0 >> Self::LENGTH;
         if nanos == Self::LONGEST {
             return None;
         }
-        let source = LimitSource::from_bits((self.0 >> Self::SOURCE) as u32 & 0b11);
-        Some(CallLimit::of_nanos(nanos, source))
+        let source = self.0 >> Self::SOURCE & 0b11;
+        Some(CallLimit { nanos, source })
     }
 
     /// Whether the limit covers the response body.

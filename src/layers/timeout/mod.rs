@@ -55,7 +55,7 @@
 //! # Cost
 //!
 //! One clock reading. A timer is made when the call is first pending. Nothing is allocated. In
-//! shadow mode there is no timer, but a second clock reading and one small allocation.
+//! shadow mode there is no timer, but a second clock reading and two small allocations.
 
 mod cover;
 mod future;

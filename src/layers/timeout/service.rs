@@ -8,8 +8,7 @@ use tower_service::Service;
 use super::cover::{Asked, Cover, HeadOnly};
 use super::future::{Rare, ResponseFuture, Sending, State, Until};
 use super::layer::{CallLimit, Fixed, LimitPolicy, PerRequest, StateOf};
-use super::limits::{Own, TimeLimits};
-use super::shadow::Shadow;
+use super::limits::{InForce, Own, TimeLimits};
 use super::upload::Upload;
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
@@ -76,15 +75,14 @@ where
         let ends = in_force.enforces();
         let overridden = self.policy.limit_override(&request);
         let is_overridden = matches!(overridden, LimitOverride::Of(_));
-        let is_shadow = !is_overridden && in_force.mode() == Mode::Shadow;
+        let is_shadow = !(ends || is_overridden) && is_shadow(in_force);
         if !(ends || is_overridden || is_shadow || self.limits.keeps_deadlines()) {
             let cover = self.cover.clone();
             let state = State::unlimited(self.inner.call(request, &entry), self.limits.hold());
             return ResponseFuture { state, cover };
         }
         let begun = entry.now();
-        let is_on = in_force.mode() != Mode::Off;
-        let outer = match self.policy.asked(&request, is_on) {
+        let outer = match self.policy.asked(&request, in_force.is_on()) {
             Some(asked) => context::deadline().and(Deadline::foreign(begun.after(asked))),
             None => context::deadline(),
         };
@@ -93,8 +91,7 @@ where
             self.limits
                 .record(|handles| handles.deadline(outer.propagated().since(begun)));
         }
-        let is_late = outer.local() <= begun;
-        if is_late {
+        if outer.local() <= begun {
             if !is_shadow {
                 self.inner.take_ready();
                 let rejection = self.limits.reject(Reason::DeadlinePassed, None);
@@ -138,14 +135,16 @@ where
         };
         let mut until = Until::both(own, outer, begun);
         let is_evidence = matches!(upload, Upload::Moves(_));
-        let mut sending = match upload {
-            Upload::Moves(progress) | Upload::Converses(progress) => Some(Sending {
-                progress,
-                is_evidence,
-                renewed,
-                until,
-                outer,
-            }),
+        let mut rare = match upload {
+            Upload::Moves(progress) | Upload::Converses(progress) => {
+                Some(Box::new(Rare::of(Sending {
+                    progress,
+                    is_evidence,
+                    renewed,
+                    until,
+                    outer,
+                })))
+            }
             Upload::None | Upload::Whole(_) => None,
         };
         let cover = self.cover.clone().begin(Asked {
@@ -155,22 +154,12 @@ where
             limits: &self.limits,
         });
         let limits = self.limits.hold();
-        let mut shadow = None;
         if is_shadow {
-            if !is_late {
-                shadow = Some(Shadow::new(limits.clone(), until, sending.clone()));
-            }
             // Inner services see the caller's deadline alone.
-            until = Until::both(Deadline::NEVER, outer, begun);
-            if let Some(sending) = &mut sending {
-                (sending.renewed, sending.until) = (None, until);
-            }
+            let seen = Until::seen(outer, begun);
+            rare = Some(Rare::shadowed(rare, &limits, until, seen));
+            until = seen;
         }
-        let rare = if sending.is_some() || is_shadow {
-            Some(Box::new(Rare { sending, shadow }))
-        } else {
-            None
-        };
         // A limit that restarts is no fixed deadline for inner services.
         let inside = if renewed.is_some() {
             outer
@@ -190,6 +179,12 @@ where
             cover,
         }
     }
+}
+
+/// Out of line, because few layers are in this mode.
+#[cold]
+fn is_shadow(in_force: InForce) -> bool {
+    in_force.mode() == Mode::Shadow
 }
 
 impl<S: fmt::Debug, P: fmt::Debug, B> fmt::Debug for Timeout<S, P, B> {

@@ -18,7 +18,7 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    #[cold]
+    #[inline]
     pub(super) const fn new(
         limits: Held<TimeLimits>,
         until: Until,
