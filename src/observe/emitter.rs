@@ -339,8 +339,13 @@ impl Emitter {
         self.own_settings.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_own_settings(&self, has: bool) {
-        self.own_settings.store(has, Ordering::Relaxed);
+    pub(crate) fn swap_own_settings(&self, has: bool) -> bool {
+        self.own_settings.swap(has, Ordering::Relaxed)
+    }
+
+    /// Whether its metrics show the settings of all keys, which it does not have.
+    pub(crate) fn differs_from_metrics(&self) -> bool {
+        self.label != KeyLabel::Own && self.group.is_some() && self.has_own_settings()
     }
 
     pub(crate) fn is_measured(&self) -> bool {
@@ -350,6 +355,12 @@ impl Emitter {
     /// Switches metrics and events on or off. Calls in flight still leave the gauges that they
     /// entered.
     pub(crate) fn set_measured(&self, measured: bool) {
+        // The caller holds the lock of the settings, so nobody else sets it meanwhile. What follows
+        // allocates, which an update of many keys should not do for each of them.
+        if measured && self.group.is_some() && self.is_measured() {
+            self.sinks.fetch_or(UNGAUGED, Ordering::Relaxed);
+            return;
+        }
         let subscribers = self.lock();
         self.measured.store(measured, Ordering::Relaxed);
         let new = self.new_sinks();

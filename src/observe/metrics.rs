@@ -63,6 +63,8 @@
 //!   `mainstay_circuit_breaker_state`, which then counts circuits. `mainstay_limit` and
 //!   `mainstay_retry_budget_balance` show the instance that changed last. Give instances different
 //!   names: the [registry](crate::registry#names) warns of equal ones.
+//! - The keys of a layer add up, too. `mainstay_limit` is then the limit of each key, not of all
+//!   together.
 //! - Each layer of a stack counts a call, so a sum over `layer` counts it several times. The
 //!   outermost layer shows the outcome for the caller; a circuit breaker inside a retry counts
 //!   attempts.

@@ -9,7 +9,7 @@ use crate::support::{
 };
 use futures::FutureExt as _;
 use mainstay::bulkhead::BulkheadBuilder;
-use mainstay::circuit_breaker::CircuitBreakerBuilder;
+use mainstay::circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerHandle};
 use mainstay::keyed::{Key, PerKey};
 use mainstay::{
     AtResponse, BulkheadLayer, CircuitBreakerLayer, Event, EventKind, OnCancel, Reason, State,
@@ -538,6 +538,8 @@ async fn a_key_with_settings_of_its_own_leaves_last_and_says_so() {
     }
     let own = bulkhead.key("own").unwrap();
     let _ = own.change(|settings| settings.limit = Some(1)).unwrap();
+    // The same once more is no change.
+    let _ = own.change(|settings| settings.limit = Some(1)).unwrap();
     drop(own);
     for n in 0..5 {
         let _ = send(&mut service, job(&format!("new{n}"), Act::Ok)).await;
@@ -570,5 +572,46 @@ async fn a_key_in_the_state_that_was_forced_on_all_has_nothing_to_lose() {
     }
     while let Some(event) = events.try_recv() {
         assert!(!matches!(event.kind(), EventKind::Evicted), "{event}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_nobody_calls_any_more_has_nothing_to_lose() {
+    for (rest, leaves_silently) in [(30, false), (120, true)] {
+        let layer = breaker().max_keys(1).build().unwrap();
+        let circuits = layer.handle();
+        let mut events = circuits.events();
+        let mut service = layer.layer(Inner::default());
+        for _ in 0..3 {
+            let _ = send(&mut service, job("dead", Act::Fail)).await;
+        }
+        assert_eq!(circuits.key("dead").unwrap().state(), State::Open);
+        advance(secs(rest)).await;
+        let _ = send(&mut service, job("live", Act::Ok)).await;
+        let mut evicted = 0;
+        while let Some(event) = events.try_recv() {
+            evicted += usize::from(matches!(event.kind(), EventKind::Evicted));
+        }
+        assert_eq!(evicted == 0, leaves_silently, "after {rest} s");
+        assert_eq!(circuits.state(), State::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_sees_a_forced_state_without_keys() {
+    let layer = breaker().build().unwrap();
+    let circuits = layer.handle();
+    let mut watch = circuits.watch();
+    for (state, act) in [
+        (
+            State::ForcedOpen,
+            CircuitBreakerHandle::force_open as fn(&CircuitBreakerHandle),
+        ),
+        (State::Closed, CircuitBreakerHandle::reset),
+        (State::ForcedClosed, CircuitBreakerHandle::force_closed),
+    ] {
+        act(&circuits);
+        let changed = tokio::time::timeout(secs(1), watch.changed()).await;
+        assert_eq!(changed, Ok(Some(state)));
     }
 }

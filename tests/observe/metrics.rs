@@ -754,6 +754,55 @@ async fn keys_are_no_label_and_the_states_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_limit_of_a_key_of_its_own_is_not_that_of_all() {
+    recorded!(handle);
+    let layer = mainstay::BulkheadLayer::builder()
+        .name("disks")
+        .limit(64)
+        .keyed(|disk: &String| disk.as_str().into())
+        .build()
+        .unwrap();
+    let mut service = layer.layer(service_fn(
+        async |_: String| Ok::<_, mainstay::BoxError>(()),
+    ));
+    let limit = r#"mainstay_limit{layer="bulkhead",name="disks"}"#;
+    for disk in ["a", "b"] {
+        service
+            .ready()
+            .await
+            .unwrap()
+            .call(disk.to_owned())
+            .await
+            .unwrap();
+    }
+    let bulkhead = layer.handle();
+    let _ = bulkhead
+        .key("a")
+        .unwrap()
+        .change(|a| a.limit = Some(8))
+        .unwrap();
+    for disk in ["b", "a"] {
+        service
+            .ready()
+            .await
+            .unwrap()
+            .call(disk.to_owned())
+            .await
+            .unwrap();
+        assert_eq!(value(&handle, limit), 64.0, "{disk}");
+    }
+    let _ = bulkhead.change(|all| all.limit = Some(32)).unwrap();
+    service
+        .ready()
+        .await
+        .unwrap()
+        .call("a".to_owned())
+        .await
+        .unwrap();
+    assert_eq!(value(&handle, limit), 32.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_circuits_of_one_name_add_up() {
     recorded!(handle);
     let one = || CircuitBreakerLayer::builder().name("disk").build().unwrap();

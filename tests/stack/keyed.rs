@@ -229,3 +229,23 @@ async fn a_server_limits_each_tenant() {
     let all = stack.snapshot().rate_limit.unwrap();
     assert_eq!((all.keys.unwrap().keys, all.rejections.total()), (2, 2));
 }
+
+/// The `host` header of a proxied request is its caller's.
+#[tokio::test(start_paused = true)]
+async fn a_caller_of_a_proxy_chooses_no_circuit() {
+    let dead = service_fn(async |_: Request<Full<Bytes>>| {
+        let response = Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR);
+        Ok::<_, std::convert::Infallible>(response.body(Empty::<Bytes>::new()).unwrap())
+    });
+    let stack = http::client("backend").build().unwrap();
+    let client = stack.wrap(dead);
+    for call in 0..=FAILURES {
+        let request = Request::post("/").header("host", format!("host-{call}.example.com"));
+        let request = request.body(Full::default()).unwrap();
+        let answer = client.clone().oneshot(request).await;
+        assert_eq!(answer.is_err(), call == FAILURES);
+    }
+    let circuits = stack.circuit_breaker();
+    assert_eq!(circuits.state(), State::Open);
+    assert!(circuits.keys().is_empty());
+}

@@ -399,6 +399,9 @@ impl Emit for Permits {
     }
 
     fn set_gauges(&self, handles: &Handles) {
+        if self.emitter.differs_from_metrics() {
+            return;
+        }
         let limit = limited(self.limit());
         handles.limit(limit.filter(|_| self.mode() != Mode::Off));
     }

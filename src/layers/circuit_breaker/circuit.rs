@@ -275,6 +275,11 @@ impl Circuit {
         (view, since, changes)
     }
 
+    /// Whether nobody has called it for longer than any open time, although its open time is over.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.with(|breaker, now| (breaker.is_abandoned(now), None))
+    }
+
     /// The settings as they were set.
     pub(super) fn config(&self) -> Config {
         *self.lock().breaker.config()

@@ -134,7 +134,7 @@ impl Common {
     }
 
     /// Wakes the watchers if the most severe state has changed.
-    fn notify(&self) {
+    pub(super) fn notify(&self) {
         // A waker of a watcher is foreign code, so the lock is released before.
         let sender = {
             let sender = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,7 +219,7 @@ impl Instance for Circuit {
             .group
             .as_ref()
             .map_or(State::Closed, |group| group.new_state());
-        self.state() == new
+        self.state() == new || self.is_abandoned()
     }
 
     fn totals(&self) -> Totals {

@@ -89,6 +89,10 @@ impl CircuitBreakerHandle {
             group.common().force_new(new);
         }
         self.target.each(|circuit| act(circuit));
+        if let Target::Group(group) = &self.target {
+            // Without keys, no circuit does it.
+            group.common().notify();
+        }
     }
 
     /// Watches the state of the circuit. With keys: the most severe state of any key.

@@ -169,9 +169,14 @@ impl<A: Instance> Target<A> {
     {
         match self {
             Self::One(one) => {
-                let changes = update(&**one, change)?;
-                one.emitter().set_own_settings(!changes.is_empty());
-                Ok(changes)
+                let emitter = one.emitter();
+                // First, so that metrics do not show them as the settings of all keys.
+                let had = emitter.swap_own_settings(true);
+                let result = update(&**one, change);
+                if !had && !matches!(&result, Ok(changes) if !changes.is_empty()) {
+                    emitter.swap_own_settings(false);
+                }
+                result
             }
             Self::Group(group) => update(&**group, change),
         }

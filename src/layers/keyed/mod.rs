@@ -73,10 +73,10 @@
 //! A new key beyond the limit replaces another one, whose counts stay in the snapshot of the
 //! layer. A key is never dropped while it is in use: while it has calls in flight or waiting,
 //! while it is the last one that a service called, and while there is a handle of it. Of the
-//! others, keys whose state means nothing are dropped first: their circuit is closed, or all
-//! permits of their rate are available, and they have the settings of the layer. Another key, such
-//! as one whose circuit is open, is dropped only if none of these is found. The layer then emits
-//! the event [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
+//! others, keys whose state means nothing are dropped first: their circuit is closed, or had no call
+//! for `open_max` after its open time, or all permits of their rate are available, and they have
+//! the settings of the layer. Another key, such as one whose circuit is open, is dropped only if
+//! none of these is found. The layer then emits the event [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
 //!
 //! If all keys that the layer examines are in use, the call has a temporary instance of its own,
 //! and is not limited. The [snapshot](KeyCounts) counts such calls.

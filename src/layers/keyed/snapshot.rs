@@ -17,7 +17,7 @@ pub struct KeyCounts {
     /// the snapshot.
     pub evicted: u64,
     /// How many calls had a temporary instance of their own, because no other could be dropped.
-    /// Their outcomes are included in the snapshot once they are over.
+    /// Their counts are included in the snapshot once the service has called again, or was dropped.
     pub temporary: u64,
 }
 

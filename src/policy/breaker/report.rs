@@ -189,6 +189,15 @@ impl Breaker {
         }
     }
 
+    /// Whether the circuit is still open only because no call came: its open time has been over for
+    /// the longest open time.
+    pub(crate) fn is_abandoned(&self, now: Duration) -> bool {
+        match self.phase {
+            Phase::Open { until } => now.saturating_sub(until) > self.config.open_max,
+            _ => false,
+        }
+    }
+
     /// A snapshot. It changes no state, because no caller would emit the transition.
     pub(crate) fn snapshot(&mut self, now: Duration) -> View {
         let now = self.advance(now);

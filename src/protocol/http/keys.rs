@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::header::{HOST, HeaderName};
+use http::header::HeaderName;
 
 use super::head::HttpRequest;
 use crate::layers::keyed::Key;
@@ -14,9 +14,14 @@ pub struct ByAuthority;
 /// A key for layers of a client that calls several hosts: host and port of the request's URI, such
 /// as `api.example.com` or `[::1]:8080`.
 ///
-/// It is in lower case, without user and password, and without the port if that is the scheme's
-/// default. If the URI has no authority, it comes from the `host` header. HTTP and reqwest client
-/// stacks use it by default.
+/// It is in lower case, without user and password, without the dot that can end a host name, and
+/// without the port if that is the scheme's default. HTTP and reqwest client stacks use it by
+/// default.
+///
+/// Requests whose URI has no authority share one instance. The `host` header is no key: such a
+/// request is for the upstream of its connection, and in a proxy the header is the caller's. So is
+/// the authority of an HTTP/2 request. A proxy that forwards both to one upstream needs one instance
+/// for all calls, such as with `one_for_all()` of a client stack.
 ///
 /// ```
 /// let layer = mainstay::http::circuit_breaker().keyed_by(mainstay::http::by_authority()).build()?;
@@ -30,31 +35,41 @@ pub const fn by_authority() -> ByAuthority {
 impl<Req: HttpRequest + ?Sized> Key<Req> for ByAuthority {
     #[inline]
     fn key<'a>(&'a self, request: &'a Req) -> Option<Cow<'a, str>> {
-        let authority = match request.authority() {
-            Some(authority) => authority,
-            None => request.headers().get(HOST)?.to_str().ok()?,
-        };
-        Some(normal(authority, request.scheme()))
+        Some(normal(request.authority()?, request.scheme()))
     }
 }
 
 /// An authority as it is compared. Borrowed if it is so already.
 fn normal<'a>(authority: &'a str, scheme: Option<&str>) -> Cow<'a, str> {
-    let host = match authority.rsplit_once('@') {
-        Some((_, host)) => host,
+    let authority = match authority.rsplit_once('@') {
+        Some((_, authority)) => authority,
         None => authority,
     };
+    // The colons of an IPv6 address are in brackets.
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => (host, port.trim_start_matches('0')),
+        _ => (authority, ""),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
     let default_port = match scheme {
-        Some("http") => ":80",
-        Some("https") => ":443",
+        Some("http") => "80",
+        Some("https") => "443",
         _ => "",
     };
-    let host = host.strip_suffix(default_port).unwrap_or(host);
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
+    let port = if port == default_port { "" } else { port };
+    let length = host.len() + port.len() + usize::from(!port.is_empty());
+    // Host and port are borrowed together if nothing between them was removed.
+    let is_whole = port.is_empty() || length == authority.len();
+    if is_whole && !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(authority.get(..length).unwrap_or(authority));
     }
+    let mut key = host.to_ascii_lowercase();
+    if !port.is_empty() {
+        key.push(':');
+        key.push_str(port);
+    }
+    Cow::Owned(key)
 }
 
 /// The value of a header: see [`by_header`].
@@ -99,6 +114,14 @@ mod tests {
             ("http://[::1]:8080/", "[::1]:8080"),
             ("http://[::1]:80/", "[::1]"),
             ("http://[FE80::80]/", "[fe80::80]"),
+            ("http://[::1]:/", "[::1]"),
+            ("http://api.example.com:/", "api.example.com"),
+            ("http://api.example.com:080/", "api.example.com"),
+            ("http://api.example.com:08080/", "api.example.com:8080"),
+            ("http://api.example.com./", "api.example.com"),
+            ("http://api.example.com.:80/", "api.example.com"),
+            ("http://Api.example.com.:81/", "api.example.com:81"),
+            ("api.example.com:80", "api.example.com:80"),
         ] {
             let request = Request::builder().uri(uri).body(()).unwrap();
             assert_eq!(ByAuthority.key(&request).as_deref(), Some(key), "{uri}");
@@ -118,13 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn without_an_authority_it_is_the_host_header() {
-        let mut request = Request::builder().uri("/x").body(()).unwrap();
-        assert_eq!(ByAuthority.key(&request), None);
-        let host = "Api.example.com:81".parse().unwrap();
-        request.headers_mut().insert(HOST, host);
-        let key = ByAuthority.key(&request);
-        assert_eq!(key.as_deref(), Some("api.example.com:81"));
+    fn the_host_header_is_no_key() {
+        let request = Request::builder()
+            .uri("/x")
+            .header("host", "api.example.com");
+        assert_eq!(ByAuthority.key(&request.body(()).unwrap()), None);
     }
 
     #[test]
