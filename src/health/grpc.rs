@@ -21,7 +21,7 @@ use tower_service::Service;
 
 use super::Health;
 use crate::runtime::{Moment, Timer};
-use crate::shutdown::Closing;
+use crate::shutdown::{Closing, Shutdown};
 use crate::vocabulary::error::BoxError;
 
 /// How often a watched status is computed.
@@ -82,10 +82,16 @@ impl GrpcHealth {
 impl Checks {
     fn status(&self, service: &str) -> Option<ServingStatus> {
         let health = self.0.get(service)?;
-        Some(match health.readiness().ready {
+        let shutting_down = self.its_shutdown().is_some_and(Shutdown::has_begun);
+        Some(match health.readiness().ready && !shutting_down {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,
         })
+    }
+
+    /// The shutdown of the server, which ends all its services.
+    fn its_shutdown(&self) -> Option<&Shutdown> {
+        self.0.get("").and_then(Health::its_shutdown)
     }
 }
 
@@ -106,9 +112,9 @@ impl HealthRpc for Checks {
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watch>, Status> {
         let service = request.into_inner().service;
         let health = self.0.get(&service).cloned();
-        // A service that is unknown ends with the server, too.
-        let shutdown = health.as_ref().or_else(|| self.0.get(""));
-        let shutdown = shutdown.and_then(Health::its_shutdown);
+        // A service that is unknown, or has no shutdown of its own, ends with the server.
+        let shutdown = health.as_ref().and_then(Health::its_shutdown);
+        let shutdown = shutdown.or_else(|| self.its_shutdown());
         Ok(Response::new(Watch {
             begun: shutdown.map(|shutdown| shutdown.begun()),
             closing: shutdown.map(|shutdown| shutdown.closing()),

@@ -131,23 +131,21 @@ fn of_circuit(circuit: &CircuitBreakerHandle) -> Option<Found> {
 }
 
 fn of_bulkhead(bulkhead: &BulkheadHandle) -> Option<Found> {
-    let settings = bulkhead.settings();
-    let limit = bulkhead.limit()?;
-    let is_full = |bulkhead: &BulkheadHandle| bulkhead.in_flight() >= limit;
-    // With keys, each key has this limit.
-    if settings.mode != Mode::Enforce || !is_full(bulkhead) {
-        return None;
-    }
+    let is_full = |bulkhead: &BulkheadHandle| {
+        let limit = bulkhead
+            .limit()
+            .filter(|limit| bulkhead.in_flight() >= *limit);
+        limit.is_some() && bulkhead.settings().mode == Mode::Enforce
+    };
     let mut found = Found::new(Impairment::Full, None);
     let keys = bulkhead.keys();
-    if !keys.is_empty() {
-        let handles = keys.iter().filter_map(|key| bulkhead.key(key));
-        let full = handles.filter(is_full).count();
-        if full == 0 {
-            return None;
-        }
-        found.keys = u64::try_from(full).ok();
-        found.fails = full == keys.len();
+    if keys.is_empty() {
+        return is_full(bulkhead).then_some(found);
     }
-    Some(found)
+    // Each key has a limit, and may have settings of its own.
+    let handles = keys.iter().filter_map(|key| bulkhead.key(key));
+    let full = handles.filter(is_full).count();
+    found.keys = u64::try_from(full).ok();
+    found.fails = full == keys.len();
+    (full > 0).then_some(found)
 }

@@ -45,7 +45,8 @@ pub(crate) fn update<A: Adjust>(
         // runs again.
         let mut new = before.clone();
         change(&mut new);
-        let checked = new.check().and_then(|()| state.check(&new));
+        // The instance first: it names the layer, of which several may have these settings.
+        let checked = state.check(&new).and_then(|()| new.check());
         checked.of_instance(Some(state.emitter().name()))?;
         if state.put(&before, &new) {
             break Changes::between(&state.resolved(before), &state.resolved(new));

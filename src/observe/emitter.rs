@@ -339,8 +339,8 @@ impl Emitter {
         self.own_settings.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn swap_own_settings(&self, has: bool) -> bool {
-        self.own_settings.swap(has, Ordering::Relaxed)
+    pub(crate) fn set_own_settings(&self, has: bool) {
+        self.own_settings.store(has, Ordering::Relaxed);
     }
 
     /// Whether its metrics show the settings of all keys, which it does not have.

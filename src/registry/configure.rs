@@ -43,7 +43,7 @@ impl Registry {
     /// # Errors
     ///
     /// The configuration cannot be read, names a stack that does not exist or whose name several
-    /// stacks have, or contains a refused value. The error begins with the path.
+    /// stacks have, or contains a refused value. The error of a refused value begins with its path.
     pub fn configure<'de, D: Deserializer<'de>>(
         &self,
         from: D,

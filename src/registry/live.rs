@@ -25,9 +25,14 @@ pub(crate) trait LiveStack: Send + Sync {
     /// The settings in force; `None` if these are not the layers of the stack.
     fn settings(&self, layers: &[Member]) -> Option<Box<dyn Any>>;
 
-    /// Puts settings of this kind of stack in force. `None` if they are of another kind.
-    fn update(&self, layers: &[Member], settings: &dyn Any)
-    -> Option<Result<Changes, ConfigError>>;
+    /// Puts settings of this kind of stack in force. `None` if they are of another kind. With
+    /// `keeps_derived`, a value that was derived and is the same stays derived.
+    fn update(
+        &self,
+        layers: &[Member],
+        settings: &dyn Any,
+        keeps_derived: bool,
+    ) -> Option<Result<Changes, ConfigError>>;
 
     /// Reads settings. Absent fields have the values with which the stack was built.
     #[cfg(feature = "serde")]

@@ -90,7 +90,7 @@ impl StackHandle {
     ///
     /// A setting is invalid, alone or beside another one. Nothing has changed then.
     pub fn update<S: StackSettings>(&self, settings: &S) -> Result<Option<Changes>, ConfigError> {
-        self.stack.update(&self.layers, settings).transpose()
+        self.stack.update(&self.layers, settings, true).transpose()
     }
 
     /// Reads settings of this kind of stack, and checks them.
@@ -107,7 +107,9 @@ impl StackHandle {
     /// Puts settings that [`read_any`](Self::read_any) returned in force.
     #[cfg(feature = "serde")]
     pub(super) fn update_any(&self, settings: &dyn Any) -> Result<Changes, ConfigError> {
-        let updated = self.stack.update(&self.layers, settings).transpose();
+        // The configuration was read over the settings of the program, so none of them is derived.
+        let updated = self.stack.update(&self.layers, settings, false);
+        let updated = updated.transpose();
         updated.map(Option::unwrap_or_default)
     }
 

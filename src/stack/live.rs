@@ -65,6 +65,17 @@ pub(super) trait LayerSettings: Value + Clone {
     fn remove_derived(&mut self, _: &Numbers) {}
 }
 
+/// The settings at the start of an update.
+struct Present<D> {
+    version: u64,
+    /// Those of the layers.
+    now: D,
+    /// Those in force.
+    before: D,
+    /// As they were set.
+    set: D,
+}
+
 /// The settings of all layers of a stack, defined by [`stack_settings`].
 pub(crate) trait OfStack: Fields + Value + registry::StackSettings {
     /// The handles of the layers.
@@ -152,22 +163,44 @@ impl<D: OfStack> Live<D> {
     pub(crate) fn update(
         &self,
         members: &[Member],
+        change: impl FnMut(&mut D),
+    ) -> Result<Changes, ConfigError> {
+        self.update_with(members, false, change)
+    }
+
+    /// Puts these settings in force. What was derived before, and is put back as it is, stays
+    /// derived.
+    pub(crate) fn replace(&self, members: &[Member], new: &D) -> Result<Changes, ConfigError> {
+        self.update_with(members, true, |to| to.clone_from(new))
+    }
+
+    fn update_with(
+        &self,
+        members: &[Member],
+        keeps_derived: bool,
         mut change: impl FnMut(&mut D),
     ) -> Result<Changes, ConfigError> {
         let Some(handles) = &D::handles(members) else {
             return Ok(Changes::default());
         };
         loop {
-            let (version, before, mut new) = self.present(handles);
+            let Present {
+                version,
+                now,
+                before,
+                set: mut new,
+            } = self.present(handles);
             // The closure is user code, so it runs without the lock. If another update comes first,
-            // it runs again.
+            // of the stack or of a layer, it runs again.
             change(&mut new);
             new.adapt(handles);
             let mut state = self.lock();
-            if state.version != version {
+            if state.version != version || D::of(handles) != now {
                 continue;
             }
-            new.keep_derived(&state.set, &state.put);
+            if keeps_derived {
+                new.keep_derived(&state.set, &state.put);
+            }
             let set = new.clone();
             let mut description = (*state.description).clone();
             let checked = derive(&mut new, &mut description);
@@ -190,16 +223,21 @@ impl<D: OfStack> Live<D> {
         }
     }
 
-    /// The version, the settings in force, and the settings as they were set.
-    fn present(&self, handles: &D::Handles) -> (u64, D, D) {
+    fn present(&self, handles: &D::Handles) -> Present<D> {
         let now = D::of(handles);
         let state = self.lock();
         let (mut before, mut set) = (state.put.clone(), state.set.clone());
         before.take_changed(&state.put, now.clone());
         before.resolve();
-        set.take_changed(&state.put, now);
+        set.take_changed(&state.put, now.clone());
         set.keep_derived(&state.set, &state.put);
-        (state.version, before, set)
+        let version = state.version;
+        Present {
+            version,
+            now,
+            before,
+            set,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<D>> {
@@ -220,9 +258,11 @@ impl<D: OfStack> LiveStack for Live<D> {
         &self,
         layers: &[Member],
         settings: &dyn Any,
+        keeps_derived: bool,
     ) -> Option<Result<Changes, ConfigError>> {
         let settings = settings.downcast_ref::<D>()?;
-        Some(Self::update(self, layers, |to| to.clone_from(settings)))
+        let change = |to: &mut D| to.clone_from(settings);
+        Some(self.update_with(layers, keeps_derived, change))
     }
 
     #[cfg(feature = "serde")]
@@ -424,7 +464,7 @@ macro_rules! live_methods {
             settings: &$Settings,
         ) -> Result<$crate::vocabulary::settings::Changes, $crate::vocabulary::config::ConfigError>
         {
-            self.change(|to| to.clone_from(settings))
+            self.live.replace(&self.layers.members(), settings)
         }
 
         /// Changes single settings while calls run. Returns what changed.

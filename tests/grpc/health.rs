@@ -70,6 +70,8 @@ async fn a_tonic_server_reports_its_health_and_shuts_down() {
         .manual();
     let health = Health::new(&registry).shutdown(&shutdown);
     let users = health.clone().essential("payments");
+    // It has no shutdown of its own.
+    let orders = Health::new(&registry).essential("payments");
     let stack = grpc::server("users")
         .registry(&registry)
         .bulkhead(8)
@@ -78,7 +80,12 @@ async fn a_tonic_server_reports_its_health_and_shuts_down() {
     let door = Door::closed();
     let (listener, address) = listener().await;
     let server = Server::builder()
-        .add_service(health.grpc().service("users.Users", &users))
+        .add_service(
+            health
+                .grpc()
+                .service("users.Users", &users)
+                .service("users.Orders", &orders),
+        )
         .add_service(stack.wrap(UsersServer::new(Directory(door.clone()))))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.closing());
     let running = shutdown.clone();
@@ -103,9 +110,11 @@ async fn a_tonic_server_reports_its_health_and_shuts_down() {
     };
     let mut of_server = watch("").await;
     let mut of_users = watch("users.Users").await;
+    let mut of_orders = watch("users.Orders").await;
     let mut of_unknown = watch("shop.Orders").await;
     assert_eq!(next(&mut of_server).await, Some(ServingStatus::Serving));
     assert_eq!(next(&mut of_users).await, Some(ServingStatus::Serving));
+    assert_eq!(next(&mut of_orders).await, Some(ServingStatus::Serving));
     assert_eq!(
         next(&mut of_unknown).await,
         Some(ServingStatus::ServiceUnknown)
@@ -120,6 +129,8 @@ async fn a_tonic_server_reports_its_health_and_shuts_down() {
     assert_eq!(next(&mut of_users).await, Some(ServingStatus::NotServing));
     payments.handle().reset();
     assert_eq!(next(&mut of_users).await, Some(ServingStatus::Serving));
+    assert_eq!(next(&mut of_orders).await, Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut of_orders).await, Some(ServingStatus::Serving));
 
     let mut stub = UsersClient::new(channel.clone());
     let call = tokio::spawn(async move {
@@ -133,8 +144,10 @@ async fn a_tonic_server_reports_its_health_and_shuts_down() {
     // At once, and not at the next second.
     assert_eq!(next(&mut of_server).await, Some(ServingStatus::NotServing));
     assert_eq!(next(&mut of_users).await, Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut of_orders).await, Some(ServingStatus::NotServing));
     assert_eq!(next(&mut of_server).await, None);
     assert_eq!(next(&mut of_users).await, None);
+    assert_eq!(next(&mut of_orders).await, None);
     assert_eq!(next(&mut of_unknown).await, None);
     assert!(!server.is_finished(), "a call is in flight");
     door.open();

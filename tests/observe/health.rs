@@ -343,3 +343,34 @@ async fn the_http_service_answers_in_json() {
     let json: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(json, serde_json::to_value(odd.readiness()).unwrap());
 }
+
+/// A key with a limit of its own is compared with it.
+#[tokio::test(start_paused = true)]
+async fn each_key_is_full_by_its_own_limit() {
+    let registry = Registry::new();
+    let layer = BulkheadLayer::builder()
+        .name("hosts")
+        .limit(2)
+        .keyed(|host: &&'static str| (*host).into())
+        .build()
+        .unwrap();
+    registry.add(layer.handle());
+    let health = Health::new(&registry).essential("hosts");
+    let service =
+        service_fn(async |_: &'static str| std::future::pending::<Result<(), Infallible>>().await);
+    let call = |host| tokio::spawn(layer.layer(service).oneshot(host));
+    let calls = [call("wide"), call("wide")];
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let wide = layer.handle().key("wide").unwrap();
+    assert!(!health.readiness().ready);
+    let _ = wide.change(|settings| settings.limit = Some(100)).unwrap();
+    assert!(health.readiness().ready);
+    assert!(health.readiness().instances.is_empty());
+    let _ = wide.change(|settings| settings.limit = Some(1)).unwrap();
+    assert!(!health.readiness().ready);
+    let _ = wide
+        .change(|settings| settings.mode = Mode::Shadow)
+        .unwrap();
+    assert!(health.readiness().ready);
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+}

@@ -32,6 +32,13 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 impl Lines {
     /// Those that were logged since this was asked last.
     fn take(&self) -> Vec<String> {
+        // The registry of the process warns of a name that a test in another thread has, too.
+        let mut lines = self.take_all();
+        lines.retain(|line| !line.contains("two instances have the same name"));
+        lines
+    }
+
+    fn take_all(&self) -> Vec<String> {
         let text = std::mem::take(&mut *self.0.lock().unwrap());
         let text = String::from_utf8(text).unwrap();
         text.lines().map(|line| line.trim().to_owned()).collect()
@@ -205,23 +212,23 @@ fn two_instances_of_one_name_are_a_warning() {
         client.build().unwrap()
     };
     let first = build();
-    assert_eq!(lines.take(), [""; 0]);
+    assert_eq!(lines.take_all(), [""; 0]);
     let second = build();
     let expected = "WARN mainstay::registry: two instances have the same name name=\"twice\" \
                     layers=\"timeout circuit_breaker bulkhead\"";
-    assert_eq!(lines.take(), [expected]);
+    assert_eq!(lines.take_all(), [expected]);
     // Once, and again only after the name was unique.
     let third = build();
-    assert_eq!(lines.take(), [""; 0]);
+    assert_eq!(lines.take_all(), [""; 0]);
     drop((first, second));
     let fourth = build();
-    assert_eq!(lines.take(), [expected]);
+    assert_eq!(lines.take_all(), [expected]);
     drop((third, fourth));
 
     let other = BulkheadLayer::builder().name("twice").limit(1);
     registry.add(other.build().unwrap().handle());
     let _first = build();
-    assert_eq!(lines.take(), [""; 0], "the bulkhead is gone");
+    assert_eq!(lines.take_all(), [""; 0], "the bulkhead is gone");
 }
 
 #[tokio::test(start_paused = true)]

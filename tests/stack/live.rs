@@ -443,6 +443,100 @@ fn what_was_derived_stays_derived_when_it_is_put_back() -> Result<(), BoxError> 
 }
 
 #[test]
+fn a_set_value_that_equals_the_derived_one_is_set() -> Result<(), BoxError> {
+    let registry = Registry::new();
+    let stack = http::client("a").registry(&registry).build()?;
+    let derived = stack.settings().circuit_breaker.probe_life;
+    assert_eq!(derived, Some(secs(30)));
+    let file = r#"{ "a": { "timeout": "2s", "circuit_breaker": { "probe_life": "30s" } } }"#;
+    for _ in 0..2 {
+        let _ = registry.configure(&mut serde_json::Deserializer::from_str(file))?;
+        assert_eq!(stack.settings().circuit_breaker.probe_life, derived);
+    }
+    let stack = http::client("a").without_registry().build()?;
+    let _ = stack.change(|settings| {
+        settings.timeout.timeout = secs(2).into();
+        settings.circuit_breaker.probe_life = derived;
+    })?;
+    assert_eq!(stack.settings().circuit_breaker.probe_life, derived);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_derived_from_a_limit_that_ends_no_call() -> Result<(), BoxError> {
+    let shadow = |length| {
+        let mut settings = mainstay::timeout::Settings::default();
+        (settings.mode, settings.timeout) = (Mode::Shadow, length);
+        settings
+    };
+    let stack = http::client("a").without_registry().build()?;
+    let usual = stack.settings();
+    let _ = stack.change(|settings| {
+        settings.attempt_timeout = shadow(ms(100).into());
+        settings.timeout.mode = Mode::Shadow;
+        settings.timeout.timeout = ms(200).into();
+    })?;
+    let found = stack.settings();
+    assert_eq!(
+        found.circuit_breaker.on_cancel,
+        usual.circuit_breaker.on_cancel
+    );
+    assert!(found.circuit_breaker.probe_life >= Some(secs(10)));
+    assert!(found.retry.backoff.is_none(), "the usual one");
+    let stack = mainstay::client("a")
+        .without_registry()
+        .timeout(secs(60))
+        .retry(2)
+        .build()?;
+    let _ = stack.change(|settings| {
+        settings.timeout = shadow(ms(200).into());
+    })?;
+    assert!(stack.settings().retry.backoff.is_none());
+    // Enforced, they are derived from it.
+    let _ = stack.change(|settings| settings.timeout.mode = Mode::Enforce)?;
+    assert!(stack.settings().retry.backoff.is_some());
+    Ok(())
+}
+
+#[test]
+fn a_change_through_a_handle_is_not_lost_to_a_concurrent_update() -> Result<(), BoxError> {
+    let stack = http::client("a").without_registry().build()?;
+    let mut runs = 0;
+    let _ = stack.change(|settings| {
+        runs += 1;
+        if runs == 1 {
+            let set = stack
+                .bulkhead()
+                .change(|bulkhead| bulkhead.limit = Some(32));
+            assert!(!set.unwrap().is_empty());
+        }
+        settings.timeout.timeout = secs(5).into();
+    })?;
+    assert_eq!((runs, stack.bulkhead().limit()), (2, Some(32)));
+    assert_eq!(stack.settings().timeout.timeout, secs(5).into());
+    Ok(())
+}
+
+#[test]
+fn a_refused_limit_of_attempts_names_their_layer() -> Result<(), BoxError> {
+    let registry = Registry::new();
+    let stack = http::client("a")
+        .registry(&registry)
+        .attempt_timeout(secs(1))
+        .build()?;
+    let limits = registry.attempt_timeout("a")?;
+    let error = limits.change(|settings| settings.timeout = secs(0).into());
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .starts_with("attempt_timeout `a`: timeout = 0ns")
+    );
+    drop(stack);
+    Ok(())
+}
+
+#[test]
 fn a_circuit_for_slow_calls_can_be_switched_off() -> Result<(), BoxError> {
     let slow = mainstay::circuit_breaker::SlowCalls::new(secs(20), 0.5);
     let stack = http::client("a").without_registry().build()?;

@@ -246,7 +246,7 @@ where
                 }
                 instance.put(&has, &newest);
             }
-            instance.emitter().swap_own_settings(false);
+            instance.emitter().set_own_settings(false);
         });
         true
     }

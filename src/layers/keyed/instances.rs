@@ -171,10 +171,11 @@ impl<A: Instance> Target<A> {
             Self::One(one) => {
                 let emitter = one.emitter();
                 // First, so that metrics do not show them as the settings of all keys.
-                let had = emitter.swap_own_settings(true);
+                let had = emitter.has_own_settings();
+                emitter.set_own_settings(true);
                 let result = update(&**one, change);
                 if !had && !matches!(&result, Ok(changes) if !changes.is_empty()) {
-                    emitter.swap_own_settings(false);
+                    emitter.set_own_settings(false);
                 }
                 result
             }

@@ -257,7 +257,8 @@ impl Adjust for TimeLimits {
                     rule,
                 ))
             }
-            _ => Ok(()),
+            OwnLimit::Of(length) => super::layer::check(self.emitter.layer(), "timeout", length),
+            OwnLimit::Auto | OwnLimit::Off => Ok(()),
         }
     }
 

@@ -223,7 +223,8 @@ impl<K: Propagate, T> Part<T> for ServerTimeout<K> {
 
 /// The numbers of these settings.
 fn plain_numbers(settings: &Settings, role: &Role, numbers: &mut Numbers) {
-    if settings.mode != Mode::Off {
+    // In shadow mode it ends no call, so other layers derive nothing from it.
+    if settings.mode == Mode::Enforce {
         numbers.total = role.length(settings.timeout);
     }
 }

@@ -254,6 +254,12 @@ fn length(limit: OwnLimit) -> Option<Duration> {
     }
 }
 
+/// The length of a limit that ends calls. In shadow mode it ends none, so other layers derive
+/// nothing from it.
+fn enforced(mode: Mode, limit: OwnLimit) -> Option<Duration> {
+    length(limit).filter(|_| mode == Mode::Enforce)
+}
+
 of_instance!(TimeoutHandle, Timeout);
 
 impl LayerSettings for timeout::Settings {
@@ -272,9 +278,9 @@ impl LayerSettings for timeout::Settings {
 
     fn numbers(&self, id: Id, numbers: &mut Numbers) {
         if id == Id::AttemptTimeout {
-            numbers.attempt = length(self.timeout);
+            numbers.attempt = enforced(self.mode, self.timeout);
         } else {
-            numbers.total = length(self.timeout);
+            numbers.total = enforced(self.mode, self.timeout);
         }
     }
 
@@ -331,7 +337,7 @@ impl LayerSettings for TimeoutSettings {
 
     fn numbers(&self, _: Id, numbers: &mut Numbers) {
         let is_set = |idle: &Duration| Some(*idle) != Self::default().body_idle;
-        numbers.total = length(self.timeout);
+        numbers.total = enforced(self.mode, self.timeout);
         numbers.body = BodyNumbers {
             whole: self.whole_body,
             idle: self.body_idle.filter(is_set),
