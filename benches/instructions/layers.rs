@@ -11,7 +11,7 @@ use mainstay::{
 use tower::limit::ConcurrencyLimitLayer;
 use tower::retry::Policy;
 use tower::retry::budget::{Budget, TpsBudget};
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::cases::Case;
 use crate::services::{Expect, Message, Ready, Work, Yields, calls};
@@ -56,6 +56,15 @@ pub(crate) fn all() -> Vec<Case> {
             let layer = BulkheadLayer::builder().limit(MAX_IN_FLIGHT);
             let layer = layer.keyed(|_: &u32| "api.example.com".into());
             number(layer.build()?.layer(Ready))
+        }),
+        Case::over(BARE, "circuit_breaker_cloned", || {
+            let layer = CircuitBreakerLayer::builder().window(Window::count(WINDOW));
+            number(cloned(layer.build()?.layer(Ready)))
+        }),
+        Case::over(BARE, "circuit_breaker_keyed_cloned", || {
+            let layer = CircuitBreakerLayer::builder().window(Window::count(WINDOW));
+            let layer = layer.keyed(|_: &u32| "api.example.com".into());
+            number(cloned(layer.build()?.layer(Ready)))
         }),
         Case::over(MESSAGE, "correlation", || {
             message(CorrelationLayer::consumer().layer(Ready))
@@ -103,6 +112,14 @@ where
     S: Service<u32, Future: Send> + Send + 'static,
 {
     Ok(calls(service, 1, Expect::Answers))
+}
+
+/// Cloned for each call, as most clients are.
+fn cloned<S>(service: S) -> impl Service<u32, Future: Send> + Send + 'static
+where
+    S: Service<u32, Future: Send> + Clone + Send + 'static,
+{
+    service_fn(move |number| service.clone().oneshot(number))
 }
 
 fn message<S>(service: S) -> Built

@@ -28,8 +28,9 @@ pub(crate) trait Value: Clone {
 
     fn has_key(&self, key: &str) -> bool;
 
-    /// Whether there are other references than that of the registry.
-    fn is_held(&self) -> bool;
+    /// Whether there are other references than that of the registry. If not, the last user's changes
+    /// are visible.
+    fn is_held(&mut self) -> bool;
 
     /// Whether the value is as good as a new one, except for its counts.
     fn is_plain(&self) -> bool;

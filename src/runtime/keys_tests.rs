@@ -24,7 +24,7 @@ impl Value for Counted {
         self.0.key == key
     }
 
-    fn is_held(&self) -> bool {
+    fn is_held(&mut self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 

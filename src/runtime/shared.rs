@@ -93,13 +93,12 @@ impl<T> Shared<T> {
         &shared.lane.0
     }
 
-    /// Whether anybody else holds a reference: a call, a service, a handle or a registry. Another thread can
-    /// drop its reference meanwhile, but without one it cannot get one.
-    pub(crate) fn is_shared(&self) -> bool {
-        let state = &self.lane.0;
-        Arc::strong_count(&self.lane) > 1
-            || Arc::strong_count(state) > 1
-            || Arc::weak_count(state) > 0
+    /// Whether anybody else holds a reference: a call, a service, a handle or a registry. Another
+    /// thread can drop its reference meanwhile, but without one it cannot get one. If nobody does, the
+    /// last one's changes are visible.
+    pub(crate) fn is_shared(&mut self) -> bool {
+        // Not by the counts: a reference can become another kind between two of them.
+        Arc::get_mut(&mut self.lane).is_none_or(|lane| Arc::get_mut(&mut lane.0).is_none())
     }
 
     /// The reference for a call.

@@ -339,6 +339,30 @@ async fn an_idle_key_leaves_for_a_new_one_and_its_counts_stay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_key_stays_where_there_are_many() {
+    for (limit, stays) in [(63, false), (64, true)] {
+        let layer = bulkhead(1).max_keys(limit).build().unwrap();
+        let service = layer.layer(Inner::default());
+        for tenant in ["first", "second"] {
+            send(&mut service.clone(), job(tenant, Act::Ok))
+                .await
+                .unwrap();
+        }
+        for tenant in 0..1_000 {
+            let job = job(&tenant.to_string(), Act::Ok);
+            send(&mut service.clone(), job).await.unwrap();
+        }
+        let handle = layer.handle();
+        assert_eq!(handle.key("first").is_some(), stays, "{limit}");
+        assert!(handle.key("second").is_none(), "{limit}");
+        let all = handle.snapshot();
+        let keys = all.keys.unwrap();
+        assert_eq!((keys.keys, keys.temporary), (u64::from(limit), 0));
+        assert_eq!(all.outcomes.success, 1_002);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_with_calls_in_flight_never_leaves() {
     let layer = bulkhead(1).max_keys(2).build().unwrap();
     let service = layer.layer(Inner::default());

@@ -7,8 +7,7 @@
     reason = "users cannot name these items"
 )]
 
-use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::key::clean;
 use crate::call::admit::Admit;
@@ -22,6 +21,9 @@ use crate::runtime::keys::{Got, Keys, Value};
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::settings::Fields;
+
+/// From this limit of keys on, the first one stays.
+const MANY: usize = 64;
 
 /// An instance of a layer that can have one for each key.
 pub trait Instance: Admit {
@@ -63,7 +65,10 @@ pub trait Instance: Admit {
 pub struct Group<A: Instance> {
     keys: Keys<Shared<A>>,
     /// The instance of the calls without a key.
-    without_key: Mutex<Option<Shared<A>>>,
+    without_key: OnceLock<Shared<A>>,
+    /// The instance of the first key, found without a lock. Many layers have only one key, and are
+    /// cloned for each call.
+    first: OnceLock<Shared<A>>,
     /// The settings of new instances.
     settings: Mutex<A::Settings>,
     fixed: A::Fixed,
@@ -81,7 +86,8 @@ impl<A: Instance> Group<A> {
     ) -> Self {
         Self {
             keys: Keys::new(limit),
-            without_key: Mutex::new(None),
+            without_key: OnceLock::new(),
+            first: OnceLock::new(),
             settings: Mutex::new(settings),
             fixed,
             common: Arc::default(),
@@ -107,18 +113,19 @@ impl<A: Instance> Group<A> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_without_key(&self) -> MutexGuard<'_, Option<Shared<A>>> {
-        let without_key = self.without_key.lock();
-        without_key.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The instance of a key. An empty key is none.
     #[cold]
     pub(crate) fn get(&self, key: &str) -> Shared<A> {
         if key.is_empty() {
-            let mut without_key = self.lock_without_key();
-            let make = || self.make(key, false);
-            return without_key.get_or_insert_with(make).clone();
+            return self
+                .without_key
+                .get_or_init(|| self.make(key, false))
+                .clone();
+        }
+        if let Some(first) = self.first.get()
+            && first.emitter().instance().has_key(key)
+        {
+            return first.clone();
         }
         let key = &*clean(key);
         let Got { value, removed } = self.keys.get(key, |temporary| self.make(key, temporary));
@@ -127,21 +134,27 @@ impl<A: Instance> Group<A> {
         {
             removed.value.emit_and_log(|| EventKind::Evicted);
         }
+        // It never leaves, so not where each place counts.
+        if self.first.get().is_none()
+            && self.keys.limit() >= MANY
+            && !value.emitter().is_temporary()
+        {
+            self.first.get_or_init(|| value.clone());
+        }
         value
     }
 
     /// The instance of a key, if there is one.
     pub(crate) fn find(&self, key: &str) -> Option<Shared<A>> {
         if key.is_empty() {
-            return self.lock_without_key().clone();
+            return self.without_key.get().cloned();
         }
         self.keys.find(&clean(key))
     }
 
     /// Acts on all instances, without a lock.
     pub(crate) fn each(&self, mut act: impl FnMut(&Shared<A>)) {
-        let without_key = self.lock_without_key().clone();
-        without_key.iter().for_each(&mut act);
+        self.without_key.get().into_iter().for_each(&mut act);
         let shards = (0..).map_while(|shard| self.keys.shard(shard));
         shards.for_each(|values| values.iter().for_each(&mut act));
     }
@@ -150,7 +163,7 @@ impl<A: Instance> Group<A> {
     /// instance, under a lock.
     pub(crate) fn sum(&self, mut add: impl FnMut(&A, &mut Totals)) -> Totals {
         let mut totals = self.emitter.temporary();
-        if let Some(instance) = &*self.lock_without_key() {
+        if let Some(instance) = self.without_key.get() {
             add(instance, &mut totals);
         }
         self.keys.visit(|gone, instances| {
@@ -182,11 +195,8 @@ impl<A: Instance> Value for Shared<A> {
         self.emitter().instance().has_key(key)
     }
 
-    fn is_held(&self) -> bool {
-        let is_held = self.is_shared();
-        // The last user's changes are visible from here on.
-        fence(Ordering::Acquire);
-        is_held
+    fn is_held(&mut self) -> bool {
+        self.is_shared()
     }
 
     fn is_plain(&self) -> bool {

@@ -72,8 +72,8 @@
 //!
 //! A new key beyond the limit replaces another one, whose counts stay in the snapshot of the
 //! layer. A key is never dropped while it is in use: while it has calls in flight or waiting,
-//! while it is the last one that a service called, and while there is a handle of it. Of the
-//! others, keys whose state means nothing are dropped first: their circuit is closed, or had no call
+//! while it is the last one that a service called, and while there is a handle of it. With a limit
+//! of 64 keys or more, the first key of a layer is never dropped. Of the others, keys whose state means nothing are dropped first: their circuit is closed, or had no call
 //! for `open_max` after its open time, or all permits of their rate are available, and they have
 //! the settings of the layer. Another key, such as one whose circuit is open, is dropped only if
 //! none of these is found. The layer then emits the event [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
@@ -101,8 +101,9 @@
 //! # Cost
 //!
 //! A service keeps the instance that it called last, so the next call with this key only compares
-//! the keys. A call with another key looks it up: one hash, one short lock, no allocation. The first
-//! call of a key makes its instance. No cost grows with the number of keys.
+//! the keys. So does a call with the first key of a layer, also by a service that was cloned for this
+//! call. Other calls look the key up: one hash, one short lock, no allocation. The first call of a
+//! key makes its instance. No cost grows with the number of keys.
 
 mod group;
 mod instances;
