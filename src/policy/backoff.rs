@@ -257,7 +257,8 @@ text! {
     expects "a back-off such as `exponential from 50ms to 2s, full jitter`, `linear from 50ms to \
              2s, no jitter` or `constant 100ms, equal jitter`",
     pattern r"^(exponential|linear|constant) .*$",
-    parse
+    parse,
+    Backoff::check
 }
 
 #[cfg(feature = "serde")]

@@ -20,7 +20,8 @@ pub trait StackSettings: Sealed + Clone + Send + Sync + 'static {}
 
 /// The present settings of a stack.
 pub(crate) trait LiveStack: Send + Sync {
-    fn description(&self) -> Arc<Description>;
+    /// With the settings in force.
+    fn description(&self, layers: &[Member]) -> Arc<Description>;
 
     /// The settings in force; `None` if these are not the layers of the stack.
     fn settings(&self, layers: &[Member]) -> Option<Box<dyn Any>>;

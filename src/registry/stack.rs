@@ -27,9 +27,9 @@ impl StackHandle {
     /// `None` if the entry is no stack, or if the stack is gone.
     pub(super) fn of(entry: &Entry) -> Option<Self> {
         let stack = Arc::clone(entry.stack.as_ref()?);
-        let layers = entry.all_members()?.into();
+        let layers: Arc<[Member]> = entry.all_members()?.into();
         Some(Self {
-            description: stack.description(),
+            description: stack.description(&layers),
             stack,
             layers,
         })
@@ -54,10 +54,10 @@ impl StackHandle {
         self.description.name()
     }
 
-    /// The layers with their settings, and the warnings.
+    /// The layers with their settings in force, and the warnings.
     #[must_use]
     pub fn describe(&self) -> Description {
-        (*self.stack.description()).clone()
+        (*self.stack.description(&self.layers)).clone()
     }
 
     /// The settings in force. `None` if the stack is of another kind.

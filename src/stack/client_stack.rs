@@ -171,14 +171,14 @@ impl<P: Protocol, W: Clone> Clone for ClientStack<P, W> {
 
 impl<P: Protocol, W> fmt::Display for ClientStack<P, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.live.description().fmt(f)
+        self.describe().fmt(f)
     }
 }
 
 impl<P: Protocol, W> fmt::Debug for ClientStack<P, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ClientStack")
-            .field(&self.live.description())
+            .field(&self.describe())
             .finish()
     }
 }

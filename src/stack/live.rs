@@ -145,8 +145,24 @@ impl<D: OfStack> Live<D> {
         }))
     }
 
-    pub(crate) fn description(&self) -> Arc<Description> {
-        Arc::clone(&self.lock().description)
+    /// The description, with the settings in force.
+    pub(crate) fn description(&self, members: &[Member]) -> Arc<Description> {
+        let (put, description) = {
+            let state = self.lock();
+            (state.put.clone(), Arc::clone(&state.description))
+        };
+        let Some(handles) = D::handles(members) else {
+            return description;
+        };
+        let mut now = put.clone();
+        now.take_changed(&put, D::of(&handles));
+        if now == put {
+            return description;
+        }
+        // A layer was changed through its own handle.
+        let mut changed = (*description).clone();
+        now.describe(&mut changed);
+        Arc::new(changed)
     }
 
     /// The settings in force.
@@ -246,8 +262,8 @@ impl<D: OfStack> Live<D> {
 }
 
 impl<D: OfStack> LiveStack for Live<D> {
-    fn description(&self) -> Arc<Description> {
-        Self::description(self)
+    fn description(&self, layers: &[Member]) -> Arc<Description> {
+        Self::description(self, layers)
     }
 
     fn settings(&self, layers: &[Member]) -> Option<Box<dyn Any>> {
@@ -277,7 +293,7 @@ impl<D: OfStack> LiveStack for Live<D> {
         if let Some(handles) = D::handles(layers) {
             derived.adapt(&handles);
         }
-        let mut description = (*self.description()).clone();
+        let mut description = (*self.description(layers)).clone();
         derive(&mut derived, &mut description).map_err(|error| refused(&error))?;
         Ok(Box::new(settings))
     }
@@ -483,11 +499,11 @@ macro_rules! live_methods {
             self.live.update(&self.layers.members(), change)
         }
 
-        /// The layers with their settings, outermost first, and the warnings. `Display` of the stack
-        /// prints it.
+        /// The layers with their settings in force, outermost first, and the warnings about the
+        /// settings that the stack was built with or updated to. `Display` of the stack prints it.
         #[must_use]
         pub fn describe(&self) -> Description {
-            (*self.live.description()).clone()
+            (*self.live.description(&self.layers.members())).clone()
         }
     };
 }

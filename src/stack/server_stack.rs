@@ -115,14 +115,14 @@ where
 
 impl<W> fmt::Display for ServerStack<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.live.description().fmt(f)
+        self.describe().fmt(f)
     }
 }
 
 impl<W> fmt::Debug for ServerStack<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ServerStack")
-            .field(&self.live.description())
+            .field(&self.describe())
             .finish()
     }
 }

@@ -487,9 +487,13 @@ macro_rules! words {
     };
 }
 
-/// Implements [`Value`] for a type that is written as a text. `shown` is its `Display`.
+/// Implements [`Value`] for a type that is written as a text. `shown` is its `Display`. A text with
+/// several values is checked where it is read, so that the error is one of the text.
 macro_rules! text {
     ($type:ty, expects $expected:expr, pattern $pattern:literal, $parse:path) => {
+        text! { $type, expects $expected, pattern $pattern, $parse, |_| Ok(()) }
+    };
+    ($type:ty, expects $expected:expr, pattern $pattern:literal, $parse:path, $check:expr) => {
         impl $crate::vocabulary::settings::Value for $type {
             fn shown(&self) -> String {
                 self.to_string()
@@ -502,7 +506,7 @@ macro_rules! text {
 
             #[cfg(feature = "serde")]
             fn read<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                $crate::vocabulary::settings::read_text(from, $expected, $parse)
+                $crate::vocabulary::settings::read_text(from, $expected, $parse, $check)
             }
 
             #[cfg(feature = "schemars")]

@@ -137,6 +137,26 @@ fn errors_name_the_path_the_value_and_the_rule() {
             "budget.throttle.max_tokens: 0 is refused: must be from 1 to 1000",
         ),
         (
+            refused::<circuit_breaker::Settings>(&json!({ "window": "10s in 5000 buckets" })),
+            "window: \"10s in 5000 buckets\" is refused: buckets = 5000, but must be from 1 to 120",
+        ),
+        (
+            refused::<circuit_breaker::Settings>(&json!({ "window": "0 calls" })),
+            "window: \"0 calls\" is refused: window = 0, but must be from 1 to 1000000",
+        ),
+        (
+            refused::<retry::Settings>(&json!({ "backoff": "linear from 2s to 1s" })),
+            "backoff: \"linear from 2s to 1s\" is refused: cap = 1s, but must be from 2s to 24h",
+        ),
+        (
+            refused::<load_shed::Settings>(&json!({ "limit": "aimd max=0" })),
+            "limit: \"aimd max=0\" is refused: max = 0, but must be from 1 to 1000000",
+        ),
+        (
+            refused::<load_shed::Settings>(&json!(0)),
+            "limit: 0 is refused: must be from 1 to 1000000",
+        ),
+        (
             refused::<retry::Settings>(&json!(101)),
             "attempts: 101 is refused: must be from 1 (no retry) to 100",
         ),

@@ -499,6 +499,30 @@ fn nothing_is_derived_from_a_limit_that_ends_no_call() -> Result<(), BoxError> {
 }
 
 #[test]
+fn the_description_shows_a_change_through_a_handle() -> Result<(), BoxError> {
+    let registry = Registry::new();
+    let stack = http::client("a").registry(&registry).build()?;
+    let _ = stack
+        .bulkhead()
+        .change(|settings| settings.limit = Some(7))?;
+    let limit = |description: mainstay::stack::Description| {
+        let bulkhead = description
+            .layers()
+            .iter()
+            .find(|of| of.layer() == "bulkhead");
+        bulkhead
+            .unwrap()
+            .settings()
+            .next()
+            .map(|(_, limit)| limit.to_owned())
+    };
+    assert_eq!(limit(stack.describe()), Some("7".to_owned()));
+    assert_eq!(limit(registry.stack("a")?.describe()), Some("7".to_owned()));
+    assert!(stack.to_string().contains("limit = 7"), "{stack}");
+    Ok(())
+}
+
+#[test]
 fn a_change_through_a_handle_is_not_lost_to_a_concurrent_update() -> Result<(), BoxError> {
     let stack = http::client("a").without_registry().build()?;
     let mut runs = 0;

@@ -67,12 +67,6 @@ impl RateLimitLayer {
 }
 
 impl<M, T, K: Keying> RateLimitLayer<M, T, K> {
-    /// The permits of a window of whole seconds, and its length.
-    #[cfg(feature = "http")]
-    pub(crate) fn in_whole_seconds(&self) -> (u64, u64) {
-        self.handle().settings().rate().in_whole_seconds()
-    }
-
     /// A handle to inspect the rate limit.
     #[must_use]
     pub fn handle(&self) -> RateLimitHandle {

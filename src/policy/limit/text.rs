@@ -48,7 +48,7 @@ impl Value for Limit {
 
     #[cfg(feature = "serde")]
     fn read<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        read_text(from, EXPECTED, parse)
+        read_text(from, EXPECTED, parse, Limit::check)
     }
 
     #[cfg(feature = "schemars")]

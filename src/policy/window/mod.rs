@@ -130,7 +130,8 @@ text! {
     Window,
     expects "a time or a number of calls, such as `10s`, `60s in 30 buckets` or `100 calls`",
     pattern r"^\d.*$",
-    parse_window
+    parse_window,
+    |window| window.check("window")
 }
 
 #[cfg(feature = "serde")]

@@ -1,7 +1,6 @@
 //! A rejection as a response: HTTP's problem details, or a gRPC status.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
@@ -10,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 #[cfg(feature = "axum")]
 use super::body::KnownBody;
 use super::body::MakeBody;
+use crate::layers::rate_limit::RateLimitHandle;
 use crate::protocol::grpc::{Code, GRPC_STATUS, PUSHBACK, millis};
 use crate::protocol::http::header;
 use crate::protocol::http::retry_after::seconds;
@@ -25,17 +25,8 @@ static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy
 pub(crate) struct Style {
     pub(crate) full: StatusCode,
     pub(crate) names: bool,
-    pub(crate) quota: Option<Arc<Quota>>,
-}
-
-/// The rate of a rate limit, for `RateLimit-Policy`.
-#[derive(Debug)]
-pub(crate) struct Quota {
-    /// The name of the instance.
-    pub(crate) name: String,
-    pub(crate) permits: u64,
-    /// The window, in seconds.
-    pub(crate) window: u64,
+    /// The rate limit whose rate `RateLimit-Policy` contains.
+    pub(crate) quota: Option<RateLimitHandle>,
 }
 
 impl Style {
@@ -169,14 +160,12 @@ fn write_rate_limit(headers: &mut HeaderMap, rejection: &Rejection, style: &Styl
         }
     };
     write(&RATE_LIMIT, format!(r#""{name}";r=0;t={seconds}"#));
-    let quota = style
-        .quota
-        .as_deref()
-        .filter(|quota| quota.name == rejection.name());
-    if let Some(Quota {
-        permits, window, ..
-    }) = quota
-    {
+    let quota = style.quota.as_ref();
+    if let Some(limit) = quota.filter(|limit| limit.name() == rejection.name()) {
+        // A key can have a rate of its own.
+        let key = rejection.key().and_then(|key| limit.key(key));
+        let settings = key.as_ref().unwrap_or(limit).settings();
+        let (permits, window) = settings.rate().in_whole_seconds();
         let policy = format!(r#""{name}";q={permits};w={window}"#);
         write(&RATE_LIMIT_POLICY, policy);
     }

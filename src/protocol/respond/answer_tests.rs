@@ -1,5 +1,6 @@
 use super::super::body::{EmptyBody, KnownBody};
 use super::*;
+use crate::layers::rate_limit::RateLimitLayer;
 use std::time::Duration;
 
 const STYLE: Style = Style {
@@ -151,11 +152,13 @@ fn an_error_is_never_an_ok_to_who_speaks_grpc() {
 
 #[test]
 fn a_rate_limit_carries_the_remaining_time_and_its_rate_if_set() {
-    let quota = Quota {
-        name: "search".to_owned(),
-        permits: 100,
-        window: 60,
-    };
+    let limit = RateLimitLayer::builder()
+        .name("search")
+        .per(100, Duration::from_secs(60))
+        .keyed(|key: &String| key.into())
+        .build()
+        .unwrap();
+    let limit = limit.handle();
     let rejection = |name| {
         let rejection = Rejection::new("rate_limit", name, Reason::RateLimited);
         rejection.with_retry_after(Duration::from_millis(600))
@@ -171,7 +174,7 @@ fn a_rate_limit_carries_the_remaining_time_and_its_rate_if_set() {
         (field("ratelimit").unwrap(), field("ratelimit-policy"))
     };
     let style = Style {
-        quota: Some(Arc::new(quota)),
+        quota: Some(limit.clone()),
         ..STYLE
     };
     let answered = r#""default";r=0;t=1"#.to_owned();
@@ -186,6 +189,11 @@ fn a_rate_limit_carries_the_remaining_time_and_its_rate_if_set() {
     let (answered, policy) = fields("search", &named);
     assert_eq!(answered, r#""search";r=0;t=1"#);
     assert_eq!(policy.unwrap(), r#""search";q=100;w=60"#);
+
+    // The rate in force.
+    let _ = limit.change(|settings| settings.permits = 50).unwrap();
+    let (_, policy) = fields("search", &style);
+    assert_eq!(policy.unwrap(), r#""default";q=50;w=60"#);
 
     let format = Format::Grpc("application/grpc");
     let response: Response<String> = answer(rejection("search"), format, &style, &KnownBody);

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use tower_layer::Layer;
 
-use super::answer::{Quota, Style};
+use super::answer::Style;
 use super::body::{BodyWith, EmptyBody, KnownBody};
 use super::errors::{MapErrorWith, Mapping, RejectionsOnly};
 use super::service::Respond;
@@ -72,8 +72,9 @@ impl<M, B> RespondLayer<M, B> {
     /// Adds `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) with the rate of this layer
     /// to responses to its rejections. Default off: callers only see when to retry.
     ///
-    /// The window is rounded up to whole seconds: 10 permits per 100 ms are `q=100;w=1`. A second
-    /// call of this method replaces the first. The policy is named `default`, or after the instance
+    /// The rate is the one in force at the response, also after an update of the layer or of a
+    /// [key](crate::keyed). The window is rounded up to whole seconds: 10 permits per 100 ms are
+    /// `q=100;w=1`. A second call of this method replaces the first. The policy is named `default`, or after the instance
     /// with [`show_names`](Self::show_names).
     ///
     /// ```
@@ -107,12 +108,7 @@ impl<M, B> RespondLayer<M, B> {
         mut self,
         layer: &RateLimitLayer<Mode, T, K>,
     ) -> Self {
-        let (permits, window) = layer.in_whole_seconds();
-        self.style.quota = Some(Arc::new(Quota {
-            name: layer.handle().name().to_owned(),
-            permits,
-            window,
-        }));
+        self.style.quota = Some(layer.handle());
         self
     }
 

@@ -144,14 +144,14 @@ impl<R, C: Clone, K: Propagate> Clone for AnyClientStack<R, C, K> {
 
 impl<R, C: Clone, K: Propagate> fmt::Display for AnyClientStack<R, C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.live.description().fmt(f)
+        self.describe().fmt(f)
     }
 }
 
 impl<R, C: Clone, K: Propagate> fmt::Debug for AnyClientStack<R, C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AnyClientStack")
-            .field(&self.live.description())
+            .field(&self.describe())
             .finish()
     }
 }

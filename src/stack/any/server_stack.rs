@@ -120,14 +120,14 @@ impl<C: Clone, K: Propagate> Clone for AnyServerStack<C, K> {
 
 impl<C: Clone, K: Propagate> fmt::Display for AnyServerStack<C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.live.description().fmt(f)
+        self.describe().fmt(f)
     }
 }
 
 impl<C: Clone, K: Propagate> fmt::Debug for AnyServerStack<C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AnyServerStack")
-            .field(&self.live.description())
+            .field(&self.describe())
             .finish()
     }
 }

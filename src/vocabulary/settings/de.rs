@@ -316,25 +316,42 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
-/// Reads a value that is written as a text.
+/// Reads a value that is written as a text, and checks it.
 pub(crate) fn read_text<'de, T, D: Deserializer<'de>>(
     from: D,
     expected: &'static str,
     parse: fn(&str) -> Option<T>,
+    check: fn(&T) -> Result<(), ConfigError>,
 ) -> Result<T, D::Error> {
-    struct Text<T>(&'static str, fn(&str) -> Option<T>);
+    struct Text<T> {
+        expected: &'static str,
+        parse: fn(&str) -> Option<T>,
+        check: fn(&T) -> Result<(), ConfigError>,
+    }
 
     impl<T> Visitor<'_> for Text<T> {
         type Value = T;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
+            f.write_str(self.expected)
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            self.1(text).ok_or_else(|| {
-                let expected = self.0;
-                E::custom(format_args!("{text:?} is refused: must be {expected}"))
+            let Some(value) = (self.parse)(text) else {
+                let expected = self.expected;
+                let error = format_args!("{text:?} is refused: must be {expected}");
+                return Err(E::custom(error));
+            };
+            let Err(error) = (self.check)(&value) else {
+                return Ok(value);
+            };
+            let (field, value, rule) = (error.field(), error.value(), error.rule());
+            Err(if value == text {
+                E::custom(format_args!("{text} is refused: {rule}"))
+            } else {
+                E::custom(format_args!(
+                    "{text:?} is refused: {field} = {value}, but {rule}"
+                ))
             })
         }
 
@@ -347,7 +364,11 @@ pub(crate) fn read_text<'de, T, D: Deserializer<'de>>(
         }
     }
 
-    let text = Text(expected, parse);
+    let text = Text {
+        expected,
+        parse,
+        check,
+    };
     if from.is_human_readable() {
         from.deserialize_any(text)
     } else {
