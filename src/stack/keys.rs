@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::layers::keyed::{Instance, Key, Keyed, Keying, KeyingOf, OneForAll, PerKey, Target};
 use crate::observe::emitter::Emitter;
@@ -95,6 +96,11 @@ impl<Req: HttpRequest> Key<Req> for StackKey {
             Self::Authority => Key::key(&ByAuthority, request),
             Self::Own(key) => key.of(request),
         }
+    }
+
+    #[inline]
+    fn key_override(&self, request: &Req) -> Option<Arc<str>> {
+        request.overrides().into_key()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Settings of single calls that replace those of the layers.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::runtime::opaque::opaque_future;
@@ -9,13 +10,16 @@ use crate::runtime::scoped::{Scope, Scoped};
 use crate::vocabulary::context;
 
 thread_local! {
-    static CURRENT: Cell<Overrides> = const { Cell::new(Overrides::new()) };
+    static CURRENT: Cell<Settings> = const { Cell::new(Settings::NONE) };
+    static KEY: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
     /// Whether there is a scope. Few calls are in one, and this is cheaper to read.
     static IS_SCOPED: Cell<bool> = const { Cell::new(false) };
+    /// Whether a scope sets the key.
+    static HAS_KEY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Settings of one call that replace those of the layers: its time limit, and whether it is
-/// retried. Empty by default.
+/// Settings of one call that replace those of the layers: its time limit, whether it is retried,
+/// and its key. Empty by default.
 ///
 /// ```
 /// use mainstay::Overrides;
@@ -31,8 +35,9 @@ thread_local! {
 /// - As an extension of an `http::Request`, or of a tonic `Request`, which keeps its extensions
 ///   when it is sent. They are for this request alone. The HTTP and gRPC layers read them:
 ///   [`http::timeout`](crate::http::timeout()), [`http::retry`](crate::http::retry),
-///   [`grpc::retry`](crate::grpc::retry) and the standard stacks. A copy of the request has them,
-///   too: a proxy that forwards the extensions of a request forwards them.
+///   [`grpc::retry`](crate::grpc::retry), keys such as
+///   [`http::by_authority`](crate::http::by_authority) and the standard stacks. A copy of the
+///   request has them, too: a proxy that forwards the extensions of a request forwards them.
 /// - By a [`scope`](Self::scope), for every call that is made in it, of any type, to any layer.
 ///   `reqwest::Request` does not show its extensions, so use this one there. Other tasks are not
 ///   part of the scope, neither a spawned one nor the worker of a buffer. A call is made when
@@ -49,6 +54,7 @@ thread_local! {
 /// | [`attempt_timeout`](Self::attempt_timeout), [`no_attempt_timeout`](Self::no_attempt_timeout) | `attempt_timeout` of a stack, or the limit of a timeout layer inside of a retry |
 /// | [`no_retry`](Self::no_retry) | the number of attempts, with one |
 /// | [`idempotent`](Self::idempotent) | the rule of the HTTP and gRPC policies that only certain requests may be repeated |
+/// | [`key`](Self::key) | the key of the request in [layers and stacks with keys](crate::keyed) |
 ///
 /// A limit that is set also applies in a stack where this limit is off, as `attempt_timeout` is by
 /// default, and in [shadow mode](crate::Mode::Shadow). The caller's deadline and the context's still end a call that has a longer limit here.
@@ -62,9 +68,16 @@ thread_local! {
 /// # Cost
 ///
 /// A layer reads one thread-local value for each call; nothing is allocated. An extension allocates
-/// when it is inserted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// when it is inserted, and a key when it is set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
+    settings: Settings,
+    key: Option<Arc<str>>,
+}
+
+/// The settings that are plain values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Settings {
     timeout: LimitOverride,
     attempt_timeout: LimitOverride,
     never_retries: bool,
@@ -81,15 +94,31 @@ pub enum LimitOverride {
     Of(Duration),
 }
 
+impl Settings {
+    const NONE: Self = Self {
+        timeout: LimitOverride::AsSet,
+        attempt_timeout: LimitOverride::AsSet,
+        never_retries: false,
+        is_idempotent: false,
+    };
+
+    fn or(self, outer: Self) -> Self {
+        Self {
+            timeout: self.timeout.or(outer.timeout),
+            attempt_timeout: self.attempt_timeout.or(outer.attempt_timeout),
+            never_retries: self.never_retries || outer.never_retries,
+            is_idempotent: self.is_idempotent || outer.is_idempotent,
+        }
+    }
+}
+
 impl Overrides {
     /// Overrides nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            timeout: LimitOverride::AsSet,
-            attempt_timeout: LimitOverride::AsSet,
-            never_retries: false,
-            is_idempotent: false,
+            settings: Settings::NONE,
+            key: None,
         }
     }
 
@@ -101,7 +130,7 @@ impl Overrides {
     /// is no limit.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = LimitOverride::Of(timeout);
+        self.settings.timeout = LimitOverride::Of(timeout);
         self
     }
 
@@ -109,7 +138,7 @@ impl Overrides {
     /// so does the idle limit of bodies.
     #[must_use]
     pub const fn no_timeout(mut self) -> Self {
-        self.timeout = LimitOverride::None;
+        self.settings.timeout = LimitOverride::None;
         self
     }
 
@@ -117,14 +146,14 @@ impl Overrides {
     /// [`timeout`](Self::timeout).
     #[must_use]
     pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.attempt_timeout = LimitOverride::Of(timeout);
+        self.settings.attempt_timeout = LimitOverride::Of(timeout);
         self
     }
 
     /// No time limit for single attempts.
     #[must_use]
     pub const fn no_attempt_timeout(mut self) -> Self {
-        self.attempt_timeout = LimitOverride::None;
+        self.settings.attempt_timeout = LimitOverride::None;
         self
     }
 
@@ -132,7 +161,7 @@ impl Overrides {
     /// in a [`scope`](Self::scope).
     #[must_use]
     pub const fn no_retry(mut self) -> Self {
-        self.never_retries = true;
+        self.settings.never_retries = true;
         self
     }
 
@@ -144,7 +173,38 @@ impl Overrides {
     /// without it.
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
-        self.is_idempotent = true;
+        self.settings.is_idempotent = true;
+        self
+    }
+
+    /// The key of the call in layers and stacks that have an instance for each key, instead of the
+    /// key that their key function returns.
+    ///
+    /// The call has its circuit, its permits and its rate from the instance of this key. An empty
+    /// key is no key: see [`keyed`](crate::keyed#which-key). A layer with one instance for all calls
+    /// ignores it. Outside of the standard stacks, a layer with a closure or a
+    /// [`Key`](crate::keyed::Key) of your own sees it only in a [`scope`](Self::scope).
+    ///
+    /// ```
+    /// use mainstay::{BulkheadLayer, Overrides};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::BoxError> {
+    /// let layer = BulkheadLayer::builder().limit(8).keyed(|job: &String| job.as_str().into()).build()?;
+    /// let bulkheads = layer.handle();
+    /// let jobs = ServiceBuilder::new()
+    ///     .layer(layer)
+    ///     .service(service_fn(|job: String| async move { Ok::<_, std::io::Error>(job.len()) }));
+    ///
+    /// let of_tenant = Overrides::new().key("tenant-7");
+    /// of_tenant.scope(jobs.oneshot("report".to_owned())).await?;
+    /// assert_eq!(bulkheads.keys(), ["tenant-7"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.key = Some(key.into());
         self
     }
 
@@ -173,62 +233,82 @@ impl Overrides {
     /// # Cancel safety
     ///
     /// Dropping it drops the future.
-    pub fn scope<F: Future>(self, future: F) -> OverridesFuture<F> {
-        OverridesFuture::new(Scoped::new(future, self))
+    pub fn scope<F: Future>(&self, future: F) -> OverridesFuture<F> {
+        OverridesFuture::new(Scoped::new(future, self.clone()))
     }
 
     /// The settings of the current scope.
     #[inline]
     pub(crate) fn current() -> Self {
         if IS_SCOPED.get() {
-            CURRENT.get()
+            Self::of_scope()
         } else {
             Self::new()
         }
     }
 
-    /// Combines them with the settings of an outer scope: a limit that is set here takes precedence.
+    fn of_scope() -> Self {
+        Self {
+            settings: CURRENT.get(),
+            key: Self::current_key(),
+        }
+    }
+
+    /// The key of the current scope.
+    #[inline]
+    pub(crate) fn current_key() -> Option<Arc<str>> {
+        if HAS_KEY.get() { key_of_scope() } else { None }
+    }
+
+    /// Combines them with the settings of an outer scope: a setting that is set here takes
+    /// precedence.
+    #[cfg(feature = "http")]
     pub(crate) fn or(self, outer: Self) -> Self {
         Self {
-            timeout: self.timeout.or(outer.timeout),
-            attempt_timeout: self.attempt_timeout.or(outer.attempt_timeout),
-            never_retries: self.never_retries || outer.never_retries,
-            is_idempotent: self.is_idempotent || outer.is_idempotent,
+            settings: self.settings.or(outer.settings),
+            key: self.key.or(outer.key),
         }
+    }
+
+    /// The key of the call.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn into_key(self) -> Option<Arc<str>> {
+        self.key
     }
 
     /// The limit of whole calls, for the outermost layer of a stack.
     #[inline]
     pub(crate) fn call_limit(&self) -> LimitOverride {
-        self.timeout
+        self.settings.timeout
     }
 
     /// The limit of attempts, for the innermost layer of a stack.
     #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn attempt_limit(&self) -> LimitOverride {
-        self.attempt_timeout
+        self.settings.attempt_timeout
     }
 
     /// The limit for a timeout layer outside of stacks: inside of a retry it is one for attempts.
     #[inline]
     pub(crate) fn limit(&self) -> LimitOverride {
         if context::attempt() == 0 {
-            self.timeout
+            self.settings.timeout
         } else {
-            self.attempt_timeout
+            self.settings.attempt_timeout
         }
     }
 
     #[inline]
     pub(crate) fn never_retries(&self) -> bool {
-        self.never_retries
+        self.settings.never_retries
     }
 
     #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn is_idempotent(&self) -> bool {
-        self.is_idempotent
+        self.settings.is_idempotent
     }
 }
 
@@ -241,22 +321,44 @@ impl LimitOverride {
     }
 }
 
+#[cold]
+fn key_of_scope() -> Option<Arc<str>> {
+    // A thread that ends has no scope.
+    KEY.try_with(|key| key.borrow().clone()).ok().flatten()
+}
+
+/// Sets the key. Returns the one before.
+#[cold]
+fn replace_key(key: Option<Arc<str>>) -> Option<Arc<str>> {
+    HAS_KEY.set(key.is_some());
+    KEY.try_with(|current| current.replace(key)).ok().flatten()
+}
+
 /// Restores the outer scope when it is dropped.
 #[derive(Debug)]
 pub(crate) struct OverridesScope {
-    outer: Overrides,
+    outer: Settings,
     was_scoped: bool,
+    _key: Option<KeyScope>,
 }
+
+/// Restores the outer key when it is dropped.
+#[derive(Debug)]
+struct KeyScope(Option<Arc<str>>);
 
 impl Scope for Overrides {
     type Entered<'a> = OverridesScope;
 
     fn enter(&self) -> OverridesScope {
         let outer = CURRENT.get();
-        CURRENT.set(self.or(outer));
+        CURRENT.set(self.settings.or(outer));
         OverridesScope {
             outer,
             was_scoped: IS_SCOPED.replace(true),
+            _key: self
+                .key
+                .as_ref()
+                .map(|key| KeyScope(replace_key(Some(Arc::clone(key))))),
         }
     }
 }
@@ -265,6 +367,12 @@ impl Drop for OverridesScope {
     fn drop(&mut self) {
         CURRENT.set(self.outer);
         IS_SCOPED.set(self.was_scoped);
+    }
+}
+
+impl Drop for KeyScope {
+    fn drop(&mut self) {
+        drop(replace_key(self.0.take()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The layers around clients of HTTP and gRPC.
 
 mod hyper;
+mod overrides;
 mod readiness;
 mod refused;
 mod reqwest;

@@ -10,6 +10,7 @@ mod keyed;
 mod lag;
 mod lifetimes;
 mod load_shed;
+mod overrides;
 mod rate_limit;
 mod readiness;
 mod retry;

@@ -1,5 +1,6 @@
 //! Settings of single calls: as an extension of the request, and by a scope.
 
+use std::borrow::Borrow;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -30,8 +31,9 @@ use crate::users::users_client::UsersClient;
 use crate::users::users_server::{Users, UsersServer};
 use crate::users::{GetRequest, ListRequest, User};
 
-fn with(mut request: Req, overrides: Overrides) -> Req {
-    request.extensions_mut().insert(overrides);
+fn with(mut request: Req, overrides: impl Borrow<Overrides>) -> Req {
+    let overrides: &Overrides = overrides.borrow();
+    request.extensions_mut().insert(overrides.clone());
     request
 }
 
@@ -42,7 +44,7 @@ async fn a_longer_limit_replaces_that_of_a_stack() {
     let client = stack.wrap(upstream.clone());
     let patient = Overrides::new().timeout(secs(120));
 
-    assert!(call(&client, with(post(), patient)).await.is_ok());
+    assert!(call(&client, with(post(), &patient)).await.is_ok());
     assert!(patient.scope(call(&client, post())).await.is_ok());
     let unlimited = Overrides::new().no_timeout();
     assert!(call(&client, with(post(), unlimited)).await.is_ok());
@@ -155,7 +157,7 @@ async fn the_limit_of_a_client_within_an_attempt_is_that_of_its_calls() {
             async move { call(&client, with(post(), overrides)).await.map(drop) }
         }));
     let patient = Overrides::new().timeout(secs(120));
-    assert!(call(&outer, patient).await.is_ok());
+    assert!(call(&outer, patient.clone()).await.is_ok());
     let hasty = patient.attempt_timeout(ms(300));
     let began = Instant::now();
     assert!(call(&outer, hasty.no_retry()).await.is_err());
@@ -172,7 +174,7 @@ async fn short_limits_of_single_calls_open_no_circuit() {
     }
     let hasty = Overrides::new().timeout(ms(5));
     for _ in 0..200 {
-        assert!(call(&client, with(post(), hasty)).await.is_err());
+        assert!(call(&client, with(post(), &hasty)).await.is_err());
     }
     assert!(call(&client, post()).await.is_ok());
     let snapshot = stack.circuit_breaker().snapshot();
@@ -226,10 +228,10 @@ async fn retries_by_request() {
     };
     let busy = || Act::Status(503);
     assert_eq!(attempts(get(), busy()).await, 3);
-    assert_eq!(attempts(with(get(), never), busy()).await, 1);
+    assert_eq!(attempts(with(get(), &never), busy()).await, 1);
     assert_eq!(never.scope(attempts(get(), Act::Fail)).await, 1);
     assert_eq!(attempts(post(), busy()).await, 1);
-    assert_eq!(attempts(with(post(), idempotent), busy()).await, 3);
+    assert_eq!(attempts(with(post(), &idempotent), busy()).await, 3);
     assert_eq!(idempotent.scope(attempts(post(), Act::Fail)).await, 3);
     // Not what no policy retries.
     assert_eq!(
@@ -259,29 +261,32 @@ async fn retries_by_rpc() {
     );
     assert_eq!(attempts(rpc(), unavailable(), never_get()).await, 1);
     assert_eq!(
-        attempts(with(rpc(), idempotent), unavailable(), never_get()).await,
+        attempts(with(rpc(), &idempotent), unavailable(), never_get()).await,
         3
     );
     // A server that ends a call at its limit says so itself.
     for code in ["1", "4"] {
         let ended = || Act::Grpc(code);
         assert_eq!(attempts(rpc(), ended(), plain()).await, 1);
-        assert_eq!(attempts(with(rpc(), idempotent), ended(), plain()).await, 3);
+        assert_eq!(
+            attempts(with(rpc(), &idempotent), ended(), plain()).await,
+            3
+        );
     }
     let hinted = || Act::Hinted("8", "10");
     assert_eq!(attempts(rpc(), hinted(), plain()).await, 3);
     assert_eq!(
-        attempts(with(rpc(), idempotent), hinted(), never_get()).await,
+        attempts(with(rpc(), &idempotent), hinted(), never_get()).await,
         3
     );
     // Nobody knows what became of an attempt that timed out.
     assert_eq!(attempts(rpc(), Act::Hang, plain()).await, 1);
     assert_eq!(
-        attempts(with(rpc(), idempotent), Act::Hang, plain()).await,
+        attempts(with(rpc(), &idempotent), Act::Hang, plain()).await,
         3
     );
     assert_eq!(
-        attempts(with(rpc(), idempotent), Act::Grpc("13"), plain()).await,
+        attempts(with(rpc(), &idempotent), Act::Grpc("13"), plain()).await,
         1
     );
 }
@@ -358,7 +363,7 @@ async fn over_sockets_through_axum_hyper_and_reqwest() {
         request.body(Full::default()).unwrap()
     };
     let patient = Overrides::new().timeout(secs(30));
-    let response = call(&client, with(request(), patient)).await.unwrap();
+    let response = call(&client, with(request(), &patient)).await.unwrap();
     assert_eq!(response.status(), 200);
     // The server knows the client's limit, and either may be first.
     let is_late = match call(&client, request()).await {
@@ -421,9 +426,12 @@ async fn over_sockets_through_a_stub() {
         stub.get(request).await
     };
     let patient = Overrides::new().timeout(secs(30));
-    let status = get(Some(patient.no_retry())).await.unwrap_err();
+    let status = get(Some(patient.clone().no_retry())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert_eq!(get(Some(patient)).await.unwrap().into_inner().name, "ann");
+    assert_eq!(
+        get(Some(patient.clone())).await.unwrap().into_inner().name,
+        "ann"
+    );
     assert_eq!(get(None).await.unwrap_err().code(), Code::DeadlineExceeded);
     assert!(patient.scope(get(None)).await.is_ok());
 }

@@ -319,6 +319,9 @@ impl<Req, K: Key<Req>> KeyingOf<Req> for PerKey<K> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn pick<'a, A: Instance>(instances: &'a mut Keyed<A, K>, request: &Req) -> &'a mut Shared<A> {
         let Keyed { of, last } = instances;
+        if let Some(key) = of.key.key_override(request) {
+            return pick_override(&of.group, last, &key);
+        }
         let key = of.key.key(request);
         pick(&of.group, last, key.as_deref().unwrap_or_default())
     }
@@ -366,4 +369,14 @@ fn pick<'a, A: Instance>(
         *last = None;
     }
     last.get_or_insert_with(|| group.get(key))
+}
+
+/// The same for a key that the call carries.
+#[cold]
+fn pick_override<'a, A: Instance>(
+    group: &Group<A>,
+    last: &'a mut Option<Shared<A>>,
+    key: &str,
+) -> &'a mut Shared<A> {
+    pick(group, last, key)
 }

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+use crate::vocabulary::overrides::Overrides;
 
 /// The longest key that is kept as it is, in bytes.
 const LONGEST: usize = 128;
@@ -44,6 +46,13 @@ pub trait Key<Req: ?Sized> {
     /// An empty key is no key. The function runs for each call before the layer decides, outside of
     /// all locks. A panic propagates to the caller, and the call has no other effect.
     fn key<'a>(&'a self, request: &'a Req) -> Option<Cow<'a, str>>;
+
+    /// The key that replaces it for this request: see [`Overrides::key`].
+    #[doc(hidden)]
+    #[inline]
+    fn key_override(&self, _: &Req) -> Option<Arc<str>> {
+        Overrides::current_key()
+    }
 }
 
 impl<Req: ?Sized, F> Key<Req> for F

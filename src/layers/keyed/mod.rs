@@ -61,6 +61,9 @@
 //! is cut off, and control characters in it are escaped. Such a key ends in a hash, so that
 //! different keys stay different.
 //!
+//! A single request can have another key than its key function returns:
+//! [`Overrides::key`](crate::Overrides::key).
+//!
 //! The key function runs in `call`, outside of all locks. A panic in it propagates to the caller.
 //! The call then has no other effect.
 //!

@@ -1,6 +1,7 @@
 //! Keys of gRPC requests.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::layers::keyed::Key;
 use crate::protocol::http::HttpRequest;
@@ -25,5 +26,10 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByMethod {
     fn key<'a>(&'a self, request: &'a Req) -> Option<Cow<'a, str>> {
         let path = request.path();
         Some(path.strip_prefix('/').unwrap_or(path).into())
+    }
+
+    #[inline]
+    fn key_override(&self, request: &Req) -> Option<Arc<str>> {
+        request.overrides().into_key()
     }
 }

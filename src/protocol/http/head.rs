@@ -77,7 +77,7 @@ impl<B: 'static> HttpRequest for http::Request<B> {
     fn overrides(&self) -> Overrides {
         let scope = Overrides::current();
         match self.extensions().get::<Overrides>() {
-            Some(own) => own.or(scope),
+            Some(own) => own.clone().or(scope),
             None => scope,
         }
     }

@@ -1,6 +1,7 @@
 //! Keys of HTTP requests.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::header::HeaderName;
 
@@ -36,6 +37,11 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByAuthority {
     #[inline]
     fn key<'a>(&'a self, request: &'a Req) -> Option<Cow<'a, str>> {
         Some(normal(request.authority()?, request.scheme()))
+    }
+
+    #[inline]
+    fn key_override(&self, request: &Req) -> Option<Arc<str>> {
+        request.overrides().into_key()
     }
 }
 
@@ -94,6 +100,11 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByHeader {
     fn key<'a>(&'a self, request: &'a Req) -> Option<Cow<'a, str>> {
         let value = request.headers().get(self.0.as_ref()?)?;
         Some(String::from_utf8_lossy(value.as_bytes()))
+    }
+
+    #[inline]
+    fn key_override(&self, request: &Req) -> Option<Arc<str>> {
+        request.overrides().into_key()
     }
 }
 
