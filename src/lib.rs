@@ -128,12 +128,13 @@
 //!
 //! # Context
 //!
-//! The [`Context`] of a request is its correlation ID, its deadline and the number of the attempt.
+//! The [`Context`] of a request is its correlation ID, its deadline, the number of the attempt and
+//! its [`Priority`].
 //! Layers read it, and a time limit can shorten its deadline. Client layers write it to the
 //! outgoing request. [`spawn`] propagates it to a new task, and a response body is polled within
 //! it.
 //!
-//! [`Overrides`] give a single call a time limit and retries of its own.
+//! [`Overrides`] give a single call a time limit, retries, a priority and a key of its own.
 //!
 //! # Observability
 //!
@@ -152,8 +153,8 @@
 //! | message | level | fields besides `layer` and `name` |
 //! |---|---|---|
 //! | `circuit changed` | WARN when the circuit opens, DEBUG when it becomes half-open, otherwise INFO | `from`, `to`, `cause`, `calls`, `failures`, `slow_calls`, `open_for_ms` |
-//! | `call rejected`; `call ended` if a time limit ended it | INFO | `reason`, `retry_after_ms`, `limit`, `limit_ms`; `rejections`: how many there were since the instance's last such line. An instance logs at most one such line a second. |
-//! | `call would be rejected` by a layer in shadow mode | INFO | `reason`, `retry_after_ms`, `limit`, `limit_ms`; `would_reject`: how many, as for rejections |
+//! | `call rejected`; `call ended` if a time limit ended it | INFO | `reason`, `priority` unless it is `normal`, `retry_after_ms`, `limit`, `limit_ms`; `rejections`: how many there were since the instance's last such line. An instance logs at most one such line a second. |
+//! | `call would be rejected` by a layer in shadow mode | INFO | `reason`, `priority` unless it is `normal`, `retry_after_ms`, `limit`, `limit_ms`; `would_reject`: how many, as for rejections |
 //! | `call is retried` | INFO | `attempt`, `delay_ms`, `cause`; `retries`: how many, as for rejections |
 //! | `call is not retried` | DEBUG | `reason` |
 //! | `settings changed` | INFO | `changes` |
@@ -285,6 +286,7 @@ pub use vocabulary::error::{BoxError, Error, Grown, Plain, WithRejection};
 pub use vocabulary::mode::Mode;
 pub use vocabulary::outcome::{Classify, ClassifyFn, ErrorsFail, Outcome, Verdict};
 pub use vocabulary::overrides::{Overrides, OverridesFuture};
+pub use vocabulary::priority::{InvalidPriority, Priority};
 pub use vocabulary::reason::Reason;
 pub use vocabulary::rejection::{Rejection, TimeLimit};
 pub use vocabulary::settings;

@@ -185,6 +185,9 @@ struct Why<'a>(&'a Rejection);
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "({}", self.0.reason())?;
+        if let Some(priority) = self.0.priority().if_set() {
+            write!(f, ", priority {priority}")?;
+        }
         if let Some(after) = self.0.retry_after() {
             write!(f, ", retry after {after:?}")?;
         }

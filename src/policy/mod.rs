@@ -11,6 +11,7 @@ pub(crate) mod budget;
 mod check;
 pub(crate) mod evidence;
 pub(crate) mod limit;
+pub(crate) mod priority;
 pub(crate) mod rate_limit;
 pub(crate) mod retry;
 pub(crate) mod sampling;

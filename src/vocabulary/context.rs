@@ -1,4 +1,4 @@
-//! The context of a request: correlation ID, deadline and number of the attempt.
+//! The context of a request: correlation ID, deadline, number of the attempt and priority.
 //!
 //! Each of them is a thread-local cell of its own, so that a layer pays only for the one it
 //! changes. Cells with plain numbers need no destructor, which makes access free.
@@ -6,6 +6,7 @@
 mod attempt;
 mod correlation;
 mod deadline;
+mod priority;
 
 use std::time::Duration;
 
@@ -15,12 +16,15 @@ pub(crate) use self::attempt::{Attempt, AttemptScope, current as attempt};
 pub(crate) use self::correlation::{CorrelationScope, current as correlation_id};
 pub(crate) use self::deadline::DeadlineScope;
 pub(crate) use self::deadline::{Deadline, current as deadline};
+pub(crate) use self::priority::{PriorityScope, current as priority};
 use crate::runtime::Moment;
 use crate::runtime::opaque::opaque_future;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::vocabulary::correlation_id::CorrelationId;
+use crate::vocabulary::priority::Priority;
 
-/// The context of a request: its correlation ID, its deadline and the number of the attempt.
+/// The context of a request: its correlation ID, its deadline, the number of the attempt and its
+/// priority.
 ///
 /// Server layers set it, layers and your own code read it, and client layers propagate it. It
 /// belongs to the *request*, not to the thread: it is set while the request's future is polled, on
@@ -52,6 +56,7 @@ pub struct Context {
     correlation_id: Option<CorrelationId>,
     deadline: Deadline,
     attempt: Attempt,
+    priority: Priority,
 }
 
 impl Default for Context {
@@ -61,6 +66,7 @@ impl Default for Context {
             correlation_id: None,
             deadline: Deadline::NEVER,
             attempt: Attempt::new(0),
+            priority: Priority::Normal,
         }
     }
 }
@@ -73,6 +79,7 @@ impl Context {
             correlation_id: correlation_id(),
             deadline: deadline(),
             attempt: Attempt::current(),
+            priority: priority(),
         }
     }
 
@@ -96,6 +103,19 @@ impl Context {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt.number()
+    }
+
+    /// How important the request is. Default [`Priority::Normal`].
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Sets how important the request is: see [`Priority`].
+    #[must_use]
+    pub fn with_priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
     }
 
     /// Sets the correlation ID.
@@ -133,13 +153,14 @@ impl Context {
 }
 
 impl Scope for Context {
-    type Entered<'a> = (DeadlineScope, AttemptScope, CorrelationScope);
+    type Entered<'a> = (DeadlineScope, AttemptScope, CorrelationScope, PriorityScope);
 
     fn enter(&self) -> Self::Entered<'_> {
         (
             DeadlineScope::enter(self.deadline),
             self.attempt.enter(),
             CorrelationScope::enter(self.correlation_id.as_ref()),
+            PriorityScope::enter(self.priority),
         )
     }
 }

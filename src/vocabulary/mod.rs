@@ -11,6 +11,7 @@ pub(crate) mod mode;
 pub(crate) mod name;
 pub(crate) mod outcome;
 pub(crate) mod overrides;
+pub(crate) mod priority;
 pub(crate) mod reason;
 pub(crate) mod rejection;
 pub(crate) mod sealed;

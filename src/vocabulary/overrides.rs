@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::runtime::opaque::opaque_future;
 use crate::runtime::scoped::{Scope, Scoped};
-use crate::vocabulary::context;
+use crate::vocabulary::context::{self, PriorityScope};
+use crate::vocabulary::priority::Priority;
 
 thread_local! {
     static CURRENT: Cell<Settings> = const { Cell::new(Settings::NONE) };
@@ -19,7 +20,7 @@ thread_local! {
 }
 
 /// Settings of one call that replace those of the layers: its time limit, whether it is retried,
-/// and its key. Empty by default.
+/// its priority and its key. Empty by default.
 ///
 /// ```
 /// use mainstay::Overrides;
@@ -54,6 +55,7 @@ thread_local! {
 /// | [`attempt_timeout`](Self::attempt_timeout), [`no_attempt_timeout`](Self::no_attempt_timeout) | `attempt_timeout` of a stack, or the limit of a timeout layer inside of a retry |
 /// | [`no_retry`](Self::no_retry) | the number of attempts, with one |
 /// | [`idempotent`](Self::idempotent) | the rule of the HTTP and gRPC policies that only certain requests may be repeated |
+/// | [`priority`](Self::priority) | the priority of the [`Context`](crate::Context) |
 /// | [`key`](Self::key) | the key of the request in [layers and stacks with keys](crate::keyed) |
 ///
 /// A limit that is set also applies in a stack where this limit is off, as `attempt_timeout` is by
@@ -72,6 +74,8 @@ thread_local! {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
     settings: Settings,
+    /// Not of a scope: that is part of the context.
+    priority: Option<Priority>,
     key: Option<Arc<str>>,
 }
 
@@ -118,6 +122,7 @@ impl Overrides {
     pub const fn new() -> Self {
         Self {
             settings: Settings::NONE,
+            priority: None,
             key: None,
         }
     }
@@ -174,6 +179,34 @@ impl Overrides {
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.settings.is_idempotent = true;
+        self
+    }
+
+    /// How important the call is, for load shedders and for the queues of bulkheads: see
+    /// [`Priority`]. It becomes the priority of the [`Context`](crate::Context), so calls made
+    /// within this call have it, too.
+    ///
+    /// From an extension, the [standard stacks](crate::stack) and
+    /// [`http::timeout`](crate::http::timeout()) set it in the context of the layers inside them,
+    /// also while the time limit is off. Each such call allocates.
+    ///
+    /// ```
+    /// use mainstay::{Limit, LoadShedLayer, Overrides, Priority};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let service = ServiceBuilder::new()
+    ///     .layer(LoadShedLayer::new(Limit::fixed(0)))
+    ///     .service(service_fn(|()| async { Ok::<_, std::io::Error>(()) }));
+    ///
+    /// let batch = Overrides::new().priority(Priority::Sheddable);
+    /// let error = batch.scope(service.oneshot(())).await.unwrap_err();
+    /// assert_eq!(error.as_rejection().unwrap().priority(), Priority::Sheddable);
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
         self
     }
 
@@ -250,6 +283,7 @@ impl Overrides {
     fn of_scope() -> Self {
         Self {
             settings: CURRENT.get(),
+            priority: None,
             key: Self::current_key(),
         }
     }
@@ -266,6 +300,7 @@ impl Overrides {
     pub(crate) fn or(self, outer: Self) -> Self {
         Self {
             settings: self.settings.or(outer.settings),
+            priority: self.priority.or(outer.priority),
             key: self.key.or(outer.key),
         }
     }
@@ -275,6 +310,16 @@ impl Overrides {
     #[inline]
     pub(crate) fn into_key(self) -> Option<Arc<str>> {
         self.key
+    }
+
+    /// The settings for a time limit of whole calls, with this limit.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn with_limit(&self, limit: LimitOverride) -> CallOverrides {
+        CallOverrides {
+            limit,
+            priority: self.priority,
+        }
     }
 
     /// The limit of whole calls, for the outermost layer of a stack.
@@ -312,6 +357,24 @@ impl Overrides {
     }
 }
 
+/// The settings of a call for a time limit. It also sets the priority, because it is the outermost
+/// layer that reads the extension of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct CallOverrides {
+    pub(crate) limit: LimitOverride,
+    pub(crate) priority: Option<Priority>,
+}
+
+impl From<LimitOverride> for CallOverrides {
+    #[inline]
+    fn from(limit: LimitOverride) -> Self {
+        Self {
+            limit,
+            priority: None,
+        }
+    }
+}
+
 impl LimitOverride {
     fn or(self, outer: Self) -> Self {
         match self {
@@ -340,6 +403,7 @@ pub(crate) struct OverridesScope {
     outer: Settings,
     was_scoped: bool,
     _key: Option<KeyScope>,
+    _priority: Option<PriorityScope>,
 }
 
 /// Restores the outer key when it is dropped.
@@ -359,6 +423,7 @@ impl Scope for Overrides {
                 .key
                 .as_ref()
                 .map(|key| KeyScope(replace_key(Some(Arc::clone(key))))),
+            _priority: self.priority.map(PriorityScope::enter),
         }
     }
 }

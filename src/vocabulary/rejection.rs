@@ -6,8 +6,10 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::vocabulary::chain::find;
+use crate::vocabulary::context;
 use crate::vocabulary::kind::Id;
 use crate::vocabulary::name::{InstanceName, Named};
+use crate::vocabulary::priority::Priority;
 use crate::vocabulary::reason::Reason;
 
 /// A rejected call: the layer, the instance and the reason, and possibly when to retry.
@@ -33,8 +35,8 @@ pub struct Rejection {
     /// The name of the instance.
     named: Named,
     /// One word, because every result and future of a stack contains a rejection. From the highest:
-    /// 5 bits of reason (never 0), 3 bits for the meaning of the time, 24 bits of the kind of
-    /// layer, 32 bits of time in units of 100 microseconds.
+    /// 5 bits of reason (never 0), 3 bits for the meaning of the time, 3 bits of priority, 21 bits
+    /// of the kind of layer, 32 bits of time in units of 100 microseconds.
     word: NonZeroU64,
 }
 
@@ -116,14 +118,25 @@ impl Rejection {
     /// `_` becomes `unknown`.
     #[must_use]
     pub fn new(layer: &'static str, name: &str, reason: Reason) -> Self {
-        Self::by(&InstanceName::lossy(layer, name), reason)
+        let instance = InstanceName::lossy(layer, name);
+        let (id, normal) = (instance.id(), Priority::Normal);
+        Self {
+            word: packed(reason, id, normal, time::RETRY_AFTER, NO_HINT),
+            named: instance.named().clone(),
+        }
     }
 
     #[inline]
     pub(crate) fn by(instance: &InstanceName, reason: Reason) -> Self {
         Self {
             named: instance.named().clone(),
-            word: packed(reason, instance.id(), time::RETRY_AFTER, NO_HINT),
+            word: packed(
+                reason,
+                instance.id(),
+                context::priority(),
+                time::RETRY_AFTER,
+                NO_HINT,
+            ),
         }
     }
 
@@ -140,6 +153,7 @@ impl Rejection {
             word: packed(
                 Reason::TimedOut,
                 instance.id(),
+                context::priority(),
                 kind,
                 units(limit.duration()),
             ),
@@ -153,7 +167,7 @@ impl Rejection {
     }
 
     fn id(&self) -> Id {
-        let number = (self.word.get() >> 32) as usize & 0x00ff_ffff;
+        let number = (self.word.get() >> 32) as usize & 0x001f_ffff;
         Id::ALL.get(number).copied().unwrap_or(Id::Unknown)
     }
 
@@ -161,8 +175,16 @@ impl Rejection {
     /// hours. It replaces the [`time_limit`](Self::time_limit).
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
-        let word = packed(self.reason(), self.id(), time::RETRY_AFTER, units(after));
+        let (reason, id, priority) = (self.reason(), self.id(), self.priority());
+        let word = packed(reason, id, priority, time::RETRY_AFTER, units(after));
         Self { word, ..self }
+    }
+
+    /// How important the call was, as the layer saw it: see [`Priority`].
+    /// [`Normal`](Priority::Normal) for a rejection made by [`new`](Self::new).
+    #[must_use]
+    pub const fn priority(&self) -> Priority {
+        Priority::from_bits((self.word.get() >> 53) as u32 & 0b111)
     }
 
     /// The reason.
@@ -265,9 +287,9 @@ impl Rejection {
     }
 }
 
-const fn packed(reason: Reason, id: Id, kind: u64, units: u32) -> NonZeroU64 {
+const fn packed(reason: Reason, id: Id, priority: Priority, kind: u64, units: u32) -> NonZeroU64 {
     let reason = (reason as u64 + 1) << 59;
-    let id = (id as u64) << 32;
+    let id = (id as u64) << 32 | (priority as u64) << 53;
     // The reason is never 0.
     match NonZeroU64::new(reason | kind << 56 | id | units as u64) {
         Some(word) => word,
@@ -306,6 +328,7 @@ impl fmt::Debug for Rejection {
             .field("reason", &self.reason())
             .field("retry_after", &self.retry_after())
             .field("time_limit", &self.time_limit())
+            .field("priority", &self.priority())
             .finish()
     }
 }
@@ -317,6 +340,9 @@ impl fmt::Display for Rejection {
             write!(f, " [{key}]")?;
         }
         write!(f, ": {}", self.describe())?;
+        if let Some(priority) = self.priority().if_set() {
+            write!(f, ", priority {priority}")?;
+        }
         match self.retry_after() {
             Some(after) => write!(f, ", retry after {after:?}"),
             None => Ok(()),

@@ -2,6 +2,7 @@
 
 mod hyper;
 mod overrides;
+mod priority;
 mod readiness;
 mod refused;
 mod reqwest;

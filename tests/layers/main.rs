@@ -11,6 +11,7 @@ mod lag;
 mod lifetimes;
 mod load_shed;
 mod overrides;
+mod priority;
 mod rate_limit;
 mod readiness;
 mod retry;

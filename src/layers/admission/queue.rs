@@ -11,7 +11,7 @@ use crate::runtime::Moment;
 use crate::runtime::shared::Held;
 use crate::vocabulary::reason::Reason;
 
-/// The state of a layer with a queue: first come, first served.
+/// The state of a layer with a queue.
 pub(crate) trait Queue: Admit {
     /// The longest wait of a call; `None` if calls do not wait.
     fn max_wait(&self) -> Option<Duration>;

@@ -37,9 +37,9 @@
 //! for `max_wait` is rejected with [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) if it
 //! waited for a permit, and with [`Reason::NotReady`](crate::Reason::NotReady) if it waited for the
 //! inner service. If the request's own deadline passes first, the reason is
-//! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed). The queue is first come, first
-//! served: a released permit goes to the call that has waited longest, and no new call can overtake
-//! it.
+//! [`Reason::DeadlinePassed`](crate::Reason::DeadlinePassed). A released permit goes to the
+//! call that has waited longest among those of the highest [`Priority`](crate::Priority). No new
+//! call can overtake it, unless it is of a higher class.
 //!
 //! # When a permit is released
 //!

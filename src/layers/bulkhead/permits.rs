@@ -27,12 +27,17 @@ use crate::runtime::deferred;
 use crate::runtime::isolate::isolate;
 use crate::runtime::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::runtime::sync::{Mutex, MutexGuard};
+use crate::vocabulary::context;
 use crate::vocabulary::mode::Mode;
+use crate::vocabulary::priority::Priority;
 use crate::vocabulary::{
     config::ConfigError,
     outcome::{Outcome, Verdict},
     reason::Reason,
 };
+
+/// The highest number of a waiter in its class. Three bits are left for the class.
+const MAX_SERIAL: u64 = u64::MAX >> 3;
 
 /// The highest limit of the queue.
 pub(crate) const MAX_WAITERS: u32 = (1 << 20) - 1;
@@ -61,7 +66,8 @@ pub(super) struct Books {
 struct Waiters {
     settings: Settings,
     next: u64,
-    /// In the order of arrival. A waiter that is no longer in it has acquired a permit.
+    /// In the order of their [positions](position). A waiter that is no longer in it has acquired a
+    /// permit.
     waiting: BTreeMap<u64, Waker>,
     /// How often the count of admissions wrapped.
     wraps: u64,
@@ -181,7 +187,8 @@ impl Permits {
                 let (next, wraps) = admit(word);
                 (next + CALL, wraps, Joined::Permit)
             } else if (queue.waiting.len() as u64) < queue.limit().into() {
-                (word | HAS_WAITERS, false, Joined::Waiter(queue.next))
+                let position = position(context::priority(), queue.next);
+                (word | HAS_WAITERS, false, Joined::Waiter(position))
             } else {
                 break None;
             };
@@ -193,7 +200,7 @@ impl Permits {
                 Ok(_) => {
                     queue.wraps += u64::from(wraps);
                     if let Joined::Waiter(number) = joined {
-                        queue.next = number.wrapping_add(1);
+                        queue.next = queue.next.wrapping_add(1) & MAX_SERIAL;
                         queue.waiting.insert(number, waker);
                         return Some(joined);
                     }
@@ -536,6 +543,12 @@ impl Queue for Permits {
     fn max_wait_passed(&self, _: u64) -> Refusal {
         Reason::QueueTimeout.into()
     }
+}
+
+/// The position of a waiter: higher classes first, and in a class the order of arrival.
+const fn position(priority: Priority, serial: u64) -> u64 {
+    let class = Priority::Critical as u64 - priority as u64;
+    class << MAX_SERIAL.count_ones() | serial
 }
 
 /// A waker is foreign code: if it panics, the caller goes on.

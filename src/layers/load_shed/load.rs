@@ -16,6 +16,7 @@ use crate::policy::sampling::{Sample, Sampler, Skip};
 use crate::runtime::{Moment, Subscribed, Timeline};
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::name::InstanceName;
+use crate::vocabulary::priority::Priority;
 use crate::vocabulary::reason::Reason;
 
 /// One call in flight, in bits 0 to 23 of the word.
@@ -35,6 +36,8 @@ pub(crate) struct Load {
     /// Calls in flight that only stream their body. They do not count against an adaptive limit.
     streaming: AtomicU32,
     pub(super) limit: AtomicU32,
+    /// The highest [`Priority`] of all calls so far, at least the default.
+    pub(super) highest: AtomicU32,
     mode: AtomicU32,
     is_by_latency: AtomicBool,
     is_by_lag: AtomicBool,
@@ -93,6 +96,7 @@ impl Load {
             word: AtomicU64::new(0),
             streaming: AtomicU32::new(0),
             limit: AtomicU32::new(0),
+            highest: AtomicU32::new(Priority::Normal as u32),
             mode: AtomicU32::new(0),
             is_by_latency: AtomicBool::new(false),
             is_by_lag: AtomicBool::new(false),
@@ -227,7 +231,7 @@ impl Load {
 
     #[inline]
     pub(crate) fn try_admit(&self) -> Option<Sample> {
-        self.admit_up_to(self.limit())
+        self.admit_up_to(self.limit_of_call())
     }
 
     #[inline]

@@ -37,6 +37,31 @@
 //!
 //! A limit by latency mistakes a slow route for overload. Put one layer around each kind of call.
 //!
+//! # Which calls are shed first
+//!
+//! Those of the lowest [`Priority`](crate::Priority). Each class has a share of the limit: it leaves
+//! a tenth of the limit, and at least one call, to each class above it. The classes `high` and
+//! `critical` count from their first call on, so while no call has a priority, every call has the
+//! whole limit.
+//!
+//! | class | share | once a `high` call has come | once a `critical` call has come |
+//! |---|---|---|---|
+//! | `critical` | | | 100 % |
+//! | `high` | | 100 % | 90 % |
+//! | `normal`, the default | 100 % | 90 % | 80 % |
+//! | `low` | 90 % | 80 % | 70 % |
+//! | `sheddable` | 80 % | 70 % | 60 % |
+//!
+//! At the same load, no call is rejected while one of a lower class is admitted. Calls of lower
+//! classes cannot use up the share of a higher class, so they never starve it. Higher classes can
+//! use the whole limit, and then starve lower ones. An idle layer admits calls of every class, so a
+//! limit under 5 is too small for shares of all classes.
+//!
+//! The idea is that of criticality in Google's SRE book ("Handling Overload"): each class has its
+//! threshold. The thresholds are those of trunk reservation in telephone networks.
+//!
+//! The rejection names the class: [`Rejection::priority`](crate::Rejection::priority).
+//!
 //! # Limits that adapt to latency
 //!
 //! They are opt-in. The layer samples calls and collects their latencies in windows. At the end of
@@ -84,6 +109,7 @@
 //!
 //! Nothing is allocated for a call.
 
+mod classes;
 mod handle;
 mod lag;
 mod layer;

@@ -65,6 +65,7 @@ impl Admit for Load {
     #[inline]
     fn refused(&self, reason: Reason) {
         if reason == Reason::Shed {
+            self.record_class(context::priority());
             self.record_shed();
         }
     }

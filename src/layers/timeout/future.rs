@@ -17,7 +17,8 @@ use crate::observe::emit::Emit as _;
 use crate::runtime::scoped::{Scope, Scoped};
 use crate::runtime::shared::Held;
 use crate::runtime::{Moment, Timer};
-use crate::vocabulary::context::{self, Deadline, DeadlineScope};
+use crate::vocabulary::context::{self, Deadline, DeadlineScope, PriorityScope};
+use crate::vocabulary::priority::Priority;
 use crate::vocabulary::{
     error::WithRejection,
     rejection::{Rejection, TimeLimit},
@@ -137,14 +138,31 @@ pub(super) struct Rare {
     sending: Option<Sending>,
     // In a box, so that it is cheap to drop without one.
     shadow: Option<Box<Shadow>>,
+    /// The priority that the request sets itself.
+    priority: Option<Priority>,
 }
 
 impl Rare {
+    const NONE: Self = Self {
+        sending: None,
+        shadow: None,
+        priority: None,
+    };
+
     pub(super) const fn of(sending: Sending) -> Self {
         Self {
             sending: Some(sending),
             shadow: None,
+            priority: None,
         }
+    }
+
+    /// The parts of a call with a priority of its own.
+    #[cold]
+    pub(super) fn with_priority(rare: Option<Box<Self>>, priority: Priority) -> Box<Self> {
+        let mut rare = rare.unwrap_or_else(|| Box::new(Self::NONE));
+        rare.priority = Some(priority);
+        rare
     }
 
     /// The parts of a call in shadow mode, which has a limit and is not ended by it.
@@ -156,12 +174,7 @@ impl Rare {
         until: Until,
         seen: Until,
     ) -> Box<Self> {
-        let mut rare = rare.unwrap_or_else(|| {
-            Box::new(Self {
-                sending: None,
-                shadow: None,
-            })
-        });
+        let mut rare = rare.unwrap_or_else(|| Box::new(Self::NONE));
         // A deadline that had passed before is reported already.
         if !seen.has_passed_before() {
             let shadow = Shadow::new(limits.clone(), until, rare.sending.clone());
@@ -190,12 +203,16 @@ impl Running {
 }
 
 impl Scope for Running {
-    type Entered<'a> = DeadlineScope;
+    type Entered<'a> = (DeadlineScope, Option<PriorityScope>);
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn enter(&self) -> DeadlineScope {
-        let Some(sending) = self.sending() else {
-            return DeadlineScope::enter(self.until.now());
+    fn enter(&self) -> Self::Entered<'_> {
+        let Some(rare) = &self.rare else {
+            return (DeadlineScope::enter(self.until.now()), None);
+        };
+        let priority = rare.priority.map(PriorityScope::enter);
+        let Some(sending) = &rare.sending else {
+            return (DeadlineScope::enter(self.until.now()), priority);
         };
         let mut deadline = if sending.renewed.is_some() {
             sending.outer.and(context::deadline())
@@ -206,7 +223,7 @@ impl Scope for Running {
             let answerable = sending.progress.answerable();
             deadline = deadline.answerable_since(answerable.max(deadline.answerable()));
         }
-        DeadlineScope::enter(deadline)
+        (DeadlineScope::enter(deadline), priority)
     }
 }
 
@@ -256,8 +273,13 @@ impl<F> State<F> {
 
     /// For a layer that is switched off.
     #[cold]
-    pub(super) fn unlimited(inner: InnerFuture<F>, limits: Held<TimeLimits>) -> Self {
-        Self::calling(inner, Until::NEVER, None, limits, false)
+    pub(super) fn unlimited(
+        inner: InnerFuture<F>,
+        priority: Option<Priority>,
+        limits: Held<TimeLimits>,
+    ) -> Self {
+        let rare = priority.map(|priority| Rare::with_priority(None, priority));
+        Self::calling(inner, Until::NEVER, rare, limits, false)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::context::Deadline;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
-use crate::vocabulary::overrides::{LimitOverride, Overrides};
+use crate::vocabulary::overrides::{CallOverrides, Overrides};
 use crate::vocabulary::sealed::Sealed;
 use crate::vocabulary::settings::Fields as _;
 use crate::vocabulary::{config::ConfigError, mode::Mode, reason::Reason};
@@ -47,11 +47,11 @@ pub trait PerRequest<Req>: Sealed {
     #[doc(hidden)]
     fn limit(&self, own: &Own<'_>, request: &Req) -> Option<CallLimit>;
 
-    /// The limit for this request that replaces the layer's.
+    /// The limit for this request that replaces the layer's, and the request's own priority.
     #[doc(hidden)]
     #[inline]
-    fn limit_override(&self, _request: &Req) -> LimitOverride {
-        Overrides::current().limit()
+    fn overrides(&self, _request: &Req) -> CallOverrides {
+        Overrides::current().limit().into()
     }
 
     /// The request's own time limit, from now on; zero has passed already. A layer that is off

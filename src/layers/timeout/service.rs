@@ -15,8 +15,8 @@ use crate::call::inner::Inner;
 use crate::observe::emit::Emit as _;
 use crate::runtime::Moment;
 use crate::runtime::shared::Shared;
-use crate::vocabulary::context::{self, Deadline, DeadlineScope};
-use crate::vocabulary::overrides::LimitOverride;
+use crate::vocabulary::context::{self, Deadline, DeadlineScope, PriorityScope};
+use crate::vocabulary::overrides::{CallOverrides, LimitOverride};
 use crate::vocabulary::{
     error::{Grown, WithRejection},
     mode::Mode,
@@ -73,12 +73,17 @@ where
         let mut entry = Entry::of(self);
         let in_force = self.limits.in_force();
         let ends = in_force.enforces();
-        let overridden = self.policy.limit_override(&request);
+        let CallOverrides {
+            limit: overridden,
+            priority,
+        } = self.policy.overrides(&request);
+        let _priority = priority.map(PriorityScope::enter);
         let is_overridden = matches!(overridden, LimitOverride::Of(_));
         let is_shadow = !(ends || is_overridden) && is_shadow(in_force);
         if !(ends || is_overridden || is_shadow || self.limits.keeps_deadlines()) {
             let cover = self.cover.clone();
-            let state = State::unlimited(self.inner.call(request, &entry), self.limits.hold());
+            let call = self.inner.call(request, &entry);
+            let state = State::unlimited(call, priority, self.limits.hold());
             return ResponseFuture { state, cover };
         }
         let begun = entry.now();
@@ -159,6 +164,9 @@ where
             let seen = Until::seen(outer, begun);
             rare = Some(Rare::shadowed(rare, &limits, until, seen));
             until = seen;
+        }
+        if let Some(priority) = priority {
+            rare = Some(Rare::with_priority(rare, priority));
         }
         // A limit that restarts is no fixed deadline for inner services.
         let inside = if renewed.is_some() {

@@ -17,7 +17,7 @@ use crate::layers::timeout::{
     self, CallLimit, LimitPolicy, LimitSource, Own, PerRequest, Role, Snapshot, StateOf,
     TimeoutBuilder, Upload,
 };
-use crate::vocabulary::overrides::LimitOverride;
+use crate::vocabulary::overrides::CallOverrides;
 use crate::vocabulary::sealed::Sealed;
 
 /// Builds a time limit for HTTP and gRPC. Default 30 seconds. It reads the caller's limit, and can
@@ -158,13 +158,13 @@ impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
     }
 
     #[inline]
-    fn limit_override(&self, request: &Req) -> LimitOverride {
+    fn overrides(&self, request: &Req) -> CallOverrides {
         let overrides = request.overrides();
-        if self.of_stack {
+        overrides.with_limit(if self.of_stack {
             overrides.call_limit()
         } else {
             overrides.limit()
-        }
+        })
     }
 
     #[inline]
@@ -215,8 +215,8 @@ impl<Req: HttpRequest> PerRequest<Req> for AttemptLimit {
     }
 
     #[inline]
-    fn limit_override(&self, request: &Req) -> LimitOverride {
-        request.overrides().attempt_limit()
+    fn overrides(&self, request: &Req) -> CallOverrides {
+        request.overrides().attempt_limit().into()
     }
 }
 
