@@ -17,6 +17,7 @@ use crate::observe::emitter::Emitter;
 use crate::protocol::http::{ByAuthority, HttpRequest};
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::ConfigError;
+use crate::vocabulary::overrides::Overrides;
 use crate::vocabulary::reason::Reason;
 use crate::vocabulary::sealed::Sealed;
 
@@ -100,7 +101,7 @@ impl<Req: HttpRequest> Key<Req> for StackKey {
 
     #[inline]
     fn key_override(&self, request: &Req) -> Option<Arc<str>> {
-        request.overrides().into_key()
+        Overrides::key_of(request.overrides())
     }
 }
 

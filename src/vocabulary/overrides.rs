@@ -11,7 +11,7 @@ use crate::vocabulary::context::{self, PriorityScope};
 use crate::vocabulary::priority::Priority;
 
 thread_local! {
-    static CURRENT: Cell<Settings> = const { Cell::new(Settings::NONE) };
+    static CURRENT: Cell<CallSettings> = const { Cell::new(CallSettings::NONE) };
     static KEY: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
     /// Whether there is a scope. Few calls are in one, and this is cheaper to read.
     static IS_SCOPED: Cell<bool> = const { Cell::new(false) };
@@ -73,15 +73,14 @@ thread_local! {
 /// when it is inserted, and a key when it is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
-    settings: Settings,
-    /// Not of a scope: that is part of the context.
+    settings: CallSettings,
     priority: Option<Priority>,
     key: Option<Arc<str>>,
 }
 
-/// The settings that are plain values.
+/// The settings that replace those of a layer. They are plain values, which most layers read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Settings {
+pub(crate) struct CallSettings {
     timeout: LimitOverride,
     attempt_timeout: LimitOverride,
     never_retries: bool,
@@ -98,7 +97,7 @@ pub enum LimitOverride {
     Of(Duration),
 }
 
-impl Settings {
+impl CallSettings {
     const NONE: Self = Self {
         timeout: LimitOverride::AsSet,
         attempt_timeout: LimitOverride::AsSet,
@@ -106,6 +105,28 @@ impl Settings {
         is_idempotent: false,
     };
 
+    /// The settings of the current scope.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        if IS_SCOPED.get() {
+            CURRENT.get()
+        } else {
+            Self::NONE
+        }
+    }
+
+    /// The settings of a request with these overrides, and of the current scope.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn of(own: Option<&Overrides>) -> Self {
+        let scope = Self::current();
+        match own {
+            Some(own) => own.settings.or(scope),
+            None => scope,
+        }
+    }
+
+    /// Combines them with the settings of an outer scope: a limit that is set here takes precedence.
     fn or(self, outer: Self) -> Self {
         Self {
             timeout: self.timeout.or(outer.timeout),
@@ -114,6 +135,40 @@ impl Settings {
             is_idempotent: self.is_idempotent || outer.is_idempotent,
         }
     }
+
+    /// The limit of whole calls, for the outermost layer of a stack.
+    #[inline]
+    pub(crate) fn call_limit(&self) -> LimitOverride {
+        self.timeout
+    }
+
+    /// The limit of attempts, for the innermost layer of a stack.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn attempt_limit(&self) -> LimitOverride {
+        self.attempt_timeout
+    }
+
+    /// The limit for a timeout layer outside of stacks: inside of a retry it is one for attempts.
+    #[inline]
+    pub(crate) fn limit(&self) -> LimitOverride {
+        if context::attempt() == 0 {
+            self.timeout
+        } else {
+            self.attempt_timeout
+        }
+    }
+
+    #[inline]
+    pub(crate) fn never_retries(&self) -> bool {
+        self.never_retries
+    }
+
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.is_idempotent
+    }
 }
 
 impl Overrides {
@@ -121,7 +176,7 @@ impl Overrides {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            settings: Settings::NONE,
+            settings: CallSettings::NONE,
             priority: None,
             key: None,
         }
@@ -270,21 +325,13 @@ impl Overrides {
         OverridesFuture::new(Scoped::new(future, self.clone()))
     }
 
-    /// The settings of the current scope.
+    /// The key of a request with these overrides, or of the current scope.
+    #[cfg(feature = "http")]
     #[inline]
-    pub(crate) fn current() -> Self {
-        if IS_SCOPED.get() {
-            Self::of_scope()
-        } else {
-            Self::new()
-        }
-    }
-
-    fn of_scope() -> Self {
-        Self {
-            settings: CURRENT.get(),
-            priority: None,
-            key: Self::current_key(),
+    pub(crate) fn key_of(own: Option<&Self>) -> Option<Arc<str>> {
+        match own {
+            Some(own) if own.key.is_some() => own.key.clone(),
+            _ => Self::current_key(),
         }
     }
 
@@ -294,66 +341,11 @@ impl Overrides {
         if HAS_KEY.get() { key_of_scope() } else { None }
     }
 
-    /// Combines them with the settings of an outer scope: a setting that is set here takes
-    /// precedence.
-    #[cfg(feature = "http")]
-    pub(crate) fn or(self, outer: Self) -> Self {
-        Self {
-            settings: self.settings.or(outer.settings),
-            priority: self.priority.or(outer.priority),
-            key: self.key.or(outer.key),
-        }
-    }
-
-    /// The key of the call.
+    /// The priority of a request with these overrides. That of a scope is in the context already.
     #[cfg(feature = "http")]
     #[inline]
-    pub(crate) fn into_key(self) -> Option<Arc<str>> {
-        self.key
-    }
-
-    /// The settings for a time limit of whole calls, with this limit.
-    #[cfg(feature = "http")]
-    #[inline]
-    pub(crate) fn with_limit(&self, limit: LimitOverride) -> CallOverrides {
-        CallOverrides {
-            limit,
-            priority: self.priority,
-        }
-    }
-
-    /// The limit of whole calls, for the outermost layer of a stack.
-    #[inline]
-    pub(crate) fn call_limit(&self) -> LimitOverride {
-        self.settings.timeout
-    }
-
-    /// The limit of attempts, for the innermost layer of a stack.
-    #[cfg(feature = "http")]
-    #[inline]
-    pub(crate) fn attempt_limit(&self) -> LimitOverride {
-        self.settings.attempt_timeout
-    }
-
-    /// The limit for a timeout layer outside of stacks: inside of a retry it is one for attempts.
-    #[inline]
-    pub(crate) fn limit(&self) -> LimitOverride {
-        if context::attempt() == 0 {
-            self.settings.timeout
-        } else {
-            self.settings.attempt_timeout
-        }
-    }
-
-    #[inline]
-    pub(crate) fn never_retries(&self) -> bool {
-        self.settings.never_retries
-    }
-
-    #[cfg(feature = "http")]
-    #[inline]
-    pub(crate) fn is_idempotent(&self) -> bool {
-        self.settings.is_idempotent
+    pub(crate) fn priority_of(own: Option<&Self>) -> Option<Priority> {
+        own.and_then(|own| own.priority)
     }
 }
 
@@ -400,7 +392,7 @@ fn replace_key(key: Option<Arc<str>>) -> Option<Arc<str>> {
 /// Restores the outer scope when it is dropped.
 #[derive(Debug)]
 pub(crate) struct OverridesScope {
-    outer: Settings,
+    outer: CallSettings,
     was_scoped: bool,
     _key: Option<KeyScope>,
     _priority: Option<PriorityScope>,

@@ -24,7 +24,7 @@ use crate::runtime::scoped::Scope;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::context::{self, Attempt};
 use crate::vocabulary::error::{Grown, WithRejection};
-use crate::vocabulary::overrides::Overrides;
+use crate::vocabulary::overrides::CallSettings;
 
 /// A service with retries: see [`RetryLayer`](crate::RetryLayer).
 pub struct Retry<S, P = RetryErrors, R = Unchanged> {
@@ -164,7 +164,7 @@ where
         if retries {
             core.begin();
         }
-        let kept = if retries && !Overrides::current().never_retries() {
+        let kept = if retries && !CallSettings::current().never_retries() {
             core.policy.keep(&mut request, core.stats.replay_limit())
         } else {
             None

@@ -272,13 +272,12 @@ impl<F> State<F> {
     }
 
     /// For a layer that is switched off.
-    #[cold]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn unlimited(
         inner: InnerFuture<F>,
-        priority: Option<Priority>,
+        rare: Option<Box<Rare>>,
         limits: Held<TimeLimits>,
     ) -> Self {
-        let rare = priority.map(|priority| Rare::with_priority(None, priority));
         Self::calling(inner, Until::NEVER, rare, limits, false)
     }
 }

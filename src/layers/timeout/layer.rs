@@ -22,7 +22,7 @@ use crate::vocabulary::config::OfInstance as _;
 use crate::vocabulary::context::Deadline;
 use crate::vocabulary::kind::{Id, Kind, Series};
 use crate::vocabulary::name::InstanceName;
-use crate::vocabulary::overrides::{CallOverrides, Overrides};
+use crate::vocabulary::overrides::{CallOverrides, CallSettings};
 use crate::vocabulary::sealed::Sealed;
 use crate::vocabulary::settings::Fields as _;
 use crate::vocabulary::{config::ConfigError, mode::Mode, reason::Reason};
@@ -51,7 +51,7 @@ pub trait PerRequest<Req>: Sealed {
     #[doc(hidden)]
     #[inline]
     fn overrides(&self, _request: &Req) -> CallOverrides {
-        Overrides::current().limit().into()
+        CallSettings::current().limit().into()
     }
 
     /// The request's own time limit, from now on; zero has passed already. A layer that is off

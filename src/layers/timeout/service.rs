@@ -82,8 +82,9 @@ where
         let is_shadow = !(ends || is_overridden) && is_shadow(in_force);
         if !(ends || is_overridden || is_shadow || self.limits.keeps_deadlines()) {
             let cover = self.cover.clone();
-            let call = self.inner.call(request, &entry);
-            let state = State::unlimited(call, priority, self.limits.hold());
+            let rare = priority.map(|priority| Rare::with_priority(None, priority));
+            let limits = self.limits.hold();
+            let state = State::unlimited(self.inner.call(request, &entry), rare, limits);
             return ResponseFuture { state, cover };
         }
         let begun = entry.now();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::layers::keyed::Key;
 use crate::protocol::http::HttpRequest;
+use crate::vocabulary::overrides::Overrides;
 
 /// The method of a gRPC request: see [`by_method`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +31,6 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByMethod {
 
     #[inline]
     fn key_override(&self, request: &Req) -> Option<Arc<str>> {
-        request.overrides().into_key()
+        Overrides::key_of(request.overrides())
     }
 }

@@ -9,6 +9,7 @@ use crate::layers::retry::LAYER;
 use crate::layers::retry::{Decision, RetryPolicy};
 use crate::policy::retry::RetryRefused;
 use crate::protocol::http::{HttpRequest, ReplayRequest, ResponseHead, Unprocessed, header};
+use crate::vocabulary::overrides::CallSettings;
 use crate::vocabulary::{config::ConfigError, error::WithRejection, reason::Reason};
 
 static PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -170,7 +171,7 @@ where
     type Kept = KeptFor<Req::Kept>;
 
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
-        let overrides = request.overrides();
+        let overrides = CallSettings::of(request.overrides());
         if overrides.never_retries() {
             return None;
         }

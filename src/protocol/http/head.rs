@@ -45,10 +45,10 @@ pub trait HttpRequest {
         None
     }
 
-    /// The settings of this call that replace those of the layers. Default: those of the
-    /// [scope](Overrides::scope).
-    fn overrides(&self) -> Overrides {
-        Overrides::current()
+    /// The request's own [`Overrides`], such as its extension. They come before those of the
+    /// [scope](Overrides::scope). Default none.
+    fn overrides(&self) -> Option<&Overrides> {
+        None
     }
 
     /// Watches the body while it is sent.
@@ -74,12 +74,8 @@ pub trait HttpResponse {
 
 impl<B: 'static> HttpRequest for http::Request<B> {
     #[inline]
-    fn overrides(&self) -> Overrides {
-        let scope = Overrides::current();
-        match self.extensions().get::<Overrides>() {
-            Some(own) => own.clone().or(scope),
-            None => scope,
-        }
+    fn overrides(&self) -> Option<&Overrides> {
+        self.extensions().get()
     }
 
     #[inline]

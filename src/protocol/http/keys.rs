@@ -7,6 +7,7 @@ use http::header::HeaderName;
 
 use super::head::HttpRequest;
 use crate::layers::keyed::Key;
+use crate::vocabulary::overrides::Overrides;
 
 /// The host and port of a request: see [`by_authority`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,7 +42,7 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByAuthority {
 
     #[inline]
     fn key_override(&self, request: &Req) -> Option<Arc<str>> {
-        request.overrides().into_key()
+        Overrides::key_of(request.overrides())
     }
 }
 
@@ -104,7 +105,7 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByHeader {
 
     #[inline]
     fn key_override(&self, request: &Req) -> Option<Arc<str>> {
-        request.overrides().into_key()
+        Overrides::key_of(request.overrides())
     }
 }
 

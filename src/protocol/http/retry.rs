@@ -8,6 +8,7 @@ use super::replay::{Repeatable, ReplayRequest};
 use super::unprocessed::Unprocessed;
 use crate::layers::retry::{Decision, RetryPolicy};
 use crate::policy::retry::RetryRefused;
+use crate::vocabulary::overrides::CallSettings;
 
 /// The retry policy for HTTP requests.
 ///
@@ -115,7 +116,7 @@ where
 
     #[inline]
     fn keep(&self, request: &mut Req, limit: usize) -> Option<Self::Kept> {
-        let overrides = request.overrides();
+        let overrides = CallSettings::of(request.overrides());
         if overrides.never_retries() {
             return None;
         }

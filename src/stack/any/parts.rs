@@ -21,7 +21,7 @@ use crate::stack::parts::{derive_backoff, describe_mode, describe_retry, shown};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::mode::Mode;
-use crate::vocabulary::overrides::{CallOverrides, Overrides};
+use crate::vocabulary::overrides::{CallOverrides, CallSettings};
 use crate::vocabulary::sealed::Sealed;
 
 /// The time limit of a stack for any request type: the stack's, and with [`Carried`] also the
@@ -59,7 +59,7 @@ impl<Req> PerRequest<Req> for AnyLimit<NoContext> {
 
     #[inline]
     fn overrides(&self, _: &Req) -> CallOverrides {
-        Overrides::current().call_limit().into()
+        CallSettings::current().call_limit().into()
     }
 }
 
@@ -71,7 +71,7 @@ impl<Req: Carry> PerRequest<Req> for AnyLimit<Carried> {
 
     #[inline]
     fn overrides(&self, _: &Req) -> CallOverrides {
-        Overrides::current().call_limit().into()
+        CallSettings::current().call_limit().into()
     }
 
     #[inline]

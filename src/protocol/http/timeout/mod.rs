@@ -17,7 +17,7 @@ use crate::layers::timeout::{
     self, CallLimit, LimitPolicy, LimitSource, Own, PerRequest, Role, Snapshot, StateOf,
     TimeoutBuilder, Upload,
 };
-use crate::vocabulary::overrides::CallOverrides;
+use crate::vocabulary::overrides::{CallOverrides, CallSettings, Overrides};
 use crate::vocabulary::sealed::Sealed;
 
 /// Builds a time limit for HTTP and gRPC. Default 30 seconds. It reads the caller's limit, and can
@@ -159,12 +159,16 @@ impl<Req: HttpRequest> PerRequest<Req> for HttpLimit {
 
     #[inline]
     fn overrides(&self, request: &Req) -> CallOverrides {
-        let overrides = request.overrides();
-        overrides.with_limit(if self.of_stack {
-            overrides.call_limit()
-        } else {
-            overrides.limit()
-        })
+        let own = request.overrides();
+        let settings = CallSettings::of(own);
+        CallOverrides {
+            limit: if self.of_stack {
+                settings.call_limit()
+            } else {
+                settings.limit()
+            },
+            priority: Overrides::priority_of(own),
+        }
     }
 
     #[inline]
@@ -216,7 +220,8 @@ impl<Req: HttpRequest> PerRequest<Req> for AttemptLimit {
 
     #[inline]
     fn overrides(&self, request: &Req) -> CallOverrides {
-        request.overrides().attempt_limit().into()
+        let settings = CallSettings::of(request.overrides());
+        settings.attempt_limit().into()
     }
 }
 
