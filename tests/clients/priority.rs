@@ -270,3 +270,18 @@ async fn every_attempt_has_the_priority() {
     assert_eq!(*seen.lock().unwrap(), [Priority::Low; 3]);
     assert_eq!(Context::current().priority(), Priority::Normal);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_rejection_of_a_time_limit_names_the_class() {
+    let hangs = service_fn(|_| {
+        std::future::pending::<Result<::http::Response<Empty<Bytes>>, std::io::Error>>()
+    });
+    let client = http::client("a").build().unwrap().wrap(hangs);
+    let sent = client.oneshot(request("http://host/", Some(Priority::High)));
+    let error = sent.await.unwrap_err();
+    let rejection = error.as_rejection().unwrap();
+    assert_eq!(
+        (rejection.reason(), rejection.priority()),
+        (Reason::TimedOut, Priority::High)
+    );
+}

@@ -193,6 +193,13 @@ impl Running {
         self.rare.as_ref()?.sending.as_ref()
     }
 
+    /// Enters the priority that the request sets itself.
+    #[cold]
+    fn enter_priority(&self) -> Option<PriorityScope> {
+        let priority = self.rare.as_ref()?.priority?;
+        Some(PriorityScope::enter(priority))
+    }
+
     /// Call it when the inner call is over.
     #[inline]
     fn end(&mut self) {
@@ -358,6 +365,7 @@ where
                     }
                     running.until = sending.until();
                 }
+                let _priority = running.enter_priority();
                 limits.timed_out(running.until.limit(deadline))
             }
             StateProj::Rejected { rejection } => match rejection.take() {
