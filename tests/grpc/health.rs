@@ -126,10 +126,11 @@ async fn a_tonic_server_reports_its_health_and_shuts_down() {
         status(&client, "users.Users").await,
         Ok(ServingStatus::NotServing)
     );
+    // Each watch looks once a second, and must have seen it before it is over.
     assert_eq!(next(&mut of_users).await, Some(ServingStatus::NotServing));
+    assert_eq!(next(&mut of_orders).await, Some(ServingStatus::NotServing));
     payments.handle().reset();
     assert_eq!(next(&mut of_users).await, Some(ServingStatus::Serving));
-    assert_eq!(next(&mut of_orders).await, Some(ServingStatus::NotServing));
     assert_eq!(next(&mut of_orders).await, Some(ServingStatus::Serving));
 
     let mut stub = UsersClient::new(channel.clone());
