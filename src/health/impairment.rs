@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::layers::bulkhead::BulkheadHandle;
 use crate::layers::circuit_breaker::{CircuitBreakerHandle, State};
+use crate::layers::load_shed::LoadShedHandle;
 use crate::registry::Instance;
 use crate::vocabulary::mode::Mode;
 
@@ -86,11 +87,7 @@ pub(super) fn find(instance: &Instance) -> Option<Found> {
     match instance {
         Instance::CircuitBreaker(circuit) => of_circuit(circuit),
         Instance::Bulkhead(bulkhead) => of_bulkhead(bulkhead),
-        Instance::LoadShed(load) => {
-            let is_full = load.settings().mode == Mode::Enforce
-                && load.limit().is_some_and(|limit| load.in_flight() >= limit);
-            is_full.then_some(Found::new(Impairment::Shedding, None))
-        }
+        Instance::LoadShed(load) => of_load_shed(load),
         _ => None,
     }
 }
@@ -132,20 +129,37 @@ fn of_circuit(circuit: &CircuitBreakerHandle) -> Option<Found> {
 
 fn of_bulkhead(bulkhead: &BulkheadHandle) -> Option<Found> {
     let is_full = |bulkhead: &BulkheadHandle| {
-        let limit = bulkhead
-            .limit()
-            .filter(|limit| bulkhead.in_flight() >= *limit);
-        limit.is_some() && bulkhead.settings().mode == Mode::Enforce
+        let limit = bulkhead.limit();
+        limit.is_some_and(|limit| bulkhead.in_flight() >= limit)
+            && bulkhead.settings().mode == Mode::Enforce
     };
-    let mut found = Found::new(Impairment::Full, None);
     let keys = bulkhead.keys();
     if keys.is_empty() {
-        return is_full(bulkhead).then_some(found);
+        return is_full(bulkhead).then_some(Found::new(Impairment::Full, None));
     }
-    // Each key has a limit, and may have settings of its own.
-    let handles = keys.iter().filter_map(|key| bulkhead.key(key));
-    let full = handles.filter(is_full).count();
-    found.keys = u64::try_from(full).ok();
-    found.fails = full == keys.len();
-    (full > 0).then_some(found)
+    let full = keys.iter().filter_map(|key| bulkhead.key(key));
+    of_keys(Impairment::Full, full.filter(is_full).count(), keys.len())
+}
+
+fn of_load_shed(load: &LoadShedHandle) -> Option<Found> {
+    let is_full = |load: &LoadShedHandle| {
+        let limit = load.limit();
+        limit.is_some_and(|limit| load.in_flight() >= limit)
+            && load.settings().mode == Mode::Enforce
+    };
+    let keys = load.keys();
+    if keys.is_empty() {
+        return is_full(load).then_some(Found::new(Impairment::Shedding, None));
+    }
+    let full = keys.iter().filter_map(|key| load.key(key));
+    let full = full.filter(is_full).count();
+    of_keys(Impairment::Shedding, full, keys.len())
+}
+
+/// So many of all keys are impaired. Each has a limit, and may have settings of its own.
+fn of_keys(impairment: Impairment, impaired: usize, keys: usize) -> Option<Found> {
+    let mut found = Found::new(impairment, None);
+    found.keys = u64::try_from(impaired).ok();
+    found.fails &= impaired == keys;
+    (impaired > 0).then_some(found)
 }

@@ -345,7 +345,12 @@ impl Emitter {
 
     /// Whether its metrics show the settings of all keys, which it does not have.
     pub(crate) fn differs_from_metrics(&self) -> bool {
-        self.label != KeyLabel::Own && self.group.is_some() && self.has_own_settings()
+        self.shares_metrics() && self.has_own_settings()
+    }
+
+    /// Whether its metrics are also those of other keys.
+    pub(crate) fn shares_metrics(&self) -> bool {
+        self.label != KeyLabel::Own && self.group.is_some()
     }
 
     pub(crate) fn is_measured(&self) -> bool {

@@ -11,7 +11,7 @@
 //! handle and call are dropped.
 
 use std::ops::Deref;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// The reference that a layer or service holds.
 #[allow(missing_debug_implementations, reason = "users cannot name it")]
@@ -67,15 +67,6 @@ impl<T> Shared<T> {
         Self {
             shares: SHARES_OF_KEY,
             ..Self::new(state)
-        }
-    }
-
-    /// Passes a weak reference to the new state to `make`.
-    pub(crate) fn new_cyclic(make: impl FnOnce(&Weak<T>) -> T) -> Self {
-        Self {
-            lane: Lane::of(Arc::new_cyclic(make)),
-            calls: Calls::Shared(0),
-            shares: SHARES,
         }
     }
 

@@ -123,6 +123,8 @@ impl<A: Instance> Clone for StackInstances<A> {
 impl Sealed for StackKeying {}
 
 impl Keying for StackKeying {
+    const HAS_KEYS: bool = true;
+
     type Instances<A: Instance> = StackInstances<A>;
 
     fn instances<A: Instance>(
@@ -150,10 +152,14 @@ impl Keying for StackKeying {
     }
 
     #[inline]
-    fn refuses<A: Instance>(instances: &StackInstances<A>) -> Option<Reason> {
+    fn ask<A: Instance, R>(
+        instances: &StackInstances<A>,
+        one: impl FnOnce(&A) -> R,
+        keys: impl FnOnce(&A::Common) -> R,
+    ) -> R {
         match instances {
-            StackInstances::One(one) => OneForAll::refuses(one),
-            StackInstances::Keyed(_) => None,
+            StackInstances::One(instance) => OneForAll::ask(instance, one, keys),
+            StackInstances::Keyed(keyed) => PerKey::ask(keyed, one, keys),
         }
     }
 }

@@ -8,6 +8,7 @@ use mainstay::admission::{Admission, AdmissionLayer, Refusal, Ticket};
 use mainstay::bulkhead::{Queued, Rejecting};
 use mainstay::correlation::Server;
 use mainstay::keyed::{Key, PerKey};
+use mainstay::load_shed::Limited;
 use mainstay::{
     AtResponse, Backoff, BulkheadLayer, CircuitBreakerLayer, CorrelationLayer, Jitter, Limit,
     LoadShedLayer, OnCancel, RateLimitLayer, Reason, RetryLayer, State, TimeoutLayer,
@@ -52,6 +53,23 @@ pub(crate) fn queue_by_key() -> BulkheadLayer<Queued, AtResponse, PerKey<OneTena
     let builder = BulkheadLayer::builder().limit(2).keyed_by(OneTenant);
     let builder = builder.queue(8, Duration::from_secs(10));
     builder.build().unwrap()
+}
+
+pub(crate) fn load_shed_by_key() -> LoadShedLayer<Limited<AtResponse, PerKey<OneTenant>>> {
+    let builder = LoadShedLayer::builder().limit(Limit::fixed(2));
+    builder.keyed_by(OneTenant).build().unwrap()
+}
+
+pub(crate) fn rate_by_key() -> RateLimitLayer<Rejecting, AtResponse, PerKey<OneTenant>> {
+    let builder = RateLimitLayer::builder().per(1_000_000, Duration::from_secs(1));
+    builder.keyed_by(OneTenant).build().unwrap()
+}
+
+/// It waits for nothing: there is always a permit.
+pub(crate) fn rate_by_key_waiting() -> RateLimitLayer<Queued, AtResponse, PerKey<OneTenant>> {
+    let builder = RateLimitLayer::builder().per(1_000_000, Duration::from_secs(1));
+    let builder = builder.keyed_by(OneTenant);
+    builder.max_wait(Duration::from_secs(10)).build().unwrap()
 }
 
 /// It waits for nothing: there is always a permit.

@@ -117,6 +117,12 @@ contract! {
         .holds(2, |layer| layer.handle().in_flight() + layer.handle().waiting())
         .unknowing()
         .queues();
+    load_shed_keyed (once): Subject::new(layers::load_shed_by_key())
+        .holds(2, |layer| layer.handle().in_flight())
+        .unknowing()
+        .sheds();
+    rate_limit_keyed (once): Subject::new(layers::rate_by_key()).rejects_unready();
+    rate_limit_keyed_waiting (later): Subject::new(layers::rate_by_key_waiting());
     timeout (once): Subject::new(TimeoutLayer::new(Duration::from_secs(30)));
     load_shed_fixed (once): Subject::new(LoadShedLayer::new(Limit::fixed(2)))
         .holds(2, |layer| layer.handle().in_flight())

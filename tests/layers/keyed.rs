@@ -19,10 +19,10 @@ use tokio::time::advance;
 use tower::{Layer, Service};
 
 /// The key of a request, and its outcome.
-type Job = (String, Act);
+pub(crate) type Job = (String, Act);
 
 #[derive(Clone, Default)]
-struct Inner(Probe);
+pub(crate) struct Inner(pub(crate) Probe);
 
 impl Service<Job> for Inner {
     type Response = u32;
@@ -39,7 +39,7 @@ impl Service<Job> for Inner {
 }
 
 #[derive(Clone, Copy)]
-struct ByTenant;
+pub(crate) struct ByTenant;
 
 impl Key<Job> for ByTenant {
     fn key<'a>(&'a self, (tenant, _): &'a Job) -> Option<Cow<'a, str>> {
@@ -51,7 +51,7 @@ impl Key<Job> for ByTenant {
     }
 }
 
-fn job(tenant: &str, act: Act) -> Job {
+pub(crate) fn job(tenant: &str, act: Act) -> Job {
     (tenant.to_owned(), act)
 }
 
@@ -74,10 +74,10 @@ fn bulkhead(
         .keyed_by(ByTenant)
 }
 
-type Seen = Arc<Mutex<Vec<(Option<String>, String)>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<(Option<String>, String)>>>;
 
 /// The key and the text of each event.
-fn seen() -> (impl Fn(&Event) + Send + Sync + 'static, Seen) {
+pub(crate) fn seen() -> (impl Fn(&Event) + Send + Sync + 'static, Seen) {
     let seen = Seen::default();
     let list = Arc::clone(&seen);
     let observer = move |event: &Event| {

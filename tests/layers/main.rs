@@ -7,6 +7,7 @@ mod clock;
 mod configuration;
 mod correlation;
 mod keyed;
+mod keyed_load_shed;
 mod lag;
 mod lifetimes;
 mod load_shed;

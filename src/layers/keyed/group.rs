@@ -45,6 +45,12 @@ pub trait Instance: Admit {
         common: Option<&Arc<Self::Common>>,
     ) -> Self;
 
+    /// Called with the only instance of a layer, once it is shared.
+    fn shared(_: &Shared<Self>) {}
+
+    /// Puts the part of the settings in force that all keys share. It runs under a lock.
+    fn publish(_: &Self::Common, _: &Self::Settings) {}
+
     /// Refuses settings that instances with the fixed ones cannot have.
     fn check(_: Self::Fixed, _: &Self::Settings) -> Result<(), ConfigError> {
         Ok(())
@@ -84,13 +90,15 @@ impl<A: Instance> Group<A> {
         limit: usize,
         labels: usize,
     ) -> Self {
+        let common = Arc::default();
+        A::publish(&common, &settings);
         Self {
             keys: Keys::new(limit),
             without_key: OnceLock::new(),
             first: OnceLock::new(),
             settings: Mutex::new(settings),
             fixed,
-            common: Arc::default(),
+            common,
             emitter: Arc::new(GroupEmitter::new(emitter, labels)),
         }
     }
@@ -244,6 +252,7 @@ where
             return false;
         }
         settings.clone_from(new);
+        A::publish(&self.common, new);
         self.emitter().set_measured(A::is_measured(new));
         drop(settings);
         // An instance that is made now has the new settings. If another update follows, both bring

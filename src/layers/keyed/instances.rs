@@ -30,6 +30,10 @@ const MAX_LABELS: u32 = 1_000;
 ///
 /// This trait is sealed: only mainstay implements it.
 pub trait Keying: Sealed + Clone {
+    /// Whether there can be an instance for each key.
+    #[doc(hidden)]
+    const HAS_KEYS: bool;
+
     /// The instances of a layer or a service.
     #[doc(hidden)]
     type Instances<A: Instance>: Clone;
@@ -54,7 +58,17 @@ pub trait Keying: Sealed + Clone {
 
     /// Why the next call would be rejected, if that is known without its key.
     #[doc(hidden)]
-    fn refuses<A: Instance>(instances: &Self::Instances<A>) -> Option<Reason>;
+    fn refuses<A: Instance>(instances: &Self::Instances<A>) -> Option<Reason> {
+        Self::ask(instances, A::refuses, |_| None)
+    }
+
+    /// Asks the one instance of all calls, or the state that all keys share.
+    #[doc(hidden)]
+    fn ask<A: Instance, R>(
+        instances: &Self::Instances<A>,
+        one: impl FnOnce(&A) -> R,
+        keys: impl FnOnce(&A::Common) -> R,
+    ) -> R;
 }
 
 /// A [`Keying`] for requests of this type.
@@ -210,7 +224,22 @@ pub struct OneForAll;
 
 impl Sealed for OneForAll {}
 
+impl OneForAll {
+    /// Makes the one instance.
+    pub(crate) fn one<A: Instance>(
+        settings: &A::Settings,
+        fixed: A::Fixed,
+        emitter: Emitter,
+    ) -> Shared<A> {
+        let shared = Shared::new(A::new(settings, fixed, emitter, None));
+        A::shared(&shared);
+        shared
+    }
+}
+
 impl Keying for OneForAll {
+    const HAS_KEYS: bool = false;
+
     type Instances<A: Instance> = Shared<A>;
 
     fn instances<A: Instance>(
@@ -220,7 +249,7 @@ impl Keying for OneForAll {
         fixed: A::Fixed,
         emitter: Emitter,
     ) -> Result<Shared<A>, ConfigError> {
-        Ok(Shared::new(A::new(&settings, fixed, emitter, None)))
+        Ok(Self::one(&settings, fixed, emitter))
     }
 
     fn target<A: Instance>(instances: &Shared<A>) -> Target<A> {
@@ -228,8 +257,12 @@ impl Keying for OneForAll {
     }
 
     #[cfg_attr(not(debug_assertions), inline(always))]
-    fn refuses<A: Instance>(instances: &Shared<A>) -> Option<Reason> {
-        instances.refuses()
+    fn ask<A: Instance, R>(
+        instances: &Shared<A>,
+        one: impl FnOnce(&A) -> R,
+        _: impl FnOnce(&A::Common) -> R,
+    ) -> R {
+        one(instances)
     }
 }
 
@@ -277,6 +310,8 @@ impl<K> fmt::Debug for PerKey<K> {
 impl<K> Sealed for PerKey<K> {}
 
 impl<K> Keying for PerKey<K> {
+    const HAS_KEYS: bool = true;
+
     type Instances<A: Instance> = Keyed<A, K>;
 
     fn instances<A: Instance>(
@@ -310,8 +345,12 @@ impl<K> Keying for PerKey<K> {
     }
 
     #[inline]
-    fn refuses<A: Instance>(_: &Keyed<A, K>) -> Option<Reason> {
-        None
+    fn ask<A: Instance, R>(
+        instances: &Keyed<A, K>,
+        _: impl FnOnce(&A) -> R,
+        keys: impl FnOnce(&A::Common) -> R,
+    ) -> R {
+        keys(instances.of.group.common())
     }
 }
 

@@ -37,8 +37,8 @@
 //! ```
 //!
 //! The builders of [circuit breaker](crate::CircuitBreakerLayer),
-//! [bulkhead](crate::BulkheadLayer) and [rate limit](crate::RateLimitLayer) have `keyed` for closures
-//! and `keyed_by` for a [`Key`]. So do the standard stacks of HTTP and gRPC. HTTP and reqwest client
+//! [bulkhead](crate::BulkheadLayer), [rate limit](crate::RateLimitLayer) and
+//! [load shed](crate::LoadShedLayer) have `keyed` for closures and `keyed_by` for a [`Key`]. So do the standard stacks of HTTP and gRPC. HTTP and reqwest client
 //! stacks have a circuit and a bulkhead for each host by default.
 //!
 //! | key | of |
@@ -76,9 +76,10 @@
 //! A new key beyond the limit replaces another one, whose counts stay in the snapshot of the
 //! layer. A key is never dropped while it is in use: while it has calls in flight or waiting,
 //! while it is the last one that a service called, and while there is a handle of it. With a limit
-//! of 64 keys or more, the first key of a layer is never dropped. Of the others, keys whose state means nothing are dropped first: their circuit is closed, or had no call
-//! for `open_max` after its open time, or all permits of their rate are available, and they have
-//! the settings of the layer. Another key, such as one whose circuit is open, is dropped only if
+//! of 64 keys or more, the first key of a layer is never dropped. Of the others, keys whose state
+//! means nothing are dropped first: their circuit is closed, or had no call for `open_max` after its
+//! open time, or all permits of their rate are available, or their adaptive limit is still the first
+//! one, and they have the settings of the layer. Another key, such as one whose circuit is open, is dropped only if
 //! none of these is found. The layer then emits the event [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
 //!
 //! If all keys that the layer examines are in use, the call has a temporary instance of its own,
@@ -99,7 +100,8 @@
 //! # Readiness
 //!
 //! `poll_ready` does not know the next key. It waits for the inner service even if the next call
-//! will be rejected.
+//! will be rejected. A load shedder is always ready, unless the mode of the layer is
+//! [shadow](crate::Mode::Shadow) or off; a key with a mode of its own does not change that.
 //!
 //! # Cost
 //!

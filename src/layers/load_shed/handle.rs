@@ -1,9 +1,11 @@
 use super::load::Load;
 use super::settings::Settings;
-use crate::layers::handle::handle;
+use super::snapshot::limit_of_new;
+use crate::layers::handle::keyed_handle;
+use crate::layers::keyed::Target;
 use crate::observe::snapshot::limited;
 
-handle! {
+keyed_handle! {
     /// Inspects a load shedder with a limit, for example from an admin endpoint or a test.
     ///
     /// A handle keeps the state of the load shedder alive, but not its services. Clones share the
@@ -17,6 +19,9 @@ handle! {
     /// assert_eq!((load.in_flight(), load.limit()), (0, Some(64)));
     /// println!("{}", load.snapshot());
     /// ```
+    ///
+    /// With a limit for each [key](crate::keyed), the handle of the layer is about all of them, and
+    /// [`key`](Self::key) returns the handle of one.
     pub struct LoadShedHandle of Load;
     /// The calls in flight, the limit, the outcomes, the rejections and the latencies.
     snapshot
@@ -36,15 +41,19 @@ handle! {
 }
 
 impl LoadShedHandle {
-    /// The number of calls in flight.
+    /// The number of calls in flight. With keys: the sum of all keys.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.state.in_flight()
+        self.target.sum(Load::in_flight)
     }
 
-    /// The current limit of calls in flight, or `None` without a limit.
+    /// The current limit of calls in flight, or `None` without a limit. With keys: the limit of a
+    /// new key.
     #[must_use]
     pub fn limit(&self) -> Option<u32> {
-        limited(self.state.limit())
+        match &self.target {
+            Target::One(load) => limited(load.limit()),
+            Target::Group(group) => limit_of_new(&group.settings()),
+        }
     }
 }

@@ -21,8 +21,10 @@ impl Load {
     /// Subscribes to the lag of the current runtime.
     #[inline]
     pub(super) fn watch_lag(&self, now: Moment) {
-        if self.is_by_lag() {
-            runtime::subscribe_to_lag(&self.weak_self, &self.subscribed, now);
+        if self.is_by_lag()
+            && let Some(weak_self) = self.weak_self.get()
+        {
+            runtime::subscribe_to_lag(weak_self, &self.subscribed, now);
         }
     }
 

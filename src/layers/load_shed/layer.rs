@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use tower_layer::Layer;
 
@@ -9,9 +9,9 @@ use super::service::LoadShed;
 use super::settings::Settings;
 use crate::call::inner::Inner;
 use crate::call::track::AtResponse;
+use crate::layers::keyed::{Instance, Keying, OneForAll, keyed_setters};
 use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
-use crate::observe::snapshot::limited;
 use crate::policy::breaker::OnCancel;
 use crate::policy::limit::Limit;
 use crate::runtime::shared::Shared;
@@ -35,23 +35,31 @@ pub(crate) static KIND: Kind = Kind::new(
 pub(crate) const LAYER: &str = KIND.layer;
 
 /// The mode that sheds calls over a limit, and calls for which the inner service is not ready.
-#[derive(Clone)]
-pub struct Limited<T = AtResponse> {
-    pub(super) load: Shared<Load>,
+pub struct Limited<T = AtResponse, K: Keying = OneForAll> {
+    pub(super) load: K::Instances<Load>,
     pub(super) tracker: T,
 }
 
 impl<T> Limited<T> {
-    fn new(
-        settings: Settings,
-        instance: InstanceName,
-        observer: Option<Arc<dyn Observer>>,
-        tracker: T,
-    ) -> Self {
-        let new = |load: &Weak<Load>| Load::new(settings, instance, observer, load.clone());
+    fn one(settings: &Settings, emitter: Emitter, tracker: T) -> Self {
         Self {
-            load: Shared::new_cyclic(new),
+            load: OneForAll::one(settings, false, emitter),
             tracker,
+        }
+    }
+}
+
+impl<T, K: Keying> Limited<T, K> {
+    pub(super) fn handle(&self) -> LoadShedHandle {
+        LoadShedHandle::new(K::target(&self.load))
+    }
+}
+
+impl<T: Clone, K: Keying> Clone for Limited<T, K> {
+    fn clone(&self) -> Self {
+        Self {
+            load: self.load.clone(),
+            tracker: self.tracker.clone(),
         }
     }
 }
@@ -68,12 +76,13 @@ impl fmt::Debug for OnReadiness {
     }
 }
 
-impl<T> fmt::Debug for Limited<T> {
+impl<T, K: Keying> fmt::Debug for Limited<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let load = self.handle();
         f.debug_struct("Limited")
-            .field("name", &self.load.emitter.name())
-            .field("limit", &limited(self.load.limit()))
-            .field("in_flight", &self.load.in_flight())
+            .field("name", &load.name())
+            .field("limit", &load.limit())
+            .field("in_flight", &load.in_flight())
             .finish()
     }
 }
@@ -97,9 +106,9 @@ impl LoadShedLayer {
             limit,
             ..Settings::default()
         };
-        let instance = InstanceName::default_of(&KIND);
+        let emitter = Emitter::of_default(&KIND);
         Self {
-            mode: Limited::new(settings, instance, None, AtResponse::default()),
+            mode: Limited::one(&settings, emitter, AtResponse::default()),
         }
     }
 
@@ -145,11 +154,11 @@ impl LoadShedLayer<OnReadiness> {
     }
 }
 
-impl<T> LoadShedLayer<Limited<T>> {
+impl<T, K: Keying> LoadShedLayer<Limited<T, K>> {
     /// A handle to inspect the load shedder.
     #[must_use]
     pub fn handle(&self) -> LoadShedHandle {
-        LoadShedHandle::new(&self.mode.load)
+        self.mode.handle()
     }
 }
 
@@ -176,11 +185,23 @@ impl<S, M: Clone> Layer<S> for LoadShedLayer<M> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct LoadShedBuilder<T = AtResponse> {
+pub struct LoadShedBuilder<T = AtResponse, K = OneForAll> {
     pub(crate) name: Option<String>,
     pub(crate) settings: Settings,
     pub(crate) tracker: T,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) keying: K,
+}
+
+keyed_setters! {
+    LoadShedBuilder<T>, "limit",
+    |builder, keying| LoadShedBuilder {
+        name: builder.name,
+        settings: builder.settings,
+        tracker: builder.tracker,
+        observer: builder.observer,
+        keying,
+    }
 }
 
 impl<T> LoadShedBuilder<T> {
@@ -190,9 +211,12 @@ impl<T> LoadShedBuilder<T> {
             settings: Settings::default(),
             tracker,
             observer: None,
+            keying: OneForAll,
         }
     }
+}
 
+impl<T, K> LoadShedBuilder<T, K> {
     /// Sets the name of this instance in rejections, events and metrics. Default `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -233,7 +257,7 @@ impl<T> LoadShedBuilder<T> {
     pub fn classify<Res, Err, V, F>(
         self,
         classify: F,
-    ) -> LoadShedBuilder<AtResponse<Arc<ClassifyFn<F>>>>
+    ) -> LoadShedBuilder<AtResponse<Arc<ClassifyFn<F>>>, K>
     where
         F: Fn(Result<&Res, &Err>) -> V,
         V: Into<Verdict>,
@@ -243,7 +267,7 @@ impl<T> LoadShedBuilder<T> {
 
     /// Classifies results with a [`Classify`](crate::Classify) of your own. Default: every error is
     /// a failure.
-    pub fn classifier<C>(self, classifier: C) -> LoadShedBuilder<AtResponse<Arc<C>>> {
+    pub fn classifier<C>(self, classifier: C) -> LoadShedBuilder<AtResponse<Arc<C>>, K> {
         self.tracker(AtResponse(Arc::new(classifier)))
     }
 
@@ -252,16 +276,17 @@ impl<T> LoadShedBuilder<T> {
     ///
     /// `mainstay::http` and `mainstay::grpc` start with trackers that follow a call to the end of
     /// its body.
-    pub fn tracker<T2>(self, tracker: T2) -> LoadShedBuilder<T2> {
+    pub fn tracker<T2>(self, tracker: T2) -> LoadShedBuilder<T2, K> {
         self.retracked(|_| tracker)
     }
 
-    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> LoadShedBuilder<T2> {
+    pub(crate) fn retracked<T2>(self, by: impl FnOnce(T) -> T2) -> LoadShedBuilder<T2, K> {
         LoadShedBuilder {
             name: self.name,
             settings: self.settings,
             tracker: by(self.tracker),
             observer: self.observer,
+            keying: self.keying,
         }
     }
 
@@ -270,27 +295,37 @@ impl<T> LoadShedBuilder<T> {
         self.observer = Some(Arc::new(observer));
         self
     }
+}
 
+impl<T, K: Keying> LoadShedBuilder<T, K> {
     /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// A value is out of its range. For example, a fixed limit of 0 would shed every call.
-    pub fn build(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
+    /// A value is out of its range. For example, a fixed limit of 0 would shed every call. A limit
+    /// for each key by scheduler lag is refused, too.
+    pub fn build(self) -> Result<LoadShedLayer<Limited<T, K>>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
     }
 
-    fn built(self) -> Result<LoadShedLayer<Limited<T>>, ConfigError> {
+    fn built(self) -> Result<LoadShedLayer<Limited<T, K>>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.settings.check()?;
+        <Load as Instance>::check(K::HAS_KEYS, &self.settings)?;
+        let is_on = self.settings.is_on();
+        let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
+        let keying = self.keying;
         Ok(LoadShedLayer {
-            mode: Limited::new(self.settings, instance, self.observer, self.tracker),
+            mode: Limited {
+                load: keying.instances(LAYER, self.settings, K::HAS_KEYS, emitter)?,
+                tracker: self.tracker,
+            },
         })
     }
 }
 
-impl<T> fmt::Debug for LoadShedBuilder<T> {
+impl<T, K> fmt::Debug for LoadShedBuilder<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadShedBuilder")
             .field("name", &self.name)

@@ -1,19 +1,20 @@
 //! The calls in flight, and their limit.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use super::keyed::check_keys;
 use super::settings::Settings;
 use crate::layers::handle::Adjust;
 use crate::observe::emit::Emit as _;
 use crate::observe::emitter::Emitter;
-use crate::observe::event::Observer;
 use crate::observe::snapshot::{Latencies, LockedTally, MOST_CALLS, Outcomes};
 use crate::policy::evidence::Evidence;
-use crate::policy::limit::Adaptive;
+use crate::policy::limit::{Adaptive, Limit};
 use crate::policy::sampling::{Sample, Sampler, Skip};
 use crate::runtime::{Moment, Subscribed, Timeline};
+use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::mode::Mode;
 use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::priority::Priority;
@@ -28,8 +29,8 @@ const ADMISSION: u64 = 1 << 24;
 const MAX_ADMISSIONS: u64 = (1 << 40) - 1;
 
 pub(crate) struct Load {
-    /// For the ticker, which must not keep the state alive.
-    pub(super) weak_self: Weak<Self>,
+    /// For the ticker, which must not keep the state alive. The instance of a key has none.
+    pub(super) weak_self: OnceLock<Weak<Self>>,
     /// The counts of admissions and of calls in flight. The number of an admission decides whether
     /// the call is a sample, so sampling costs nothing.
     pub(super) word: AtomicU64,
@@ -84,15 +85,9 @@ pub(super) struct Books {
 }
 
 impl Load {
-    pub(super) fn new(
-        settings: Settings,
-        instance: InstanceName,
-        observer: Option<Arc<dyn Observer>>,
-        weak_self: Weak<Self>,
-    ) -> Self {
-        let is_on = settings.is_on();
+    pub(super) fn new(settings: Settings, emitter: Emitter, latencies: Latencies) -> Self {
         let load = Self {
-            weak_self,
+            weak_self: OnceLock::new(),
             word: AtomicU64::new(0),
             streaming: AtomicU32::new(0),
             limit: AtomicU32::new(0),
@@ -103,9 +98,9 @@ impl Load {
             subscribed: Subscribed::default(),
             skip: AtomicU32::new(0),
             adaptation: Mutex::new(Adaptation::new(settings)),
-            emitter: Emitter::measured(&super::layer::KIND, instance, observer, is_on),
+            emitter,
             tally: LockedTally::new(),
-            latencies: Latencies::new(),
+            latencies,
         };
         load.publish(&load.lock());
         load
@@ -177,6 +172,12 @@ impl Load {
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.active(self.word.load(Ordering::Relaxed))
+    }
+
+    /// Whether the limit is still the first one.
+    pub(super) fn has_first_limit(&self) -> bool {
+        let adaptation = self.lock();
+        adaptation.limit.limit() == first_limit(&adaptation.settings.limit)
     }
 
     /// Calls that only stream their body.
@@ -394,6 +395,10 @@ impl Adjust for Load {
         self.lock().settings.clone()
     }
 
+    fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
+        check_keys(self.emitter.group().is_some(), settings)
+    }
+
     fn put(&self, before: &Settings, new: &Settings) -> bool {
         let now = Moment::now();
         let mut adaptation = self.lock();
@@ -412,6 +417,11 @@ impl Adjust for Load {
         self.emitter.set_measured(new.is_on());
         true
     }
+}
+
+/// The limit of a new instance.
+pub(super) fn first_limit(limit: &Limit) -> u32 {
+    Adaptive::new(limit, Duration::ZERO).limit()
 }
 
 const fn in_flight(word: u64) -> u32 {

@@ -35,7 +35,8 @@
 //! | [`Limit::fixed`](crate::Limit::fixed) | calls beyond a number | a known capacity |
 //! | [`Limit::gradient2`](crate::Limit::gradient2), [`Limit::aimd`](crate::Limit::aimd) | calls that increase the latency | calls of one kind, to one upstream or resource |
 //!
-//! A limit by latency mistakes a slow route for overload. Put one layer around each kind of call.
+//! A limit by latency mistakes a slow route for overload. Put one layer around each kind of call, or
+//! use a [limit for each key](#a-limit-for-each-key).
 //!
 //! # Which calls are shed first
 //!
@@ -77,6 +78,30 @@
 //! Limits by latency begin with a slow start, as TCP does (RFC 5681): see
 //! [`Limit`](crate::Limit#how-a-limit-by-latency-begins). The limit by scheduler lag does not.
 //!
+//! # A limit for each key
+//!
+//! With [`keyed`](crate::keyed) each route, method or tenant has a limit of its own. Then a slow route
+//! does not lower the limit of a fast one:
+//!
+//! ```
+//! use mainstay::{Limit, LoadShedLayer};
+//!
+//! struct Request { route: &'static str }
+//!
+//! let layer = LoadShedLayer::builder()
+//!     .name("orders")
+//!     .limit(Limit::gradient2().build()?)
+//!     .keyed(|request: &Request| request.route.into())
+//!     .build()?;
+//! assert!(layer.handle().keys().is_empty());
+//! # Ok::<_, mainstay::ConfigError>(())
+//! ```
+//!
+//! The limit must be fixed or by latency. [`Limit::scheduler_lag`](crate::Limit::scheduler_lag) is
+//! refused: the lag is that of the whole process, and many keys with a few calls each would never
+//! reach a limit. All keys share one histogram of latencies, but each limit learns from the calls of
+//! its key.
+//!
 //! # How long a call is in flight
 //!
 //! Under a fixed limit, a call is in flight for as long as the layer follows it.
@@ -111,6 +136,7 @@
 
 mod classes;
 mod handle;
+mod keyed;
 mod lag;
 mod layer;
 mod load;

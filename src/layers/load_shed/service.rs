@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::handle::LoadShedHandle;
+use super::keyed::Common;
 use super::layer::{Limited, OnReadiness};
 use super::load::Load;
 use crate::call::entry::Entry;
@@ -11,11 +12,11 @@ use crate::call::future::{CallFuture, Uncounted, uncounted_future};
 use crate::call::inner::{Inner, Ready};
 use crate::call::track::Track;
 use crate::layers::admission::{self, admitted_future};
+use crate::layers::keyed::{Keying, KeyingOf};
 use crate::observe::emit::Emit as _;
 use crate::vocabulary::{
     error::{Grown, WithRejection},
     mode::Mode,
-    reason::Reason,
 };
 
 /// Sheds calls to an inner service under overload. Made by a
@@ -49,19 +50,20 @@ impl<S, M> LoadShed<S, M> {
     }
 }
 
-impl<S, T> LoadShed<S, Limited<T>> {
+impl<S, T, K: Keying> LoadShed<S, Limited<T, K>> {
     /// A handle to inspect its instance.
     #[must_use]
     pub fn handle(&self) -> LoadShedHandle {
-        LoadShedHandle::new(&self.mode.load)
+        self.mode.handle()
     }
 }
 
-impl<S, Req, T> Service<Req> for LoadShed<S, Limited<T>>
+impl<S, Req, T, K> Service<Req> for LoadShed<S, Limited<T, K>>
 where
     S: Service<Req>,
     S::Error: WithRejection,
     T: Track<S::Response, Grown<S::Error>> + Clone,
+    K: KeyingOf<Req>,
 {
     type Response = T::Response;
     type Error = Grown<S::Error>;
@@ -69,11 +71,12 @@ where
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if self.mode.load.rejects() {
-            self.inner.will_reject(Reason::Shed);
+        let load = &self.mode.load;
+        if let Some(reason) = K::refuses::<Load>(load) {
+            self.inner.will_reject(reason);
             return Poll::Ready(Ok(()));
         }
-        if self.mode.load.mode() != Mode::Enforce {
+        if K::ask(load, Load::mode, Common::mode) != Mode::Enforce {
             return self.inner.poll_ready(cx).map(Ok);
         }
         self.poll_always_ready(cx)
@@ -82,11 +85,12 @@ where
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn call(&mut self, request: Req) -> Self::Future {
         let entry = Entry::of(self);
-        let mode = &mut self.mode;
+        let Limited { load, tracker } = &mut self.mode;
+        let load = K::pick::<Load>(load, &request);
         ResponseFuture::new(admission::call(
             &mut self.inner,
-            &mut mode.load,
-            &mode.tracker,
+            load,
+            tracker,
             request,
             entry,
         ))

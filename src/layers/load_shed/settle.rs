@@ -28,6 +28,12 @@ impl Emit for Load {
     }
 
     fn set_gauges(&self, handles: &Handles) {
+        // The limit of one key is not that of the others.
+        if self.emitter.shares_metrics()
+            && (self.is_by_latency() || self.emitter.has_own_settings())
+        {
+            return;
+        }
         set_newest(|| self.limit(), |limit| handles.limit(limited(limit)));
     }
 }

@@ -8,8 +8,8 @@ fn load(limit: Limit) -> Load {
         limit,
         ..Settings::default()
     };
-    let instance = InstanceName::default_of(&super::super::layer::KIND);
-    Load::new(settings, instance, None, Weak::new())
+    let emitter = Emitter::of_default(&super::super::layer::KIND);
+    Load::new(settings, emitter, Latencies::new())
 }
 
 #[test]
