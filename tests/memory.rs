@@ -190,6 +190,22 @@ async fn a_key_is_small() {
     assert!(each <= MOST_FOR_A_KEY, "{each} bytes for a key");
 }
 
+/// Bytes of a key that was called once, of a retry with a budget for each key.
+const MOST_FOR_A_BUDGET: i64 = 1_472;
+
+#[tokio::test]
+async fn the_budget_of_a_key_is_small() {
+    make_generator();
+    let retry = RetryLayer::builder().keyed(|_: &bool| host().into());
+    let retry = retry.build().unwrap();
+    let mut service = retry.layer(service_fn(inner as fn(bool) -> Answer));
+    call(&mut service);
+    const KEYS: i64 = 8_000;
+    let bytes = measure(|| (0..KEYS).for_each(|_| call(&mut service))).bytes_current;
+    let each = bytes / KEYS;
+    assert!(each <= MOST_FOR_A_BUDGET, "{each} bytes for a key");
+}
+
 #[tokio::test]
 async fn a_million_keys_leave_memory_flat() {
     // A slot of the thread and the like are made once.

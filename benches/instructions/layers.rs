@@ -66,6 +66,15 @@ pub(crate) fn all() -> Vec<Case> {
             let layer = layer.keyed(|_: &u32| "api.example.com".into());
             number(cloned(layer.build()?.layer(Ready)))
         }),
+        Case::over(BARE, "load_shed_keyed", || {
+            let layer = LoadShedLayer::builder().limit(Limit::fixed(MAX_IN_FLIGHT));
+            let layer = layer.keyed(|_: &u32| "api.example.com".into());
+            number(layer.build()?.layer(Ready))
+        }),
+        Case::over(BARE, "retry_keyed", || {
+            let layer = RetryLayer::builder().keyed(|_: &u32| "api.example.com".into());
+            number(layer.build()?.layer(Ready))
+        }),
         Case::over(MESSAGE, "correlation", || {
             message(CorrelationLayer::consumer().layer(Ready))
         }),

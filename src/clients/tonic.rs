@@ -6,6 +6,7 @@ use crate::layers::bulkhead::Bulkhead;
 use crate::layers::circuit_breaker::CircuitBreaker;
 use crate::layers::correlation::Correlation;
 use crate::layers::deadline::Deadline;
+use crate::layers::keyed::Keying;
 use crate::layers::load_shed::LoadShed;
 use crate::layers::retry::Retry;
 use crate::layers::timeout::Timeout;
@@ -29,7 +30,7 @@ named! {
     LimitedService<S>,
     LoadShed<S, L>,
     Respond<S, M: Mapping, B>,
-    Retry<S, P, R>,
+    Retry<S, P, R, K: Keying>,
     ServerService<S>,
     Timeout<S, P, C>,
 }

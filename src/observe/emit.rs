@@ -132,7 +132,7 @@ pub(crate) trait Emit {
         Self: Sized,
     {
         let emitter = self.emitter();
-        if emitter.is_new() {
+        if emitter.begins() {
             emitter.handles(&|handles| self.set_gauges(handles));
         }
     }

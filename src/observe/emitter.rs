@@ -273,6 +273,12 @@ impl Emitter {
         self.sinks.load(Ordering::Relaxed) & LOOK != 0
     }
 
+    /// The same, or whether the metrics of its group may not exist yet.
+    #[inline]
+    pub(crate) fn begins(&self) -> bool {
+        NEW != 0 && self.sinks.load(Ordering::Relaxed) & (LOOK | UNGAUGED) != 0
+    }
+
     /// The metric handles, if there is a recorder. Sets the gauges when it finds one.
     pub(crate) fn handles(&self, set_gauges: &dyn Fn(&Handles)) -> Option<&Handles> {
         if let Some(group) = &self.group {

@@ -44,7 +44,7 @@
 //! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
 //! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out`, `not_sent`, `refused` | attempts after the first |
 //! | `mainstay_retries_refused_total` | counter | retry | `reason`: `attempts`, `budget`, `deadline`, `hint_too_long`, `too_large`, `not_ready`, `body` | retries that were refused |
-//! | `mainstay_retry_budget_balance` | gauge | retry with a budget | | retries that the budget allowed at its last use |
+//! | `mainstay_retry_budget_balance` | gauge | retry with a budget | | retries that the budget allowed at its last use; with keys, the budget that was used last |
 //! | `mainstay_deadline_remaining_seconds` | histogram | timeout, attempt timeout | | time that a request with a deadline had left when it arrived |
 //!
 //! Metrics that OpenTelemetry names (`http.server.request.duration` and the like) are left to the
@@ -64,7 +64,7 @@
 //!   `mainstay_retry_budget_balance` show the instance that changed last. Give instances different
 //!   names: the [registry](crate::registry#names) warns of equal ones.
 //! - The keys of a layer add up, too. `mainstay_limit` is then the limit of each key, not of all
-//!   together.
+//!   together. An adaptive limit differs from key to key: only keys with a label show it.
 //! - Each layer of a stack counts a call, so a sum over `layer` counts it several times. The
 //!   outermost layer shows the outcome for the caller; a circuit breaker inside a retry counts
 //!   attempts.

@@ -83,6 +83,10 @@ impl Throttle {
         self.tokens = self.tokens.saturating_add(gain).min(self.max);
     }
 
+    pub(crate) const fn is_full(&self) -> bool {
+        self.tokens >= self.max
+    }
+
     /// Whether a retry may be sent, after its failure has been counted.
     pub(crate) const fn may_retry(&self) -> bool {
         self.tokens.saturating_mul(2) > self.max

@@ -133,9 +133,15 @@ impl<T> Deref for Shared<T> {
 }
 
 /// The reference that a call holds.
-pub(crate) struct Held<T>(Arc<Lane<T>>);
+#[allow(missing_debug_implementations, reason = "users cannot name it")]
+pub struct Held<T>(Arc<Lane<T>>);
 
 impl<T> Held<T> {
+    /// The state. No method, which would hide one of the state's.
+    pub(crate) fn arc(held: &Self) -> &Arc<T> {
+        &held.0.0
+    }
+
     /// For type erasure.
     pub(crate) fn into_lane(self) -> Arc<Lane<T>> {
         self.0

@@ -23,7 +23,7 @@ use crate::layers::correlation::{Client, Correlation};
 use crate::layers::deadline::Deadline;
 
 use crate::layers::rate_limit::{self, RateLimit, RateLimitHandle};
-use crate::layers::retry::{self, Retry, RetryBudget};
+use crate::layers::retry::{self, Retry, RetryHandle};
 use crate::layers::timeout::{self, Timeout};
 use crate::protocol::grpc::GrpcRequest;
 use crate::protocol::http::{
@@ -44,7 +44,7 @@ list! {
     outer Calls[P] of Clone {
         correlation: ClientCorrelation, Correlation<_, Client>;
         timeout: ClientTimeout, Timeout<_, HttpLimit, BodyLimits>, timeout::Snapshot, "The time limit of whole calls.";
-        retry: parts::Retry<P>, Retry<_, <P as Protocol>::Policy, <P as Protocol>::Receive>, retry::Snapshot, "The retries.";
+        retry: parts::Retry<P>, Retry<_, <P as Protocol>::Policy, <P as Protocol>::Receive, StackKeying>, retry::Snapshot, "The retries.";
     }
     // The user's attempt layers go here.
     inner Attempts[P] {
@@ -62,7 +62,7 @@ list! {
 /// Build it with [`http::client`](crate::http::client), [`grpc::client`](crate::grpc::client) or
 /// [`reqwest::client`](crate::reqwest::client), and put it around a client with
 /// [`wrap`](Self::wrap) or as a [`Layer`]. Its clones, and the services that they make, share their
-/// state: one budget, and in HTTP one circuit and one bulkhead for each host, in gRPC one for all.
+/// state: in HTTP one budget, one circuit and one bulkhead for each host, in gRPC one for all.
 /// Build one stack for each upstream, for all its connections and stubs.
 pub struct ClientStack<P: Protocol, W = Identity> {
     pub(super) layers: ClientLayers<P>,
@@ -130,10 +130,11 @@ impl<P: Protocol, W> ClientStack<P, W> {
         self.layers.bulkhead.layer.handle()
     }
 
-    /// The retry budget, if there is one.
+    /// The retries and their budget. In HTTP it covers all hosts, each of which has a budget of its
+    /// own, and [`key`](RetryHandle::key) returns the handle of one.
     #[must_use]
-    pub fn retry_budget(&self) -> Option<&RetryBudget> {
-        self.layers.retry.layer.budget()
+    pub fn retry(&self) -> RetryHandle {
+        self.layers.retry.layer.handle()
     }
 
     /// The snapshots of its layers.

@@ -12,10 +12,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::layers::keyed::{Instance, Key, Keyed, Keying, KeyingOf, OneForAll, PerKey, Target};
+use crate::layers::keyed::{
+    Instance, Key, Keyed, Keying, KeyingOf, Last, OneForAll, PerKey, Target,
+};
 use crate::observe::emitter::Emitter;
 use crate::protocol::http::{ByAuthority, HttpRequest};
-use crate::runtime::shared::Shared;
+use crate::runtime::shared::{Held, Shared};
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::overrides::Overrides;
 use crate::vocabulary::reason::Reason;
@@ -123,9 +125,9 @@ impl<A: Instance> Clone for StackInstances<A> {
 impl Sealed for StackKeying {}
 
 impl Keying for StackKeying {
-    const HAS_KEYS: bool = true;
-
     type Instances<A: Instance> = StackInstances<A>;
+    type Last<A: Instance> = Last<A>;
+    type OfCall<A: Instance> = Option<Held<A>>;
 
     fn instances<A: Instance>(
         self,
@@ -142,6 +144,10 @@ impl Keying for StackKeying {
                 .instances(layer, settings, fixed, emitter)
                 .map(StackInstances::Keyed),
         }
+    }
+
+    fn is_keyed(&self) -> bool {
+        self.0.is_some()
     }
 
     fn target<A: Instance>(instances: &StackInstances<A>) -> Target<A> {
@@ -162,6 +168,20 @@ impl Keying for StackKeying {
             StackInstances::Keyed(keyed) => PerKey::ask(keyed, one, keys),
         }
     }
+
+    #[inline]
+    fn of_call<'a, A: Instance>(
+        instances: &'a StackInstances<A>,
+        held: &'a Option<Held<A>>,
+    ) -> &'a Arc<A> {
+        match (held, instances) {
+            (Some(held), _) => Held::arc(held),
+            (None, StackInstances::One(one)) => Shared::arc(one),
+            (None, StackInstances::Keyed(_)) => {
+                unreachable!("a call with a key holds its instance")
+            }
+        }
+    }
 }
 
 impl<Req: HttpRequest> KeyingOf<Req> for StackKeying {
@@ -173,6 +193,18 @@ impl<Req: HttpRequest> KeyingOf<Req> for StackKeying {
         match instances {
             StackInstances::One(one) => one,
             StackInstances::Keyed(keyed) => PerKey::pick(keyed, request),
+        }
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn hold<A: Instance>(
+        instances: &StackInstances<A>,
+        last: &mut Last<A>,
+        request: &Req,
+    ) -> Option<Held<A>> {
+        match instances {
+            StackInstances::One(_) => None,
+            StackInstances::Keyed(keyed) => Some(PerKey::hold(keyed, last, request)),
         }
     }
 }

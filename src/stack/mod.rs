@@ -122,10 +122,11 @@
 //!                                            and another bulkhead
 //! ```
 //!
-//! A client stack of HTTP or reqwest has a circuit breaker and a bulkhead for each host, so one stack
-//! can call many hosts: a dead host opens only its own circuit. The time limits, the retry budget and
-//! the rate limit are one for all hosts. See [`ClientBuilder::keyed`] for other keys and
-//! [`ClientBuilder::one_for_all`] for none.
+//! A client stack of HTTP or reqwest has a circuit breaker, a bulkhead and a retry budget for each
+//! host, so one stack can call many hosts: a dead host opens only its own circuit, and uses only its
+//! own retries. The time limits and the rate limit are one for all hosts. So is a
+//! [`RetryBudget`](crate::RetryBudget) that the stack was given. See [`ClientBuilder::keyed`] for
+//! other keys and [`ClientBuilder::one_for_all`] for none.
 //!
 //! State belongs to the stack that was built. Build one stack for each upstream and one for each
 //! server, and clone it as needed. A stack that is built for each request or connection limits

@@ -3,6 +3,7 @@
 mod hyper;
 mod overrides;
 mod priority;
+mod keyed;
 mod readiness;
 mod refused;
 mod reqwest;

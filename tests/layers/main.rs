@@ -8,6 +8,7 @@ mod configuration;
 mod correlation;
 mod keyed;
 mod keyed_load_shed;
+mod keyed_retry;
 mod lag;
 mod lifetimes;
 mod load_shed;

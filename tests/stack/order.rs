@@ -370,7 +370,7 @@ async fn retries_are_paid_for_from_the_budget() {
     let stack = stack.build().unwrap();
     let upstream = Upstream::always(Act::Status(503));
     let service = stack.wrap(upstream.clone());
-    let there = stack.retry_budget().unwrap().balance();
+    let there = stack.retry().budget().unwrap().balance();
     assert!(there > 0);
     let calls = 5 + usize::try_from(there).unwrap();
     futures::future::join_all((0..calls).map(|_| call(&service, get()))).await;

@@ -129,11 +129,14 @@ async fn all_services_of_a_client_stack_share_one_circuit_one_bulkhead_and_one_b
     let stack = http::client("a").without_circuit_breaker().build().unwrap();
     let other = http::client("a").without_circuit_breaker().build().unwrap();
     let failing = Upstream::always(Act::Status(503));
-    let before = stack.retry_budget().unwrap().balance();
+    let before = stack.snapshot().retry.unwrap().balance.unwrap();
     drop(call(&stack.clone().wrap(failing.clone()), get()).await);
     drop(call(&stack.wrap(failing), get()).await);
-    assert_eq!(stack.clone().retry_budget().unwrap().balance(), before - 4);
-    assert_eq!(other.retry_budget().unwrap().balance(), before);
+    assert_eq!(
+        stack.clone().snapshot().retry.unwrap().balance.unwrap(),
+        before - 4
+    );
+    assert_eq!(other.snapshot().retry.unwrap().balance.unwrap(), before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -153,7 +153,8 @@ async fn without_a_retry_each_call_is_one_attempt() {
             .without_retry()
             .build()
             .unwrap()
-            .retry_budget()
+            .snapshot()
+            .retry
             .is_none()
     );
 }

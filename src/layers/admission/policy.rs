@@ -148,7 +148,7 @@ impl<P: Admission> Instance for Governed<P> {
     type Fixed = ();
     type Common = ();
 
-    fn new(settings: &Infallible, (): (), _: Emitter, _: Option<&Arc<()>>) -> Self {
+    fn new(settings: &Infallible, (): &(), _: Emitter, _: Option<&Arc<()>>) -> Self {
         match *settings {}
     }
 

@@ -30,12 +30,12 @@ impl Instance for Permits {
     type Fixed = bool;
     type Common = ();
 
-    fn new(settings: &Settings, can_queue: bool, emitter: Emitter, _: Option<&Arc<()>>) -> Self {
-        Self::new(settings.clone(), can_queue, emitter)
+    fn new(settings: &Settings, can_queue: &bool, emitter: Emitter, _: Option<&Arc<()>>) -> Self {
+        Self::new(settings.clone(), *can_queue, emitter)
     }
 
-    fn check(can_queue: bool, settings: &Settings) -> Result<(), ConfigError> {
-        if let (false, Some(queue)) = (can_queue, &settings.queue) {
+    fn check(can_queue: &bool, settings: &Settings) -> Result<(), ConfigError> {
+        if let (false, Some(queue)) = (*can_queue, &settings.queue) {
             let rule = "this bulkhead was built without a queue: build it with `queueable()`";
             let calls = format_args!("{} calls", queue.calls);
             return Err(ConfigError::new(LAYER, "queue", calls, rule));

@@ -479,7 +479,7 @@ impl Adjust for Permits {
     }
 
     fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
-        <Self as Instance>::check(self.can_queue, settings)
+        <Self as Instance>::check(&self.can_queue, settings)
     }
 
     fn put(&self, before: &Settings, new: &Settings) -> bool {

@@ -205,7 +205,7 @@ impl Instance for Circuit {
     type Fixed = ();
     type Common = Common;
 
-    fn new(config: &Config, (): (), emitter: Emitter, common: Option<&Arc<Common>>) -> Self {
+    fn new(config: &Config, (): &(), emitter: Emitter, common: Option<&Arc<Common>>) -> Self {
         Self::new(*config, emitter, common)
     }
 

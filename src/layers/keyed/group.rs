@@ -10,7 +10,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::key::clean;
-use crate::call::admit::Admit;
 use crate::layers::handle::Adjust;
 use crate::observe::emit::Emit;
 use crate::observe::emitter::{Emitter, GroupEmitter};
@@ -26,12 +25,12 @@ use crate::vocabulary::settings::Fields;
 const MANY: usize = 64;
 
 /// An instance of a layer that can have one for each key.
-pub trait Instance: Admit {
+pub trait Instance: Emit + Send + Sync + Sized + 'static {
     /// The settings of all instances of a layer, which can change.
     type Settings: Clone + Send + Sync;
 
     /// The settings that cannot change.
-    type Fixed: Copy + Send + Sync;
+    type Fixed: Send + Sync;
 
     /// The state that the instances of all keys share.
     type Common: Default + Send + Sync;
@@ -40,7 +39,7 @@ pub trait Instance: Admit {
     /// emits nothing.
     fn new(
         settings: &Self::Settings,
-        fixed: Self::Fixed,
+        fixed: &Self::Fixed,
         emitter: Emitter,
         common: Option<&Arc<Self::Common>>,
     ) -> Self;
@@ -52,7 +51,7 @@ pub trait Instance: Admit {
     fn publish(_: &Self::Common, _: &Self::Settings) {}
 
     /// Refuses settings that instances with the fixed ones cannot have.
-    fn check(_: Self::Fixed, _: &Self::Settings) -> Result<(), ConfigError> {
+    fn check(_: &Self::Fixed, _: &Self::Settings) -> Result<(), ConfigError> {
         Ok(())
     }
 
@@ -111,6 +110,11 @@ impl<A: Instance> Group<A> {
     /// The state that the instances of all keys share.
     pub(crate) fn common(&self) -> &A::Common {
         &self.common
+    }
+
+    /// The settings that cannot change.
+    pub(crate) const fn fixed(&self) -> &A::Fixed {
+        &self.fixed
     }
 
     pub(crate) fn settings(&self) -> A::Settings {
@@ -192,7 +196,7 @@ impl<A: Instance> Group<A> {
         if emitter.is_measured() != A::is_measured(&settings) {
             emitter.set_measured(A::is_measured(&settings));
         }
-        Shared::of_key(A::new(&settings, self.fixed, emitter, Some(&self.common)))
+        Shared::of_key(A::new(&settings, &self.fixed, emitter, Some(&self.common)))
     }
 }
 
@@ -243,7 +247,7 @@ where
     }
 
     fn check(&self, settings: &Self::Settings) -> Result<(), ConfigError> {
-        <A as Instance>::check(self.fixed, settings)
+        <A as Instance>::check(&self.fixed, settings)
     }
 
     fn put(&self, before: &Self::Settings, new: &Self::Settings) -> bool {

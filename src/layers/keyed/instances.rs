@@ -8,17 +8,18 @@
 )]
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::group::{Group, Instance};
 use super::key::Key;
-use crate::layers::handle::{Adjust, announce, update};
+use super::last::Last;
+use super::target::Target;
+use crate::call::admit::Admit;
 use crate::observe::emitter::Emitter;
-use crate::runtime::shared::Shared;
+use crate::runtime::shared::{Held, Shared};
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::reason::Reason;
 use crate::vocabulary::sealed::Sealed;
-use crate::vocabulary::settings::{Changes, Fields};
 
 /// The number of keys that a layer has by default.
 const DEFAULT_KEYS: u32 = 10_000;
@@ -30,13 +31,17 @@ const MAX_LABELS: u32 = 1_000;
 ///
 /// This trait is sealed: only mainstay implements it.
 pub trait Keying: Sealed + Clone {
-    /// Whether there can be an instance for each key.
-    #[doc(hidden)]
-    const HAS_KEYS: bool;
-
     /// The instances of a layer or a service.
     #[doc(hidden)]
     type Instances<A: Instance>: Clone;
+
+    /// The instance that a service called last, where its layer has the instances.
+    #[doc(hidden)]
+    type Last<A: Instance>: Clone + Default;
+
+    /// The instance of a call, unless there is only one.
+    #[doc(hidden)]
+    type OfCall<A: Instance>;
 
     /// Makes the instances. `make` makes the one for all, from its emitter.
     ///
@@ -52,13 +57,17 @@ pub trait Keying: Sealed + Clone {
         emitter: Emitter,
     ) -> Result<Self::Instances<A>, ConfigError>;
 
+    /// Whether there is an instance for each key.
+    #[doc(hidden)]
+    fn is_keyed(&self) -> bool;
+
     /// The instances for a handle.
     #[doc(hidden)]
     fn target<A: Instance>(instances: &Self::Instances<A>) -> Target<A>;
 
     /// Why the next call would be rejected, if that is known without its key.
     #[doc(hidden)]
-    fn refuses<A: Instance>(instances: &Self::Instances<A>) -> Option<Reason> {
+    fn refuses<A: Instance + Admit>(instances: &Self::Instances<A>) -> Option<Reason> {
         Self::ask(instances, A::refuses, |_| None)
     }
 
@@ -69,6 +78,13 @@ pub trait Keying: Sealed + Clone {
         one: impl FnOnce(&A) -> R,
         keys: impl FnOnce(&A::Common) -> R,
     ) -> R;
+
+    /// The instance of a call.
+    #[doc(hidden)]
+    fn of_call<'a, A: Instance>(
+        instances: &'a Self::Instances<A>,
+        of_call: &'a Self::OfCall<A>,
+    ) -> &'a Arc<A>;
 }
 
 /// A [`Keying`] for requests of this type.
@@ -85,137 +101,14 @@ pub trait KeyingOf<Req>: Keying {
         instances: &'a mut Self::Instances<A>,
         request: &Req,
     ) -> &'a mut Shared<A>;
-}
 
-/// The instances that a handle controls.
-pub enum Target<A: Instance> {
-    One(Shared<A>),
-    Group(Arc<Group<A>>),
-}
-
-/// The same without keeping them alive.
-pub(crate) enum WeakTarget<A: Instance> {
-    One(Weak<A>),
-    Group(Weak<Group<A>>),
-}
-
-impl<A: Instance> WeakTarget<A> {
-    pub(crate) fn upgrade(&self) -> Option<Target<A>> {
-        match self {
-            Self::One(one) => one.upgrade().map(|one| Target::One(Shared::of(one))),
-            Self::Group(group) => group.upgrade().map(Target::Group),
-        }
-    }
-}
-
-impl<A: Instance> Clone for Target<A> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::One(one) => Self::One(one.clone()),
-            Self::Group(group) => Self::Group(Arc::clone(group)),
-        }
-    }
-}
-
-impl<A: Instance> Target<A> {
-    pub(crate) fn emitter(&self) -> &Emitter {
-        match self {
-            Self::One(one) => one.emitter(),
-            Self::Group(group) => group.emitter(),
-        }
-    }
-
-    pub(crate) fn downgrade(&self) -> WeakTarget<A> {
-        match self {
-            Self::One(one) => WeakTarget::One(Arc::downgrade(Shared::arc(one))),
-            Self::Group(group) => WeakTarget::Group(Arc::downgrade(group)),
-        }
-    }
-
-    /// The keys, in no order.
-    pub(crate) fn keys(&self) -> Vec<String> {
-        let Self::Group(group) = self else {
-            return Vec::new();
-        };
-        let mut keys = Vec::with_capacity(group.keys().len());
-        group.keys().visit(|_, instances| {
-            keys.extend(instances.filter_map(|of| of.emitter().key().map(str::to_owned)));
-        });
-        keys
-    }
-
-    /// The instance of a key.
-    pub(crate) fn key(&self, key: &str) -> Option<Self> {
-        match self {
-            Self::One(_) => None,
-            Self::Group(group) => group.find(key).map(Self::One),
-        }
-    }
-
-    /// The settings as they were set.
-    pub(crate) fn settings(&self) -> <A as Instance>::Settings
-    where
-        A: Adjust<Settings = <A as Instance>::Settings>,
-    {
-        match self {
-            Self::One(one) => Adjust::settings(&**one),
-            Self::Group(group) => group.settings(),
-        }
-    }
-
-    /// Emits and logs what changed.
-    pub(crate) fn announce(&self, changes: &Changes) {
-        match self {
-            Self::One(one) => announce(&**one, changes),
-            Self::Group(group) => announce(&**group, changes),
-        }
-    }
-
-    /// Puts the settings that `change` makes of the present ones in force, for all keys. The instance
-    /// of one key then has settings of its own, until the next update of all keys.
-    pub(crate) fn update(
-        &self,
-        change: impl FnMut(&mut <A as Instance>::Settings),
-    ) -> Result<Changes, ConfigError>
-    where
-        A: Adjust<Settings = <A as Instance>::Settings>,
-        <A as Instance>::Settings: Fields + PartialEq,
-    {
-        match self {
-            Self::One(one) => {
-                let emitter = one.emitter();
-                // First, so that metrics do not show them as the settings of all keys.
-                let had = emitter.has_own_settings();
-                emitter.set_own_settings(true);
-                let result = update(&**one, change);
-                if !had && !matches!(&result, Ok(changes) if !changes.is_empty()) {
-                    emitter.set_own_settings(false);
-                }
-                result
-            }
-            Self::Group(group) => update(&**group, change),
-        }
-    }
-
-    /// The sum of a number of each instance.
-    pub(crate) fn sum(&self, of: fn(&A) -> u32) -> u32 {
-        match self {
-            Self::One(one) => of(one),
-            Self::Group(group) => {
-                let mut sum = 0_u32;
-                group.sum(|instance, _| sum = sum.saturating_add(of(instance)));
-                sum
-            }
-        }
-    }
-
-    /// All instances.
-    pub(crate) fn each(&self, act: impl FnMut(&Shared<A>)) {
-        match self {
-            Self::One(one) => [one].into_iter().for_each(act),
-            Self::Group(group) => group.each(act),
-        }
-    }
+    /// Holds the instance of a call, where the layer has the instances.
+    #[doc(hidden)]
+    fn hold<A: Instance>(
+        instances: &Self::Instances<A>,
+        last: &mut Self::Last<A>,
+        request: &Req,
+    ) -> Self::OfCall<A>;
 }
 
 /// One instance for all calls: the default.
@@ -228,7 +121,7 @@ impl OneForAll {
     /// Makes the one instance.
     pub(crate) fn one<A: Instance>(
         settings: &A::Settings,
-        fixed: A::Fixed,
+        fixed: &A::Fixed,
         emitter: Emitter,
     ) -> Shared<A> {
         let shared = Shared::new(A::new(settings, fixed, emitter, None));
@@ -238,9 +131,9 @@ impl OneForAll {
 }
 
 impl Keying for OneForAll {
-    const HAS_KEYS: bool = false;
-
     type Instances<A: Instance> = Shared<A>;
+    type Last<A: Instance> = ();
+    type OfCall<A: Instance> = ();
 
     fn instances<A: Instance>(
         self,
@@ -249,7 +142,11 @@ impl Keying for OneForAll {
         fixed: A::Fixed,
         emitter: Emitter,
     ) -> Result<Shared<A>, ConfigError> {
-        Ok(Self::one(&settings, fixed, emitter))
+        Ok(Self::one(&settings, &fixed, emitter))
+    }
+
+    fn is_keyed(&self) -> bool {
+        false
     }
 
     fn target<A: Instance>(instances: &Shared<A>) -> Target<A> {
@@ -264,6 +161,11 @@ impl Keying for OneForAll {
     ) -> R {
         one(instances)
     }
+
+    #[inline]
+    fn of_call<'a, A: Instance>(instances: &'a Shared<A>, (): &'a ()) -> &'a Arc<A> {
+        Shared::arc(instances)
+    }
 }
 
 impl<Req> KeyingOf<Req> for OneForAll {
@@ -271,6 +173,9 @@ impl<Req> KeyingOf<Req> for OneForAll {
     fn pick<'a, A: Instance>(instances: &'a mut Shared<A>, _: &Req) -> &'a mut Shared<A> {
         instances
     }
+
+    #[inline]
+    fn hold<A: Instance>(_: &Shared<A>, (): &mut (), _: &Req) {}
 }
 
 /// An instance for each key: see the [module](crate::keyed).
@@ -310,9 +215,9 @@ impl<K> fmt::Debug for PerKey<K> {
 impl<K> Sealed for PerKey<K> {}
 
 impl<K> Keying for PerKey<K> {
-    const HAS_KEYS: bool = true;
-
     type Instances<A: Instance> = Keyed<A, K>;
+    type Last<A: Instance> = Last<A>;
+    type OfCall<A: Instance> = Held<A>;
 
     fn instances<A: Instance>(
         self,
@@ -336,8 +241,12 @@ impl<K> Keying for PerKey<K> {
                 group: Arc::new(group),
                 key: self.key,
             }),
-            last: None,
+            last: Last::default(),
         })
+    }
+
+    fn is_keyed(&self) -> bool {
+        true
     }
 
     fn target<A: Instance>(instances: &Keyed<A, K>) -> Target<A> {
@@ -352,17 +261,23 @@ impl<K> Keying for PerKey<K> {
     ) -> R {
         keys(instances.of.group.common())
     }
+
+    #[inline]
+    fn of_call<'a, A: Instance>(_: &'a Keyed<A, K>, held: &'a Held<A>) -> &'a Arc<A> {
+        Held::arc(held)
+    }
 }
 
 impl<Req, K: Key<Req>> KeyingOf<Req> for PerKey<K> {
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn pick<'a, A: Instance>(instances: &'a mut Keyed<A, K>, request: &Req) -> &'a mut Shared<A> {
         let Keyed { of, last } = instances;
-        if let Some(key) = of.key.key_override(request) {
-            return pick_override(&of.group, last, &key);
-        }
-        let key = of.key.key(request);
-        pick(&of.group, last, key.as_deref().unwrap_or_default())
+        of.pick(last, request)
+    }
+
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn hold<A: Instance>(instances: &Keyed<A, K>, last: &mut Last<A>, request: &Req) -> Held<A> {
+        instances.of.pick(last, request).hold()
     }
 }
 
@@ -371,51 +286,32 @@ struct GroupAndKey<A: Instance, K> {
     key: Arc<K>,
 }
 
+impl<A: Instance, K> GroupAndKey<A, K> {
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn pick<'a, Req>(&self, last: &'a mut Last<A>, request: &Req) -> &'a mut Shared<A>
+    where
+        K: Key<Req>,
+    {
+        if let Some(key) = self.key.key_override(request) {
+            return last.pick_override(&self.group, &key);
+        }
+        let key = self.key.key(request);
+        last.pick(&self.group, key.as_deref().unwrap_or_default())
+    }
+}
+
 /// The instances of a service with an instance for each key.
 pub struct Keyed<A: Instance, K> {
     /// One reference, because services are cloned often.
     of: Arc<GroupAndKey<A, K>>,
-    /// The instance of the last call. It is not looked up again for a call with the same key.
-    last: Option<Shared<A>>,
+    last: Last<A>,
 }
 
 impl<A: Instance, K> Clone for Keyed<A, K> {
     fn clone(&self) -> Self {
-        let last = self
-            .last
-            .as_ref()
-            .filter(|last| !last.emitter().is_temporary());
         Self {
             of: Arc::clone(&self.of),
-            last: last.cloned(),
+            last: self.last.clone(),
         }
     }
-}
-
-/// The instance of a key: the last one, if it has this key.
-#[inline]
-fn pick<'a, A: Instance>(
-    group: &Group<A>,
-    last: &'a mut Option<Shared<A>>,
-    key: &str,
-) -> &'a mut Shared<A> {
-    let is_last = |last: &Shared<A>| {
-        let emitter = last.emitter();
-        emitter.instance().has_key(key) && !emitter.is_temporary()
-    };
-    if !last.as_ref().is_some_and(is_last) {
-        // Before the lookup, so that the old instance can leave.
-        *last = None;
-    }
-    last.get_or_insert_with(|| group.get(key))
-}
-
-/// The same for a key that the call carries.
-#[cold]
-fn pick_override<'a, A: Instance>(
-    group: &Group<A>,
-    last: &'a mut Option<Shared<A>>,
-    key: &str,
-) -> &'a mut Shared<A> {
-    pick(group, last, key)
 }

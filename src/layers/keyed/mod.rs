@@ -37,9 +37,10 @@
 //! ```
 //!
 //! The builders of [circuit breaker](crate::CircuitBreakerLayer),
-//! [bulkhead](crate::BulkheadLayer), [rate limit](crate::RateLimitLayer) and
-//! [load shed](crate::LoadShedLayer) have `keyed` for closures and `keyed_by` for a [`Key`]. So do the standard stacks of HTTP and gRPC. HTTP and reqwest client
-//! stacks have a circuit and a bulkhead for each host by default.
+//! [bulkhead](crate::BulkheadLayer), [rate limit](crate::RateLimitLayer),
+//! [load shed](crate::LoadShedLayer) and [retry](crate::RetryLayer) have `keyed` for closures and
+//! `keyed_by` for a [`Key`]. So do the standard stacks of HTTP and gRPC. HTTP and reqwest client
+//! stacks have a circuit, a bulkhead and a retry budget for each host by default.
 //!
 //! | key | of |
 //! |---|---|
@@ -79,7 +80,8 @@
 //! of 64 keys or more, the first key of a layer is never dropped. Of the others, keys whose state
 //! means nothing are dropped first: their circuit is closed, or had no call for `open_max` after its
 //! open time, or all permits of their rate are available, or their adaptive limit is still the first
-//! one, and they have the settings of the layer. Another key, such as one whose circuit is open, is dropped only if
+//! one, or their retry budget allows as many retries as a new one, and they have the settings of the
+//! layer. Another key, such as one whose circuit is open, is dropped only if
 //! none of these is found. The layer then emits the event [`Evicted`](crate::EventKind::Evicted) and logs `state of a key dropped`.
 //!
 //! If all keys that the layer examines are in use, the call has a temporary instance of its own,
@@ -113,8 +115,10 @@
 mod group;
 mod instances;
 mod key;
+mod last;
 mod setters;
 mod snapshot;
+mod target;
 
 pub use instances::{Keying, KeyingOf, OneForAll, PerKey};
 pub use key::Key;
@@ -123,6 +127,8 @@ pub use snapshot::KeyCounts;
 pub(crate) use group::{Group, Instance, dropped};
 #[cfg(feature = "http")]
 pub(crate) use instances::Keyed;
-pub(crate) use instances::{Target, WeakTarget};
+#[cfg(feature = "http")]
+pub(crate) use last::Last;
 pub(crate) use setters::keyed_setters;
 pub(crate) use snapshot::NameAndKey;
+pub(crate) use target::{Target, WeakTarget};

@@ -62,7 +62,7 @@ impl Instance for Load {
     type Fixed = bool;
     type Common = Common;
 
-    fn new(settings: &Settings, _: bool, emitter: Emitter, common: Option<&Arc<Common>>) -> Self {
+    fn new(settings: &Settings, _: &bool, emitter: Emitter, common: Option<&Arc<Common>>) -> Self {
         let shared = common.map(|common| common.latencies().share());
         let latencies = shared.unwrap_or_default();
         Self::new(settings.clone(), emitter, latencies)
@@ -77,8 +77,8 @@ impl Instance for Load {
         common.mode.store(settings.mode as u32, Ordering::Relaxed);
     }
 
-    fn check(has_keys: bool, settings: &Settings) -> Result<(), ConfigError> {
-        check_keys(has_keys, settings)
+    fn check(has_keys: &bool, settings: &Settings) -> Result<(), ConfigError> {
+        check_keys(*has_keys, settings)
     }
 
     fn is_measured(settings: &Settings) -> bool {

@@ -43,7 +43,7 @@ pub struct Limited<T = AtResponse, K: Keying = OneForAll> {
 impl<T> Limited<T> {
     fn one(settings: &Settings, emitter: Emitter, tracker: T) -> Self {
         Self {
-            load: OneForAll::one(settings, false, emitter),
+            load: OneForAll::one(settings, &false, emitter),
             tracker,
         }
     }
@@ -312,13 +312,14 @@ impl<T, K: Keying> LoadShedBuilder<T, K> {
     fn built(self) -> Result<LoadShedLayer<Limited<T, K>>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.settings.check()?;
-        <Load as Instance>::check(K::HAS_KEYS, &self.settings)?;
+        let is_keyed = self.keying.is_keyed();
+        <Load as Instance>::check(&is_keyed, &self.settings)?;
         let is_on = self.settings.is_on();
         let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
         let keying = self.keying;
         Ok(LoadShedLayer {
             mode: Limited {
-                load: keying.instances(LAYER, self.settings, K::HAS_KEYS, emitter)?,
+                load: keying.instances(LAYER, self.settings, is_keyed, emitter)?,
                 tracker: self.tracker,
             },
         })

@@ -17,12 +17,12 @@ impl Instance for Limiter {
     type Fixed = bool;
     type Common = ();
 
-    fn new(settings: &Settings, can_queue: bool, emitter: Emitter, _: Option<&Arc<()>>) -> Self {
-        Self::new(settings.clone(), can_queue, emitter)
+    fn new(settings: &Settings, can_queue: &bool, emitter: Emitter, _: Option<&Arc<()>>) -> Self {
+        Self::new(settings.clone(), *can_queue, emitter)
     }
 
-    fn check(can_queue: bool, settings: &Settings) -> Result<(), ConfigError> {
-        if let (false, Some(max_wait)) = (can_queue, settings.max_wait) {
+    fn check(can_queue: &bool, settings: &Settings) -> Result<(), ConfigError> {
+        if let (false, Some(max_wait)) = (*can_queue, settings.max_wait) {
             let rule = "this rate limit was built without a wait: build it with `queueable()`";
             let max_wait = format_args!("{max_wait:?}");
             return Err(ConfigError::new(KIND.layer, "max_wait", max_wait, rule));

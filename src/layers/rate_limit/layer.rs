@@ -267,7 +267,7 @@ impl<M: CanQueue, T, K: Keying> RateLimitBuilder<M, T, K> {
     fn built(self) -> Result<RateLimitLayer<M, T, K>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.settings.check()?;
-        <Limiter as Instance>::check(M::CAN_QUEUE, &self.settings)?;
+        <Limiter as Instance>::check(&M::CAN_QUEUE, &self.settings)?;
         let is_on = self.settings.mode != Mode::Off;
         let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
         let keying = self.keying;

@@ -164,6 +164,17 @@ impl RetryBudget {
         balance
     }
 
+    /// Whether it allows at least as many retries as a new one.
+    pub(super) fn is_full(&self) -> bool {
+        let (mut ledger, now) = self.0.open(None);
+        let is_full = match &mut ledger.kind {
+            Kind::Budget(budget) => budget.is_full(now),
+            Kind::Throttle(throttle) => throttle.is_full(),
+        };
+        self.0.turn_page(&ledger);
+        is_full
+    }
+
     /// A request is sent for the first time.
     #[inline]
     pub(super) fn request(&self, entry: &mut Entry) {

@@ -16,11 +16,13 @@ use super::layer::Core;
 use super::policy::RetryPolicy;
 use super::receive::{Ended, Receive};
 use super::service::CallContext;
+use super::snapshot::Stats;
 use super::wait::{self, PendingRetry, Wait};
 use crate::call::entry::Entry;
 use crate::call::inner::InnerFuture;
 use crate::call::readiness::Readiness;
 use crate::layers::handle::Adjust as _;
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::observe::emit::Emit;
 use crate::observe::event::EventKind;
 use crate::observe::span::InSpan;
@@ -42,12 +44,13 @@ use crate::vocabulary::{
 pin_project! {
     /// The future of a call that may be retried.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, Req, P, R>
+    pub struct ResponseFuture<S, Req, P, R, K = OneForAll>
     where
         S: Service<Req>,
         S::Error: WithRejection,
         R: Receive<S::Response>,
         P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
+        K: Keying,
     {
         #[pin]
         pub(super) phase: Phase<S, S::Future, Grown<S::Error>, Req>,
@@ -57,7 +60,8 @@ pin_project! {
         pub(super) readiness: Readiness,
         pub(super) progress: Progress,
         pub(super) deadline: Moment,
-        pub(super) context: Held<CallContext<S, P, R>>,
+        pub(super) context: Held<CallContext<S, P, R, K>>,
+        pub(super) of_call: K::OfCall<Stats>,
     }
 }
 
@@ -106,12 +110,13 @@ impl<S, F, E, Req> Phase<S, F, E, Req> {
     }
 }
 
-impl<S, Req, P, R> Future for ResponseFuture<S, Req, P, R>
+impl<S, Req, P, R, K> Future for ResponseFuture<S, Req, P, R, K>
 where
     S: Service<Req> + Clone,
     S::Error: WithRejection,
     R: Receive<S::Response>,
     P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
+    K: Keying,
 {
     type Output = Result<R::Response, Grown<S::Error>>;
 
@@ -125,7 +130,10 @@ where
                 PhaseProj::CallingTraced { call } => ready!(call.as_mut().poll(cx)),
                 PhaseProj::Waiting { wait } => {
                     let deadline = (*this.deadline).min(context::deadline().local());
-                    let result = ready!(wait.as_mut().poll(cx, this.context, deadline));
+                    let core = &this.context.core;
+                    let stats = K::of_call(&core.instances, this.of_call);
+                    let spare = &this.context.spare;
+                    let result = ready!(wait.as_mut().poll(cx, spare, stats, deadline));
                     let wait::Next {
                         mut service,
                         request,
@@ -140,10 +148,9 @@ where
                     };
                     *this.readiness = readiness;
                     Readiness::forget();
-                    let core = &this.context.core;
                     let attempt = Attempt::new(this.progress.attempt());
                     let attempt = attempt.refusals_count(this.progress.refusals_are_used_up());
-                    let next = Phase::another(core.emitter().instance(), attempt, || {
+                    let next = Phase::another(stats.emitter().instance(), attempt, || {
                         service.call(request, &Entry::new())
                     });
                     this.phase.set(next);
@@ -152,6 +159,7 @@ where
                 PhaseProj::Done => return Poll::Pending,
             };
             let core = &this.context.core;
+            let stats = K::of_call(&core.instances, this.of_call);
             let unsent = result.is_err() && this.readiness.is_unsent();
             let mut result = match result {
                 Ok(response) => Ok(core.receive.receive(response, cx)),
@@ -170,14 +178,14 @@ where
                         let attempt = this.progress.attempt();
                         let decision = core.policy.decide(kept, result.as_ref(), attempt);
                         let end = End::of(decision, this.progress);
-                        core.report(end, &mut result);
+                        core.report(stats, end, &mut result);
                         end
                     };
                     match end.cause(|| cause_of(&result)) {
                         None => None,
                         Some(cause) => {
                             let replay = |attempt| core.policy.again(kept, attempt);
-                            core.prepare(end, cause, *this.progress, deadline(), replay)
+                            prepare(stats, end, cause, *this.progress, deadline(), replay)
                         }
                     }
                 }
@@ -186,14 +194,14 @@ where
                 *this.kept = None;
                 this.phase.set(Phase::Done);
                 return Poll::Ready(if unsent {
-                    result.map_err(|error| core.unready(error))
+                    result.map_err(|error| core.unready(stats, error))
                 } else {
                     result
                 });
             };
             *this.progress = next.progress;
             // Drops the response, with all it holds, and the finished call.
-            let pending_retry = PendingRetry::new(Arc::clone(&core.stats));
+            let pending_retry = PendingRetry::new(Arc::clone(stats));
             let wait = Wait::until(
                 at,
                 next.payment.flatten(),
@@ -225,10 +233,10 @@ fn cause_of<Res, E: WithRejection>(result: &Result<Res, E>) -> RetryCause {
     }
 }
 
-impl<P, R> Core<P, R> {
+impl<P, R, K: Keying> Core<P, R, K> {
     /// The answer to a call whose last attempt was not sent, because a service was not ready.
     #[cold]
-    fn unready<Req, Res, E>(&self, error: E) -> E
+    fn unready<Req, Res, E>(&self, stats: &Stats, error: E) -> E
     where
         P: RetryPolicy<Req, Res, E>,
         E: WithRejection<Error = E>,
@@ -236,22 +244,22 @@ impl<P, R> Core<P, R> {
         if error.rejection().is_some() {
             return error;
         }
-        let rejection = Rejection::by(self.emitter().instance(), Reason::NotReady);
+        let rejection = Rejection::by(stats.emitter().instance(), Reason::NotReady);
         let answer = self.policy.unready(error, E::reject(rejection.clone()));
         if answer.rejection() == Some(&rejection) {
-            self.rejected(&rejection);
+            stats.rejected(&rejection);
         }
         answer
     }
 
     /// Reports the end of an attempt to the [throttling of gRPC](super::RetryBudget::throttle).
     #[inline]
-    fn report<Res, E>(&self, end: End, result: &mut Result<R::Response, E>)
+    fn report<Res, E>(&self, stats: &Stats, end: End, result: &mut Result<R::Response, E>)
     where
         R: Receive<Res>,
         E: WithRejection,
     {
-        let throttle = self.stats.budget();
+        let throttle = stats.budget();
         let Some(throttle) = throttle.filter(|budget| budget.is_throttle()) else {
             return;
         };
@@ -268,76 +276,70 @@ impl<P, R> Core<P, R> {
             Some(false) | None => {}
         }
     }
+}
 
-    /// Counts and emits a refused retry.
-    #[cold]
-    pub(super) fn refuse(&self, why: RetryRefused) {
-        self.stats.refused(why);
-        self.emit_and_log(|| EventKind::RetryRefused(why));
+/// The next attempt and its time; `None` if the result of the last attempt is the answer.
+#[cold]
+fn prepare<Req>(
+    stats: &Stats,
+    end: End,
+    cause: RetryCause,
+    progress: Progress,
+    deadline: Moment,
+    replay: impl FnOnce(u32) -> Result<Req, RetryRefused>,
+) -> Option<(Moment, Next<Option<Payment>, Req>)> {
+    let settings = stats.settings();
+    if settings.mode == Mode::Off {
+        return None;
     }
-
-    /// The next attempt and its time; `None` if the result of the last attempt is the answer.
-    #[cold]
-    fn prepare<Req>(
-        &self,
-        end: End,
-        cause: RetryCause,
-        progress: Progress,
-        deadline: Moment,
-        replay: impl FnOnce(u32) -> Result<Req, RetryRefused>,
-    ) -> Option<(Moment, Next<Option<Payment>, Req>)> {
-        let settings = self.stats.settings();
-        if settings.mode == Mode::Off {
-            return None;
-        }
-        let rules = Rules {
-            attempts: settings.attempts,
-            backoff: &settings.backoff(),
-            max_hint: settings.max_retry_after,
-        };
-        let now = Moment::now();
-        let known = Known {
-            progress,
-            left: (deadline != Moment::NEVER).then(|| deadline.since(now)),
-            random: random(),
-        };
-        let pay = || match self.stats.budget() {
-            Some(budget) => budget.withdraw().map(Some),
-            None => Some(None),
-        };
-        match rules.next(end, known, pay, replay) {
-            Ok(next) => {
-                let next = next?;
-                if settings.mode == Mode::Shadow {
-                    if let Some(payment) = next.payment.flatten() {
-                        payment.spend();
-                    }
-                    self.refuse(RetryRefused::Shadow);
-                    return None;
+    let rules = Rules {
+        attempts: settings.attempts,
+        backoff: &settings.backoff(),
+        max_hint: settings.max_retry_after,
+    };
+    let now = Moment::now();
+    let known = Known {
+        progress,
+        left: (deadline != Moment::NEVER).then(|| deadline.since(now)),
+        random: random(),
+    };
+    let pay = || match stats.budget() {
+        Some(budget) => budget.withdraw().map(Some),
+        None => Some(None),
+    };
+    match rules.next(end, known, pay, replay) {
+        Ok(next) => {
+            let next = next?;
+            if settings.mode == Mode::Shadow {
+                if let Some(payment) = next.payment.flatten() {
+                    payment.spend();
                 }
-                self.stats.retrying(cause);
-                let (attempt, delay) = (next.progress.attempt(), next.delay);
-                self.emit_and_log(|| EventKind::Retrying {
-                    attempt,
-                    delay,
-                    cause,
-                });
-                Some((now.after(delay), next))
+                stats.refuse(RetryRefused::Shadow);
+                return None;
             }
-            Err(why) => {
-                self.refuse(why);
-                None
-            }
+            stats.retrying(cause);
+            let (attempt, delay) = (next.progress.attempt(), next.delay);
+            stats.emit_and_log(|| EventKind::Retrying {
+                attempt,
+                delay,
+                cause,
+            });
+            Some((now.after(delay), next))
+        }
+        Err(why) => {
+            stats.refuse(why);
+            None
         }
     }
 }
 
-impl<S, Req, P, R> fmt::Debug for ResponseFuture<S, Req, P, R>
+impl<S, Req, P, R, K> fmt::Debug for ResponseFuture<S, Req, P, R, K>
 where
     S: Service<Req>,
     S::Error: WithRejection,
     R: Receive<S::Response>,
     P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
+    K: Keying,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")

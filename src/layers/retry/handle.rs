@@ -1,30 +1,25 @@
-use std::fmt;
-use std::sync::{Arc, Weak};
-
 use super::budget::RetryBudget;
 use super::settings::Settings;
 use super::snapshot::Stats;
-use crate::layers::handle::{Handle, handle_methods};
-use crate::observe::emitter::Emitter;
+use crate::layers::handle::keyed_handle;
+use crate::layers::keyed::Target;
 
-/// Inspects a retry, for example from an admin endpoint or a test.
-///
-/// A handle keeps the counts and the budget of the layer, but not its services. Clones share them.
-///
-/// ```
-/// use mainstay::RetryLayer;
-///
-/// let retry = RetryLayer::new().handle();
-/// assert!(retry.budget().unwrap().balance() > 0);
-/// println!("{}", retry.snapshot());
-/// ```
-#[derive(Clone)]
-pub struct RetryHandle {
-    state: Arc<Stats>,
-}
-
-handle_methods! {
-    RetryHandle of Stats;
+keyed_handle! {
+    /// Inspects a retry, for example from an admin endpoint or a test.
+    ///
+    /// A handle keeps the counts and the budget of the layer, but not its services. Clones share them.
+    ///
+    /// ```
+    /// use mainstay::RetryLayer;
+    ///
+    /// let retry = RetryLayer::new().handle();
+    /// assert!(retry.budget().unwrap().balance() > 0);
+    /// println!("{}", retry.snapshot());
+    /// ```
+    ///
+    /// With a budget for each [key](crate::keyed), the handle of the layer is about all of them, and
+    /// [`key`](Self::key) returns the handle of one.
+    pub struct RetryHandle of Stats;
     /// Counts of retries and refusals, and the balance of the budget.
     snapshot
     ///
@@ -44,44 +39,21 @@ handle_methods! {
 }
 
 impl RetryHandle {
-    pub(super) fn new(state: &Arc<Stats>) -> Self {
-        Self {
-            state: Arc::clone(state),
+    /// Whether the policy ever retries.
+    pub(crate) fn can_retry(&self) -> bool {
+        match &self.target {
+            Target::One(stats) => stats.can_retry(),
+            Target::Group(group) => group.fixed().can_retry,
         }
     }
 
-    /// Whether the policy ever retries.
-    pub(crate) fn can_retry(&self) -> bool {
-        self.state.can_retry()
-    }
-
-    /// The budget, if there is one.
+    /// The budget, if there is one. `None` for the handle of all keys: each key has its own, which
+    /// the handle of the [key](Self::key) returns.
     #[must_use]
     pub fn budget(&self) -> Option<&RetryBudget> {
-        self.state.budget()
-    }
-}
-
-impl Handle for RetryHandle {
-    type Weak = Weak<Stats>;
-
-    fn emitter(&self) -> &Emitter {
-        &self.state.emitter
-    }
-
-    fn downgrade(&self) -> Self::Weak {
-        Arc::downgrade(&self.state)
-    }
-
-    fn upgrade(state: &Self::Weak) -> Option<Self> {
-        state.upgrade().map(|state| Self { state })
-    }
-}
-
-impl fmt::Debug for RetryHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryHandle")
-            .field("name", &self.name())
-            .finish_non_exhaustive()
+        match &self.target {
+            Target::One(stats) => stats.budget(),
+            Target::Group(_) => None,
+        }
     }
 }

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 use super::budget::RetryBudget;
 use super::handle::RetryHandle;
+use super::keyed::Fixed;
 use super::policy::{CloneWith, Decision, RetryErrors, RetryFn, RetryIf};
 use super::receive::Unchanged;
 use super::service::{CallContext, Retry, Spare};
@@ -15,11 +16,9 @@ use super::settings::Settings;
 use super::snapshot::Stats;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
-use crate::layers::handle::Adjust as _;
-use crate::observe::emit::Emit;
+use crate::layers::keyed::{Keying, OneForAll, keyed_setters};
 use crate::observe::emitter::Emitter;
 use crate::observe::event::Observer;
-use crate::observe::meter::Handles;
 use crate::policy::backoff::Backoff;
 use crate::runtime::shared::Shared;
 use crate::vocabulary::config::OfInstance as _;
@@ -37,28 +36,18 @@ pub(crate) static KIND: Kind = Kind::new(
 pub(crate) const LAYER: &str = KIND.layer;
 
 /// The state that all services of a layer share.
-pub(crate) struct Core<P, R> {
+pub(crate) struct Core<P, R, K: Keying> {
     pub(super) policy: P,
     pub(super) receive: R,
-    /// A waiting retry holds it, too, and records that it was given up.
-    pub(super) stats: Arc<Stats>,
-}
-
-impl<P, R> Emit for Core<P, R> {
-    fn emitter(&self) -> &Emitter {
-        &self.stats.emitter
-    }
-
-    fn set_gauges(&self, handles: &Handles) {
-        self.stats.set_gauges(handles);
-    }
+    /// The budgets, settings and counts.
+    pub(super) instances: K::Instances<Stats>,
 }
 
 /// Retries failed calls: see the [module](crate::retry).
 ///
 /// Clones and their services share the budget.
-pub struct RetryLayer<P = RetryErrors, R = Unchanged> {
-    core: Arc<Core<P, R>>,
+pub struct RetryLayer<P = RetryErrors, R = Unchanged, K: Keying = OneForAll> {
+    core: Arc<Core<P, R, K>>,
 }
 
 impl RetryLayer {
@@ -67,12 +56,15 @@ impl RetryLayer {
     #[must_use]
     pub fn new() -> Self {
         let emitter = Emitter::of_default(&KIND);
-        let stats = Stats::new(Settings::default(), None, true, emitter);
+        let fixed = Fixed {
+            budget: None,
+            can_retry: true,
+        };
         Self {
             core: Arc::new(Core {
                 policy: RetryErrors,
                 receive: Unchanged,
-                stats: Arc::new(stats),
+                instances: OneForAll::one(&Settings::default(), &fixed, emitter),
             }),
         }
     }
@@ -83,15 +75,11 @@ impl RetryLayer {
     }
 }
 
-impl<P, R> RetryLayer<P, R> {
-    pub(crate) fn budget(&self) -> Option<&RetryBudget> {
-        self.core.stats.budget()
-    }
-
+impl<P, R, K: Keying> RetryLayer<P, R, K> {
     /// A handle to inspect the retries and their budget.
     #[must_use]
     pub fn handle(&self) -> RetryHandle {
-        RetryHandle::new(&self.core.stats)
+        RetryHandle::new(K::target(&self.core.instances))
     }
 }
 
@@ -101,8 +89,8 @@ impl Default for RetryLayer {
     }
 }
 
-impl<S: Clone, P, R> Layer<S> for RetryLayer<P, R> {
-    type Service = Retry<S, P, R>;
+impl<S: Clone, P, R, K: Keying> Layer<S> for RetryLayer<P, R, K> {
+    type Service = Retry<S, P, R, K>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Retry {
@@ -112,11 +100,12 @@ impl<S: Clone, P, R> Layer<S> for RetryLayer<P, R> {
             }),
             inner: Inner::new(inner),
             readiness: Readiness::Ready,
+            last: K::Last::default(),
         }
     }
 }
 
-impl<P, R> Clone for RetryLayer<P, R> {
+impl<P, R, K: Keying> Clone for RetryLayer<P, R, K> {
     fn clone(&self) -> Self {
         Self {
             core: Arc::clone(&self.core),
@@ -124,11 +113,11 @@ impl<P, R> Clone for RetryLayer<P, R> {
     }
 }
 
-impl<P, R> fmt::Debug for RetryLayer<P, R> {
+impl<P, R, K: Keying> fmt::Debug for RetryLayer<P, R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryLayer")
-            .field("name", &self.core.stats.emitter.name())
-            .field("settings", &self.core.stats.settings())
+            .field("name", &self.handle().name())
+            .field("settings", &self.handle().as_set())
             .finish_non_exhaustive()
     }
 }
@@ -148,16 +137,31 @@ impl<P, R> fmt::Debug for RetryLayer<P, R> {
 /// # Ok::<_, mainstay::ConfigError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct RetryBuilder<P = RetryErrors, R = Unchanged> {
+pub struct RetryBuilder<P = RetryErrors, R = Unchanged, K = OneForAll> {
     pub(crate) name: Option<String>,
     pub(crate) settings: Settings,
     /// The user's own.
-    budget: Option<RetryBudget>,
+    pub(crate) budget: Option<RetryBudget>,
     /// Whether the policy ever retries.
     pub(crate) can_retry: bool,
     pub(crate) policy: P,
     pub(crate) receive: R,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) keying: K,
+}
+
+keyed_setters! {
+    RetryBuilder<P, R>, "budget",
+    |builder, keying| RetryBuilder {
+        name: builder.name,
+        settings: builder.settings,
+        budget: builder.budget,
+        can_retry: builder.can_retry,
+        policy: builder.policy,
+        receive: builder.receive,
+        observer: builder.observer,
+        keying,
+    }
 }
 
 impl<P, R> RetryBuilder<P, R> {
@@ -170,9 +174,12 @@ impl<P, R> RetryBuilder<P, R> {
             policy,
             receive,
             observer: None,
+            keying: OneForAll,
         }
     }
+}
 
+impl<P, R, K> RetryBuilder<P, R, K> {
     /// The policy never retries.
     pub(crate) fn never(mut self) -> Self {
         self.can_retry = false;
@@ -198,6 +205,9 @@ impl<P, R> RetryBuilder<P, R> {
     }
 
     /// Budget for retries. Default [`RetryBudget::new`] for this layer alone.
+    ///
+    /// It is one for all calls, so [`build`](Self::build) refuses it together with
+    /// [`keyed`](Self::keyed). The [`settings`](Self::settings) set the budgets of keys.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.settings.budget = Some(budget.settings());
         self.budget = Some(budget);
@@ -257,7 +267,7 @@ impl<P, R> RetryBuilder<P, R> {
     }
 
     /// Retries if a closure of the request and the result returns `true`.
-    pub fn retry_if<Req, Res, Err, F>(self, retry: F) -> RetryBuilder<RetryIf<F>, R>
+    pub fn retry_if<Req, Res, Err, F>(self, retry: F) -> RetryBuilder<RetryIf<F>, R, K>
     where
         F: Fn(&Req, Result<&Res, &Err>) -> bool,
     {
@@ -265,7 +275,7 @@ impl<P, R> RetryBuilder<P, R> {
     }
 
     /// Decides by a closure of the request, the result and the number of the attempt.
-    pub fn decide<Req, Res, Err, F>(self, decide: F) -> RetryBuilder<RetryFn<F>, R>
+    pub fn decide<Req, Res, Err, F>(self, decide: F) -> RetryBuilder<RetryFn<F>, R, K>
     where
         F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
     {
@@ -278,7 +288,7 @@ impl<P, R> RetryBuilder<P, R> {
         self,
         clone: C,
         decide: F,
-    ) -> RetryBuilder<CloneWith<C, F>, R>
+    ) -> RetryBuilder<CloneWith<C, F>, R, K>
     where
         C: Fn(&Req) -> Option<Req>,
         F: Fn(&Req, Result<&Res, &Err>, u32) -> Decision,
@@ -287,7 +297,7 @@ impl<P, R> RetryBuilder<P, R> {
     }
 
     /// Decides by a [`RetryPolicy`](crate::RetryPolicy) of your own.
-    pub fn policy<P2>(self, policy: P2) -> RetryBuilder<P2, R> {
+    pub fn policy<P2>(self, policy: P2) -> RetryBuilder<P2, R, K> {
         RetryBuilder {
             name: self.name,
             settings: self.settings,
@@ -296,6 +306,7 @@ impl<P, R> RetryBuilder<P, R> {
             policy,
             receive: self.receive,
             observer: self.observer,
+            keying: self.keying,
         }
     }
 
@@ -304,34 +315,46 @@ impl<P, R> RetryBuilder<P, R> {
         self.observer = Some(Arc::new(observer));
         self
     }
+}
 
+impl<P, R, K: Keying> RetryBuilder<P, R, K> {
     /// Builds the layer.
     ///
     /// # Errors
     ///
-    /// When a value is out of range.
-    pub fn build(self) -> Result<RetryLayer<P, R>, ConfigError> {
+    /// When a value is out of range, or if there are keys and a [`budget`](Self::budget) that is one
+    /// for all.
+    pub fn build(self) -> Result<RetryLayer<P, R, K>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
     }
 
-    fn built(self) -> Result<RetryLayer<P, R>, ConfigError> {
+    fn built(self) -> Result<RetryLayer<P, R, K>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.settings.check()?;
+        if self.budget.is_some() && self.keying.is_keyed() {
+            let rule = "must be set by `settings` with keys: a `RetryBudget` is one for all calls";
+            return Err(ConfigError::new(LAYER, "budget", "one for all", rule));
+        }
         let is_on = self.settings.mode != Mode::Off;
         let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
-        let stats = Stats::new(self.settings, self.budget, self.can_retry, emitter);
+        let fixed = Fixed {
+            budget: self.budget,
+            can_retry: self.can_retry,
+        };
         Ok(RetryLayer {
             core: Arc::new(Core {
                 policy: self.policy,
                 receive: self.receive,
-                stats: Arc::new(stats),
+                instances: self
+                    .keying
+                    .instances(LAYER, self.settings, fixed, emitter)?,
             }),
         })
     }
 }
 
-impl<P, R> fmt::Debug for RetryBuilder<P, R> {
+impl<P, R, K> fmt::Debug for RetryBuilder<P, R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryBuilder")
             .field("name", &self.name)

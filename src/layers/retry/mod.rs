@@ -53,6 +53,29 @@
 //! recognise such refusals. The delay between them grows from 10 ms to one second, up to the
 //! deadline.
 //!
+//! # A budget for each key
+//!
+//! With one budget for many upstreams, a dead one uses the retries of all. With
+//! [`keyed`](crate::keyed) each upstream has a budget of its own:
+//!
+//! ```
+//! use mainstay::RetryLayer;
+//!
+//! #[derive(Clone)]
+//! struct Query { shard: &'static str }
+//!
+//! let layer = RetryLayer::builder()
+//!     .name("search")
+//!     .keyed(|query: &Query| query.shard.into())
+//!     .build()?;
+//! assert!(layer.handle().keys().is_empty());
+//! # Ok::<_, mainstay::ConfigError>(())
+//! ```
+//!
+//! Each key also has its own counts, and events name it. HTTP and reqwest client stacks have a budget
+//! for each host by default, unless they are given a [`RetryBudget`]: that one is for all calls. The
+//! reserve of ten retries a second is then that of each key.
+//!
 //! # A client with retries of its own
 //!
 //! The retries of an inner client multiply those of this layer, and no circuit breaker, bulkhead or
@@ -100,12 +123,14 @@
 //!
 //! A clone of the request, one clock reading with a [`RetryBudget`] (none with throttling), and an
 //! uncontended counter. The inner service is cloned only for a retry. An attempt with a span is
-//! boxed.
+//! boxed. With a budget for each key, a call also compares its key with that of the last call, and
+//! holds a reference to the budget.
 
 mod attempt;
 mod budget;
 mod future;
 mod handle;
+mod keyed;
 mod layer;
 mod policy;
 mod receive;

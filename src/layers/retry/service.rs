@@ -12,10 +12,11 @@ use super::handle::RetryHandle;
 use super::layer::Core;
 use super::policy::{RetryErrors, RetryPolicy};
 use super::receive::{Receive, Unchanged};
+use super::snapshot::Stats;
 use crate::call::entry::Entry;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
-use crate::layers::handle::Adjust as _;
+use crate::layers::keyed::{Keying, KeyingOf, OneForAll};
 use crate::observe::emit::Emit;
 use crate::observe::span::InSpan;
 use crate::policy::retry::Progress;
@@ -27,16 +28,18 @@ use crate::vocabulary::error::{Grown, WithRejection};
 use crate::vocabulary::overrides::CallSettings;
 
 /// A service with retries: see [`RetryLayer`](crate::RetryLayer).
-pub struct Retry<S, P = RetryErrors, R = Unchanged> {
+pub struct Retry<S, P = RetryErrors, R = Unchanged, K: Keying = OneForAll> {
     pub(super) inner: Inner<S>,
     /// The result of the last `poll_ready`.
     pub(super) readiness: Readiness,
-    pub(super) context: Shared<CallContext<S, P, R>>,
+    pub(super) context: Shared<CallContext<S, P, R, K>>,
+    /// The budget of the last call, if there are several.
+    pub(super) last: K::Last<Stats>,
 }
 
 /// The state that a call needs for retries.
-pub(crate) struct CallContext<S, P, R> {
-    pub(super) core: Arc<Core<P, R>>,
+pub(crate) struct CallContext<S, P, R, K: Keying> {
+    pub(super) core: Arc<Core<P, R, K>>,
     /// Cloned for a retry. A clone for every call would cost as much as the inner layers. It is
     /// never polled, so it reserves nothing.
     pub(super) spare: Spare<S>,
@@ -115,7 +118,7 @@ impl<S> Drop for Taken<'_, S> {
     }
 }
 
-impl<S, P, R> Retry<S, P, R> {
+impl<S, P, R, K: Keying> Retry<S, P, R, K> {
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         self.inner.get_ref()
@@ -127,24 +130,25 @@ impl<S, P, R> Retry<S, P, R> {
     }
 }
 
-impl<S, P, R> Retry<S, P, R> {
+impl<S, P, R, K: Keying> Retry<S, P, R, K> {
     /// A handle to inspect its instance.
     #[must_use]
     pub fn handle(&self) -> RetryHandle {
-        RetryHandle::new(&self.context.core.stats)
+        RetryHandle::new(K::target(&self.context.core.instances))
     }
 }
 
-impl<S, Req, P, R> Service<Req> for Retry<S, P, R>
+impl<S, Req, P, R, K> Service<Req> for Retry<S, P, R, K>
 where
     S: Service<Req> + Clone,
     S::Error: WithRejection,
     R: Receive<S::Response>,
     P: RetryPolicy<Req, R::Response, Grown<S::Error>>,
+    K: KeyingOf<Req>,
 {
     type Response = R::Response;
     type Error = Grown<S::Error>;
-    type Future = ResponseFuture<S, Req, P, R>;
+    type Future = ResponseFuture<S, Req, P, R, K>;
 
     #[cfg_attr(not(debug_assertions), inline(always))]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -157,15 +161,17 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut entry = Entry::of(self);
         let core = &self.context.core;
-        if let Some(budget) = core.stats.budget() {
+        let of_call = K::hold(&core.instances, &mut self.last, &request);
+        let stats = K::of_call(&core.instances, &of_call);
+        if let Some(budget) = stats.budget() {
             budget.request(&mut entry);
         }
-        let retries = core.stats.attempts() > 1;
+        let retries = stats.attempts() > 1;
         if retries {
-            core.begin();
+            stats.begin();
         }
         let kept = if retries && !CallSettings::current().never_retries() {
-            core.policy.keep(&mut request, core.stats.replay_limit())
+            core.policy.keep(&mut request, stats.replay_limit())
         } else {
             None
         };
@@ -175,10 +181,14 @@ where
         } else {
             Attempt::new(context::attempt().max(1))
         };
+        let span = if retries {
+            InSpan::of_attempt(stats.emitter().instance(), 1)
+        } else {
+            None
+        };
         let context = self.context.hold();
         let deadline = context::deadline().local();
-        if retries && let Some(span) = InSpan::of_attempt(self.context.core.emitter().instance(), 1)
-        {
+        if let Some(span) = span {
             let call = traced(attempt, span, || self.inner.call(request, &entry));
             return ResponseFuture {
                 phase: Phase::CallingTraced { call },
@@ -187,6 +197,7 @@ where
                 progress: Progress::FIRST,
                 deadline,
                 context,
+                of_call,
             };
         }
         let _scope = attempt.enter();
@@ -198,25 +209,27 @@ where
             progress: Progress::FIRST,
             deadline,
             context,
+            of_call,
         }
     }
 }
 
-impl<S: Clone, P, R> Clone for Retry<S, P, R> {
+impl<S: Clone, P, R, K: Keying> Clone for Retry<S, P, R, K> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
             readiness: Readiness::Ready,
             context: self.context.clone(),
+            last: self.last.clone(),
         }
     }
 }
 
-impl<S: fmt::Debug, P, R> fmt::Debug for Retry<S, P, R> {
+impl<S: fmt::Debug, P, R, K: Keying> fmt::Debug for Retry<S, P, R, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
             .field("inner", &self.inner)
-            .field("settings", &self.context.core.stats.settings())
+            .field("settings", &self.handle().as_set())
             .finish_non_exhaustive()
     }
 }

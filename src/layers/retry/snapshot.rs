@@ -6,13 +6,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::budget::RetryBudget;
+use super::keyed::Fixed;
 use super::settings::Settings;
 use crate::layers::handle::Adjust;
+use crate::layers::keyed::{Group, KeyCounts, NameAndKey, Target};
 use crate::observe::emit::Emit;
 use crate::observe::emitter::Emitter;
 use crate::observe::event::EventKind;
 use crate::observe::meter::Handles;
-use crate::observe::snapshot::{Counts, InMode, Rejections, Words};
+use crate::observe::snapshot::{Counts, InMode, Rejections, Totals, Words};
 #[cfg(feature = "serde")]
 use crate::observe::snapshot::{as_str, counts};
 use crate::policy::retry::{RetryCause, RetryRefused};
@@ -28,6 +30,13 @@ pub struct Snapshot {
     pub layer: &'static str,
     /// The name of the instance.
     pub name: String,
+    /// The key of the instance, or `None` without one.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub key: Option<String>,
+    /// The keys of a layer with a budget for each [key](crate::keyed). The snapshot of all keys has
+    /// the sum of their counts, and the lowest balance of any budget.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub keys: Option<KeyCounts>,
     /// Whether the layer retries, only reports, or is off. A retry that shadow mode prevents is in
     /// `refused`.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_str"))]
@@ -144,8 +153,21 @@ impl Stats {
         self.causes.add(&RetryCause::ALL, cause);
     }
 
-    pub(super) fn refused(&self, why: RetryRefused) {
+    /// Counts and emits a refused retry.
+    #[cold]
+    pub(super) fn refuse(&self, why: RetryRefused) {
         self.refused.add(&RetryRefused::ALL, why);
+        self.emit_and_log(|| EventKind::RetryRefused(why));
+    }
+
+    pub(super) fn counts(&self) -> Totals {
+        Totals {
+            rejections: self.emitter.rejections(),
+            given_up: self.given_up.load(Ordering::Relaxed),
+            retries: self.causes.of(&RetryCause::ALL),
+            retries_refused: self.refused.of(&RetryRefused::ALL),
+            ..Totals::default()
+        }
     }
 }
 
@@ -175,16 +197,7 @@ impl Adjust for Stats {
     }
 
     fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
-        if !self.can_retry && settings.mode != Mode::Off {
-            let rule = "must be `off`: this client was built without a retry policy";
-            return Err(ConfigError::new(
-                super::layer::LAYER,
-                "mode",
-                settings.mode,
-                rule,
-            ));
-        }
-        Ok(())
+        Fixed::check(self.can_retry, settings)
     }
 
     fn put(&self, before: &Settings, new: &Settings) -> bool {
@@ -203,16 +216,53 @@ impl Adjust for Stats {
 }
 
 impl Snapshot {
-    pub(super) fn of(stats: &Stats) -> Self {
+    pub(super) fn of(target: &Target<Stats>) -> Self {
+        match target {
+            Target::One(stats) => {
+                let balance = stats.budget().map(RetryBudget::balance);
+                let key = stats.emitter.key().map(str::to_owned);
+                let mode = stats.lock().mode;
+                Self {
+                    key,
+                    ..Self::new(&stats.emitter, mode, balance, stats.counts())
+                }
+            }
+            Target::Group(group) => Self::of_group(group),
+        }
+    }
+
+    fn of_group(group: &Group<Stats>) -> Self {
+        let settings = group.settings();
+        let mut lowest: Option<u64> = None;
+        let totals = group.sum(|stats, totals| {
+            totals.add(&stats.counts());
+            if let Some(budget) = stats.budget() {
+                let balance = budget.balance();
+                lowest = Some(lowest.map_or(balance, |lowest| lowest.min(balance)));
+            }
+        });
+        if lowest.is_none() && settings.mode != Mode::Off {
+            let new = settings.budget.map(RetryBudget::of);
+            lowest = new.map(|budget| budget.balance());
+        }
         Self {
-            layer: stats.emitter.layer(),
-            name: stats.emitter.name().to_owned(),
-            mode: stats.lock().mode,
-            retries: stats.causes.of(&RetryCause::ALL),
-            refused: stats.refused.of(&RetryRefused::ALL),
-            given_up: stats.given_up.load(Ordering::Relaxed),
-            balance: stats.budget().map(RetryBudget::balance),
-            rejections: stats.emitter.rejections(),
+            keys: Some(KeyCounts::of(group)),
+            ..Self::new(group.emitter(), settings.mode, lowest, totals)
+        }
+    }
+
+    fn new(emitter: &Emitter, mode: Mode, balance: Option<u64>, totals: Totals) -> Self {
+        Self {
+            layer: emitter.layer(),
+            name: emitter.name().to_owned(),
+            key: None,
+            keys: None,
+            mode,
+            retries: totals.retries,
+            refused: totals.retries_refused,
+            given_up: totals.given_up,
+            balance,
+            rejections: totals.rejections,
         }
     }
 }
@@ -223,7 +273,12 @@ impl fmt::Display for Snapshot {
         let retries = total(&mut self.retries.iter().map(|(_, count)| *count));
         let refused = total(&mut self.refused.iter().map(|(_, count)| *count));
         let mode = InMode(self.mode);
-        write!(f, "{} {}: {retries} retries{mode}", self.layer, self.name)?;
+        let name = NameAndKey(&self.name, self.key.as_deref());
+        write!(f, "{} {name}: ", self.layer)?;
+        if let Some(keys) = &self.keys {
+            write!(f, "{keys}; ")?;
+        }
+        write!(f, "{retries} retries{mode}")?;
         if retries > 0 {
             let words = self.retries.iter().map(|(of, count)| (of.as_str(), *count));
             write!(f, " ({})", Words(words))?;

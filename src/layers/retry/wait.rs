@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::budget::Payment;
-use super::service::CallContext;
+use super::service::Spare;
 use super::snapshot::Stats;
 use crate::call::inner::Inner;
 use crate::call::readiness::Readiness;
@@ -91,10 +91,11 @@ impl<S, E, Req> Wait<S, E, Req> {
 
     /// The next attempt, or the error that is the answer. A payment is spent only if the attempt is
     /// sent.
-    pub(super) fn poll<P, R>(
+    pub(super) fn poll(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        context: &CallContext<S, P, R>,
+        spare: &Spare<S>,
+        stats: &Stats,
         deadline: Moment,
     ) -> Poll<Result<Next<S, Req>, E>>
     where
@@ -103,12 +104,11 @@ impl<S, E, Req> Wait<S, E, Req> {
         E: WithRejection<Error = E>,
     {
         let mut this = self.project();
-        let core = &context.core;
         if this.service.is_none() {
             ready!(this.timer.as_mut().poll(cx));
-            let service = ready!(context.spare.poll_clone(cx));
+            let service = ready!(spare.poll_clone(cx));
             *this.service = Some(Inner::new(service));
-            let until = Moment::now().after(core.stats.settings().max_ready_wait);
+            let until = Moment::now().after(stats.settings().max_ready_wait);
             this.timer.set(Timer::at(until.min(deadline)));
         }
         let Some(service) = this.service else {
@@ -130,16 +130,16 @@ impl<S, E, Req> Wait<S, E, Req> {
                     request,
                     readiness,
                 });
-                Poll::Ready(next.ok_or_else(|| E::reject(core.reject(Reason::NotReady, None))))
+                Poll::Ready(next.ok_or_else(|| E::reject(stats.reject(Reason::NotReady, None))))
             }
             Poll::Pending => {
                 ready!(this.timer.poll(cx));
                 this.pending_retry.settle();
-                core.refuse(RetryRefused::NotReady);
+                stats.refuse(RetryRefused::NotReady);
                 Poll::Ready(Err(this
                     .error
                     .take()
-                    .unwrap_or_else(|| E::reject(core.reject(Reason::NotReady, None)))))
+                    .unwrap_or_else(|| E::reject(stats.reject(Reason::NotReady, None)))))
             }
         }
     }

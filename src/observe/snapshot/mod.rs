@@ -185,13 +185,7 @@ pub struct Rejections(
 impl Rejections {
     /// Adds the numbers of other rejections.
     pub(crate) fn add(&mut self, other: &Self) {
-        for (reason, count) in other.iter() {
-            match self.0.iter_mut().find(|(of, _)| *of == reason) {
-                Some((_, sum)) => *sum += count,
-                None => self.0.push((reason, count)),
-            }
-        }
-        self.0.sort_unstable_by_key(|(reason, _)| *reason as u8);
+        tally::add_counts(&mut self.0, &other.0, |reason| reason as u8);
     }
 
     /// The number for this reason.

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Outcomes, Rejections};
+use crate::policy::retry::{RetryCause, RetryRefused};
 use crate::runtime::sync::{Mutex, MutexGuard};
 use crate::vocabulary::{outcome::Outcome, reason::Reason};
 
@@ -95,6 +96,8 @@ pub(crate) struct Totals {
     pub(crate) given_up: u64,
     /// How often a circuit opened.
     pub(crate) opened: u64,
+    pub(crate) retries: Vec<(RetryCause, u64)>,
+    pub(crate) retries_refused: Vec<(RetryRefused, u64)>,
 }
 
 impl Totals {
@@ -107,7 +110,25 @@ impl Totals {
         self.would_reject.add(&other.would_reject);
         self.given_up += other.given_up;
         self.opened += other.opened;
+        add_counts(&mut self.retries, &other.retries, |cause| cause as u8);
+        let (sum, refused) = (&mut self.retries_refused, &other.retries_refused);
+        add_counts(sum, refused, |why| why as u8);
     }
+}
+
+/// Adds counts, in the order of `place`.
+pub(super) fn add_counts<T: Copy + PartialEq>(
+    sum: &mut Vec<(T, u64)>,
+    counts: &[(T, u64)],
+    place: impl Fn(T) -> u8,
+) {
+    for (of, count) in counts {
+        match sum.iter_mut().find(|(other, _)| other == of) {
+            Some((_, sum)) => *sum += count,
+            None => sum.push((*of, *count)),
+        }
+    }
+    sum.sort_unstable_by_key(|(of, _)| place(*of));
 }
 
 /// A counter for each of `N` values.

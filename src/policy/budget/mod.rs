@@ -150,6 +150,12 @@ impl Budget {
         u64::try_from(self.left().max(0) / RETRY).unwrap_or(u64::MAX)
     }
 
+    /// Whether the balance is at least that of a new budget.
+    pub(crate) fn is_full(&mut self, now: Duration) -> bool {
+        self.roll(now);
+        self.total >= 0
+    }
+
     /// The end of the current bucket, until which deposits may be credited to it.
     pub(crate) fn ends(&self) -> Duration {
         self.buckets.ends()

@@ -13,7 +13,7 @@ use crate::layers::bulkhead::{self, Bulkhead, BulkheadHandle, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
 
 use crate::layers::rate_limit::{self, RateLimit, RateLimitHandle};
-use crate::layers::retry::{self, Retry, RetryBudget, Unchanged};
+use crate::layers::retry::{self, Retry, RetryHandle, Unchanged};
 use crate::layers::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
@@ -99,10 +99,10 @@ impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
         self.layers.bulkhead.layer.handle()
     }
 
-    /// The retry budget, if there is one.
+    /// The retries and their budget. By default there are none.
     #[must_use]
-    pub fn retry_budget(&self) -> Option<&RetryBudget> {
-        self.layers.retry.layer.budget()
+    pub fn retry(&self) -> RetryHandle {
+        self.layers.retry.layer.handle()
     }
 
     /// The snapshots of its layers.

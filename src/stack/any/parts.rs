@@ -291,7 +291,7 @@ impl IntoRetry for u32 {
     }
 }
 
-impl<P, R> Sealed for RetryBuilder<P, R> {}
+impl<P, R, K> Sealed for RetryBuilder<P, R, K> {}
 
 impl<R> IntoRetry for RetryBuilder<R> {
     type Policy = R;

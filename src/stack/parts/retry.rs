@@ -2,6 +2,7 @@
 use std::marker::PhantomData;
 
 use super::describe_mode;
+use crate::layers::keyed::Keying;
 #[cfg(feature = "http")]
 use crate::layers::retry::RetryBuilder;
 use crate::layers::retry::{self, RetryHandle, RetryLayer, Settings};
@@ -10,6 +11,8 @@ use crate::protocol::grpc::{EarlyTrailers, GrpcRetry};
 #[cfg(feature = "http")]
 use crate::protocol::http::HttpRetry;
 use crate::registry::Instance;
+#[cfg(feature = "http")]
+use crate::stack::keys::StackKeying;
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::{Numbers, RetryNumbers, backoff_for};
 use crate::stack::part::Setting;
@@ -40,7 +43,7 @@ pub(in crate::stack) struct Retry<P>(PhantomData<P>);
 impl<P: Protocol, T> Part<T> for Retry<P> {
     const NAME: &'static str = "retry";
     type Settings = StackRetry<P>;
-    type Layer = RetryLayer<P::Policy, P::Receive>;
+    type Layer = RetryLayer<P::Policy, P::Receive, StackKeying>;
 
     fn standard() -> Option<Self::Settings> {
         Some(P::retry())
@@ -68,11 +71,16 @@ impl<P: Protocol, T> Part<T> for Retry<P> {
     ) -> Result<Self::Layer, ConfigError> {
         let mut retry = settings.unwrap_or_else(|| P::retry().mode(Mode::Off));
         stack.adopt(&mut retry.name, &mut retry.observer);
-        retry.build()
+        // The user's own budget is one for all calls.
+        let keying = match &retry.budget {
+            Some(_) => StackKeying::default(),
+            None => stack.keying.clone(),
+        };
+        retry.with_keying(keying).build()
     }
 }
 
-impl<P, R> Snapshots for RetryLayer<P, R> {
+impl<P, R, K: Keying> Snapshots for RetryLayer<P, R, K> {
     type Snapshot = retry::Snapshot;
 
     fn snapshot(&self) -> Self::Snapshot {

@@ -121,12 +121,12 @@ async fn it_is_retried_and_a_probe_may_fail() {
     let upstream: Upstream<Req, _, _> = Upstream::new(|| BoxError::from("no wire"), answer);
     let stack = stack().retry(3).circuit_breaker(breaker()).build().unwrap();
     let client = stack.wrap(upstream.clone());
-    let balance = stack.retry_budget().unwrap().balance();
+    let balance = stack.retry().budget().unwrap().balance();
     upstream.fail(2);
     get(client.clone()).await.unwrap();
     assert_eq!((upstream.failed(), upstream.calls()), (2, 1));
     assert_eq!(
-        stack.retry_budget().unwrap().balance(),
+        stack.retry().budget().unwrap().balance(),
         balance,
         "for nothing"
     );

@@ -35,12 +35,12 @@ async fn every_request_succeeds_at_the_second_attempt() {
     for method in ["GET", "POST", "PATCH"] {
         let upstream = upstream();
         let stack = stacks::client("shop").retry(3).build().unwrap();
-        let balance = stack.retry_budget().unwrap().balance();
+        let balance = stack.snapshot().retry.unwrap().balance.unwrap();
         let client = stack.wrap(upstream.clone());
         upstream.fail(1);
         client.oneshot(request(method)).await.unwrap();
         assert_eq!((upstream.failed(), upstream.calls()), (1, 1), "{method}");
-        assert_eq!(stack.retry_budget().unwrap().balance(), balance);
+        assert_eq!(stack.snapshot().retry.unwrap().balance.unwrap(), balance);
         let retries = stack.snapshot().retry.unwrap().retries;
         assert_eq!(retries, [(mainstay::RetryCause::NotSent, 1)]);
         assert_eq!(stack.circuit_breaker().snapshot().failures, 1);

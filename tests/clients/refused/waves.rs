@@ -40,7 +40,7 @@ fn post(address: SocketAddr, number: usize) -> Request<Full<Bytes>> {
 async fn all_succeed(refuses: Refuses, calls: usize) -> usize {
     let (address, seen) = serve(refuses, BUSY).await;
     let stack = stacks::client("shop").retry(3).build().unwrap();
-    let balance = stack.retry_budget().unwrap().balance();
+    let balance = stack.snapshot().retry.unwrap().balance.unwrap();
     let client = stack.wrap(hyper_client());
     let calls = (0..calls).map(|number| {
         let call = client.clone().oneshot(post(address, number));
@@ -70,7 +70,7 @@ async fn all_succeed(refuses: Refuses, calls: usize) -> usize {
         (State::Closed, 0)
     );
     assert!(
-        stack.retry_budget().unwrap().balance() >= balance,
+        stack.snapshot().retry.unwrap().balance.unwrap() >= balance,
         "nothing is paid"
     );
     let retry = stack.snapshot().retry.unwrap();
@@ -102,7 +102,7 @@ async fn posts_succeed_where_every_connection_goes_away_soon() {
 async fn five_hundred_calls_of_a_stub_succeed() {
     let (address, seen) = serve(Refuses::Above(100), BUSY).await;
     let stack = grpc::client("users").build().unwrap();
-    let balance = stack.retry_budget().unwrap().balance();
+    let balance = stack.snapshot().retry.unwrap().balance.unwrap();
     let channel = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         .connect_lazy();
@@ -126,7 +126,7 @@ async fn five_hundred_calls_of_a_stub_succeed() {
             .all(|headers| !headers.contains_key(previous))
     );
     assert_eq!(stack.circuit_breaker().snapshot().failures, 0);
-    assert!(stack.retry_budget().unwrap().balance() >= balance);
+    assert!(stack.snapshot().retry.unwrap().balance.unwrap() >= balance);
 }
 
 /// hyper's own server refuses what comes before its settings do.
@@ -153,7 +153,7 @@ async fn five_hundred_posts_to_hypers_server_succeed() {
         }
     });
     let stack = stacks::client("shop").retry(3).build().unwrap();
-    let balance = stack.retry_budget().unwrap().balance();
+    let balance = stack.snapshot().retry.unwrap().balance.unwrap();
     let client = stack.wrap(hyper_client());
     let calls = (0..500).map(|number| tokio::spawn(client.clone().oneshot(post(address, number))));
     for result in join_all(calls).await {
@@ -162,5 +162,5 @@ async fn five_hundred_posts_to_hypers_server_succeed() {
     let seen = seen.lock().unwrap();
     assert!(seen.len() == 500 && seen.values().all(|&times| times == 1));
     assert_eq!(stack.circuit_breaker().snapshot().failures, 0);
-    assert!(stack.retry_budget().unwrap().balance() >= balance);
+    assert!(stack.snapshot().retry.unwrap().balance.unwrap() >= balance);
 }

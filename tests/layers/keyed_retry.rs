@@ -1,0 +1,159 @@
+//! Retries with a budget for each key.
+
+use crate::keyed::{ByTenant, Inner, job, seen};
+use crate::support::{Act, ms, send, settle, start};
+use mainstay::keyed::PerKey;
+use mainstay::retry::{Settings, ThrottleSettings, Unchanged};
+use mainstay::{
+    Backoff, EventKind, Jitter, RetryBudget, RetryBuilder, RetryCause, RetryLayer, RetryRefused,
+};
+use tower::Layer;
+
+/// Two attempts, and ten retries in ten seconds.
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.attempts = 2;
+    settings.backoff = Some(Backoff::constant(ms(1)).jitter(Jitter::None));
+    let budget = settings.budget.as_mut().unwrap();
+    (budget.ratio, budget.min_per_second) = (0.0, 1);
+    settings
+}
+
+type Keyed = RetryBuilder<mainstay::retry::RetryErrors, Unchanged, PerKey<ByTenant>>;
+
+fn retry(settings: Settings) -> Keyed {
+    let builder = RetryLayer::builder().name("jobs").settings(settings);
+    builder.keyed_by(ByTenant)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_key_does_not_use_the_budget_of_the_others() {
+    let (observer, events) = seen();
+    let layer = retry(settings()).observer(observer).build().unwrap();
+    let mut service = layer.layer(Inner::default());
+    for _ in 0..30 {
+        assert!(send(&mut service, job("dead", Act::Fail)).await.is_err());
+    }
+    assert!(send(&mut service, job("good", Act::Fail)).await.is_err());
+
+    let handle = layer.handle();
+    let (dead, good) = (handle.key("dead").unwrap(), handle.key("good").unwrap());
+    assert_eq!(dead.budget().unwrap().balance(), 0);
+    assert_eq!(good.budget().unwrap().balance(), 9);
+    assert_eq!(dead.snapshot().retries, [(RetryCause::Error, 10)]);
+    assert_eq!(
+        dead.snapshot().refused,
+        [(RetryRefused::Attempts, 10), (RetryRefused::Budget, 20)]
+    );
+    assert_eq!(good.snapshot().retries, [(RetryCause::Error, 1)]);
+    assert_eq!(
+        good.snapshot().to_string(),
+        "retry jobs [good]: 1 retries (error 1), 1 refused (attempts 1); budget for 9 more"
+    );
+    assert!(handle.budget().is_none(), "each key has its own");
+    assert_eq!(
+        handle.snapshot().to_string(),
+        "retry jobs: 2 of 10000 keys; 11 retries (error 11), 31 refused (attempts 11, budget 20); \
+         budget for 0 more"
+    );
+    let events = events.lock().unwrap();
+    let of_dead = events
+        .iter()
+        .filter(|(key, _)| key.as_deref() == Some("dead"));
+    assert_eq!((of_dead.count(), events.len()), (10 + 30, 40 + 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_key_has_a_throttle() {
+    let mut settings = settings();
+    let mut throttle = ThrottleSettings::default();
+    throttle.max_tokens = 4;
+    settings.budget.as_mut().unwrap().throttle = Some(throttle);
+    let layer = retry(settings).build().unwrap();
+    let mut service = layer.layer(Inner::default());
+    for _ in 0..5 {
+        assert!(send(&mut service, job("dead", Act::Fail)).await.is_err());
+        assert!(send(&mut service, job("good", Act::Ok)).await.is_ok());
+    }
+    let balance = |key: &str| layer.handle().key(key).unwrap().budget().unwrap().balance();
+    assert_eq!((balance("dead"), balance("good")), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_applies_to_all_keys_and_one_of_a_key_to_it() {
+    let layer = retry(settings()).build().unwrap();
+    let (handle, mut service) = (layer.handle(), layer.layer(Inner::default()));
+    assert!(send(&mut service, job("a", Act::Fail)).await.is_err());
+    let a = handle.key("a").unwrap();
+    let _ = a.change(|to| to.attempts = 4).unwrap();
+    assert!(send(&mut service, job("a", Act::Fail)).await.is_err());
+    assert!(send(&mut service, job("b", Act::Fail)).await.is_err());
+    let retries = |key: &str| handle.key(key).unwrap().snapshot().retries[0].1;
+    assert_eq!((retries("a"), retries("b")), (1 + 3, 1));
+
+    let per_second = |to: &mut Settings| to.budget.as_mut().unwrap().min_per_second = 2;
+    let changes = handle.change(per_second).unwrap();
+    assert_eq!(changes.to_string(), "budget.min_per_second: 1 -> 2");
+    assert_eq!(a.settings().attempts, 2, "that of all keys");
+    assert_eq!(a.budget().unwrap().balance(), 20 - 4, "withdrawals stay");
+    assert!(send(&mut service, job("new", Act::Fail)).await.is_err());
+    let new = handle.key("new").unwrap();
+    assert_eq!(new.budget().unwrap().balance(), 20 - 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_is_used_up_leaves_last() {
+    let layer = retry(settings()).max_keys(2).build().unwrap();
+    let mut events = layer.handle().events();
+    let mut service = layer.layer(Inner::default());
+    for _ in 0..30 {
+        assert!(send(&mut service, job("dead", Act::Fail)).await.is_err());
+    }
+    for key in 0..20 {
+        let key = format!("new {key}");
+        assert!(send(&mut service, job(&key, Act::Ok)).await.is_ok());
+    }
+    let dead = layer.handle().key("dead").expect("it has lost its budget");
+    assert_eq!(dead.budget().unwrap().balance(), 0);
+    let mut events = std::iter::from_fn(|| events.try_recv());
+    assert!(!events.any(|event| matches!(event.kind(), EventKind::Evicted)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_retry_waits_is_not_evicted_and_its_counts_stay() {
+    let mut slow = settings();
+    slow.backoff = Some(Backoff::constant(ms(1_000)).jitter(Jitter::None));
+    let layer = retry(slow).max_keys(1).build().unwrap();
+    let service = layer.layer(Inner::default());
+    let waiting = start(&service, job("waits", Act::Fail)).await;
+    let mut other = service.clone();
+    for key in ["a", "b"] {
+        assert!(send(&mut other, job(key, Act::Ok)).await.is_ok());
+    }
+    let keys = layer.handle().snapshot().keys.unwrap();
+    assert_eq!((keys.keys, keys.temporary), (1, 2));
+    waiting.abort();
+    settle().await;
+    let waits = layer.handle().key("waits").unwrap();
+    assert_eq!(waits.snapshot().given_up, 1);
+    assert_eq!(waits.budget().unwrap().balance(), 10, "refunded");
+    drop((waits, service));
+    assert!(send(&mut other, job("c", Act::Ok)).await.is_ok());
+    let all = layer.handle().snapshot();
+    assert_eq!(all.keys.unwrap().evicted, 1);
+    assert_eq!(
+        (all.retries, all.given_up),
+        (vec![(RetryCause::Error, 1)], 1)
+    );
+}
+
+#[test]
+fn one_budget_for_all_is_refused_with_keys() {
+    let budget = RetryBudget::new();
+    let error = retry(settings()).budget(budget).build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "retry `jobs`: budget = one for all is refused: must be set by `settings` with keys: \
+         a `RetryBudget` is one for all calls"
+    );
+}
