@@ -117,6 +117,17 @@ impl Description {
             settings,
         });
     }
+
+    /// Adds a setting that never changes to the newest layer.
+    pub(crate) fn push_fixed(&mut self, setting: (&'static str, String)) {
+        if let Some(layer) = self.layers.last_mut() {
+            layer
+                .settings
+                .iter_mut()
+                .for_each(|settings| settings.push(setting.clone()));
+            layer.fixed.push(setting);
+        }
+    }
 }
 
 impl DescribedLayer {

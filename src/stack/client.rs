@@ -53,6 +53,7 @@ pub struct ClientBuilder<P: Protocol, W = Identity> {
     /// `None`: not set.
     keying: Option<StackKeying>,
     max_keys: Option<u32>,
+    label_keys: Option<u32>,
 }
 
 impl<P: Protocol> ClientBuilder<P> {
@@ -66,6 +67,7 @@ impl<P: Protocol> ClientBuilder<P> {
             registry: JoinedRegistry::default(),
             keying: None,
             max_keys: None,
+            label_keys: None,
         }
     }
 }
@@ -176,6 +178,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
             registry: self.registry,
             keying: self.keying,
             max_keys: self.max_keys,
+            label_keys: self.label_keys,
         }
     }
 
@@ -248,15 +251,15 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     registry_setters!();
 
     key_setters!(
-        "circuit breaker and its own bulkhead",
+        "circuit breaker, bulkhead and retry budget",
         /// Default in HTTP: the [authority](crate::http::by_authority) of the request, so that a dead
-        /// host does not open the circuit of the others. Default in gRPC: none, because a channel
-        /// has one upstream.
+        /// host does not open the circuit of the others or use their retries. Default in gRPC: none,
+        /// because a channel has one upstream.
         example "let stack = mainstay::http::client(\"search\").keyed(|request| request.path().into()).build()?;"
     );
 
-    /// One circuit breaker and one bulkhead for all calls, as by default in gRPC. In HTTP each host
-    /// has its own by default.
+    /// One circuit breaker, one bulkhead and one retry budget for all calls, as by default in gRPC. In
+    /// HTTP each host has its own by default.
     pub fn one_for_all(mut self) -> Self {
         self.keying = Some(StackKeying::default());
         self
@@ -272,7 +275,7 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
             name: &self.name,
             observer: self.observer,
             tracker: EndOfBody(classifier),
-            keying: keying.max_keys(self.max_keys),
+            keying: keying.limits(self.max_keys, self.label_keys),
         };
         let mut description = Description::new(P::NAME, &self.name);
         let mut numbers = Numbers::default();

@@ -11,6 +11,7 @@ use super::description::Description;
 use super::keys::StackKeying;
 use super::list::list;
 use super::live::{Live, live_methods};
+use super::part::ByStack;
 use super::parts::{self, AttemptTimeout, ClientCorrelation, ClientTimeout};
 use super::protocol::{Grpc, Http, Protocol};
 use super::service::{AttemptService, ClientService};
@@ -39,7 +40,7 @@ list! {
     /// The snapshots of the layers of a client stack; `None` for a layer that was removed. See
     /// [`snapshot`](crate::snapshot).
     snapshot ClientSnapshot;
-    settings ClientParts, layers ClientLayers, tracker Tracker<P>;
+    settings ClientParts, layers ClientLayers, tracker Tracker<P>, keying StackKeying;
     parameters [P: Protocol] [P];
     outer Calls[P] of Clone {
         correlation: ClientCorrelation, Correlation<_, Client>;
@@ -49,8 +50,8 @@ list! {
     // The user's attempt layers go here.
     inner Attempts[P] {
         rate_limit: parts::RateLimit, RateLimit<_, Queued, AtResponse<StackClassifier<<P as Protocol>::Classifier>>>, rate_limit::Snapshot, "The rate limit.";
-        circuit_breaker: parts::CircuitBreaker<StackKeying>, CircuitBreaker<_, Tracker<P>, StackKeying>, circuit_breaker::Snapshot, "The circuit breaker.";
-        bulkhead: parts::Bulkhead<StackKeying>, Bulkhead<_, Queued, Tracker<P>, StackKeying>, bulkhead::Snapshot, "The bulkhead.";
+        circuit_breaker: parts::CircuitBreaker<ByStack>, CircuitBreaker<_, Tracker<P>, StackKeying>, circuit_breaker::Snapshot, "The circuit breaker.";
+        bulkhead: parts::Bulkhead<ByStack>, Bulkhead<_, Queued, Tracker<P>, StackKeying>, bulkhead::Snapshot, "The bulkhead.";
         attempt_timeout: AttemptTimeout<BodyLimits>, Timeout<_, AttemptLimit, BodyLimits>, timeout::Snapshot, "The time limit of each attempt.";
         deadline: parts::Deadline<P>, Deadline<_, DeadlineHeader>;
     }

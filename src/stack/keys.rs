@@ -42,10 +42,11 @@ impl StackKeying {
         Self(Some(PerKey::new(StackKey::Own(Box::new(Closure(key))))))
     }
 
-    /// Sets the most keys, if there are keys.
-    pub(super) fn max_keys(mut self, keys: Option<u32>) -> Self {
-        if let (Some(per_key), Some(keys)) = (&mut self.0, keys) {
-            per_key.max_keys = keys;
+    /// Sets the most keys, and those with a label, if there are keys.
+    pub(super) fn limits(mut self, max_keys: Option<u32>, label_keys: Option<u32>) -> Self {
+        if let Some(per_key) = &mut self.0 {
+            per_key.max_keys = max_keys.unwrap_or(per_key.max_keys);
+            per_key.label_keys = label_keys.unwrap_or(per_key.label_keys);
         }
         self
     }
@@ -69,6 +70,8 @@ impl fmt::Debug for StackKey {
 /// A key of the user.
 pub trait OwnKey: Send + Sync {
     fn of<'a>(&'a self, request: &'a (dyn HttpRequest + 'a)) -> Option<Cow<'a, str>>;
+
+    fn its_name(&self) -> Cow<'_, str>;
 }
 
 impl<K> OwnKey for K
@@ -77,6 +80,10 @@ where
 {
     fn of<'a>(&'a self, request: &'a (dyn HttpRequest + 'a)) -> Option<Cow<'a, str>> {
         self.key(request)
+    }
+
+    fn its_name(&self) -> Cow<'_, str> {
+        Key::<dyn HttpRequest>::name(self)
     }
 }
 
@@ -148,6 +155,13 @@ impl Keying for StackKeying {
 
     fn is_keyed(&self) -> bool {
         self.0.is_some()
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        Some(match self.0.as_ref()?.key() {
+            StackKey::Authority => Key::<dyn HttpRequest>::name(&ByAuthority),
+            StackKey::Own(key) => key.its_name(),
+        })
     }
 
     fn target<A: Instance>(instances: &StackInstances<A>) -> Target<A> {

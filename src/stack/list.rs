@@ -32,7 +32,7 @@ macro_rules! list {
     (
         $(#[$doc:meta])*
         snapshot $Snapshot:ident;
-        settings $Settings:ident, layers $Layers:ident, tracker $Tracker:ty;
+        settings $Settings:ident, layers $Layers:ident, tracker $Tracker:ty, keying $Keying:ty;
         parameters [$($parameters:tt)*] [$($arguments:tt)*];
         outer $Outer:ident[$($of_outer:ident),*] of $bound:path {$(
             $outer:ident: $Out:ty, $OutService:ident<_ $(, $out:ty)*>
@@ -53,9 +53,9 @@ macro_rules! list {
         /// The settings of each layer.
         pub(super) struct $Settings<$($parameters)*> {
             $(pub(super) $outer: $crate::stack::part::Slot<
-                <$Out as $crate::stack::part::Part<$Tracker>>::Settings>,)*
+                <$Out as $crate::stack::part::Part<$Tracker, $Keying>>::Settings>,)*
             $(pub(super) $inner: $crate::stack::part::Slot<
-                <$In as $crate::stack::part::Part<$Tracker>>::Settings>,)*
+                <$In as $crate::stack::part::Part<$Tracker, $Keying>>::Settings>,)*
         }
 
         impl<$($parameters)*> Default for $Settings<$($arguments)*> {
@@ -71,39 +71,45 @@ macro_rules! list {
             /// Builds the layers, checks their numbers, and describes them.
             pub(super) fn build(
                 self,
-                stack: &$crate::stack::part::Stack<'_, $Tracker>,
+                stack: &$crate::stack::part::Stack<'_, $Tracker, $Keying>,
                 description: &mut $crate::stack::description::Description,
                 numbers: &mut $crate::stack::numbers::Numbers,
             ) -> Result<$Layers<$($arguments)*>, $crate::vocabulary::config::ConfigError> {
                 use $crate::stack::part::{Built, Part};
-                $(let mut $outer = self.$outer.or(<$Out as Part<$Tracker>>::standard());)*
-                $(let mut $inner = self.$inner.or(<$In as Part<$Tracker>>::standard());)*
+                $(let mut $outer = self.$outer.or(<$Out as Part<$Tracker, $Keying>>::standard());)*
+                $(let mut $inner = self.$inner.or(<$In as Part<$Tracker, $Keying>>::standard());)*
                 $(if let Some(settings) = &$outer {
-                    <$Out as Part<$Tracker>>::numbers(settings, numbers);
+                    <$Out as Part<$Tracker, $Keying>>::numbers(settings, numbers);
                 })*
                 $(if let Some(settings) = &$inner {
-                    <$In as Part<$Tracker>>::numbers(settings, numbers);
+                    <$In as Part<$Tracker, $Keying>>::numbers(settings, numbers);
                 })*
                 $(if let Some(settings) = &mut $outer {
-                    <$Out as Part<$Tracker>>::derive(settings, numbers);
+                    <$Out as Part<$Tracker, $Keying>>::derive(settings, numbers);
                 })*
                 $(if let Some(settings) = &mut $inner {
-                    <$In as Part<$Tracker>>::derive(settings, numbers);
+                    <$In as Part<$Tracker, $Keying>>::derive(settings, numbers);
                 })*
                 let layers = $Layers {
                     $($outer: {
-                        let on = $outer.as_ref().filter(|on| <$Out as Part<$Tracker>>::is_on(on));
-                        let settings = on.map(<$Out as Part<$Tracker>>::describe);
+                        let on = $outer.as_ref().filter(|on| <$Out as Part<$Tracker, $Keying>>::is_on(on));
+                        let settings = on.map(<$Out as Part<$Tracker, $Keying>>::describe);
                         let is_on = settings.is_some();
-                        description.push(<$Out as Part<$Tracker>>::NAME, settings);
-                        Built { layer: <$Out as Part<$Tracker>>::build($outer, stack)?, is_on }
+                        description.push(<$Out as Part<$Tracker, $Keying>>::NAME, settings);
+                        if let Some(keys) = <$Out as Part<$Tracker, $Keying>>::describe_keys($outer.as_ref(), stack) {
+                            description.push_fixed(keys);
+                        }
+                        Built { layer: <$Out as Part<$Tracker, $Keying>>::build($outer, stack)?, is_on }
                     },)*
                     $($inner: {
-                        let on = $inner.as_ref().filter(|on| <$In as Part<$Tracker>>::is_on(on));
-                        let settings = on.map(<$In as Part<$Tracker>>::describe);
+                        let on = $inner.as_ref().filter(|on| <$In as Part<$Tracker, $Keying>>::is_on(on));
+                        let settings = on.map(<$In as Part<$Tracker, $Keying>>::describe);
                         let is_on = settings.is_some();
-                        description.push(<$In as Part<$Tracker>>::NAME, settings);
-                        Built { layer: <$In as Part<$Tracker>>::build($inner, stack)?, is_on }
+                        description.push(<$In as Part<$Tracker, $Keying>>::NAME, settings);
+                        if let Some(keys) = <$In as Part<$Tracker, $Keying>>::describe_keys($inner.as_ref(), stack) {
+                            description.push_fixed(keys);
+                        }
+                        Built { layer: <$In as Part<$Tracker, $Keying>>::build($inner, stack)?, is_on }
                     },)*
                 };
                 $crate::stack::checks::check(numbers, description)?;
@@ -115,9 +121,9 @@ macro_rules! list {
         /// The layers.
         pub(super) struct $Layers<$($parameters)*> {
             $(pub(super) $outer: $crate::stack::part::Built<
-                <$Out as $crate::stack::part::Part<$Tracker>>::Layer>,)*
+                <$Out as $crate::stack::part::Part<$Tracker, $Keying>>::Layer>,)*
             $(pub(super) $inner: $crate::stack::part::Built<
-                <$In as $crate::stack::part::Part<$Tracker>>::Layer>,)*
+                <$In as $crate::stack::part::Part<$Tracker, $Keying>>::Layer>,)*
         }
 
         impl<$($parameters)*> $Layers<$($arguments)*> {

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "http")]
-use super::keys::StackKeying;
 use super::numbers::Numbers;
 use super::refine::Refine;
 use crate::layers::keyed::{Keying, OneForAll};
@@ -15,7 +13,7 @@ pub(super) type Setting = (&'static str, String);
 
 /// A layer of a standard stack with the tracker `T`. A line in a [list](super::list) adds it to a
 /// stack.
-pub(super) trait Part<T> {
+pub(super) trait Part<T, Q> {
     /// Its name, as in rejections and events.
     const NAME: &'static str;
     /// The settings that the stack's builder collects.
@@ -39,6 +37,11 @@ pub(super) trait Part<T> {
 
     fn describe(_: &Self::Settings) -> Vec<Setting>;
 
+    /// How the layer chooses its instance, if it has several.
+    fn describe_keys(_: Option<&Self::Settings>, _: &Stack<'_, T, Q>) -> Option<Setting> {
+        None
+    }
+
     /// Builds the layer. `None` builds a layer of the same type that does nothing.
     ///
     /// # Errors
@@ -46,7 +49,7 @@ pub(super) trait Part<T> {
     /// When a setting is invalid.
     fn build(
         settings: Option<Self::Settings>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError>;
 }
 
@@ -122,34 +125,47 @@ impl<L> Slot<L> {
     }
 }
 
-/// The name, the observer and the tracker of a stack, for its layers.
-pub(super) struct Stack<'a, T> {
+/// The name, the observer, the tracker and the keys of a stack, for its layers.
+pub(super) struct Stack<'a, T, Q> {
     pub(super) name: &'a str,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) tracker: T,
-    #[cfg(feature = "http")]
-    pub(super) keying: StackKeying,
+    pub(super) keying: Q,
 }
 
-/// How a layer of a stack chooses its instance.
-pub(super) trait OfStack: Keying {
-    fn of_stack<T>(stack: &Stack<'_, T>) -> Self;
+/// How a layer of a stack with the keys `Q` chooses its instance.
+pub(super) trait OfStack<Q> {
+    type Keying: Keying;
+
+    fn of_stack<T>(stack: &Stack<'_, T, Q>) -> Self::Keying;
 }
 
-impl OfStack for OneForAll {
-    fn of_stack<T>(_: &Stack<'_, T>) -> Self {
+impl<Q> OfStack<Q> for OneForAll {
+    type Keying = Self;
+
+    fn of_stack<T>(_: &Stack<'_, T, Q>) -> Self {
         Self
     }
 }
 
-#[cfg(feature = "http")]
-impl OfStack for StackKeying {
-    fn of_stack<T>(stack: &Stack<'_, T>) -> Self {
+/// By the keys of the stack.
+pub(super) struct ByStack;
+
+impl<Q: Keying> OfStack<Q> for ByStack {
+    type Keying = Q;
+
+    fn of_stack<T>(stack: &Stack<'_, T, Q>) -> Q {
         stack.keying.clone()
     }
 }
 
-impl<T> Stack<'_, T> {
+/// The setting in a description, if there are keys.
+pub(super) fn describe_keys(keying: &impl Keying) -> Option<Setting> {
+    let name = keying.name()?;
+    Some(("keyed", format!("one for each {name}")))
+}
+
+impl<T, Q> Stack<'_, T, Q> {
     /// Sets the name and the observer of a layer, unless the layer has its own.
     pub(super) fn adopt(
         &self,

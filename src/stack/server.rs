@@ -54,6 +54,7 @@ pub struct ServerBuilder<W = Identity> {
     registry: JoinedRegistry,
     keying: Option<StackKeying>,
     max_keys: Option<u32>,
+    label_keys: Option<u32>,
 }
 
 impl ServerBuilder {
@@ -69,6 +70,7 @@ impl ServerBuilder {
             registry: JoinedRegistry::default(),
             keying: None,
             max_keys: None,
+            label_keys: None,
         }
     }
 }
@@ -128,6 +130,7 @@ impl<W> ServerBuilder<W> {
             registry: self.registry,
             keying: self.keying,
             max_keys: self.max_keys,
+            label_keys: self.label_keys,
         }
     }
 
@@ -259,7 +262,7 @@ impl<W> ServerBuilder<W> {
             name: &self.name,
             observer: self.observer,
             tracker: EndOfBody(classifier),
-            keying: keying.max_keys(self.max_keys),
+            keying: keying.limits(self.max_keys, self.label_keys),
         };
         let mut description = Description::new(self.kind, &self.name);
         let mut numbers = Numbers::default();

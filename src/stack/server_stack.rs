@@ -10,6 +10,7 @@ use super::description::Description;
 use super::keys::StackKeying;
 use super::list::list;
 use super::live::{Live, live_methods};
+use super::part::ByStack;
 use super::parts::{self, ServerCorrelation, ServerTimeout};
 use super::service::{LimitedService, ServerService};
 use super::settings::ServerSettings;
@@ -33,7 +34,7 @@ list! {
     /// [`snapshot`](crate::snapshot).
     #[derive(Eq)]
     snapshot ServerSnapshot;
-    settings ServerParts, layers ServerLayers, tracker Tracker;
+    settings ServerParts, layers ServerLayers, tracker Tracker, keying StackKeying;
     parameters [] [];
     outer Requests[] of Sized {
         correlation: ServerCorrelation, Correlation<_>;
@@ -42,9 +43,9 @@ list! {
     // The user's request layers go here.
     inner Limits[] {
         timeout: ServerTimeout, Timeout<_, HttpLimit, BodyLimits>, timeout::Snapshot, "The time limit.";
-        rate_limit: parts::RateLimit<StackKeying>, RateLimit<_, Queued, AtResponse<StackClassifier<HttpClassifier>>, StackKeying>, rate_limit::Snapshot, "The rate limit.";
+        rate_limit: parts::RateLimit<ByStack>, RateLimit<_, Queued, AtResponse<StackClassifier<HttpClassifier>>, StackKeying>, rate_limit::Snapshot, "The rate limit.";
         load_shed: parts::LoadShed, LoadShed<_, Limited<Tracker>>, load_shed::Snapshot, "The load shedder.";
-        bulkhead: parts::Bulkhead<StackKeying>, Bulkhead<_, Queued, Tracker, StackKeying>, bulkhead::Snapshot, "The bulkhead.";
+        bulkhead: parts::Bulkhead<ByStack>, Bulkhead<_, Queued, Tracker, StackKeying>, bulkhead::Snapshot, "The bulkhead.";
     }
 }
 

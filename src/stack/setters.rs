@@ -207,6 +207,58 @@ macro_rules! key_setters {
             self.max_keys = Some(keys);
             self
         }
+
+        /// Adds a label `key` to the metrics: the key for the first `keys` keys, `other` for all
+        /// others. Default 0: no such label, because each key would be a new series of each metric;
+        /// at most 1000.
+        pub fn label_keys(mut self, keys: u32) -> Self {
+            self.label_keys = Some(keys);
+            self
+        }
+    };
+}
+
+/// The setters of the keys of a stack for any request type, whose builder has the keying as its last
+/// parameter.
+macro_rules! any_key_setters {
+    ($Builder:ident<$($param:ident $(: $bound:path)?),*>, $layers:literal, $(#[$more:meta])+) => {
+        impl<$($param $(: $bound)?,)* Q: $crate::layers::keyed::Keying> $Builder<$($param,)* Q> {
+            #[doc = concat!("Gives each key its own ", $layers, ", and takes the key of a request from a closure.")]
+            /// Default: one for all requests.
+            ///
+            $(#[$more])+
+            ///
+            /// Requests with an empty key share one. See [`keyed`](crate::keyed).
+            pub fn keyed<Req: ?Sized, F>(self, key: F) -> $Builder<$($param,)* $crate::layers::keyed::PerKey<F>>
+            where
+                F: for<'a> Fn(&'a Req) -> ::std::borrow::Cow<'a, str>,
+            {
+                self.keyed_by(key)
+            }
+
+            #[doc = concat!("Gives each key its own ", $layers, ", and takes the key of a request from a")]
+            /// [`Key`](crate::keyed::Key). See [`keyed`](Self::keyed).
+            pub fn keyed_by<F>(self, key: F) -> $Builder<$($param,)* $crate::layers::keyed::PerKey<F>> {
+                self.with_keying($crate::layers::keyed::PerKey::new(key))
+            }
+        }
+
+        impl<$($param $(: $bound)?,)* F> $Builder<$($param,)* $crate::layers::keyed::PerKey<F>> {
+            /// The most keys at the same time. Default 10 000; range 1 to 1 000 000. See
+            /// [`keyed`](crate::keyed#how-many-keys).
+            pub fn max_keys(mut self, keys: u32) -> Self {
+                self.keying.max_keys = keys;
+                self
+            }
+
+            /// Adds a label `key` to the metrics: the key for the first `keys` keys, `other` for all
+            /// others. Default 0: no such label, because each key would be a new series of each
+            /// metric; at most 1000.
+            pub fn label_keys(mut self, keys: u32) -> Self {
+                self.keying.label_keys = keys;
+                self
+            }
+        }
     };
 }
 
@@ -231,6 +283,7 @@ macro_rules! build_method {
 #[cfg(feature = "http")]
 pub(super) use key_setters;
 pub(super) use {
-    attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
-    classifier_setters, load_shed_remover, observer_setter, rate_limit_setter, registry_setters,
+    any_key_setters, attempt_timeout_setters, build_method, bulkhead_setters,
+    circuit_breaker_remover, classifier_setters, load_shed_remover, observer_setter,
+    rate_limit_setter, registry_setters,
 };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
-use mainstay::{Backoff, Jitter, Mode, RetryBudget, http as stacks};
+use mainstay::{Backoff, Jitter, Mode, RetryBudget, grpc, http as stacks};
 use tower::{ServiceExt as _, service_fn};
 
 /// The retries of ten seconds, by default.
@@ -86,4 +86,44 @@ async fn the_settings_of_a_stack_are_those_of_the_budgets_of_all_hosts() {
     let _ = stack.change(off).unwrap();
     assert!(alive.budget().is_none());
     assert!(stack.snapshot().retry.is_none());
+}
+
+#[test]
+fn a_description_says_which_keys_there_are() {
+    let keyed = |description: mainstay::stack::Description| {
+        let layers = description.layers().iter();
+        let keys = layers.filter_map(|layer| {
+            let (_, keys) = layer.settings().find(|(name, _)| *name == "keyed")?;
+            Some(format!("{} {keys}", layer.layer()))
+        });
+        keys.collect::<Vec<_>>()
+    };
+    let stack = stacks::client("upstreams").build().unwrap();
+    let by_authority = [
+        "retry one for each authority",
+        "circuit_breaker one for each authority",
+        "bulkhead one for each authority",
+    ];
+    assert_eq!(keyed(stack.describe()), by_authority);
+    let _ = stack.change(|to| to.retry.attempts = 7).unwrap();
+    assert_eq!(keyed(stack.describe()), by_authority, "after an update");
+    let own = stacks::client("a").retry(retry().budget(RetryBudget::new()));
+    let own = own.build().unwrap();
+    assert_eq!(keyed(own.describe()), by_authority[1..]);
+    let none = stacks::client("a").one_for_all().build().unwrap();
+    assert!(keyed(none.describe()).is_empty());
+
+    let by_method = grpc::client("a").keyed_by(grpc::by_method());
+    let by_method = by_method.without_retry().build();
+    let by_method = keyed(by_method.unwrap().describe());
+    assert!(
+        by_method.contains(&"circuit_breaker one for each gRPC method".to_owned()),
+        "{by_method:?}"
+    );
+    let by_header = stacks::server("a").keyed_by(stacks::by_header("X-Tenant"));
+    let by_header = keyed(by_header.build().unwrap().describe());
+    assert_eq!(by_header, ["bulkhead one for each header x-tenant"]);
+    let closure = stacks::server("a").keyed(|request| request.path().into());
+    let closure = keyed(closure.build().unwrap().describe());
+    assert_eq!(closure, ["bulkhead one for each key"]);
 }

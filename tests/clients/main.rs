@@ -4,6 +4,7 @@ mod hyper;
 mod overrides;
 mod priority;
 mod keyed;
+mod keyed_any;
 mod readiness;
 mod refused;
 mod reqwest;

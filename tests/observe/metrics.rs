@@ -754,6 +754,28 @@ async fn keys_are_no_label_and_the_states_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_keys_of_a_stack_can_have_a_label() {
+    recorded!(handle);
+    let stack = mainstay::http::client("hosts").label_keys(1).build();
+    let client = stack
+        .unwrap()
+        .wrap(service_fn(async |_: http::Request<String>| {
+            Ok::<_, io::Error>(http::Response::new(String::new()))
+        }));
+    for host in ["a", "b", "c", "a"] {
+        let request = http::Request::get(format!("http://{host}/"));
+        let request = request.body(String::new()).unwrap();
+        client.clone().oneshot(request).await.unwrap();
+    }
+    let calls = |key: &str| {
+        let series = "mainstay_calls_total";
+        format!(r#"{series}{{layer="bulkhead",name="hosts",key="{key}",outcome="success"}}"#)
+    };
+    assert_eq!(value(&handle, &calls("a")), 2.0);
+    assert_eq!(value(&handle, &calls("other")), 2.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_limit_of_a_key_of_its_own_is_not_that_of_all() {
     recorded!(handle);
     let layer = mainstay::BulkheadLayer::builder()

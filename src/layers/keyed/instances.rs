@@ -7,6 +7,7 @@
     reason = "users cannot name what is hidden"
 )]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +61,12 @@ pub trait Keying: Sealed + Clone {
     /// Whether there is an instance for each key.
     #[doc(hidden)]
     fn is_keyed(&self) -> bool;
+
+    /// The name of the keys, if there are keys.
+    #[doc(hidden)]
+    fn name(&self) -> Option<Cow<'_, str>> {
+        self.is_keyed().then(|| "key".into())
+    }
 
     /// The instances for a handle.
     #[doc(hidden)]
@@ -192,6 +199,13 @@ impl<K> PerKey<K> {
             max_keys: DEFAULT_KEYS,
             label_keys: 0,
         }
+    }
+}
+
+impl<K> PerKey<K> {
+    #[cfg(feature = "http")]
+    pub(crate) fn key(&self) -> &K {
+        &self.key
     }
 }
 

@@ -53,6 +53,12 @@ pub trait Key<Req: ?Sized> {
     fn key_override(&self, _: &Req) -> Option<Arc<str>> {
         Overrides::current_key()
     }
+
+    /// The name of the key in the [description](crate::stack::Description) of a standard stack, such
+    /// as `authority`. Default `key`.
+    fn name(&self) -> Cow<'_, str> {
+        "key".into()
+    }
 }
 
 impl<Req: ?Sized, F> Key<Req> for F

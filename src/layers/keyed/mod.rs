@@ -39,7 +39,7 @@
 //! The builders of [circuit breaker](crate::CircuitBreakerLayer),
 //! [bulkhead](crate::BulkheadLayer), [rate limit](crate::RateLimitLayer),
 //! [load shed](crate::LoadShedLayer) and [retry](crate::RetryLayer) have `keyed` for closures and
-//! `keyed_by` for a [`Key`]. So do the standard stacks of HTTP and gRPC. HTTP and reqwest client
+//! `keyed_by` for a [`Key`]. So do the standard stacks. HTTP and reqwest client
 //! stacks have a circuit, a bulkhead and a retry budget for each host by default.
 //!
 //! | key | of |

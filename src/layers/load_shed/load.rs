@@ -16,7 +16,6 @@ use crate::policy::sampling::{Sample, Sampler, Skip};
 use crate::runtime::{Moment, Subscribed, Timeline};
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::mode::Mode;
-use crate::vocabulary::name::InstanceName;
 use crate::vocabulary::priority::Priority;
 use crate::vocabulary::reason::Reason;
 

@@ -33,4 +33,8 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByMethod {
     fn key_override(&self, request: &Req) -> Option<Arc<str>> {
         Overrides::key_of(request.overrides())
     }
+
+    fn name(&self) -> Cow<'_, str> {
+        "gRPC method".into()
+    }
 }

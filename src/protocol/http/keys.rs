@@ -44,6 +44,10 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByAuthority {
     fn key_override(&self, request: &Req) -> Option<Arc<str>> {
         Overrides::key_of(request.overrides())
     }
+
+    fn name(&self) -> Cow<'_, str> {
+        "authority".into()
+    }
 }
 
 /// An authority as it is compared. Borrowed if it is so already.
@@ -106,6 +110,11 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByHeader {
     #[inline]
     fn key_override(&self, request: &Req) -> Option<Arc<str>> {
         Overrides::key_of(request.overrides())
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        let header = self.0.as_ref().map_or("none", HeaderName::as_str);
+        format!("header {header}").into()
     }
 }
 

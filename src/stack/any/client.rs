@@ -13,11 +13,10 @@ use crate::call::track::AtResponse;
 use crate::layers::circuit_breaker::CircuitBreakerBuilder;
 use crate::layers::correlation::{Client, CorrelationLayer};
 use crate::layers::deadline;
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::observe::event::Observer;
 use crate::registry::JoinedRegistry;
 use crate::stack::description::Description;
-#[cfg(feature = "http")]
-use crate::stack::keys::StackKeying;
 use crate::stack::live::Live;
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Slot, Stack};
@@ -25,8 +24,9 @@ use crate::stack::parts::describe_correlation;
 use crate::stack::parts::{Bulkhead, CircuitBreaker, RateLimit};
 use crate::stack::refine::Refine;
 use crate::stack::setters::{
-    attempt_timeout_setters, build_method, bulkhead_setters, circuit_breaker_remover,
-    classifier_setters, observer_setter, rate_limit_setter, registry_setters,
+    any_key_setters, attempt_timeout_setters, build_method, bulkhead_setters,
+    circuit_breaker_remover, classifier_setters, observer_setter, rate_limit_setter,
+    registry_setters,
 };
 use crate::stack::settings::AnyClientSettings;
 use crate::vocabulary::{config::ConfigError, name, outcome::ErrorsFail};
@@ -98,6 +98,7 @@ pub fn client(name: impl Into<String>) -> AnyClientBuilder {
         context: NoContext,
         observer: None,
         registry: JoinedRegistry::default(),
+        keying: OneForAll,
     }
 }
 
@@ -105,17 +106,23 @@ pub fn client(name: impl Into<String>) -> AnyClientBuilder {
 ///
 /// Each setter states its default and the reason for it. The order of the setters does not matter.
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct AnyClientBuilder<R = NoRetry, C: Clone = ErrorsFail, K = NoContext> {
+pub struct AnyClientBuilder<
+    R = NoRetry,
+    C: Clone = ErrorsFail,
+    K = NoContext,
+    Q: Keying = OneForAll,
+> {
     name: String,
     classifier: C,
     correlation: Option<CorrelationLayer<Client>>,
-    parts: Parts<R, C>,
+    parts: Parts<R, C, Q>,
     context: K,
     observer: Option<Arc<dyn Observer>>,
     registry: JoinedRegistry,
+    keying: Q,
 }
 
-impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
+impl<R, C: Clone, K, Q: Keying> AnyClientBuilder<R, C, K, Q> {
     /// Sets the time limit of a call with all its attempts. Default 30 seconds, for calls without a
     /// deadline: the default must not fail a call that would succeed.
     ///
@@ -171,23 +178,23 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
     /// are `Clone` and may all be repeated. Back-off and budget are those of
     /// [`RetryLayer`](crate::RetryLayer). A short time limit shortens the default back-off: all
     /// waits together take at most a quarter of it.
-    pub fn retry<P: IntoRetry>(self, retry: P) -> AnyClientBuilder<P::Policy, C, K> {
+    pub fn retry<P: IntoRetry>(self, retry: P) -> AnyClientBuilder<P::Policy, C, K, Q> {
         self.with_types(
             |_| MaybeRetry::on(retry.into_retry()),
-            |classifier, context| (classifier, context),
+            |classifier, context, keying| (classifier, context, keying),
         )
     }
 
     /// Removes the retry, as by default: each call is one attempt, and requests need not be
     /// `Clone`.
-    pub fn without_retry(self) -> AnyClientBuilder<NoRetry, C, K> {
+    pub fn without_retry(self) -> AnyClientBuilder<NoRetry, C, K, Q> {
         self.with_types(
             |_| MaybeRetry::off(),
-            |classifier, context| (classifier, context),
+            |classifier, context, keying| (classifier, context, keying),
         )
     }
 
-    classifier_setters!(AnyClientBuilder<R, _, K>);
+    classifier_setters!(AnyClientBuilder<R, _, K, Q>);
 
     /// Sets when the circuit opens. Default: when half of at least 20 attempts within 10 seconds
     /// failed, for 5 seconds at first, so that a few failures of a quiet hour do not open it.
@@ -224,26 +231,39 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
     pub fn propagate(
         mut self,
         correlation: CorrelationLayer<Client>,
-    ) -> AnyClientBuilder<R, C, Carried> {
+    ) -> AnyClientBuilder<R, C, Carried, Q> {
         self.correlation = Some(correlation);
-        self.with_types(|retry| retry, |classifier, _| (classifier, Carried))
+        self.with_types(
+            |retry| retry,
+            |classifier, _, keying| (classifier, Carried, keying),
+        )
     }
 
     observer_setter!();
 
     registry_setters!();
 
-    fn with_classifier<D: Clone>(self, classifier: D) -> AnyClientBuilder<R, D, K> {
-        self.with_types(|retry| retry, |_, context| (classifier, context))
+    fn with_classifier<D: Clone>(self, classifier: D) -> AnyClientBuilder<R, D, K, Q> {
+        self.with_types(
+            |retry| retry,
+            |_, context, keying| (classifier, context, keying),
+        )
+    }
+
+    fn with_keying<G: Keying>(self, keying: G) -> AnyClientBuilder<R, C, K, G> {
+        self.with_types(
+            |retry| retry,
+            |classifier, context, _| (classifier, context, keying),
+        )
     }
 
     /// Changes the type parameters.
-    fn with_types<Q, D: Clone, L>(
+    fn with_types<P, D: Clone, L, G: Keying>(
         self,
-        retry: impl FnOnce(MaybeRetry<R>) -> MaybeRetry<Q>,
-        by: impl FnOnce(C, K) -> (D, L),
-    ) -> AnyClientBuilder<Q, D, L> {
-        let (classifier, context) = by(self.classifier, self.context);
+        retry: impl FnOnce(MaybeRetry<R>) -> MaybeRetry<P>,
+        by: impl FnOnce(C, K, Q) -> (D, L, G),
+    ) -> AnyClientBuilder<P, D, L, G> {
+        let (classifier, context, keying) = by(self.classifier, self.context, self.keying);
         AnyClientBuilder {
             name: self.name,
             classifier,
@@ -259,6 +279,7 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
             context,
             observer: self.observer,
             registry: self.registry,
+            keying,
         }
     }
 
@@ -266,16 +287,15 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
         self,
         correlation: impl FnOnce(
             Option<CorrelationLayer<Client>>,
-            &Stack<'_, AtResponse<C>>,
+            &Stack<'_, AtResponse<C>, Q>,
         ) -> Result<(L::Client, L::Deadline), ConfigError>,
-    ) -> Result<AnyClientStack<R, C, L>, ConfigError> {
+    ) -> Result<AnyClientStack<R, C, L, Q>, ConfigError> {
         name::check(KIND, &self.name)?;
         let stack = Stack {
             name: &self.name,
             observer: self.observer,
             tracker: AtResponse(self.classifier),
-            #[cfg(feature = "http")]
-            keying: StackKeying::default(),
+            keying: self.keying,
         };
         let mut description = Description::new(KIND, &self.name);
         description.push(
@@ -299,20 +319,35 @@ impl<R, C: Clone, K> AnyClientBuilder<R, C, K> {
     }
 }
 
-impl<R, C: Clone> AnyClientBuilder<R, C> {
-    build_method!(AnyClientStack<R, C>, |builder| builder
+impl<R, C: Clone, Q: Keying> AnyClientBuilder<R, C, NoContext, Q> {
+    build_method!(AnyClientStack<R, C, NoContext, Q>, |builder| builder
         .try_build(|_, _| Ok((Identity::new(), Identity::new()))));
 }
 
-impl<R, C: Clone> AnyClientBuilder<R, C, Carried> {
-    build_method!(AnyClientStack<R, C, Carried>, |builder| builder.try_build(|correlation, stack| {
+impl<R, C: Clone, Q: Keying> AnyClientBuilder<R, C, Carried, Q> {
+    build_method!(AnyClientStack<R, C, Carried, Q>, |builder| builder.try_build(|correlation, stack| {
         let correlation = correlation.unwrap_or_else(CorrelationLayer::client);
         let deadline = CarriedDeadlineLayer::new(stack.name, stack.observer.clone())?;
         Ok((correlation.named(stack.name)?, deadline))
     }));
 }
 
-impl<R, C: Clone, K> fmt::Debug for AnyClientBuilder<R, C, K> {
+any_key_setters!(
+    AnyClientBuilder<R, C: Clone, K>,
+    "circuit breaker, bulkhead and retry budget",
+    /// For a client of several upstreams, so that a dead one does not open the circuit of the others
+    /// or use their retries. The budgets are those of the retry's
+    /// [settings](crate::RetryBuilder::settings).
+    ///
+    /// ```
+    /// struct Query { shard: &'static str }
+    ///
+    /// let stack = mainstay::client("search").keyed(|query: &Query| query.shard.into()).build()?;
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+);
+
+impl<R, C: Clone, K, Q: Keying> fmt::Debug for AnyClientBuilder<R, C, K, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnyClientBuilder")
             .field("name", &self.name)

@@ -12,12 +12,14 @@ use crate::call::track::AtResponse;
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadHandle, Queued};
 use crate::layers::circuit_breaker::{self, CircuitBreaker, CircuitBreakerHandle};
 
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::layers::rate_limit::{self, RateLimit, RateLimitHandle};
 use crate::layers::retry::{self, Retry, RetryHandle, Unchanged};
 use crate::layers::timeout::{self, Fixed, HeadOnly, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
 use crate::stack::live::{Live, live_methods};
+use crate::stack::part::ByStack;
 use crate::stack::parts::{
     AttemptTimeout, Bulkhead as BulkheadPart, CircuitBreaker as CircuitBreakerPart,
     RateLimit as RateLimitPart,
@@ -29,16 +31,16 @@ list! {
     /// The snapshots of the layers of a client stack for any request type; `None` for a layer that
     /// was removed. See [`snapshot`](crate::snapshot).
     snapshot AnyClientSnapshot;
-    settings Parts, layers Layers, tracker AtResponse<C>;
-    parameters [R, C: Clone] [R, C];
-    outer Calls[R] of Clone {
+    settings Parts, layers Layers, tracker AtResponse<C>, keying Q;
+    parameters [R, C: Clone, Q: Keying] [R, C, Q];
+    outer Calls[R, Q] of Clone {
         timeout: ClientTimeout, Timeout<_, AnyLimit<NoContext>>, timeout::Snapshot, "The time limit of whole calls.";
-        retry: parts::Retry<R>, Retry<_, R, Unchanged>, retry::Snapshot, "The retries.";
+        retry: parts::Retry<R>, Retry<_, R, Unchanged, Q>, retry::Snapshot, "The retries.";
     }
-    inner Attempts[C] {
+    inner Attempts[C, Q] {
         rate_limit: RateLimitPart, RateLimit<_, Queued, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
-        circuit_breaker: CircuitBreakerPart, CircuitBreaker<_, AtResponse<C>>, circuit_breaker::Snapshot, "The circuit breaker.";
-        bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
+        circuit_breaker: CircuitBreakerPart<ByStack>, CircuitBreaker<_, AtResponse<C>, Q>, circuit_breaker::Snapshot, "The circuit breaker.";
+        bulkhead: BulkheadPart<ByStack>, Bulkhead<_, Queued, AtResponse<C>, Q>, bulkhead::Snapshot, "The bulkhead.";
         attempt_timeout: AttemptTimeout<HeadOnly>, Timeout<_, Fixed>, timeout::Snapshot, "The time limit of each attempt.";
     }
 }
@@ -48,11 +50,18 @@ list! {
 /// deadline are in it if it [propagates](super::AnyClientBuilder::propagate) the context.
 ///
 /// Build it with [`mainstay::client`](crate::client). Its clones, and the services that they make,
-/// share one circuit, one budget and one bulkhead: build one stack for each upstream, for all its
-/// connections. `R` is the retry policy, `C` the classifier, `K` whether the context is propagated.
-pub struct AnyClientStack<R = NoRetry, C: Clone = ErrorsFail, K: Propagate = NoContext> {
+/// share one circuit, one budget and one bulkhead, or one of each for each
+/// [key](super::AnyClientBuilder::keyed): build one stack for each upstream, for all its connections.
+/// `R` is the retry policy, `C` the classifier, `K` whether the context is propagated, `Q` whether
+/// there are keys.
+pub struct AnyClientStack<
+    R = NoRetry,
+    C: Clone = ErrorsFail,
+    K: Propagate = NoContext,
+    Q: Keying = OneForAll,
+> {
     pub(super) correlation: K::Client,
-    pub(super) layers: Layers<R, C>,
+    pub(super) layers: Layers<R, C, Q>,
     pub(super) deadline: K::Deadline,
     pub(super) live: Arc<Live<AnyClientSettings>>,
 }
@@ -67,13 +76,13 @@ pub struct AnyClientStack<R = NoRetry, C: Clone = ErrorsFail, K: Propagate = NoC
 ///     client: AnyClient<BoxCloneService<String, String, std::io::Error>>,
 /// }
 /// ```
-pub type AnyClient<S, R = NoRetry, C = ErrorsFail, K = NoContext> =
-    <AnyClientStack<R, C, K> as Layer<S>>::Service;
+pub type AnyClient<S, R = NoRetry, C = ErrorsFail, K = NoContext, Q = OneForAll> =
+    <AnyClientStack<R, C, K, Q> as Layer<S>>::Service;
 
-impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
+impl<R, C: Clone, K: Propagate, Q: Keying> AnyClientStack<R, C, K, Q> {
     /// Wraps a client, which must be `Clone`. Like [`layer`](Layer::layer), without an import of
     /// the trait.
-    pub fn wrap<S>(&self, client: S) -> AnyClient<S, R, C, K>
+    pub fn wrap<S>(&self, client: S) -> AnyClient<S, R, C, K, Q>
     where
         Self: Layer<S>,
     {
@@ -114,16 +123,18 @@ impl<R, C: Clone, K: Propagate> AnyClientStack<R, C, K> {
     live_methods!(AnyClientSettings);
 }
 
-impl<S, R, C, K> Layer<S> for AnyClientStack<R, C, K>
+impl<S, R, C, K, Q> Layer<S> for AnyClientStack<R, C, K, Q>
 where
     C: Clone,
+    Q: Keying,
     K: Propagate,
     K::Deadline: Layer<S>,
     <K::Deadline as Layer<S>>::Service: Clone,
-    K::Client: Layer<Calls<Attempts<<K::Deadline as Layer<S>>::Service, C>, R>>,
+    K::Client: Layer<Calls<Attempts<<K::Deadline as Layer<S>>::Service, C, Q>, R, Q>>,
 {
-    type Service =
-        <K::Client as Layer<Calls<Attempts<<K::Deadline as Layer<S>>::Service, C>, R>>>::Service;
+    type Service = <K::Client as Layer<
+        Calls<Attempts<<K::Deadline as Layer<S>>::Service, C, Q>, R, Q>,
+    >>::Service;
 
     fn layer(&self, inner: S) -> Self::Service {
         let attempts = self.layers.inner(self.deadline.layer(inner));
@@ -131,7 +142,7 @@ where
     }
 }
 
-impl<R, C: Clone, K: Propagate> Clone for AnyClientStack<R, C, K> {
+impl<R, C: Clone, K: Propagate, Q: Keying> Clone for AnyClientStack<R, C, K, Q> {
     fn clone(&self) -> Self {
         Self {
             correlation: self.correlation.clone(),
@@ -142,13 +153,13 @@ impl<R, C: Clone, K: Propagate> Clone for AnyClientStack<R, C, K> {
     }
 }
 
-impl<R, C: Clone, K: Propagate> fmt::Display for AnyClientStack<R, C, K> {
+impl<R, C: Clone, K: Propagate, Q: Keying> fmt::Display for AnyClientStack<R, C, K, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.describe().fmt(f)
     }
 }
 
-impl<R, C: Clone, K: Propagate> fmt::Debug for AnyClientStack<R, C, K> {
+impl<R, C: Clone, K: Propagate, Q: Keying> fmt::Debug for AnyClientStack<R, C, K, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AnyClientStack")
             .field(&self.describe())

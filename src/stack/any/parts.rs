@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::deadline::asked;
 use super::propagate::{Carried, NoContext, Propagate};
 use crate::layers::deadline::FIELD;
+use crate::layers::keyed::Keying;
 use crate::layers::retry::{RetryBuilder, RetryErrors, RetryLayer, RetryPolicy, Unchanged};
 use crate::layers::timeout::{
     CallLimit, Fixed, HeadOnly, LAYER, LimitPolicy, LimitSource, Own, OwnLimit, PerRequest, Role,
@@ -16,7 +17,7 @@ use crate::layers::timeout::{
 use crate::layers::{correlation::Carry, retry::Decision};
 use crate::policy::retry::RetryRefused;
 use crate::stack::numbers::{Numbers, RetryNumbers};
-use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::part::{Part, Setting, Stack, describe_keys};
 use crate::stack::parts::{derive_backoff, describe_mode, describe_retry, shown};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::ConfigError;
@@ -143,7 +144,7 @@ impl ClientTimeout {
     }
 }
 
-impl<T> Part<T> for ClientTimeout {
+impl<T, Q> Part<T, Q> for ClientTimeout {
     const NAME: &'static str = LAYER;
     type Settings = AnyTimeout<NoContext>;
     type Layer = TimeoutLayer<AnyLimit<NoContext>>;
@@ -166,7 +167,7 @@ impl<T> Part<T> for ClientTimeout {
 
     fn build(
         settings: Option<Self::Settings>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let off = || Self::settings().mode(Mode::Off);
         let mut timeout = settings.unwrap_or_else(off);
@@ -185,7 +186,7 @@ impl<K> ServerTimeout<K> {
     }
 }
 
-impl<K: Propagate, T> Part<T> for ServerTimeout<K> {
+impl<K: Propagate, T, Q> Part<T, Q> for ServerTimeout<K> {
     const NAME: &'static str = LAYER;
     type Settings = AnyTimeout<K>;
     type Layer = TimeoutLayer<AnyLimit<K>>;
@@ -214,7 +215,7 @@ impl<K: Propagate, T> Part<T> for ServerTimeout<K> {
 
     fn build(
         settings: Option<Self::Settings>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let off = || Self::settings().mode(Mode::Off);
         build(settings.unwrap_or_else(off), stack)
@@ -236,9 +237,9 @@ fn describe<K>(settings: &AnyTimeout<K>) -> Vec<Setting> {
     own.into_iter().chain(mode).collect()
 }
 
-fn build<K, T>(
+fn build<K, T, Q>(
     mut timeout: AnyTimeout<K>,
-    stack: &Stack<'_, T>,
+    stack: &Stack<'_, T, Q>,
 ) -> Result<TimeoutLayer<AnyLimit<K>>, ConfigError> {
     stack.adopt(&mut timeout.name, &mut timeout.observer);
     timeout.finish(|policy| policy)
@@ -310,10 +311,10 @@ pub(super) struct MaybeRetry<R> {
     pub(super) is_on: bool,
 }
 
-impl<R, T> Part<T> for Retry<R> {
+impl<R, T, Q: Keying> Part<T, Q> for Retry<R> {
     const NAME: &'static str = "retry";
     type Settings = MaybeRetry<R>;
-    type Layer = RetryLayer<R, Unchanged>;
+    type Layer = RetryLayer<R, Unchanged, Q>;
 
     fn standard() -> Option<Self::Settings> {
         None
@@ -339,16 +340,20 @@ impl<R, T> Part<T> for Retry<R> {
         describe_retry(&settings.retry.settings)
     }
 
+    fn describe_keys(_: Option<&Self::Settings>, stack: &Stack<'_, T, Q>) -> Option<Setting> {
+        describe_keys(&stack.keying)
+    }
+
     fn build(
         settings: Option<Self::Settings>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let Some(MaybeRetry { mut retry, .. }) = settings else {
             // The builders start with one and only replace it.
             return Err(ConfigError::new("retry", "policy", "none", "must be set"));
         };
         stack.adopt(&mut retry.name, &mut retry.observer);
-        retry.build()
+        retry.with_keying(stack.keying.clone()).build()
     }
 }
 

@@ -10,11 +10,10 @@ use super::propagate::{Carried, NoContext, Propagate};
 use super::server_stack::{AnyServerStack, Parts};
 use crate::call::track::AtResponse;
 use crate::layers::correlation::{Consumer, CorrelationLayer};
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::observe::event::Observer;
 use crate::registry::JoinedRegistry;
 use crate::stack::description::Description;
-#[cfg(feature = "http")]
-use crate::stack::keys::StackKeying;
 use crate::stack::live::Live;
 use crate::stack::numbers::Numbers;
 use crate::stack::part::{Slot, Stack};
@@ -22,8 +21,8 @@ use crate::stack::parts::{Bulkhead, LoadShed, RateLimit};
 use crate::stack::parts::{LoadShed as LoadShedPart, StackLoadShed, describe_correlation};
 use crate::stack::refine::Refine;
 use crate::stack::setters::{
-    build_method, bulkhead_setters, classifier_setters, load_shed_remover, observer_setter,
-    rate_limit_setter, registry_setters,
+    any_key_setters, build_method, bulkhead_setters, classifier_setters, load_shed_remover,
+    observer_setter, rate_limit_setter, registry_setters,
 };
 use crate::stack::settings::AnyServerSettings;
 use crate::vocabulary::{config::ConfigError, name, outcome::ErrorsFail};
@@ -74,6 +73,7 @@ pub fn server(name: impl Into<String>) -> AnyServerBuilder {
         trusts_inbound: true,
         observer: None,
         registry: JoinedRegistry::default(),
+        keying: OneForAll,
     }
 }
 
@@ -81,17 +81,19 @@ pub fn server(name: impl Into<String>) -> AnyServerBuilder {
 ///
 /// Each setter states its default and the reason for it. The order of the setters does not matter.
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct AnyServerBuilder<C: Clone = ErrorsFail, K: Propagate = NoContext> {
+pub struct AnyServerBuilder<C: Clone = ErrorsFail, K: Propagate = NoContext, Q: Keying = OneForAll>
+{
     name: String,
     classifier: C,
     correlation: Option<CorrelationLayer<Consumer>>,
-    parts: Parts<C, K>,
+    parts: Parts<C, K, Q>,
     trusts_inbound: bool,
     observer: Option<Arc<dyn Observer>>,
     registry: JoinedRegistry,
+    keying: Q,
 }
 
-impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
+impl<C: Clone, K: Propagate, Q: Keying> AnyServerBuilder<C, K, Q> {
     /// Sets the time limit of a request. Default 30 seconds: few healthy answers take longer, and a
     /// request that hangs must end.
     ///
@@ -157,7 +159,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
         /// The [load shedder](Self::load_shed) handles overload.
     );
 
-    classifier_setters!(AnyServerBuilder<_, K>);
+    classifier_setters!(AnyServerBuilder<_, K, Q>);
 
     /// Reads the [`Context`](crate::Context) from requests, which must implement
     /// [`Carry`](crate::Carry). By default nothing is read, so that any request type works.
@@ -171,7 +173,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
     pub fn propagate(
         self,
         correlation: CorrelationLayer<Consumer>,
-    ) -> AnyServerBuilder<C, Carried> {
+    ) -> AnyServerBuilder<C, Carried, Q> {
         AnyServerBuilder {
             name: self.name,
             classifier: self.classifier,
@@ -185,6 +187,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             trusts_inbound: self.trusts_inbound,
             observer: self.observer,
             registry: self.registry,
+            keying: self.keying,
         }
     }
 
@@ -199,7 +202,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
 
     registry_setters!();
 
-    fn with_classifier<D: Clone>(self, classifier: D) -> AnyServerBuilder<D, K> {
+    fn with_classifier<D: Clone>(self, classifier: D) -> AnyServerBuilder<D, K, Q> {
         AnyServerBuilder {
             name: self.name,
             classifier,
@@ -213,6 +216,25 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             trusts_inbound: self.trusts_inbound,
             observer: self.observer,
             registry: self.registry,
+            keying: self.keying,
+        }
+    }
+
+    fn with_keying<G: Keying>(self, keying: G) -> AnyServerBuilder<C, K, G> {
+        AnyServerBuilder {
+            name: self.name,
+            classifier: self.classifier,
+            correlation: self.correlation,
+            parts: Parts {
+                timeout: self.parts.timeout,
+                load_shed: self.parts.load_shed,
+                rate_limit: self.parts.rate_limit,
+                bulkhead: self.parts.bulkhead,
+            },
+            trusts_inbound: self.trusts_inbound,
+            observer: self.observer,
+            registry: self.registry,
+            keying,
         }
     }
 
@@ -222,7 +244,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             Option<CorrelationLayer<Consumer>>,
             &str,
         ) -> Result<K::Server, ConfigError>,
-    ) -> Result<AnyServerStack<C, K>, ConfigError> {
+    ) -> Result<AnyServerStack<C, K, Q>, ConfigError> {
         name::check(KIND, &self.name)?;
         if !self.trusts_inbound {
             let standard = ServerTimeout::<K>::settings;
@@ -232,8 +254,7 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
             name: &self.name,
             observer: self.observer,
             tracker: AtResponse(self.classifier),
-            #[cfg(feature = "http")]
-            keying: StackKeying::default(),
+            keying: self.keying,
         };
         let mut description = Description::new(KIND, &self.name);
         description.push(
@@ -254,19 +275,35 @@ impl<C: Clone, K: Propagate> AnyServerBuilder<C, K> {
     }
 }
 
-impl<C: Clone> AnyServerBuilder<C> {
-    build_method!(AnyServerStack<C>, |builder| builder
+impl<C: Clone, Q: Keying> AnyServerBuilder<C, NoContext, Q> {
+    build_method!(AnyServerStack<C, NoContext, Q>, |builder| builder
         .try_build(|_, _| Ok(Identity::new())));
 }
 
-impl<C: Clone> AnyServerBuilder<C, Carried> {
-    build_method!(AnyServerStack<C, Carried>, |builder| builder.try_build(|correlation, name| {
+impl<C: Clone, Q: Keying> AnyServerBuilder<C, Carried, Q> {
+    build_method!(AnyServerStack<C, Carried, Q>, |builder| builder.try_build(|correlation, name| {
         let correlation = correlation.unwrap_or_else(CorrelationLayer::consumer);
         correlation.named(name)
     }));
 }
 
-impl<C: Clone, K: Propagate> fmt::Debug for AnyServerBuilder<C, K> {
+any_key_setters!(
+    AnyServerBuilder<C: Clone, K: Propagate>,
+    "rate limit and bulkhead",
+    /// So that one tenant cannot use up the limits of all.
+    ///
+    /// ```
+    /// struct Job { tenant: String }
+    ///
+    /// let stack = mainstay::server("jobs")
+    ///     .rate_limit(100)
+    ///     .keyed(|job: &Job| job.tenant.as_str().into())
+    ///     .build()?;
+    /// # Ok::<_, mainstay::ConfigError>(())
+    /// ```
+);
+
+impl<C: Clone, K: Propagate, Q: Keying> fmt::Debug for AnyServerBuilder<C, K, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnyServerBuilder")
             .field("name", &self.name)

@@ -11,6 +11,7 @@ use crate::call::track::AtResponse;
 
 use crate::layers::bulkhead::{self, Bulkhead, BulkheadHandle, Queued};
 
+use crate::layers::keyed::{Keying, OneForAll};
 use crate::layers::load_shed::{self, Limited, LoadShed, LoadShedHandle};
 
 use crate::layers::rate_limit::{self, RateLimit, RateLimitHandle};
@@ -18,6 +19,7 @@ use crate::layers::timeout::{self, Timeout};
 use crate::stack::description::Description;
 use crate::stack::list::list;
 use crate::stack::live::{Live, live_methods};
+use crate::stack::part::ByStack;
 use crate::stack::parts::{
     Bulkhead as BulkheadPart, LoadShed as LoadShedPart, RateLimit as RateLimitPart,
 };
@@ -29,15 +31,15 @@ list! {
     /// was removed. See [`snapshot`](crate::snapshot).
     #[derive(Eq)]
     snapshot AnyServerSnapshot;
-    settings Parts, layers Layers, tracker AtResponse<C>;
-    parameters [C: Clone, K: Propagate] [C, K];
+    settings Parts, layers Layers, tracker AtResponse<C>, keying Q;
+    parameters [C: Clone, K: Propagate, Q: Keying] [C, K, Q];
     outer Requests[K] of Sized {
         timeout: ServerTimeout<K>, Timeout<_, AnyLimit<K>>, timeout::Snapshot, "The time limit.";
     }
-    inner Limits[C] {
-        rate_limit: RateLimitPart, RateLimit<_, Queued, AtResponse<C>>, rate_limit::Snapshot, "The rate limit.";
+    inner Limits[C, Q] {
+        rate_limit: RateLimitPart<ByStack>, RateLimit<_, Queued, AtResponse<C>, Q>, rate_limit::Snapshot, "The rate limit.";
         load_shed: LoadShedPart, LoadShed<_, Limited<AtResponse<C>>>, load_shed::Snapshot, "The load shedder.";
-        bulkhead: BulkheadPart, Bulkhead<_, Queued, AtResponse<C>>, bulkhead::Snapshot, "The bulkhead.";
+        bulkhead: BulkheadPart<ByStack>, Bulkhead<_, Queued, AtResponse<C>, Q>, bulkhead::Snapshot, "The bulkhead.";
     }
 }
 
@@ -46,20 +48,22 @@ list! {
 /// bulkhead.
 ///
 /// Build it with [`mainstay::server`](crate::server). Its clones, and the services that they make
-/// for connections, share one load shedder and one bulkhead. `C` is the classifier, `K` whether the
-/// context is read.
-pub struct AnyServerStack<C: Clone = ErrorsFail, K: Propagate = NoContext> {
+/// for connections, share one load shedder and one bulkhead, or a bulkhead and a rate limit for
+/// each [key](super::AnyServerBuilder::keyed). `C` is the classifier, `K` whether the context is read,
+/// `Q` whether there are keys.
+pub struct AnyServerStack<C: Clone = ErrorsFail, K: Propagate = NoContext, Q: Keying = OneForAll> {
     pub(super) correlation: K::Server,
-    pub(super) layers: Layers<C, K>,
+    pub(super) layers: Layers<C, K, Q>,
     pub(super) live: Arc<Live<AnyServerSettings>>,
 }
 
 /// A service in the stack that [`mainstay::server`](crate::server) builds.
-pub type AnyServer<S, C = ErrorsFail, K = NoContext> = <AnyServerStack<C, K> as Layer<S>>::Service;
+pub type AnyServer<S, C = ErrorsFail, K = NoContext, Q = OneForAll> =
+    <AnyServerStack<C, K, Q> as Layer<S>>::Service;
 
-impl<C: Clone, K: Propagate> AnyServerStack<C, K> {
+impl<C: Clone, K: Propagate, Q: Keying> AnyServerStack<C, K, Q> {
     /// Wraps a service. Like [`layer`](Layer::layer), without an import of the trait.
-    pub fn wrap<S>(&self, service: S) -> AnyServer<S, C, K>
+    pub fn wrap<S>(&self, service: S) -> AnyServer<S, C, K, Q>
     where
         Self: Layer<S>,
     {
@@ -94,13 +98,14 @@ impl<C: Clone, K: Propagate> AnyServerStack<C, K> {
     live_methods!(AnyServerSettings);
 }
 
-impl<S, C, K> Layer<S> for AnyServerStack<C, K>
+impl<S, C, K, Q> Layer<S> for AnyServerStack<C, K, Q>
 where
     C: Clone,
+    Q: Keying,
     K: Propagate,
-    K::Server: Layer<Requests<Limits<S, C>, K>>,
+    K::Server: Layer<Requests<Limits<S, C, Q>, K>>,
 {
-    type Service = <K::Server as Layer<Requests<Limits<S, C>, K>>>::Service;
+    type Service = <K::Server as Layer<Requests<Limits<S, C, Q>, K>>>::Service;
 
     fn layer(&self, inner: S) -> Self::Service {
         let limited = self.layers.inner(inner);
@@ -108,7 +113,7 @@ where
     }
 }
 
-impl<C: Clone, K: Propagate> Clone for AnyServerStack<C, K> {
+impl<C: Clone, K: Propagate, Q: Keying> Clone for AnyServerStack<C, K, Q> {
     fn clone(&self) -> Self {
         Self {
             correlation: self.correlation.clone(),
@@ -118,13 +123,13 @@ impl<C: Clone, K: Propagate> Clone for AnyServerStack<C, K> {
     }
 }
 
-impl<C: Clone, K: Propagate> fmt::Display for AnyServerStack<C, K> {
+impl<C: Clone, K: Propagate, Q: Keying> fmt::Display for AnyServerStack<C, K, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.describe().fmt(f)
     }
 }
 
-impl<C: Clone, K: Propagate> fmt::Debug for AnyServerStack<C, K> {
+impl<C: Clone, K: Propagate, Q: Keying> fmt::Debug for AnyServerStack<C, K, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AnyServerStack")
             .field(&self.describe())

@@ -14,7 +14,7 @@ use crate::protocol::http::{EndOfBody, HttpClassifier};
 use crate::registry::Instance;
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::{BulkheadNumbers, Numbers};
-use crate::stack::part::{OfStack, Part, Setting, Stack};
+use crate::stack::part::{OfStack, Part, Setting, Stack, describe_keys};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
@@ -37,10 +37,10 @@ impl Bulkhead {
     }
 }
 
-impl<T: Clone, K: OfStack> Part<T> for Bulkhead<K> {
+impl<T: Clone, K: OfStack<Q>, Q> Part<T, Q> for Bulkhead<K> {
     const NAME: &'static str = Bulkhead::LAYER;
     type Settings = StackBulkhead;
-    type Layer = BulkheadLayer<Queued, T, K>;
+    type Layer = BulkheadLayer<Queued, T, K::Keying>;
 
     fn standard() -> Option<StackBulkhead> {
         Some(Bulkhead::settings())
@@ -58,9 +58,13 @@ impl<T: Clone, K: OfStack> Part<T> for Bulkhead<K> {
         of_stack(settings).describe()
     }
 
+    fn describe_keys(_: Option<&StackBulkhead>, stack: &Stack<'_, T, Q>) -> Option<Setting> {
+        describe_keys(&K::of_stack(stack))
+    }
+
     fn build(
         settings: Option<StackBulkhead>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let off = || Bulkhead::settings().mode(Mode::Off);
         let mut bulkhead = settings.unwrap_or_else(off);

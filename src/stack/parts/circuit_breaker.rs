@@ -12,7 +12,7 @@ use crate::registry::Instance;
 use crate::stack::classifier::{CustomClassifier, StackTracker};
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::Numbers;
-use crate::stack::part::{OfStack, Part, Setting, Stack};
+use crate::stack::part::{OfStack, Part, Setting, Stack, describe_keys};
 #[cfg(feature = "http")]
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
@@ -33,10 +33,10 @@ impl CircuitBreaker {
     }
 }
 
-impl<T: Clone, K: OfStack> Part<T> for CircuitBreaker<K> {
+impl<T: Clone, K: OfStack<Q>, Q> Part<T, Q> for CircuitBreaker<K> {
     const NAME: &'static str = "circuit_breaker";
     type Settings = StackBreaker;
-    type Layer = CircuitBreakerLayer<T, K>;
+    type Layer = CircuitBreakerLayer<T, K::Keying>;
 
     fn standard() -> Option<StackBreaker> {
         Some(CircuitBreaker::settings())
@@ -54,9 +54,13 @@ impl<T: Clone, K: OfStack> Part<T> for CircuitBreaker<K> {
         settings.config.describe()
     }
 
+    fn describe_keys(_: Option<&StackBreaker>, stack: &Stack<'_, T, Q>) -> Option<Setting> {
+        describe_keys(&K::of_stack(stack))
+    }
+
     fn build(
         settings: Option<StackBreaker>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let off = || CircuitBreaker::settings().mode(Mode::Off);
         let mut breaker = settings.unwrap_or_else(off);

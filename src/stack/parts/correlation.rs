@@ -17,7 +17,7 @@ pub(in crate::stack) struct ServerCorrelation;
 #[cfg(feature = "http")]
 macro_rules! correlations {
     ($($part:ident of $direction:ident by $new:ident;)*) => {$(
-        impl<T> Part<T> for $part {
+        impl<T, Q> Part<T, Q> for $part {
             const NAME: &'static str = "correlation";
             type Settings = CorrelationLayer<$direction>;
             type Layer = CorrelationLayer<$direction>;
@@ -32,7 +32,7 @@ macro_rules! correlations {
 
             fn build(
                 settings: Option<Self::Settings>,
-                stack: &Stack<'_, T>,
+                stack: &Stack<'_, T, Q>,
             ) -> Result<Self::Layer, ConfigError> {
                 let off = || CorrelationLayer::$new().off();
                 settings.unwrap_or_else(off).named(stack.name)

@@ -8,7 +8,7 @@ use crate::vocabulary::config::ConfigError;
 /// The deadline layer of a client stack.
 pub(in crate::stack) struct Deadline<P>(PhantomData<P>);
 
-impl<P: Protocol, T> Part<T> for Deadline<P> {
+impl<P: Protocol, T, Q> Part<T, Q> for Deadline<P> {
     const NAME: &'static str = "deadline";
     type Settings = DeadlineLayer;
     type Layer = DeadlineLayer;
@@ -24,7 +24,7 @@ impl<P: Protocol, T> Part<T> for Deadline<P> {
 
     fn build(
         settings: Option<DeadlineLayer>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<DeadlineLayer, ConfigError> {
         let deadline = settings.unwrap_or_else(DeadlineLayer::off);
         deadline.adopt(stack.name, stack.observer.clone())

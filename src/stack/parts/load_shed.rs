@@ -29,7 +29,7 @@ impl LoadShed {
     }
 }
 
-impl<T: Clone> Part<T> for LoadShed {
+impl<T: Clone, Q> Part<T, Q> for LoadShed {
     const NAME: &'static str = "load_shed";
     type Settings = StackLoadShed;
     type Layer = LoadShedLayer<Limited<T>>;
@@ -52,7 +52,7 @@ impl<T: Clone> Part<T> for LoadShed {
 
     fn build(
         settings: Option<StackLoadShed>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let mut load_shed = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
         stack.adopt(&mut load_shed.name, &mut load_shed.observer);

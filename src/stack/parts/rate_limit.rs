@@ -16,7 +16,7 @@ use crate::protocol::http::{EndOfBody, HttpClassifier};
 use crate::registry::Instance;
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::Numbers;
-use crate::stack::part::{OfStack, Part, Setting, Stack};
+use crate::stack::part::{OfStack, Part, Setting, Stack, describe_keys};
 use crate::stack::refine::Refine;
 use crate::stack::snapshot::Snapshots;
 use crate::vocabulary::config::ConfigError;
@@ -40,10 +40,10 @@ impl RateLimit {
 
 /// It classifies a call at the head of its response. To follow the body only to count an outcome
 /// would cost each request as much as a layer, even without a rate limit.
-impl<T: AtHead, K: OfStack> Part<T> for RateLimit<K> {
+impl<T: AtHead, K: OfStack<Q>, Q> Part<T, Q> for RateLimit<K> {
     const NAME: &'static str = RateLimit::LAYER;
     type Settings = StackRateLimit;
-    type Layer = RateLimitLayer<Queued, AtResponse<T::Classifier>, K>;
+    type Layer = RateLimitLayer<Queued, AtResponse<T::Classifier>, K::Keying>;
 
     fn standard() -> Option<StackRateLimit> {
         None
@@ -61,9 +61,13 @@ impl<T: AtHead, K: OfStack> Part<T> for RateLimit<K> {
         describe(&settings.settings)
     }
 
+    fn describe_keys(_: Option<&StackRateLimit>, stack: &Stack<'_, T, Q>) -> Option<Setting> {
+        describe_keys(&K::of_stack(stack))
+    }
+
     fn build(
         settings: Option<StackRateLimit>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let is_set = settings.as_ref().is_none_or(|settings| settings.sets_rate);
         let off = || RateLimit::settings().mode(Mode::Off);

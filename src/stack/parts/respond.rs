@@ -5,7 +5,7 @@ use crate::vocabulary::config::ConfigError;
 /// The layer of a server stack that turns rejections into responses.
 pub(in crate::stack) struct Respond;
 
-impl<T> Part<T> for Respond {
+impl<T, Q> Part<T, Q> for Respond {
     const NAME: &'static str = "respond";
     type Settings = RespondLayer;
     type Layer = RespondLayer;
@@ -23,7 +23,7 @@ impl<T> Part<T> for Respond {
 
     fn build(
         settings: Option<RespondLayer>,
-        _: &Stack<'_, T>,
+        _: &Stack<'_, T, Q>,
     ) -> Result<RespondLayer, ConfigError> {
         Ok(settings.unwrap_or_default())
     }

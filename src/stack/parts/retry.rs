@@ -17,7 +17,7 @@ use crate::stack::live::LayerSettings;
 use crate::stack::numbers::{Numbers, RetryNumbers, backoff_for};
 use crate::stack::part::Setting;
 #[cfg(feature = "http")]
-use crate::stack::part::{Part, Stack};
+use crate::stack::part::{Part, Stack, describe_keys};
 #[cfg(feature = "http")]
 use crate::stack::protocol::{Grpc, Http, Protocol};
 #[cfg(feature = "http")]
@@ -40,7 +40,7 @@ pub(in crate::stack) type StackRetry<P> =
 pub(in crate::stack) struct Retry<P>(PhantomData<P>);
 
 #[cfg(feature = "http")]
-impl<P: Protocol, T> Part<T> for Retry<P> {
+impl<P: Protocol, T> Part<T, StackKeying> for Retry<P> {
     const NAME: &'static str = "retry";
     type Settings = StackRetry<P>;
     type Layer = RetryLayer<P::Policy, P::Receive, StackKeying>;
@@ -65,18 +65,34 @@ impl<P: Protocol, T> Part<T> for Retry<P> {
         settings.settings.describe()
     }
 
+    fn describe_keys(
+        settings: Option<&Self::Settings>,
+        stack: &Stack<'_, T, StackKeying>,
+    ) -> Option<Setting> {
+        describe_keys(&keying(settings, stack))
+    }
+
     fn build(
         settings: Option<Self::Settings>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, StackKeying>,
     ) -> Result<Self::Layer, ConfigError> {
+        let keying = keying(settings.as_ref(), stack);
         let mut retry = settings.unwrap_or_else(|| P::retry().mode(Mode::Off));
         stack.adopt(&mut retry.name, &mut retry.observer);
-        // The user's own budget is one for all calls.
-        let keying = match &retry.budget {
-            Some(_) => StackKeying::default(),
-            None => stack.keying.clone(),
-        };
         retry.with_keying(keying).build()
+    }
+}
+
+/// One budget for all calls if it is the user's own, else one for each key of the stack.
+#[cfg(feature = "http")]
+fn keying<P, R, T>(
+    retry: Option<&RetryBuilder<P, R>>,
+    stack: &Stack<'_, T, StackKeying>,
+) -> StackKeying {
+    if retry.is_some_and(|retry| retry.budget.is_some()) {
+        StackKeying::default()
+    } else {
+        stack.keying.clone()
     }
 }
 

@@ -51,7 +51,7 @@ impl ClientTimeout {
 }
 
 #[cfg(feature = "http")]
-impl<T> Part<T> for ClientTimeout {
+impl<T, Q> Part<T, Q> for ClientTimeout {
     const NAME: &'static str = "timeout";
     type Settings = StackTimeout;
     type Layer = TimeoutLayer<HttpLimit, BodyLimits>;
@@ -74,7 +74,7 @@ impl<T> Part<T> for ClientTimeout {
 
     fn build(
         settings: Option<StackTimeout>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let mut timeout = settings.unwrap_or_else(|| Self::settings().mode(Mode::Off));
         stack.adopt(&mut timeout.name, &mut timeout.observer);
@@ -92,7 +92,7 @@ impl<T> Part<T> for ClientTimeout {
 pub(in crate::stack) struct ServerTimeout;
 
 #[cfg(feature = "http")]
-impl<T> Part<T> for ServerTimeout {
+impl<T, Q> Part<T, Q> for ServerTimeout {
     const NAME: &'static str = "timeout";
     type Settings = StackTimeout;
     type Layer = TimeoutLayer<HttpLimit, BodyLimits>;
@@ -115,7 +115,7 @@ impl<T> Part<T> for ServerTimeout {
 
     fn build(
         settings: Option<StackTimeout>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let mut timeout =
             settings.unwrap_or_else(|| crate::protocol::http::timeout().mode(Mode::Off));
@@ -195,7 +195,7 @@ pub(in crate::stack) fn attempt_timeout(limit: Duration) -> timeout::Settings {
 /// The time limit of each attempt in a client stack. Off by default.
 pub(in crate::stack) struct AttemptTimeout<B>(PhantomData<B>);
 
-impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
+impl<B: AttemptCover + Clone, T, Q> Part<T, Q> for AttemptTimeout<B> {
     const NAME: &'static str = ATTEMPT_TIMEOUT;
     type Settings = timeout::Settings;
     type Layer = TimeoutLayer<B::Limit, B>;
@@ -209,7 +209,7 @@ impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
     }
 
     fn numbers(settings: &timeout::Settings, numbers: &mut Numbers) {
-        if <Self as Part<T>>::is_on(settings) {
+        if <Self as Part<T, Q>>::is_on(settings) {
             settings.numbers(Id::AttemptTimeout, numbers);
         }
     }
@@ -220,14 +220,14 @@ impl<B: AttemptCover + Clone, T> Part<T> for AttemptTimeout<B> {
 
     fn build(
         settings: Option<timeout::Settings>,
-        stack: &Stack<'_, T>,
+        stack: &Stack<'_, T, Q>,
     ) -> Result<Self::Layer, ConfigError> {
         let role = Role::without_default(true);
         let mut timeout = TimeoutBuilder::of(B::LIMIT, B::for_attempts(), role).of_attempts();
         stack.adopt(&mut timeout.name, &mut timeout.observer);
         timeout.settings.body_idle = None;
         let settings = settings
-            .filter(<Self as Part<T>>::is_on)
+            .filter(<Self as Part<T, Q>>::is_on)
             .unwrap_or_else(no_attempts);
         if let OwnLimit::Of(limit) = settings.timeout {
             check(ATTEMPT_TIMEOUT, "timeout", limit)?;
