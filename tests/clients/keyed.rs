@@ -1,13 +1,24 @@
-//! One client stack for several hosts: each has its own retry budget.
+//! One client stack for several hosts or methods: each has its own retry budget, circuit and bulkhead.
+#![cfg(feature = "tonic")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
-use mainstay::{Backoff, Jitter, Mode, RetryBudget, grpc, http as stacks};
+use mainstay::{
+    Backoff, Jitter, Mode, Reason, Rejection, RetryBudget, State, grpc, http as stacks,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Endpoint, Server};
+use tonic::{Code, Status};
 use tower::{ServiceExt as _, service_fn};
+
+use crate::common::{listener, within};
+use crate::users::users_client::UsersClient;
+use crate::users::users_server::{Users, UsersServer};
+use crate::users::{GetRequest, ListRequest, User};
 
 /// The retries of ten seconds, by default.
 const RESERVE: u64 = 100;
@@ -126,4 +137,79 @@ fn a_description_says_which_keys_there_are() {
     let closure = stacks::server("a").keyed(|request| request.path().into());
     let closure = keyed(closure.build().unwrap().describe());
     assert_eq!(closure, ["bulkhead one for each key"]);
+}
+
+/// Its method `List` can die.
+#[derive(Clone, Default)]
+struct Directory {
+    list_is_dead: Arc<AtomicBool>,
+    lists: Arc<AtomicU32>,
+}
+
+#[tonic::async_trait]
+impl Users for Directory {
+    async fn get(
+        &self,
+        request: tonic::Request<GetRequest>,
+    ) -> Result<tonic::Response<User>, Status> {
+        let name = request.into_inner().name;
+        Ok(tonic::Response::new(User {
+            name,
+            ..User::default()
+        }))
+    }
+
+    type ListStream = tokio_stream::Iter<std::vec::IntoIter<Result<User, Status>>>;
+
+    async fn list(
+        &self,
+        _: tonic::Request<ListRequest>,
+    ) -> Result<tonic::Response<Self::ListStream>, Status> {
+        self.lists.fetch_add(1, Ordering::SeqCst);
+        if self.list_is_dead.load(Ordering::SeqCst) {
+            return Err(Status::internal("broken"));
+        }
+        Ok(tonic::Response::new(tokio_stream::iter(Vec::new())))
+    }
+}
+
+#[tokio::test]
+async fn only_the_circuit_of_the_grpc_method_that_dies_opens() {
+    let directory = Directory::default();
+    let (listener, address) = listener().await;
+    let users = UsersServer::new(directory.clone());
+    let server = Server::builder().add_service(users);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let stack = grpc::client("users").keyed_by(grpc::by_method()).build();
+    let stack = stack.unwrap();
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut stub = UsersClient::new(stack.wrap(channel.connect_lazy()));
+    let circuits = stack.circuit_breaker();
+    let state = |method: &str| circuits.key(method).unwrap().state();
+    let calls = within("the calls", async {
+        assert!(stub.list(ListRequest::default()).await.is_ok());
+        directory.list_is_dead.store(true, Ordering::SeqCst);
+        let mut calls = 0;
+        while state("users.Users/List") == State::Closed {
+            assert!(stub.get(GetRequest::default()).await.is_ok());
+            let failed = stub.list(ListRequest::default()).await.unwrap_err();
+            assert_eq!(failed.code(), Code::Internal);
+            calls += 1;
+        }
+        calls
+    });
+    assert_eq!(calls.await, 19, "twenty calls in all");
+
+    let before = directory.lists.load(Ordering::SeqCst);
+    let rejected = stub.list(ListRequest::default()).await.unwrap_err();
+    let rejection = Rejection::find(&rejected).expect("a rejection");
+    assert_eq!(
+        (rejection.reason(), rejection.key()),
+        (Reason::CircuitOpen, Some("users.Users/List"))
+    );
+    assert_eq!(directory.lists.load(Ordering::SeqCst), before);
+    assert!(stub.get(GetRequest::default()).await.is_ok());
+    assert_eq!(state("users.Users/Get"), State::Closed);
+    assert_eq!(stack.retry().keys().len(), 2);
 }
