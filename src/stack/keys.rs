@@ -20,7 +20,6 @@ use crate::protocol::http::{ByAuthority, HttpRequest};
 use crate::runtime::shared::{Held, Shared};
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::overrides::Overrides;
-use crate::vocabulary::reason::Reason;
 use crate::vocabulary::sealed::Sealed;
 
 /// How the layers of a standard stack choose their instance: one for all calls, or one for each key.

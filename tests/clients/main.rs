@@ -1,10 +1,10 @@
 //! The layers around clients of HTTP and gRPC.
 
 mod hyper;
-mod overrides;
-mod priority;
 mod keyed;
 mod keyed_any;
+mod overrides;
+mod priority;
 mod readiness;
 mod refused;
 mod reqwest;
