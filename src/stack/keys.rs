@@ -108,8 +108,8 @@ impl<Req: HttpRequest> Key<Req> for StackKey {
     }
 
     #[inline]
-    fn key_override(&self, request: &Req) -> Option<Arc<str>> {
-        Overrides::key_of(request.overrides())
+    fn key_override(&self, request: &Req, name: &str) -> Option<Arc<str>> {
+        Overrides::key_of(request.overrides(), name)
     }
 }
 

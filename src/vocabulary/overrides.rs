@@ -12,10 +12,11 @@ use crate::vocabulary::priority::Priority;
 
 thread_local! {
     static CURRENT: Cell<CallSettings> = const { Cell::new(CallSettings::NONE) };
-    static KEY: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    /// The keys that scopes set, the innermost last.
+    static KEYS: RefCell<Vec<Arc<KeyOf>>> = const { RefCell::new(Vec::new()) };
     /// Whether there is a scope. Few calls are in one, and this is cheaper to read.
     static IS_SCOPED: Cell<bool> = const { Cell::new(false) };
-    /// Whether a scope sets the key.
+    /// Whether a scope sets a key.
     static HAS_KEY: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -56,7 +57,7 @@ thread_local! {
 /// | [`no_retry`](Self::no_retry) | the number of attempts, with one |
 /// | [`idempotent`](Self::idempotent) | the rule of the HTTP and gRPC policies that only certain requests may be repeated |
 /// | [`priority`](Self::priority) | the priority of the [`Context`](crate::Context) |
-/// | [`key`](Self::key) | the key of the request in [layers and stacks with keys](crate::keyed) |
+/// | [`key`](Self::key) | the key of the request in one [layer or stack with keys](crate::keyed) |
 ///
 /// A limit that is set also applies in a stack where this limit is off, as `attempt_timeout` is by
 /// default, and in [shadow mode](crate::Mode::Shadow). The caller's deadline and the context's still end a call that has a longer limit here.
@@ -69,13 +70,20 @@ thread_local! {
 ///
 /// # Cost
 ///
-/// A layer reads one thread-local value for each call; nothing is allocated. An extension allocates
-/// when it is inserted, and a key when it is set.
+/// A layer reads one or two thread-local values for each call. An extension allocates when it is
+/// inserted, a key when it is set, and a call whose extension sets the priority.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
     settings: CallSettings,
     priority: Option<Priority>,
-    key: Option<Arc<str>>,
+    key: Option<Arc<KeyOf>>,
+}
+
+/// The key of a call in the instances with this name.
+#[derive(Debug, PartialEq, Eq)]
+struct KeyOf {
+    name: Box<str>,
+    key: Arc<str>,
 }
 
 /// The settings that replace those of a layer. They are plain values, which most layers read.
@@ -265,34 +273,41 @@ impl Overrides {
         self
     }
 
-    /// The key of the call in layers and stacks that have an instance for each key, instead of the
-    /// key that their key function returns.
+    /// The key of the call in the layer or stack with this name, instead of the key that its key
+    /// function returns.
     ///
     /// The call has its circuit, its permits and its rate from the instance of this key. An empty
-    /// key is no key: see [`keyed`](crate::keyed#which-key). A layer with one instance for all calls
-    /// ignores it. Outside of the standard stacks, a layer with a closure or a
-    /// [`Key`](crate::keyed::Key) of your own sees it only in a [`scope`](Self::scope).
+    /// key is no key: see [`keyed`](crate::keyed#which-key). Layers and stacks with other names
+    /// ignore it, so it does not reach the clients that a handler calls: those still have an instance
+    /// for each of their hosts. So does a layer with one instance for all calls. Outside of the
+    /// standard stacks, a layer with a closure or a [`Key`](crate::keyed::Key) of your own sees it
+    /// only in a [`scope`](Self::scope).
     ///
     /// ```
     /// use mainstay::{BulkheadLayer, Overrides};
     /// use tower::{ServiceBuilder, ServiceExt, service_fn};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), mainstay::BoxError> {
-    /// let layer = BulkheadLayer::builder().limit(8).keyed(|job: &String| job.as_str().into()).build()?;
+    /// let layer = BulkheadLayer::builder()
+    ///     .name("jobs")
+    ///     .limit(8)
+    ///     .keyed(|job: &String| job.as_str().into())
+    ///     .build()?;
     /// let bulkheads = layer.handle();
     /// let jobs = ServiceBuilder::new()
     ///     .layer(layer)
     ///     .service(service_fn(|job: String| async move { Ok::<_, std::io::Error>(job.len()) }));
     ///
-    /// let of_tenant = Overrides::new().key("tenant-7");
+    /// let of_tenant = Overrides::new().key("jobs", "tenant-7");
     /// of_tenant.scope(jobs.oneshot("report".to_owned())).await?;
     /// assert_eq!(bulkheads.keys(), ["tenant-7"]);
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
-    pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.key = Some(key.into());
+    pub fn key(mut self, name: impl Into<Box<str>>, key: impl Into<Arc<str>>) -> Self {
+        let (name, key) = (name.into(), key.into());
+        self.key = Some(Arc::new(KeyOf { name, key }));
         self
     }
 
@@ -325,20 +340,31 @@ impl Overrides {
         OverridesFuture::new(Scoped::new(future, self.clone()))
     }
 
-    /// The key of a request with these overrides, or of the current scope.
+    /// The key of a request with these overrides, or of the current scope, in an instance.
     #[cfg(feature = "http")]
     #[inline]
-    pub(crate) fn key_of(own: Option<&Self>) -> Option<Arc<str>> {
+    pub(crate) fn key_of(own: Option<&Self>, name: &str) -> Option<Arc<str>> {
         match own {
-            Some(own) if own.key.is_some() => own.key.clone(),
-            _ => Self::current_key(),
+            Some(own) => own.own_key(name).or_else(|| Self::current_key(name)),
+            None => Self::current_key(name),
         }
     }
 
-    /// The key of the current scope.
+    #[cfg(feature = "http")]
+    #[cold]
+    fn own_key(&self, name: &str) -> Option<Arc<str>> {
+        let own = self.key.as_ref().filter(|own| *own.name == *name);
+        own.map(|own| Arc::clone(&own.key))
+    }
+
+    /// The key of the current scope in an instance.
     #[inline]
-    pub(crate) fn current_key() -> Option<Arc<str>> {
-        if HAS_KEY.get() { key_of_scope() } else { None }
+    pub(crate) fn current_key(name: &str) -> Option<Arc<str>> {
+        if HAS_KEY.get() {
+            key_of_scope(name)
+        } else {
+            None
+        }
     }
 
     /// The priority of a request with these overrides. That of a scope is in the context already.
@@ -377,16 +403,15 @@ impl LimitOverride {
 }
 
 #[cold]
-fn key_of_scope() -> Option<Arc<str>> {
+fn key_of_scope(name: &str) -> Option<Arc<str>> {
+    let find = |keys: &RefCell<Vec<Arc<KeyOf>>>| {
+        let keys = keys.borrow();
+        let mut keys = keys.iter().rev();
+        let key = keys.find(|of| *of.name == *name);
+        key.map(|of| Arc::clone(&of.key))
+    };
     // A thread that ends has no scope.
-    KEY.try_with(|key| key.borrow().clone()).ok().flatten()
-}
-
-/// Sets the key. Returns the one before.
-#[cold]
-fn replace_key(key: Option<Arc<str>>) -> Option<Arc<str>> {
-    HAS_KEY.set(key.is_some());
-    KEY.try_with(|current| current.replace(key)).ok().flatten()
+    KEYS.try_with(find).ok().flatten()
 }
 
 /// Restores the outer scope when it is dropped.
@@ -398,9 +423,18 @@ pub(crate) struct OverridesScope {
     _priority: Option<PriorityScope>,
 }
 
-/// Restores the outer key when it is dropped.
+/// Removes the key when it is dropped: scopes end in the reverse order.
 #[derive(Debug)]
-struct KeyScope(Option<Arc<str>>);
+struct KeyScope;
+
+impl KeyScope {
+    #[cold]
+    fn enter(key: &Arc<KeyOf>) -> Self {
+        HAS_KEY.set(true);
+        let _ = KEYS.try_with(|keys| keys.borrow_mut().push(Arc::clone(key)));
+        Self
+    }
+}
 
 impl Scope for Overrides {
     type Entered<'a> = OverridesScope;
@@ -411,10 +445,7 @@ impl Scope for Overrides {
         OverridesScope {
             outer,
             was_scoped: IS_SCOPED.replace(true),
-            _key: self
-                .key
-                .as_ref()
-                .map(|key| KeyScope(replace_key(Some(Arc::clone(key))))),
+            _key: self.key.as_ref().map(KeyScope::enter),
             _priority: self.priority.map(PriorityScope::enter),
         }
     }
@@ -429,7 +460,11 @@ impl Drop for OverridesScope {
 
 impl Drop for KeyScope {
     fn drop(&mut self) {
-        drop(replace_key(self.0.take()));
+        let left = KEYS.try_with(|keys| {
+            let mut keys = keys.borrow_mut();
+            (keys.pop(), keys.is_empty())
+        });
+        HAS_KEY.set(matches!(left, Ok((_, false))));
     }
 }
 

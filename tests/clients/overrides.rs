@@ -23,7 +23,7 @@ use crate::users::users_server::{Users, UsersServer};
 use crate::users::{GetRequest, ListRequest, User};
 
 fn key(key: &str) -> Overrides {
-    Overrides::new().key(key)
+    Overrides::new().key("a", key)
 }
 
 fn request(uri: String, overrides: Option<Overrides>) -> ::http::Request<Full<Bytes>> {
@@ -95,7 +95,7 @@ async fn a_call_of_a_stub_has_the_key_of_its_extension() {
     let router = tonic::transport::Server::builder().add_service(UsersServer::new(Service));
     tokio::spawn(router.serve_with_incoming(incoming));
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let stack = grpc::client("users").keyed_by(grpc::by_method());
+    let stack = grpc::client("a").keyed_by(grpc::by_method());
     let stack = stack.build().unwrap();
     let mut stub = UsersClient::new(stack.wrap(channel.connect_lazy()));
     let mut get = async |overrides: Option<Overrides>| {
@@ -120,7 +120,7 @@ async fn an_axum_server_gives_a_tenant_its_own_bulkhead() {
         behind.pass().await;
         "done"
     };
-    let stack = http::server("api")
+    let stack = http::server("a")
         .bulkhead(1)
         .keyed(|_| "everybody".into())
         .build()
@@ -158,7 +158,8 @@ async fn the_keys_of_http_see_the_extension_outside_of_stacks() {
         service_fn(async |_| Ok::<_, std::io::Error>(::http::Response::new(Empty::<Bytes>::new())));
     macro_rules! keys {
         ($($by:expr),*) => {[$({
-            let layer = http::bulkhead().limit(1).keyed_by($by).build().unwrap();
+            let layer = http::bulkhead().name("a").limit(1);
+            let layer = layer.keyed_by($by).build().unwrap();
             let service = layer.layer(answer.clone());
             let request = request("http://host/a.B/C".to_owned(), Some(key("tenant-7")));
             service.oneshot(request).await.unwrap();

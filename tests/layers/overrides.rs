@@ -15,7 +15,7 @@ async fn work(time: Duration) -> Result<Duration, std::io::Error> {
 }
 
 fn key(key: &str) -> Overrides {
-    Overrides::new().key(key)
+    Overrides::new().key("jobs", key)
 }
 
 // --- The key
@@ -62,9 +62,34 @@ async fn the_key_of_a_call_replaces_that_of_the_function() {
     hung.await.unwrap().unwrap();
 }
 
+/// What a handler calls has keys of its own.
+#[tokio::test(start_paused = true)]
+async fn the_key_is_that_of_one_layer() {
+    let layer = |name: &str| {
+        let layer = BulkheadLayer::builder().name(name).limit(1);
+        layer.keyed(|_: &Duration| "by function".into()).build()
+    };
+    let (jobs, hosts) = (layer("jobs").unwrap(), layer("hosts").unwrap());
+    let (of_jobs, of_hosts) = (jobs.handle(), hosts.handle());
+    let service = ServiceBuilder::new().layer(jobs).layer(hosts);
+    let service = service.service(service_fn(work));
+    let call = || service.clone().oneshot(secs(0));
+    key("tenant-7").scope(call()).await.unwrap();
+    assert_eq!(of_jobs.keys(), ["tenant-7"]);
+    assert_eq!(of_hosts.keys(), ["by function"]);
+    // A scope for another name adds to it.
+    let of_host = Overrides::new().key("hosts", "a");
+    let both = key("tenant-8").scope(of_host.scope(call()));
+    both.await.unwrap();
+    assert!(of_jobs.key("tenant-8").is_some() && of_hosts.key("a").is_some());
+    call().await.unwrap();
+    assert!(of_jobs.key("by function").is_some(), "after the scope");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_key_applies_to_a_service_that_has_called_with_another_one() {
     let layer = CircuitBreakerLayer::builder()
+        .name("jobs")
         .without_failure_rate()
         .consecutive_failures(1)
         .keyed(|_: &bool| "all".into())
@@ -91,6 +116,7 @@ async fn the_key_applies_to_a_service_that_has_called_with_another_one() {
 #[tokio::test(start_paused = true)]
 async fn each_attempt_of_a_retry_has_the_key() {
     let layer = CircuitBreakerLayer::builder()
+        .name("jobs")
         .keyed(|_: &()| "all".into())
         .build()
         .unwrap();
@@ -113,6 +139,7 @@ async fn each_attempt_of_a_retry_has_the_key() {
 #[tokio::test(start_paused = true)]
 async fn hostile_keys_are_bounded_and_a_layer_without_keys_ignores_them() {
     let layer = BulkheadLayer::builder()
+        .name("jobs")
         .limit(1)
         .keyed(|_: &Duration| "all".into())
         .max_keys(10)

@@ -306,7 +306,8 @@ impl<A: Instance, K> GroupAndKey<A, K> {
     where
         K: Key<Req>,
     {
-        if let Some(key) = self.key.key_override(request) {
+        let name = self.group.emitter().instance().name();
+        if let Some(key) = self.key.key_override(request, name) {
             return last.pick_override(&self.group, &key);
         }
         let key = self.key.key(request);

@@ -47,11 +47,12 @@ pub trait Key<Req: ?Sized> {
     /// all locks. A panic propagates to the caller, and the call has no other effect.
     fn key<'a>(&'a self, request: &'a Req) -> Option<Cow<'a, str>>;
 
-    /// The key that replaces it for this request: see [`Overrides::key`].
+    /// The key that replaces it for this request, in the instance with this name: see
+    /// [`Overrides::key`].
     #[doc(hidden)]
     #[inline]
-    fn key_override(&self, _: &Req) -> Option<Arc<str>> {
-        Overrides::current_key()
+    fn key_override(&self, _: &Req, name: &str) -> Option<Arc<str>> {
+        Overrides::current_key(name)
     }
 
     /// The name of the key in the [description](crate::stack::Description) of a standard stack, such

@@ -30,8 +30,8 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByMethod {
     }
 
     #[inline]
-    fn key_override(&self, request: &Req) -> Option<Arc<str>> {
-        Overrides::key_of(request.overrides())
+    fn key_override(&self, request: &Req, name: &str) -> Option<Arc<str>> {
+        Overrides::key_of(request.overrides(), name)
     }
 
     fn name(&self) -> Cow<'_, str> {

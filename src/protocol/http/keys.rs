@@ -41,8 +41,8 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByAuthority {
     }
 
     #[inline]
-    fn key_override(&self, request: &Req) -> Option<Arc<str>> {
-        Overrides::key_of(request.overrides())
+    fn key_override(&self, request: &Req, name: &str) -> Option<Arc<str>> {
+        Overrides::key_of(request.overrides(), name)
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -108,8 +108,8 @@ impl<Req: HttpRequest + ?Sized> Key<Req> for ByHeader {
     }
 
     #[inline]
-    fn key_override(&self, request: &Req) -> Option<Arc<str>> {
-        Overrides::key_of(request.overrides())
+    fn key_override(&self, request: &Req, name: &str) -> Option<Arc<str>> {
+        Overrides::key_of(request.overrides(), name)
     }
 
     fn name(&self) -> Cow<'_, str> {
