@@ -11,9 +11,10 @@ use super::thread_number::this_thread;
 /// A counter that only rises.
 ///
 /// While only one thread uses it, it is one word with a plain load and store, at a tenth of the
-/// cost of an atomic addition. From the second thread on, each thread has a cell on its own cache
-/// line, and the total is the sum of all cells. Threads beyond the number of cells share one, with
-/// atomic additions.
+/// cost of an atomic addition. Other threads first share a second word, with atomic additions. After
+/// [`FEW`] of those, each thread has a cell on its own cache line, and the total is the sum of all
+/// cells. So a counter that is used little stays small: there can be one for each of many keys.
+/// Threads beyond the number of cells share one, with atomic additions.
 #[derive(Default)]
 pub(crate) struct Striped {
     /// One more than the number of the thread that owns `first`, or 0 for none yet. [`NO_OWNER`]
@@ -21,6 +22,8 @@ pub(crate) struct Striped {
     /// to it.
     owner: AtomicUsize,
     first: AtomicU64,
+    /// The increments of other threads while there were no cells.
+    others: AtomicU64,
     cells: OnceLock<Box<Cells>>,
 }
 
@@ -29,6 +32,9 @@ struct Cells {
     /// For threads beyond the number of cells, and for those that end.
     shared: Line,
 }
+
+/// The increments of other threads before they have cells. The cells take up to 8 kB.
+const FEW: u64 = if cfg!(mainstay_loom) { 1 } else { 512 };
 
 /// No thread has this number.
 const NO_OWNER: usize = usize::MAX - 2;
@@ -71,7 +77,7 @@ impl Striped {
         }
     }
 
-    /// The first increment of all, or of a second thread.
+    /// The first increment of all, or one of the first of other threads.
     #[cold]
     fn increment_first(&self, thread: usize) {
         if thread < UNOWNED {
@@ -82,21 +88,24 @@ impl Striped {
                 return increment_own(&self.first);
             }
         }
-        let cells = self.cells.get_or_init(|| {
+        if self.others.fetch_add(1, Ordering::Relaxed) + 1 < FEW {
+            return;
+        }
+        self.cells.get_or_init(|| {
             Box::new(Cells {
                 own: (0..cells()).map(|_| Line::default()).collect(),
                 shared: Line::default(),
             })
         });
         self.owner.store(NO_OWNER, Ordering::Relaxed);
-        cells.increment(thread);
     }
 
     /// The total. It may miss concurrent increments.
     pub(crate) fn sum(&self) -> u64 {
         let cells = self.cells.get().map(|cells| cells.sum());
         let first = self.first.load(Ordering::Relaxed);
-        first.wrapping_add(cells.unwrap_or(0))
+        let others = self.others.load(Ordering::Relaxed);
+        first.wrapping_add(others).wrapping_add(cells.unwrap_or(0))
     }
 }
 

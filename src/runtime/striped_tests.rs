@@ -1,18 +1,24 @@
 use super::*;
 
 #[test]
-fn one_thread_alone_needs_no_cells() {
+fn only_many_increments_of_other_threads_need_cells() {
     let counter = Striped::new();
-    (0..100).for_each(|_| counter.increment());
+    let elsewhere = |times: u64| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..times).for_each(|_| counter.increment()));
+        });
+    };
+    (0..10 * FEW).for_each(|_| counter.increment());
+    elsewhere(FEW - 1);
     assert!(counter.cells.get().is_none());
-    std::thread::scope(|scope| {
-        scope.spawn(|| counter.increment());
-    });
+    assert_eq!(counter.sum(), 11 * FEW - 1);
+    elsewhere(1);
     assert!(counter.cells.get().is_some());
+    assert_eq!(counter.sum(), 11 * FEW);
     // From now on this thread uses a cell, too.
     counter.increment();
-    assert_eq!(counter.first.load(Ordering::Relaxed), 100);
-    assert_eq!(counter.sum(), 102);
+    assert_eq!(counter.first.load(Ordering::Relaxed), 10 * FEW);
+    assert_eq!(counter.sum(), 11 * FEW + 1);
 }
 
 #[test]

@@ -375,7 +375,7 @@ impl<P, B> TimeoutBuilder<P, B> {
     /// In [shadow mode](Mode::Shadow) no call is ended, and inner services see only deadlines from
     /// outside. A call that takes longer than its limit is reported when it is over, and a call
     /// whose deadline has passed at once. A layer that is off also ignores deadlines. A limit of
-    /// [`Overrides`] applies in every mode.
+    /// [`Overrides`](crate::Overrides) applies in every mode.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.settings.mode = mode;
         self
