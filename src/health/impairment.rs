@@ -142,11 +142,7 @@ fn of_bulkhead(bulkhead: &BulkheadHandle) -> Option<Found> {
 }
 
 fn of_load_shed(load: &LoadShedHandle) -> Option<Found> {
-    let is_full = |load: &LoadShedHandle| {
-        let limit = load.limit();
-        limit.is_some_and(|limit| load.in_flight() >= limit)
-            && load.settings().mode == Mode::Enforce
-    };
+    let is_full = |load: &LoadShedHandle| load.is_full() && load.settings().mode == Mode::Enforce;
     let keys = load.keys();
     if keys.is_empty() {
         return is_full(load).then_some(Found::new(Impairment::Shedding, None));

@@ -8,7 +8,7 @@ use std::str::FromStr;
 ///
 /// Under overload a [load shedder](crate::load_shed#which-calls-are-shed-first) rejects calls of
 /// lower classes first. From the queue of a [bulkhead](crate::bulkhead), calls of higher classes
-/// leave first.
+/// leave first; a queue that is full rejects calls of all classes.
 ///
 /// It is part of the [`Context`](crate::Context), so calls that a request makes have its priority.
 /// [`Context::with_priority`](crate::Context::with_priority) sets it, and for a single request

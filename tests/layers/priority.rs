@@ -65,6 +65,45 @@ const CLASSES: [Priority; 5] = [
 
 // --- The load shedder
 
+/// One call of an operator must not lower the limit of everybody for ever.
+#[tokio::test(start_paused = true)]
+async fn a_class_that_does_not_come_any_more_is_forgotten() {
+    let layer = LoadShedLayer::new(Limit::fixed(10));
+    let service = layer.layer(Probe::default());
+    let mut hung = Vec::new();
+    for _ in 0..7 {
+        hung.push(start(&service, Priority::Normal, Act::Hang).await);
+    }
+    let admits_a_ninth = async || {
+        let eighth = start(&service, Priority::Normal, Act::Hang).await;
+        let ninth = try_one(&service, Priority::Normal).await;
+        eighth.abort();
+        settle().await;
+        ninth.is_ok()
+    };
+    let pass = async |seconds: u64| {
+        for _ in 0..seconds {
+            tokio::time::advance(secs(1)).await;
+            for _ in 0..20 {
+                try_one(&service, Priority::Normal).await.unwrap();
+            }
+        }
+    };
+    pass(10).await;
+    assert!(admits_a_ninth().await, "all have the same class");
+    try_one(&service, Priority::Critical).await.unwrap();
+    assert!(!admits_a_ninth().await, "a fifth is left for `critical`");
+    pass(55).await;
+    assert!(!admits_a_ninth().await, "not yet forgotten");
+    // It comes again, so it is remembered for longer.
+    try_one(&service, Priority::Critical).await.unwrap();
+    pass(59).await;
+    assert!(!admits_a_ninth().await);
+    pass(62).await;
+    assert!(admits_a_ninth().await);
+    hung.iter().for_each(JoinHandle::abort);
+}
+
 #[tokio::test(start_paused = true)]
 async fn lower_classes_are_shed_first() {
     let (observer, events) = recorder();

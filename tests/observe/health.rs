@@ -7,7 +7,9 @@ use http_body_util::BodyExt as _;
 use mainstay::health::{Health, Impairment, Readiness};
 use mainstay::registry::Registry;
 use mainstay::shutdown::Shutdown;
-use mainstay::{BulkheadLayer, CircuitBreakerLayer, Limit, LoadShedLayer, Mode, State};
+use mainstay::{
+    BulkheadLayer, CircuitBreakerLayer, Limit, LoadShedLayer, Mode, Overrides, Priority, State,
+};
 use tower::{Layer, Service, ServiceExt as _, service_fn};
 
 /// The impaired instances.
@@ -276,6 +278,34 @@ async fn an_essential_server_fails_while_it_is_full_or_sheds() {
     );
     drop(held);
     assert!(essential.readiness().ready);
+}
+
+/// Calls without a priority are shed before the whole limit is in use.
+#[tokio::test(start_paused = true)]
+async fn a_load_shedder_that_keeps_a_reserve_is_shedding() {
+    let registry = Registry::new();
+    let load = LoadShedLayer::builder()
+        .name("jobs")
+        .limit(Limit::fixed(2))
+        .build()
+        .unwrap();
+    registry.add(load.handle());
+    let health = Health::new(&registry).essential("jobs");
+    let hangs = load.layer(service_fn(|()| {
+        std::future::pending::<Result<(), Infallible>>()
+    }));
+    let mut held = Box::pin(hangs.clone().oneshot(()));
+    assert!(futures::poll!(held.as_mut()).is_pending());
+    assert!(health.readiness().ready, "one more is admitted");
+    let urgent = Overrides::new().priority(Priority::High);
+    let mut urgent = Box::pin(urgent.scope(hangs.clone().oneshot(())));
+    assert!(futures::poll!(urgent.as_mut()).is_pending());
+    drop(urgent);
+    let rejected = hangs.oneshot(()).await.unwrap_err();
+    assert!(rejected.as_rejection().is_some());
+    assert!(!health.readiness().ready);
+    drop(held);
+    assert!(health.readiness().ready);
 }
 
 /// Over HTTP: the status, the fields and the body.

@@ -56,4 +56,12 @@ impl LoadShedHandle {
             Target::Group(group) => limit_of_new(&group.settings()),
         }
     }
+
+    /// Whether calls without a priority are shed now. Of one instance.
+    pub(crate) fn is_full(&self) -> bool {
+        match &self.target {
+            Target::One(load) => load.in_flight() >= load.limit_of_most(),
+            Target::Group(_) => false,
+        }
+    }
 }

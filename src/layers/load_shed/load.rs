@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use super::classes::Classes;
 use super::keyed::check_keys;
 use super::settings::Settings;
 use crate::layers::handle::Adjust;
@@ -16,7 +17,6 @@ use crate::policy::sampling::{Sample, Sampler, Skip};
 use crate::runtime::{Moment, Subscribed, Timeline};
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::mode::Mode;
-use crate::vocabulary::priority::Priority;
 use crate::vocabulary::reason::Reason;
 
 /// One call in flight, in bits 0 to 23 of the word.
@@ -36,8 +36,7 @@ pub(crate) struct Load {
     /// Calls in flight that only stream their body. They do not count against an adaptive limit.
     streaming: AtomicU32,
     pub(super) limit: AtomicU32,
-    /// The highest [`Priority`] of all calls so far, at least the default.
-    pub(super) highest: AtomicU32,
+    pub(super) classes: Classes,
     mode: AtomicU32,
     is_by_latency: AtomicBool,
     is_by_lag: AtomicBool,
@@ -90,7 +89,7 @@ impl Load {
             word: AtomicU64::new(0),
             streaming: AtomicU32::new(0),
             limit: AtomicU32::new(0),
-            highest: AtomicU32::new(Priority::Normal as u32),
+            classes: Classes::new(),
             mode: AtomicU32::new(0),
             is_by_latency: AtomicBool::new(false),
             is_by_lag: AtomicBool::new(false),

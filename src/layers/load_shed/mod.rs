@@ -42,8 +42,9 @@
 //!
 //! Those of the lowest [`Priority`](crate::Priority). Each class has a share of the limit: it leaves
 //! a tenth of the limit, and at least one call, to each class above it. The classes `high` and
-//! `critical` count from their first call on, so while no call has a priority, every call has the
-//! whole limit.
+//! `critical` count from their first call on, also from one that is rejected, and are forgotten one
+//! to two minutes after their last one. So while no call has a priority, every call has the whole
+//! limit.
 //!
 //! | class | share | once a `high` call has come | once a `critical` call has come |
 //! |---|---|---|---|
@@ -102,6 +103,10 @@
 //! reach a limit. All keys share one histogram of latencies, but each limit learns from the calls of
 //! its key.
 //!
+//! The limits of all keys have no common one: 200 calls for each of a thousand tenants are 200 000.
+//! Callers who choose their own key, such as by a header, are not limited at all. Put a layer without
+//! keys around this one, such as the default, which limits all calls by the lag of the process.
+//!
 //! # How long a call is in flight
 //!
 //! Under a fixed limit, a call is in flight for as long as the layer follows it.
@@ -124,7 +129,8 @@
 //!
 //! # Cost
 //!
-//! - Every call: one compare-and-swap and one subtraction.
+//! - Every call: one compare-and-swap and one subtraction. A call of another class than the highest one
+//!   reads two more numbers.
 //! - A sample, one call in many: two clock readings and a short lock.
 //! - With a limit by latency, an observer, a subscriber or metrics: one clock reading a call.
 //! - A response that streams under an adaptive limit: two more atomic operations.

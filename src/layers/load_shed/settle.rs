@@ -149,6 +149,7 @@ impl Load {
     fn report(&self, sample: Sample, time: CallTime, verdict: Verdict, counts_as: CallTime) {
         let outcome = verdict.outcome();
         let (ran, now) = time.ran_until_now();
+        self.classes.forget(now);
         let latency = counts_as.is_known().then_some(ran);
         if sample.is_taken() && time.has_waited() {
             self.latencies.record(now, ran, sample.weight());
