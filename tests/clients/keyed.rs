@@ -27,14 +27,14 @@ fn retry() -> mainstay::RetryBuilder<mainstay::http::HttpRetry> {
     stacks::retry().backoff(Backoff::constant(std::time::Duration::ZERO).jitter(Jitter::None))
 }
 
-/// Sends 200 calls to a host that is dead, and one to a host that fails once. Returns whether that
-/// one succeeded.
+/// Sends 221 calls to a host that is dead, and 5 to a host that fails once, at the last of them.
+/// Returns whether that one succeeded.
 async fn survives(stack: &stacks::ClientStack) -> bool {
-    let failures = Arc::new(AtomicU32::new(1));
+    let calls = Arc::new(AtomicU32::new(0));
     let upstream = service_fn(move |request: Request<Empty<Bytes>>| {
         let fails = match request.uri().host() {
             Some("dead") => true,
-            _ => failures.swap(0, Ordering::SeqCst) > 0,
+            _ => calls.fetch_add(1, Ordering::SeqCst) == 4,
         };
         let status = if fails { 503 } else { 200 };
         let response = Response::builder()
@@ -47,9 +47,17 @@ async fn survives(stack: &stacks::ClientStack) -> bool {
         let request = Request::get(format!("http://{host}/")).body(Empty::new());
         client.clone().oneshot(request.unwrap())
     };
-    for _ in 0..200 {
-        assert_eq!(get("dead").await.unwrap().status(), 503);
+    let dead = async |calls: u32| {
+        for _ in 0..calls {
+            assert_eq!(get("dead").await.unwrap().status(), 503);
+        }
+    };
+    dead(201).await;
+    for _ in 0..4 {
+        dead(4).await;
+        assert_eq!(get("alive").await.unwrap().status(), 200);
     }
+    dead(4).await;
     get("alive").await.unwrap().status() == 200
 }
 
@@ -58,11 +66,8 @@ async fn a_dead_host_does_not_use_the_retries_of_the_others() {
     let new = || stacks::client("upstreams").without_circuit_breaker();
     let stack = new().retry(retry()).build().unwrap();
     assert!(survives(&stack).await);
-    let balance = |host: &str| {
-        let retry = stack.retry().key(host).unwrap();
-        retry.budget().unwrap().balance()
-    };
-    assert_eq!((balance("dead"), balance("alive")), (0, RESERVE - 1));
+    let retries = |host: &str| stack.retry().key(host).unwrap().snapshot().retries[0].1;
+    assert_eq!((retries("dead"), retries("alive")), (RESERVE + 221 / 5, 1));
     assert!(stack.retry().budget().is_none());
     let snapshot = stack.snapshot().retry.unwrap();
     assert_eq!(
@@ -87,12 +92,14 @@ async fn the_settings_of_a_stack_are_those_of_the_budgets_of_all_hosts() {
     let stack = stack.retry(retry()).build().unwrap();
     let few = |to: &mut mainstay::http::ClientSettings| {
         let budget = to.retry.budget.as_mut().unwrap();
-        (budget.ratio, budget.min_per_second) = (0.0, 1);
+        budget.min_per_second = 1;
     };
     let _ = stack.change(few).unwrap();
     assert!(survives(&stack).await);
-    let alive = stack.retry().key("alive").unwrap();
-    assert_eq!(alive.budget().unwrap().balance(), 9);
+    let retry = |host: &str| stack.retry().key(host).unwrap();
+    let dead = retry("dead").snapshot();
+    assert_eq!(dead.retries[0].1, 10 + 221 / 5);
+    let alive = retry("alive");
     let off = |to: &mut mainstay::http::ClientSettings| to.retry.mode = Mode::Off;
     let _ = stack.change(off).unwrap();
     assert!(alive.budget().is_none());

@@ -29,38 +29,79 @@ fn retry(settings: Settings) -> Keyed {
 #[tokio::test(start_paused = true)]
 async fn a_dead_key_does_not_use_the_budget_of_the_others() {
     let (observer, events) = seen();
-    let layer = retry(settings()).observer(observer).build().unwrap();
+    let mut settings = settings();
+    settings.budget.as_mut().unwrap().ratio = 0.2;
+    let layer = retry(settings).observer(observer).build().unwrap();
     let mut service = layer.layer(Inner::default());
     for _ in 0..30 {
         assert!(send(&mut service, job("dead", Act::Fail)).await.is_err());
+    }
+    for _ in 0..4 {
+        assert!(send(&mut service, job("good", Act::Ok)).await.is_ok());
     }
     assert!(send(&mut service, job("good", Act::Fail)).await.is_err());
 
     let handle = layer.handle();
     let (dead, good) = (handle.key("dead").unwrap(), handle.key("good").unwrap());
     assert_eq!(dead.budget().unwrap().balance(), 0);
-    assert_eq!(good.budget().unwrap().balance(), 9);
-    assert_eq!(dead.snapshot().retries, [(RetryCause::Error, 10)]);
+    assert_eq!(good.budget().unwrap().balance(), 0, "that of all keys");
+    assert_eq!(dead.snapshot().retries, [(RetryCause::Error, 16)]);
     assert_eq!(
         dead.snapshot().refused,
-        [(RetryRefused::Attempts, 10), (RetryRefused::Budget, 20)]
+        [(RetryRefused::Attempts, 16), (RetryRefused::Budget, 14)]
     );
     assert_eq!(good.snapshot().retries, [(RetryCause::Error, 1)]);
     assert_eq!(
         good.snapshot().to_string(),
-        "retry jobs [good]: 1 retries (error 1), 1 refused (attempts 1); budget for 9 more"
+        "retry jobs [good]: 1 retries (error 1), 1 refused (attempts 1); budget for 0 more"
     );
     assert!(handle.budget().is_none(), "each key has its own");
     assert_eq!(
         handle.snapshot().to_string(),
-        "retry jobs: 2 of 10000 keys; 11 retries (error 11), 31 refused (attempts 11, budget 20); \
+        "retry jobs: 2 of 10000 keys; 17 retries (error 17), 31 refused (attempts 17, budget 14); \
          budget for 0 more"
     );
     let events = events.lock().unwrap();
     let of_dead = events
         .iter()
         .filter(|(key, _)| key.as_deref() == Some("dead"));
-    assert_eq!((of_dead.count(), events.len()), (10 + 30, 40 + 2));
+    assert_eq!((of_dead.count(), events.len()), (16 + 30, 46 + 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_keys_together_have_the_retries_of_one_budget() {
+    let layer = retry(settings()).build().unwrap();
+    let mut service = layer.layer(Inner::default());
+    for key in 0..200 {
+        let key = format!("host {key}");
+        assert!(send(&mut service, job(&key, Act::Fail)).await.is_err());
+    }
+    let all = layer.handle().snapshot();
+    assert_eq!(all.retries, [(RetryCause::Error, 10)]);
+    assert_eq!(
+        all.refused,
+        [(RetryRefused::Attempts, 10), (RetryRefused::Budget, 190)]
+    );
+    assert_eq!(all.balance, Some(0));
+    tokio::time::advance(ms(10_000)).await;
+    assert_eq!(layer.handle().snapshot().balance, Some(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_without_the_budget_of_all_has_its_own() {
+    let mut settings = settings();
+    let budget = settings.budget.take();
+    let layer = retry(settings).build().unwrap();
+    let mut service = layer.layer(Inner::default());
+    assert!(send(&mut service, job("a", Act::Fail)).await.is_err());
+    let a = layer.handle().key("a").unwrap();
+    let _ = a.change(|to| to.budget = budget).unwrap();
+    for _ in 0..20 {
+        assert!(send(&mut service, job("a", Act::Fail)).await.is_err());
+        assert!(send(&mut service, job("b", Act::Fail)).await.is_err());
+    }
+    let retries = |key: &str| layer.handle().key(key).unwrap().snapshot().retries[0].1;
+    assert_eq!((retries("a"), retries("b")), (1 + 10, 20));
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,6 +117,18 @@ async fn each_key_has_a_throttle() {
         assert!(send(&mut service, job("good", Act::Ok)).await.is_ok());
     }
     let balance = |key: &str| layer.handle().key(key).unwrap().budget().unwrap().balance();
+    assert_eq!((balance("dead"), balance("good")), (0, 1));
+
+    // Each failure before a retry takes a token from the throttle of all keys.
+    for key in ["a", "b", "c"] {
+        assert!(send(&mut service, job(key, Act::Fail)).await.is_err());
+    }
+    let retries = |key: &str| layer.handle().key(key).unwrap().snapshot().retries;
+    assert!(retries("a").is_empty() || retries("c").is_empty());
+    assert_eq!(balance("good"), 0);
+    for _ in 0..20 {
+        assert!(send(&mut service, job("good", Act::Ok)).await.is_ok());
+    }
     assert_eq!((balance("dead"), balance("good")), (0, 1));
 }
 
@@ -95,10 +148,14 @@ async fn an_update_applies_to_all_keys_and_one_of_a_key_to_it() {
     let changes = handle.change(per_second).unwrap();
     assert_eq!(changes.to_string(), "budget.min_per_second: 1 -> 2");
     assert_eq!(a.settings().attempts, 2, "that of all keys");
-    assert_eq!(a.budget().unwrap().balance(), 20 - 4, "withdrawals stay");
+    let balance = |key: &str| handle.key(key).unwrap().budget().unwrap().balance();
+    assert_eq!(balance("a"), 20 - 5, "withdrawals of all keys stay");
     assert!(send(&mut service, job("new", Act::Fail)).await.is_err());
-    let new = handle.key("new").unwrap();
-    assert_eq!(new.budget().unwrap().balance(), 20 - 1);
+    assert_eq!(balance("new"), 20 - 6);
+
+    let per_second = |to: &mut Settings| to.budget.as_mut().unwrap().min_per_second = 1;
+    let _ = a.change(per_second).unwrap();
+    assert_eq!((balance("a"), balance("new")), (10 - 4, 20 - 6));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,14 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::keyed::Common;
 use super::settings::{BudgetSettings, ThrottleSettings};
 use crate::call::entry::Entry;
-use crate::policy::budget::{Budget, Withdrawal};
+use crate::policy::budget::Budget;
 use crate::policy::throttle::Throttle;
 use crate::runtime::striped::Striped;
 use crate::runtime::{Moment, Timeline, nanos};
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::settings::Fields as _;
+
+mod payment;
+
+pub(super) use payment::Payment;
 
 /// Limits the number of retries in proportion to the requests, so that retries do not become the
 /// outage.
@@ -44,6 +49,8 @@ struct Shared {
     /// The end of the budget's current page. `page` is the length of a page in nanoseconds.
     page_ends: AtomicU64,
     page: AtomicU64,
+    /// For the budget of a key: the budget of all keys.
+    common: Option<Arc<Common>>,
     ledger: Mutex<Ledger>,
 }
 
@@ -112,6 +119,11 @@ impl RetryBudget {
     }
 
     pub(super) fn of(settings: BudgetSettings) -> Self {
+        Self::of_key(settings, None)
+    }
+
+    /// The budget of a key. Its retries are also limited by the budget of all keys.
+    pub(super) fn of_key(settings: BudgetSettings, common: Option<Arc<Common>>) -> Self {
         let now = Moment::now();
         let kind = Kind::new(&settings, now.since_origin());
         let (page_ends, page) = kind.page();
@@ -119,6 +131,7 @@ impl RetryBudget {
             counted: Striped::new(),
             page_ends: AtomicU64::new(page_ends),
             page: AtomicU64::new(page),
+            common,
             ledger: Mutex::new(Ledger {
                 settings,
                 kind,
@@ -151,10 +164,24 @@ impl RetryBudget {
         self.0.turn_page(&ledger);
     }
 
+    /// The budget that also limits the retries of this one.
+    fn overall(&self) -> Option<&Self> {
+        self.0.common.as_ref().and_then(|common| common.overall())
+    }
+
     /// The number of retries that the budget allows now. 1 or 0 for gRPC's throttling, because the
     /// next failure may end it.
+    ///
+    /// The budget of a [key](crate::retry#a-budget-for-each-key) allows at most as many as the
+    /// budget of all keys.
     #[must_use]
     pub fn balance(&self) -> u64 {
+        let overall = self.overall().map_or(u64::MAX, Self::own_balance);
+        self.own_balance().min(overall)
+    }
+
+    /// The balance, except for the budget of all keys.
+    pub(super) fn own_balance(&self) -> u64 {
         let (mut ledger, now) = self.0.open(None);
         let balance = match &mut ledger.kind {
             Kind::Budget(budget) => budget.balance(now),
@@ -164,7 +191,7 @@ impl RetryBudget {
         balance
     }
 
-    /// Whether it allows at least as many retries as a new one.
+    /// Whether it allows at least as many retries as a new one, except for the budget of all keys.
     pub(super) fn is_full(&self) -> bool {
         let (mut ledger, now) = self.0.open(None);
         let is_full = match &mut ledger.kind {
@@ -189,11 +216,19 @@ impl RetryBudget {
                 self.0.request_on_new_page(now);
             }
         }
+        if let Some(common) = &self.0.common {
+            common.request(entry);
+        }
     }
 
     /// Whether it needs the outcomes of calls.
     #[inline]
-    pub(super) fn is_throttle(&self) -> bool {
+    pub(super) fn needs_outcomes(&self) -> bool {
+        self.is_throttle() || self.overall().is_some_and(Self::is_throttle)
+    }
+
+    #[inline]
+    fn is_throttle(&self) -> bool {
         self.0.page_ends.load(Ordering::Relaxed) == u64::MAX
     }
 
@@ -201,9 +236,6 @@ impl RetryBudget {
     /// response: success, or a failure that can be retried. Only [throttling](Self::throttle) uses
     /// it.
     pub fn record(&self, success: bool) {
-        if !self.is_throttle() {
-            return;
-        }
         if success {
             self.succeeded();
         } else {
@@ -211,36 +243,33 @@ impl RetryBudget {
         }
     }
 
-    /// An attempt succeeded.
+    /// An attempt succeeded. Only throttling records it.
     #[inline]
     pub(super) fn succeeded(&self) {
-        self.0.counted.increment();
+        if self.is_throttle() {
+            self.0.counted.increment();
+        }
+        if let Some(overall) = self.overall() {
+            overall.succeeded();
+        }
     }
 
     /// An attempt failed in a way that can be retried. Only throttling records it.
+    ///
+    /// The budget of all keys records it only if the one of the key still allows a retry. So a dead
+    /// key takes no more from it than its own share.
     pub(super) fn failed(&self) {
-        if !self.is_throttle() {
-            return;
+        let mut may_retry = true;
+        if self.is_throttle() {
+            let (mut ledger, _) = self.0.open(None);
+            if let Kind::Throttle(throttle) = &mut ledger.kind {
+                throttle.failure();
+                may_retry = throttle.may_retry();
+            }
         }
-        let (mut ledger, _) = self.0.open(None);
-        if let Kind::Throttle(throttle) = &mut ledger.kind {
-            throttle.failure();
+        if may_retry && let Some(overall) = self.overall() {
+            overall.failed();
         }
-    }
-
-    /// Withdraws a retry. The payment refunds it when dropped unspent.
-    pub(super) fn withdraw(&self) -> Option<Payment> {
-        let (mut ledger, now) = self.0.open(None);
-        let paid = match &mut ledger.kind {
-            Kind::Budget(budget) => budget.try_withdraw(now).map(Some),
-            Kind::Throttle(throttle) => throttle.may_retry().then_some(None),
-        };
-        self.0.turn_page(&ledger);
-        drop(ledger);
-        paid.map(|withdrawal| Payment {
-            shared: Arc::clone(&self.0),
-            withdrawal,
-        })
     }
 }
 
@@ -300,31 +329,6 @@ impl fmt::Debug for RetryBudget {
         f.debug_struct("RetryBudget")
             .field("balance", &self.balance())
             .finish()
-    }
-}
-
-/// A retry that was withdrawn from the budget.
-pub(super) struct Payment {
-    shared: Arc<Shared>,
-    withdrawal: Option<Withdrawal>,
-}
-
-impl Payment {
-    /// The retry is sent.
-    pub(super) fn spend(mut self) {
-        self.withdrawal = None;
-    }
-}
-
-impl Drop for Payment {
-    fn drop(&mut self) {
-        if let Some(withdrawal) = self.withdrawal.take() {
-            let (mut ledger, now) = self.shared.open(None);
-            if let Kind::Budget(budget) = &mut ledger.kind {
-                budget.refund(now, withdrawal);
-            }
-            self.shared.turn_page(&ledger);
-        }
     }
 }
 

@@ -260,7 +260,7 @@ impl<P, R, K: Keying> Core<P, R, K> {
         E: WithRejection,
     {
         let throttle = stats.budget();
-        let Some(throttle) = throttle.filter(|budget| budget.is_throttle()) else {
+        let Some(throttle) = throttle.filter(|budget| budget.needs_outcomes()) else {
             return;
         };
         match end.is_success() {

@@ -1,11 +1,13 @@
 //! The retries of a key.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::budget::RetryBudget;
 use super::layer::LAYER;
 use super::settings::Settings;
 use super::snapshot::Stats;
+use crate::call::entry::Entry;
 use crate::layers::keyed::{Instance, dropped};
 use crate::observe::emitter::Emitter;
 use crate::observe::snapshot::Totals;
@@ -30,14 +32,56 @@ impl Fixed {
     }
 }
 
+/// The state that the retries of all keys share.
+///
+/// Each budget has a minimum of its own. Without an overall budget, the minimum of many keys would
+/// be many times as high, even if all keys are one upstream.
+#[derive(Default)]
+pub(crate) struct Common {
+    /// Used only while the settings of all keys have a budget.
+    overall: RetryBudget,
+    has_budget: AtomicBool,
+}
+
+impl Common {
+    /// The budget of all keys.
+    #[inline]
+    pub(super) fn overall(&self) -> Option<&RetryBudget> {
+        self.has_budget
+            .load(Ordering::Relaxed)
+            .then_some(&self.overall)
+    }
+
+    /// A request of any key is sent for the first time.
+    pub(super) fn request(&self, entry: &mut Entry) {
+        if let Some(overall) = self.overall() {
+            overall.request(entry);
+        }
+    }
+}
+
 impl Instance for Stats {
     type Settings = Settings;
     type Fixed = Fixed;
-    type Common = ();
+    type Common = Common;
 
-    fn new(settings: &Settings, fixed: &Fixed, emitter: Emitter, _: Option<&Arc<()>>) -> Self {
-        let budget = fixed.budget.clone();
+    fn new(
+        settings: &Settings,
+        fixed: &Fixed,
+        emitter: Emitter,
+        common: Option<&Arc<Common>>,
+    ) -> Self {
+        let own = || RetryBudget::of_key(settings.budget.unwrap_or_default(), common.cloned());
+        let budget = fixed.budget.clone().unwrap_or_else(own);
         Self::new(settings.clone(), budget, fixed.can_retry, emitter)
+    }
+
+    fn publish(common: &Common, settings: &Settings) {
+        if let Some(budget) = &settings.budget {
+            common.overall.adjust(budget);
+        }
+        let has_budget = settings.budget.is_some();
+        common.has_budget.store(has_budget, Ordering::Relaxed);
     }
 
     fn check(fixed: &Fixed, settings: &Settings) -> Result<(), ConfigError> {

@@ -75,20 +75,18 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Without a `budget` of its user, it has one of its own.
     pub(super) fn new(
         settings: Settings,
-        budget: Option<RetryBudget>,
+        budget: RetryBudget,
         can_retry: bool,
         emitter: Emitter,
     ) -> Self {
-        let own = || RetryBudget::of(settings.budget.unwrap_or_default());
         let stats = Self {
             attempts: AtomicU32::new(0),
             replay_limit: AtomicUsize::new(0),
             has_budget: AtomicBool::new(false),
             can_retry,
-            budget: budget.unwrap_or_else(own),
+            budget,
             settings: Mutex::new(settings),
             emitter,
             causes: Counts::new(),
@@ -237,13 +235,15 @@ impl Snapshot {
         let totals = group.sum(|stats, totals| {
             totals.add(&stats.counts());
             if let Some(budget) = stats.budget() {
-                let balance = budget.balance();
+                let balance = budget.own_balance();
                 lowest = Some(lowest.map_or(balance, |lowest| lowest.min(balance)));
             }
         });
-        if lowest.is_none() && settings.mode != Mode::Off {
-            let new = settings.budget.map(RetryBudget::of);
-            lowest = new.map(|budget| budget.balance());
+        if settings.mode != Mode::Off
+            && let Some(overall) = group.common().overall()
+        {
+            let balance = overall.balance();
+            lowest = Some(lowest.map_or(balance, |lowest| lowest.min(balance)));
         }
         Self {
             keys: Some(KeyCounts::of(group)),

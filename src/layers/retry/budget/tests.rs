@@ -5,6 +5,9 @@ use tokio::runtime::Builder;
 use tokio::time::advance;
 
 use super::*;
+use crate::layers::keyed::Instance as _;
+use crate::layers::retry::settings::Settings;
+use crate::layers::retry::snapshot::Stats;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -81,4 +84,32 @@ fn only_throttling_locks_to_record_a_failure() {
     assert_eq!(throttle.balance(), 0);
     throttle.record(true);
     assert_eq!(throttle.balance(), 1);
+}
+
+#[test]
+fn a_key_pays_nothing_for_a_retry_that_the_overall_budget_refuses() {
+    let settings = |min_per_second| BudgetSettings {
+        ratio: 0.0,
+        min_per_second,
+        ..BudgetSettings::default()
+    };
+    paused(async {
+        let common = Arc::<Common>::default();
+        let of_all = Settings {
+            budget: Some(settings(1)),
+            ..Settings::default()
+        };
+        Stats::publish(&common, &of_all);
+        let new = || RetryBudget::of_key(settings(2), Some(Arc::clone(&common)));
+        let (a, b) = (new(), new());
+        assert_eq!((a.own_balance(), a.balance()), (20, 10));
+        drop(a.withdraw());
+        assert_eq!((a.own_balance(), a.balance()), (20, 10), "refunded by both");
+        while let Some(payment) = a.withdraw() {
+            payment.spend();
+        }
+        assert_eq!((a.own_balance(), a.balance()), (10, 0));
+        assert!(b.withdraw().is_none());
+        assert_eq!((b.own_balance(), b.balance()), (20, 0));
+    });
 }
