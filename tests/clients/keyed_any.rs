@@ -71,20 +71,37 @@ async fn each_key_of_a_client_has_its_own_circuit_bulkhead_and_budget() {
     assert!(ask(&client, "good").await.is_err(), "one for all");
 }
 
-#[test]
-fn a_budget_for_all_is_refused_with_keys() {
-    let retry = RetryLayer::builder().budget(RetryBudget::new());
-    let stack = mainstay::client("search").retry(retry);
-    let error = stack
+#[tokio::test(start_paused = true)]
+async fn all_keys_of_a_client_share_a_budget_of_the_users_own() {
+    let budget = RetryBudget::builder().ratio(0.0).min_per_second(1);
+    let budget = budget.build().unwrap();
+    let retry = RetryLayer::builder().budget(budget.clone()).attempts(2);
+    let retry = retry.backoff(Backoff::constant(std::time::Duration::ZERO).jitter(Jitter::None));
+    let stack = mainstay::client("search")
+        .retry(retry)
         .keyed(|query: &Query| query.shard.into())
         .build()
-        .unwrap_err();
+        .unwrap();
+    let client = stack.wrap(service_fn(answer));
+    for _ in 0..4 {
+        assert!(ask(&client, "dead").await.is_err());
+        assert!(ask(&client, "good").await.is_ok());
+    }
+    assert_eq!(budget.balance(), 10 - 4);
+    let retries = |key: &str| stack.retry().key(key).unwrap().snapshot().retries;
+    assert_eq!((retries("dead")[0].1, retries("good").len()), (4, 0));
+    assert_eq!(stack.retry().budget().unwrap().balance(), 10 - 4);
+    let text = stack.to_string();
     assert!(
-        error.to_string().starts_with("retry `search`: budget"),
-        "{error}"
+        text.contains("keyed = one for each key, with one budget for all"),
+        "{text}"
     );
-    let error = mainstay::client("search").keyed(|query: &Query| query.shard.into());
-    let error = error.max_keys(0).build().unwrap_err();
+}
+
+#[test]
+fn the_number_of_keys_is_checked() {
+    let stack = mainstay::client("search").keyed(|query: &Query| query.shard.into());
+    let error = stack.max_keys(0).build().unwrap_err();
     assert!(error.to_string().contains("max_keys = 0"), "{error}");
 }
 

@@ -204,13 +204,52 @@ async fn a_key_whose_retry_waits_is_not_evicted_and_its_counts_stay() {
     );
 }
 
-#[test]
-fn one_budget_for_all_is_refused_with_keys() {
-    let budget = RetryBudget::new();
-    let error = retry(settings()).budget(budget).build().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "retry `jobs`: budget = one for all is refused: must be set by `settings` with keys: \
-         a `RetryBudget` is one for all calls"
-    );
+#[tokio::test(start_paused = true)]
+async fn all_keys_share_a_budget_of_the_users_own() {
+    let budget = RetryBudget::builder().ratio(0.0).min_per_second(1);
+    let budget = budget.build().unwrap();
+    let layer = retry(settings()).budget(budget.clone()).max_keys(2);
+    let layer = layer.build().unwrap();
+    let other = RetryLayer::builder().budget(budget.clone()).build();
+    let other = other.unwrap().handle();
+    let (handle, mut service) = (layer.handle(), layer.layer(Inner::default()));
+    assert_eq!(handle.snapshot().balance, Some(10));
+    for _ in 0..7 {
+        assert!(send(&mut service, job("a", Act::Fail)).await.is_err());
+    }
+    for _ in 0..5 {
+        assert!(send(&mut service, job("b", Act::Fail)).await.is_err());
+    }
+    let retries = |key: &str| handle.key(key).unwrap().snapshot().retries[0].1;
+    assert_eq!((retries("a"), retries("b")), (7, 3));
+    assert_eq!(budget.balance(), 0);
+    assert_eq!(handle.budget().unwrap().balance(), 0);
+    assert_eq!(handle.key("a").unwrap().budget().unwrap().balance(), 0);
+    assert_eq!(handle.snapshot().balance, Some(0));
+
+    let per_second = |to: &mut Settings, retries| {
+        to.budget.as_mut().unwrap().min_per_second = retries;
+    };
+    let _ = other.change(|to| per_second(to, 2)).unwrap();
+    assert_eq!(handle.settings().budget.unwrap().min_per_second, 2);
+    let changes = handle.change(|to| to.attempts = 3).unwrap();
+    assert_eq!(changes.to_string(), "attempts: 2 -> 3");
+    assert_eq!(budget.balance(), 20 - 10);
+    let changes = handle.change(|to| per_second(to, 3)).unwrap();
+    assert_eq!(changes.to_string(), "budget.min_per_second: 2 -> 3");
+    assert_eq!(other.settings().budget.unwrap().min_per_second, 3);
+    assert_eq!(budget.balance(), 30 - 10);
+
+    // No state is lost with a key: the budget is not its own.
+    let mut events = handle.events();
+    for key in ["c", "d", "e"] {
+        assert!(send(&mut service, job(key, Act::Ok)).await.is_ok());
+    }
+    assert!(handle.snapshot().keys.unwrap().evicted > 0);
+    let mut events = std::iter::from_fn(|| events.try_recv());
+    assert!(!events.any(|event| matches!(event.kind(), EventKind::Evicted)));
+
+    let _ = handle.change(|to| to.budget = None).unwrap();
+    assert!(handle.budget().is_none());
+    assert_eq!(handle.snapshot().balance, None);
 }

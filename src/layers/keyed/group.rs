@@ -48,7 +48,10 @@ pub trait Instance: Emit + Send + Sync + Sized + 'static {
     fn shared(_: &Shared<Self>) {}
 
     /// Puts the part of the settings in force that all keys share. It runs under a lock.
-    fn publish(_: &Self::Common, _: &Self::Settings) {}
+    fn publish(_: &Self::Common, _: &Self::Fixed, _: &Self::Settings) {}
+
+    /// Brings settings up to date that other layers can change. It runs under a lock.
+    fn refresh(_: &Self::Fixed, _: &mut Self::Settings) {}
 
     /// Refuses settings that instances with the fixed ones cannot have.
     fn check(_: &Self::Fixed, _: &Self::Settings) -> Result<(), ConfigError> {
@@ -83,14 +86,15 @@ pub struct Group<A: Instance> {
 
 impl<A: Instance> Group<A> {
     pub(crate) fn new(
-        settings: A::Settings,
+        mut settings: A::Settings,
         fixed: A::Fixed,
         emitter: Emitter,
         limit: usize,
         labels: usize,
     ) -> Self {
         let common = Arc::default();
-        A::publish(&common, &settings);
+        A::refresh(&fixed, &mut settings);
+        A::publish(&common, &fixed, &settings);
         Self {
             keys: Keys::new(limit),
             without_key: OnceLock::new(),
@@ -118,7 +122,9 @@ impl<A: Instance> Group<A> {
     }
 
     pub(crate) fn settings(&self) -> A::Settings {
-        self.lock_settings().clone()
+        let mut settings = self.lock_settings().clone();
+        A::refresh(&self.fixed, &mut settings);
+        settings
     }
 
     fn lock_settings(&self) -> MutexGuard<'_, A::Settings> {
@@ -252,11 +258,12 @@ where
 
     fn put(&self, before: &Self::Settings, new: &Self::Settings) -> bool {
         let mut settings = self.lock_settings();
+        A::refresh(&self.fixed, &mut settings);
         if *settings != *before {
             return false;
         }
         settings.clone_from(new);
-        A::publish(&self.common, new);
+        A::publish(&self.common, &self.fixed, new);
         self.emitter().set_measured(A::is_measured(new));
         drop(settings);
         // An instance that is made now has the new settings. If another update follows, both bring

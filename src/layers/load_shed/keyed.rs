@@ -73,7 +73,7 @@ impl Instance for Load {
         let _ = shared.weak_self.set(Arc::downgrade(Shared::arc(shared)));
     }
 
-    fn publish(common: &Common, settings: &Settings) {
+    fn publish(common: &Common, _: &bool, settings: &Settings) {
         common.mode.store(settings.mode as u32, Ordering::Relaxed);
     }
 

@@ -180,6 +180,11 @@ impl RetryBudget {
         self.own_balance().min(overall)
     }
 
+    /// Whether it is the budget of a key.
+    pub(super) fn is_of_key(&self) -> bool {
+        self.0.common.is_some()
+    }
+
     /// The balance, except for the budget of all keys.
     pub(super) fn own_balance(&self) -> u64 {
         let (mut ledger, now) = self.0.open(None);

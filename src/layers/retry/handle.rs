@@ -47,13 +47,14 @@ impl RetryHandle {
         }
     }
 
-    /// The budget, if there is one. `None` for the handle of all keys: each key has its own, which
-    /// the handle of the [key](Self::key) returns.
+    /// The budget, if there is one. For the handle of all keys it is the [`RetryBudget`] that the
+    /// layer was given. Otherwise that handle returns `None`: each key has its own, which the handle
+    /// of the [key](Self::key) returns.
     #[must_use]
     pub fn budget(&self) -> Option<&RetryBudget> {
         match &self.target {
             Target::One(stats) => stats.budget(),
-            Target::Group(_) => None,
+            Target::Group(group) => group.fixed().shared_budget(&group.settings()),
         }
     }
 }

@@ -16,13 +16,19 @@ use crate::vocabulary::mode::Mode;
 
 /// The settings of a retry layer that cannot change.
 pub(crate) struct Fixed {
-    /// The user's own budget, which there is only without keys.
+    /// The user's own budget, which all keys share.
     pub(super) budget: Option<RetryBudget>,
     /// Whether the policy ever retries.
     pub(super) can_retry: bool,
 }
 
 impl Fixed {
+    /// The user's own budget, if it is in use.
+    pub(super) fn shared_budget(&self, settings: &Settings) -> Option<&RetryBudget> {
+        let is_used = settings.budget.is_some() && settings.mode != Mode::Off;
+        self.budget.as_ref().filter(|_| is_used)
+    }
+
     pub(super) fn check(can_retry: bool, settings: &Settings) -> Result<(), ConfigError> {
         if !can_retry && settings.mode != Mode::Off {
             let rule = "must be `off`: this client was built without a retry policy";
@@ -76,12 +82,19 @@ impl Instance for Stats {
         Self::new(settings.clone(), budget, fixed.can_retry, emitter)
     }
 
-    fn publish(common: &Common, settings: &Settings) {
+    fn publish(common: &Common, fixed: &Fixed, settings: &Settings) {
         if let Some(budget) = &settings.budget {
-            common.overall.adjust(budget);
+            let overall = fixed.budget.as_ref().unwrap_or(&common.overall);
+            overall.adjust(budget);
         }
-        let has_budget = settings.budget.is_some();
+        let has_budget = settings.budget.is_some() && fixed.budget.is_none();
         common.has_budget.store(has_budget, Ordering::Relaxed);
+    }
+
+    fn refresh(fixed: &Fixed, settings: &mut Settings) {
+        if let (Some(shared), Some(budget)) = (&fixed.budget, &mut settings.budget) {
+            *budget = shared.settings();
+        }
     }
 
     fn check(fixed: &Fixed, settings: &Settings) -> Result<(), ConfigError> {
@@ -92,9 +105,11 @@ impl Instance for Stats {
         settings.mode != Mode::Off
     }
 
-    /// Whether its budget allows as many retries as a new one.
+    /// Whether its budget allows as many retries as a new one. A budget that all keys share does not
+    /// depend on this instance.
     fn is_plain(&self) -> bool {
-        self.budget().is_none_or(RetryBudget::is_full)
+        self.budget()
+            .is_none_or(|budget| !budget.is_of_key() || budget.is_full())
     }
 
     fn totals(&self) -> Totals {

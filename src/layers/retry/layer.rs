@@ -206,8 +206,8 @@ impl<P, R, K> RetryBuilder<P, R, K> {
 
     /// Budget for retries. Default [`RetryBudget::new`] for this layer alone.
     ///
-    /// It is one for all calls, so [`build`](Self::build) refuses it together with
-    /// [`keyed`](Self::keyed). The [`settings`](Self::settings) set the budgets of keys.
+    /// It is one for all calls, also with [keys](Self::keyed): each key then has only counts of its
+    /// own. Use [`settings`](Self::settings) for the settings of a budget for each key.
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.settings.budget = Some(budget.settings());
         self.budget = Some(budget);
@@ -322,8 +322,7 @@ impl<P, R, K: Keying> RetryBuilder<P, R, K> {
     ///
     /// # Errors
     ///
-    /// When a value is out of range, or if there are keys and a [`budget`](Self::budget) that is one
-    /// for all.
+    /// When a value is out of range.
     pub fn build(self) -> Result<RetryLayer<P, R, K>, ConfigError> {
         let name = self.name.clone();
         self.built().of_instance(name.as_deref())
@@ -332,10 +331,6 @@ impl<P, R, K: Keying> RetryBuilder<P, R, K> {
     fn built(self) -> Result<RetryLayer<P, R, K>, ConfigError> {
         let instance = InstanceName::new(&KIND, self.name.as_deref())?;
         self.settings.check()?;
-        if self.budget.is_some() && self.keying.is_keyed() {
-            let rule = "must be set by `settings` with keys: a `RetryBudget` is one for all calls";
-            return Err(ConfigError::new(LAYER, "budget", "one for all", rule));
-        }
         let is_on = self.settings.mode != Mode::Off;
         let emitter = Emitter::measured(&KIND, instance, self.observer, is_on);
         let fixed = Fixed {

@@ -66,7 +66,7 @@ pub(crate) struct Stats {
     /// Whether the policy ever retries.
     can_retry: bool,
     settings: Mutex<Settings>,
-    /// Used only while the settings have one.
+    /// Used only while the settings have one. It may be one for all keys or several layers.
     budget: RetryBudget,
     pub(super) emitter: Emitter,
     causes: Counts<{ RetryCause::ALL.len() }>,
@@ -240,7 +240,10 @@ impl Snapshot {
             }
         });
         if settings.mode != Mode::Off
-            && let Some(overall) = group.common().overall()
+            && let Some(overall) = group
+                .common()
+                .overall()
+                .or_else(|| group.fixed().shared_budget(&settings))
         {
             let balance = overall.balance();
             lowest = Some(lowest.map_or(balance, |lowest| lowest.min(balance)));

@@ -17,8 +17,10 @@ use crate::layers::timeout::{
 use crate::layers::{correlation::Carry, retry::Decision};
 use crate::policy::retry::RetryRefused;
 use crate::stack::numbers::{Numbers, RetryNumbers};
-use crate::stack::part::{Part, Setting, Stack, describe_keys};
-use crate::stack::parts::{derive_backoff, describe_mode, describe_retry, shown};
+use crate::stack::part::{Part, Setting, Stack};
+use crate::stack::parts::{
+    derive_backoff, describe_mode, describe_retry, describe_retry_keys, shown,
+};
 use crate::stack::refine::Refine;
 use crate::vocabulary::config::ConfigError;
 use crate::vocabulary::mode::Mode;
@@ -340,8 +342,11 @@ impl<R, T, Q: Keying> Part<T, Q> for Retry<R> {
         describe_retry(&settings.retry.settings)
     }
 
-    fn describe_keys(_: Option<&Self::Settings>, stack: &Stack<'_, T, Q>) -> Option<Setting> {
-        describe_keys(&stack.keying)
+    fn describe_keys(
+        settings: Option<&Self::Settings>,
+        stack: &Stack<'_, T, Q>,
+    ) -> Option<Setting> {
+        describe_retry_keys(&stack.keying, settings.map(|settings| &settings.retry))
     }
 
     fn build(

@@ -62,7 +62,7 @@ pub(super) use circuit_breaker::CircuitBreaker;
 pub(super) use correlation::describe as describe_correlation;
 pub(super) use load_shed::{LoadShed, StackLoadShed};
 pub(super) use rate_limit::{RateLimit, StackRateLimit};
-pub(super) use retry::{derive_backoff, describe as describe_retry};
+pub(super) use retry::{derive_backoff, describe as describe_retry, describe_retry_keys};
 pub(super) use timeout::{AttemptTimeout, attempt_timeout, describe_mode};
 #[cfg(feature = "http")]
 pub(super) use {

@@ -3,9 +3,7 @@ use std::marker::PhantomData;
 
 use super::describe_mode;
 use crate::layers::keyed::Keying;
-#[cfg(feature = "http")]
-use crate::layers::retry::RetryBuilder;
-use crate::layers::retry::{self, RetryHandle, RetryLayer, Settings};
+use crate::layers::retry::{self, RetryBuilder, RetryHandle, RetryLayer, Settings};
 #[cfg(feature = "http")]
 use crate::protocol::grpc::{EarlyTrailers, GrpcRetry};
 #[cfg(feature = "http")]
@@ -15,9 +13,9 @@ use crate::registry::Instance;
 use crate::stack::keys::StackKeying;
 use crate::stack::live::LayerSettings;
 use crate::stack::numbers::{Numbers, RetryNumbers, backoff_for};
-use crate::stack::part::Setting;
 #[cfg(feature = "http")]
-use crate::stack::part::{Part, Stack, describe_keys};
+use crate::stack::part::{Part, Stack};
+use crate::stack::part::{Setting, describe_keys};
 #[cfg(feature = "http")]
 use crate::stack::protocol::{Grpc, Http, Protocol};
 #[cfg(feature = "http")]
@@ -69,31 +67,29 @@ impl<P: Protocol, T> Part<T, StackKeying> for Retry<P> {
         settings: Option<&Self::Settings>,
         stack: &Stack<'_, T, StackKeying>,
     ) -> Option<Setting> {
-        describe_keys(&keying(settings, stack))
+        describe_retry_keys(&stack.keying, settings)
     }
 
     fn build(
         settings: Option<Self::Settings>,
         stack: &Stack<'_, T, StackKeying>,
     ) -> Result<Self::Layer, ConfigError> {
-        let keying = keying(settings.as_ref(), stack);
         let mut retry = settings.unwrap_or_else(|| P::retry().mode(Mode::Off));
         stack.adopt(&mut retry.name, &mut retry.observer);
-        retry.with_keying(keying).build()
+        retry.with_keying(stack.keying.clone()).build()
     }
 }
 
-/// One budget for all calls if it is the user's own, else one for each key of the stack.
-#[cfg(feature = "http")]
-fn keying<P, R, T>(
+/// The keys in a description. They share a budget that is the user's own.
+pub(in crate::stack) fn describe_retry_keys<P, R>(
+    keying: &impl Keying,
     retry: Option<&RetryBuilder<P, R>>,
-    stack: &Stack<'_, T, StackKeying>,
-) -> StackKeying {
-    if retry.is_some_and(|retry| retry.budget.is_some()) {
-        StackKeying::default()
-    } else {
-        stack.keying.clone()
+) -> Option<Setting> {
+    let (name, mut keys) = describe_keys(keying)?;
+    if retry.is_some_and(|retry| retry.budget.is_some() && retry.settings.budget.is_some()) {
+        keys.push_str(", with one budget for all");
     }
+    Some((name, keys))
 }
 
 impl<P, R, K: Keying> Snapshots for RetryLayer<P, R, K> {

@@ -6,6 +6,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::layers::keyed::Instance as _;
+use crate::layers::retry::keyed::Fixed;
 use crate::layers::retry::settings::Settings;
 use crate::layers::retry::snapshot::Stats;
 
@@ -99,7 +100,11 @@ fn a_key_pays_nothing_for_a_retry_that_the_overall_budget_refuses() {
             budget: Some(settings(1)),
             ..Settings::default()
         };
-        Stats::publish(&common, &of_all);
+        let fixed = Fixed {
+            budget: None,
+            can_retry: true,
+        };
+        Stats::publish(&common, &fixed, &of_all);
         let new = || RetryBudget::of_key(settings(2), Some(Arc::clone(&common)));
         let (a, b) = (new(), new());
         assert_eq!((a.own_balance(), a.balance()), (20, 10));
