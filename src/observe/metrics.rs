@@ -44,7 +44,7 @@
 //! | `mainstay_circuit_breaker_transitions_total` | counter | circuit breaker | `from`, `to`: as `state` | changes of state |
 //! | `mainstay_retries_total` | counter | retry | `cause`: `response`, `error`, `timed_out`, `not_sent`, `refused` | attempts after the first |
 //! | `mainstay_retries_refused_total` | counter | retry | `reason`: `attempts`, `budget`, `deadline`, `hint_too_long`, `too_large`, `not_ready`, `body` | retries that were refused |
-//! | `mainstay_retry_budget_balance` | gauge | retry with a budget | | retries that the budget allowed at its last use; with keys, the budget that was used last |
+//! | `mainstay_retry_budget_balance` | gauge | retry with a budget | | retries that the budget allowed at its last use; with keys, the lower of the budget that was used last and the overall one |
 //! | `mainstay_deadline_remaining_seconds` | histogram | timeout, attempt timeout | | time that a request with a deadline had left when it arrived |
 //!
 //! Metrics that OpenTelemetry names (`http.server.request.duration` and the like) are left to the

@@ -151,7 +151,8 @@ impl<P: Protocol, W> ClientBuilder<P, W> {
     /// The other defaults are those of [`RetryLayer`](crate::RetryLayer). The back-off grows from
     /// 50 milliseconds to 2 seconds, with full jitter. A short time limit shortens it: all waits
     /// together take at most a quarter of the limit. The budget is one retry for five calls, plus
-    /// ten a second.
+    /// ten a second: in HTTP for each host, and again for
+    /// [all hosts together](crate::retry#a-budget-for-each-key).
     pub fn retry(mut self, retry: impl Refine<StackRetry<P>>) -> Self {
         self.parts.retry.refine(retry, P::retry());
         self

@@ -133,6 +133,11 @@ impl<P: Protocol, W> ClientStack<P, W> {
 
     /// The retries and their budget. In HTTP it covers all hosts, each of which has a budget of its
     /// own, and [`key`](RetryHandle::key) returns the handle of one.
+    ///
+    /// [`budget`](RetryHandle::budget) then returns `None`, unless the stack was given a
+    /// [`RetryBudget`](crate::RetryBudget). [`snapshot`](RetryHandle::snapshot) has the lowest
+    /// balance of all hosts, and [`settings`](RetryHandle::settings) has the settings of their
+    /// budgets.
     #[must_use]
     pub fn retry(&self) -> RetryHandle {
         self.layers.retry.layer.handle()

@@ -53,7 +53,7 @@
 //! | time limit | 30 s to the head of the response | 30 s for all attempts, unless the request has a deadline |
 //! | time limit of an attempt | | none |
 //! | calls in flight | no limit until ready tasks wait for a worker thread (scheduler lag) | no limit |
-//! | attempts | | 3 if the request may be repeated; budget: retries for 20 % of the calls, plus 10 a second |
+//! | attempts | | 3 if the request may be repeated; budget: retries for 20 % of the calls, plus 10 a second; in HTTP for each host, and for all hosts together |
 //! | calls per second | no limit | no limit |
 //! | circuit | | opens when half of at least 20 attempts within 10 s fail, for 5 s at first; in HTTP one for each host |
 //! | response body without progress | ended after 120 s | ended after 120 s in which the reader waits |
@@ -124,7 +124,8 @@
 //!
 //! A client stack of HTTP or reqwest has a circuit breaker, a bulkhead and a retry budget for each
 //! host, so one stack can call many hosts: a dead host opens only its own circuit, and uses only its
-//! own retries. The time limits and the rate limit are one for all hosts. So is a
+//! own retries. An [overall budget](crate::retry#a-budget-for-each-key) limits the retries of all
+//! hosts together. The time limits and the rate limit are one for all hosts. So is a
 //! [`RetryBudget`](crate::RetryBudget) that the stack was given. See [`ClientBuilder::keyed`] for
 //! other keys and [`ClientBuilder::one_for_all`] for none.
 //!

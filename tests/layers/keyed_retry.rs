@@ -59,7 +59,7 @@ async fn a_dead_key_does_not_use_the_budget_of_the_others() {
     assert_eq!(
         handle.snapshot().to_string(),
         "retry jobs: 2 of 10000 keys; 17 retries (error 17), 31 refused (attempts 17, budget 14); \
-         budget for 0 more"
+         lowest budget for 0 more"
     );
     let events = events.lock().unwrap();
     let of_dead = events

@@ -18,7 +18,8 @@ keyed_handle! {
     /// ```
     ///
     /// With a budget for each [key](crate::keyed), the handle of the layer is about all of them, and
-    /// [`key`](Self::key) returns the handle of one.
+    /// [`key`](Self::key) returns the handle of one. [`budget`](Self::budget) then returns
+    /// `None`, unless all keys share a [`RetryBudget`] of yours.
     pub struct RetryHandle of Stats;
     /// Counts of retries and refusals, and the balance of the budget.
     snapshot
@@ -49,7 +50,8 @@ impl RetryHandle {
 
     /// The budget, if there is one. For the handle of all keys it is the [`RetryBudget`] that the
     /// layer was given. Otherwise that handle returns `None`: each key has its own, which the handle
-    /// of the [key](Self::key) returns.
+    /// of the [key](Self::key) returns. [`snapshot`](Self::snapshot) has the lowest balance, and
+    /// [`settings`](Self::settings) has the settings of all budgets.
     #[must_use]
     pub fn budget(&self) -> Option<&RetryBudget> {
         match &self.target {

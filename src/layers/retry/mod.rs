@@ -73,8 +73,25 @@
 //! ```
 //!
 //! Each key also has its own counts, and events name it. HTTP and reqwest client stacks have a budget
-//! for each host by default, unless they are given a [`RetryBudget`]: that one is for all calls. The
-//! reserve of ten retries a second is then that of each key.
+//! for each host by default.
+//!
+//! All keys together have an overall budget with the same settings. Each request deposits in the
+//! budget of its key and in the overall one, and a retry pays from both. If one of them refuses,
+//! the retry is refused and costs nothing. This has two effects:
+//!
+//! - All keys together never have more retries than one budget for all calls would allow: by
+//!   default one for every five requests, and ten a second. A hundred names of one upstream, or
+//!   keys that a stranger chooses, add nothing.
+//! - A dead key uses at most its own share: one retry for every five of its own requests, and ten a
+//!   second. It may use the whole minimum of the overall budget. The other keys then have the
+//!   retries of their own requests.
+//!
+//! An update of the layer changes the overall budget, too. An update of one key does not. A key
+//! that is set to have no budget pays from none. Of [throttles](RetryBudget::throttle), the overall
+//! one counts a failure only if the one of the key still allows a retry.
+//!
+//! A [`RetryBudget`] that is given to the layer replaces all of them: all keys share it, and have
+//! only counts of their own.
 //!
 //! # A client with retries of its own
 //!
@@ -123,8 +140,8 @@
 //!
 //! A clone of the request, one clock reading with a [`RetryBudget`] (none with throttling), and an
 //! uncontended counter. The inner service is cloned only for a retry. An attempt with a span is
-//! boxed. With a budget for each key, a call also compares its key with that of the last call, and
-//! holds a reference to the budget.
+//! boxed. With a budget for each key, a call also compares its key with that of the last call,
+//! holds a reference to the budget, and increments a second counter for the overall budget.
 
 mod attempt;
 mod budget;

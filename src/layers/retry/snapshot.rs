@@ -34,7 +34,8 @@ pub struct Snapshot {
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub key: Option<String>,
     /// The keys of a layer with a budget for each [key](crate::keyed). The snapshot of all keys has
-    /// the sum of their counts, and the lowest balance of any budget.
+    /// the sum of their counts, and the lowest balance of any budget, also of the
+    /// [overall](crate::retry#a-budget-for-each-key) one.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub keys: Option<KeyCounts>,
     /// Whether the layer retries, only reports, or is off. A retry that shadow mode prevents is in
@@ -51,7 +52,7 @@ pub struct Snapshot {
     ///
     /// The number of attempts is calls + `retries` - `given_up` - retries refused as `not_ready`.
     pub given_up: u64,
-    /// Retries that the budget allows now, if there is one.
+    /// Retries that the budget allows now, if there is one. With keys, the lowest of all budgets.
     pub balance: Option<u64>,
     /// Calls whose response was dropped for a retry for which the inner service was not ready.
     pub rejections: Rejections,
@@ -295,6 +296,9 @@ impl fmt::Display for Snapshot {
             write!(f, ", {} given up", self.given_up)?;
         }
         match self.balance {
+            Some(balance) if self.keys.is_some() => {
+                write!(f, "; lowest budget for {balance} more")
+            }
             Some(balance) => write!(f, "; budget for {balance} more"),
             None => f.write_str("; no budget"),
         }

@@ -336,8 +336,8 @@ any_key_setters!(
     AnyClientBuilder<R, C: Clone, K>,
     "circuit breaker, bulkhead and retry budget",
     /// For a client of several upstreams, so that a dead one does not open the circuit of the others
-    /// or use their retries. The budgets are those of the retry's
-    /// [settings](crate::RetryBuilder::settings).
+    /// or use their retries. The retry's [settings](crate::RetryBuilder::settings) set the budgets.
+    /// A [`RetryBudget`](crate::RetryBudget) is one for all keys.
     ///
     /// ```
     /// struct Query { shard: &'static str }

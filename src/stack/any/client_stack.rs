@@ -108,7 +108,8 @@ impl<R, C: Clone, K: Propagate, Q: Keying> AnyClientStack<R, C, K, Q> {
         self.layers.bulkhead.layer.handle()
     }
 
-    /// The retries and their budget. By default there are none.
+    /// The retries and their budget. By default there are none. With keys, each of them has a
+    /// budget of its own, which the handle of the [`key`](RetryHandle::key) returns.
     #[must_use]
     pub fn retry(&self) -> RetryHandle {
         self.layers.retry.layer.handle()
