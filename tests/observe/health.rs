@@ -8,7 +8,8 @@ use mainstay::health::{Health, Impairment, Readiness};
 use mainstay::registry::Registry;
 use mainstay::shutdown::Shutdown;
 use mainstay::{
-    BulkheadLayer, CircuitBreakerLayer, Limit, LoadShedLayer, Mode, Overrides, Priority, State,
+    BulkheadLayer, CircuitBreakerLayer, Limit, LoadShedLayer, Mode, Overrides, Priority, Reason,
+    State,
 };
 use tower::{Layer, Service, ServiceExt as _, service_fn};
 
@@ -302,7 +303,7 @@ async fn a_load_shedder_that_keeps_a_reserve_is_shedding() {
     assert!(futures::poll!(urgent.as_mut()).is_pending());
     drop(urgent);
     let rejected = hangs.oneshot(()).await.unwrap_err();
-    assert!(rejected.as_rejection().is_some());
+    assert_eq!(rejected.reason(), Reason::Shed);
     assert!(!health.readiness().ready);
     drop(held);
     assert!(health.readiness().ready);
