@@ -11,8 +11,9 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Bytes, compressed. The aim is 250 kB; the library with its documentation is above that today, and is not to grow.
-LIMIT = 520_000
+# Bytes, compressed. The aim is 250 kB; the library with its documentation is far above that, and is not to grow. The
+# limit was 380 kB before settings as data, keys, the registry, health and shutdown were added.
+LIMIT = 485_000
 # Besides src/**/*.rs. Cargo itself adds four.
 EXPECTED = {"CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"}
 BY_CARGO = {".cargo_vcs_info.json", "Cargo.lock", "Cargo.toml", "Cargo.toml.orig"}
