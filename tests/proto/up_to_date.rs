@@ -16,11 +16,13 @@ fn is_up_to_date(folder: &str, name: &str) {
     fs::create_dir_all(&out).unwrap();
 
     let descriptors = protox::compile([format!("{name}.proto")], [&path]).unwrap();
+    // The generator names the file after the package.
+    let package = descriptors.file.last().unwrap().package().to_owned();
     tonic_prost_build::configure()
         .out_dir(&out)
         .compile_fds(descriptors)
         .unwrap();
-    let generated = fs::read_to_string(out.join(format!("{name}.rs"))).unwrap();
+    let generated = fs::read_to_string(out.join(format!("{package}.rs"))).unwrap();
 
     let kept = path.join(format!("{name}.rs"));
     if env::var_os(UPDATE).is_some() {
@@ -38,6 +40,12 @@ fn is_up_to_date(folder: &str, name: &str) {
 fn the_code_of_the_examples_is_up_to_date() {
     is_up_to_date("examples/proto", "users");
     is_up_to_date("examples/proto", "pricing");
+}
+
+#[test]
+fn the_code_of_the_shop_is_up_to_date() {
+    is_up_to_date("examples/shop/proto", "users");
+    is_up_to_date("examples/shop/proto", "catalog");
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! Orders through gateway, orders, payments and stock: two shops side by side, one with the stacks and
+//! one without.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use mainstay::BoxError;
+use reqwest::StatusCode;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::lap::Seen;
+use super::{CALLERS, Row};
+use crate::config::Name;
+use crate::demo;
+use crate::launcher::{Addresses, Broker, Settings, System};
+
+/// Long enough for an order to come to its end.
+const LAP: Duration = Duration::from_secs(1);
+
+/// Measures orders with the stock by one transport for about this time.
+pub(super) async fn run(
+    case: &str,
+    broker: Broker,
+    stock_by_broker: bool,
+    folder: &Path,
+    time: Duration,
+) -> Result<Row, BoxError> {
+    let start = async |has_stacks: bool| -> Result<System, BoxError> {
+        let (notices, _) = mpsc::unbounded_channel();
+        let settings = Settings {
+            data: folder.join(if has_stacks { "with" } else { "without" }),
+            addresses: Addresses::from_base(0)?,
+            broker: broker.clone(),
+            postgres: None,
+            stock_by_broker,
+            without_stacks: !has_stacks,
+        };
+        System::start(settings, notices).await
+    };
+    let (without, with) = (start(false).await?, start(true).await?);
+    let laps = time.as_secs().div_ceil(2 * LAP.as_secs()).max(3);
+    let (mut seen_without, mut seen_with) = (Seen::new()?, Seen::new()?);
+    let (bare, behind) = (callers(&without)?, callers(&with)?);
+    // The first warms up, and does not count.
+    Seen::new()?.lap(&bare, LAP).await?;
+    Seen::new()?.lap(&behind, LAP).await?;
+    for _ in 0..laps {
+        seen_without.lap(&bare, LAP).await?;
+        seen_with.lap(&behind, LAP).await?;
+    }
+    without.stop().await;
+    with.stop().await;
+    Ok(Row {
+        case: case.to_owned(),
+        without: (&seen_without).into(),
+        with: (&seen_with).into(),
+        ratio: seen_with.over(&seen_without),
+    })
+}
+
+type Call = Arc<dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
+
+fn callers(
+    system: &System,
+) -> Result<Vec<impl Fn() -> BoxFuture<'static, Result<(), BoxError>> + Clone + use<>>, BoxError> {
+    let gateway = system.settings().addresses.calls(Name::Gateway);
+    let url: Arc<str> = format!("http://{gateway}/orders").into();
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let number = Arc::new(AtomicU64::new(0));
+    let call: Call = Arc::new(move || {
+        let (http, url) = (http.clone(), Arc::clone(&url));
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        let user = usize::try_from(number).unwrap_or(0) % (demo::USERS - demo::POOR);
+        Box::pin(async move {
+            let answer = http
+                .post(&*url)
+                .header("x-api-key", format!("key-u{user:03}"))
+                .header("idempotency-key", format!("bench-{number}"))
+                .json(&json!({ "items": [{ "product": "filter-papers", "quantity": 1 }] }))
+                .send()
+                .await?;
+            let status = answer.status();
+            let text = answer.text().await?;
+            if status == StatusCode::CREATED {
+                return Ok(());
+            }
+            Err(format!("an order was answered with {status}: {text}").into())
+        })
+    });
+    Ok(vec![move || call(); CALLERS])
+}

@@ -1,0 +1,112 @@
+//! Who sends a request: the user of the API key.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use mainstay::BoxError;
+use tonic::Code;
+
+use super::Gateway;
+use super::memory::Memory;
+use super::upstream::within;
+use crate::services::users::proto::AuthenticateRequest;
+use crate::services::users::{self, Client};
+use crate::web::{self, Problem};
+
+const KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// An answer of `users` is used again for this time. A key that is taken back still works so long.
+const FRESH: Duration = Duration::from_secs(10);
+/// The same while `users` gives no answer.
+const STALE: Duration = Duration::from_secs(600);
+/// How many keys are remembered.
+const KEYS: usize = 10_000;
+/// The time limit of `users`.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// The user who sends a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) user: String,
+    pub(super) tenant: String,
+}
+
+/// The API keys, and their users.
+pub(super) struct Keys {
+    client: Client,
+    known: Memory<String, Caller>,
+}
+
+impl Keys {
+    pub(super) fn new(users: &str) -> Result<Self, BoxError> {
+        Ok(Self {
+            client: users::client(users)?,
+            known: Memory::new(KEYS),
+        })
+    }
+
+    async fn caller(&self, api_key: &str) -> Result<Caller, Problem> {
+        let api_key = api_key.to_owned();
+        if let Some(caller) = self.known.get(&api_key, FRESH) {
+            return Ok(caller);
+        }
+        let request = AuthenticateRequest {
+            api_key: api_key.clone(),
+        };
+        let mut client = self.client.clone();
+        match within(LIMIT, client.authenticate(request)).await {
+            Ok(user) => {
+                let user = user.into_inner();
+                let caller = Caller {
+                    user: user.id,
+                    tenant: user.tenant,
+                };
+                self.known.keep(api_key, caller.clone());
+                Ok(caller)
+            }
+            Err(status) if status.code() == Code::Unauthenticated => {
+                self.known.forget(&api_key);
+                Err(refused("x-api-key is refused: no user has this key"))
+            }
+            Err(status) => match self.known.get(&api_key, STALE) {
+                Some(caller) => {
+                    metrics::counter!("shop_fallbacks_total", "upstream" => "users").increment(1);
+                    tracing::warn!(
+                        error = status.message(),
+                        "users gives no answer, last known"
+                    );
+                    Ok(caller)
+                }
+                None => Err(Problem::of_upstream("users", &status)),
+            },
+        }
+    }
+}
+
+fn refused(text: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, text)
+}
+
+/// Lets only requests of users pass, with their [`Caller`] in the extensions.
+pub(super) async fn authenticate(
+    State(gateway): State<Gateway>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = match web::field(request.headers(), &KEY) {
+        Ok(Some(api_key)) => gateway.0.keys.caller(api_key).await,
+        Ok(None) => Err(refused(
+            "x-api-key is missing: it must be the key of a user",
+        )),
+        Err(_) => Err(refused("x-api-key is refused: no user has this key")),
+    };
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}

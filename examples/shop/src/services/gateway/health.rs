@@ -1,0 +1,114 @@
+//! The health of the whole shop: each service's own answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::join_all;
+use mainstay::BoxError;
+use mainstay::health::{Health, Readiness};
+use reqwest::{Client, redirect, retry};
+use serde::Serialize;
+
+use super::Gateway;
+
+/// How long a service may take to say that it is ready.
+const LIMIT: Duration = Duration::from_secs(1);
+/// How much of a reason is shown, in bytes.
+const REASON: usize = 300;
+
+/// The services, and where they say whether they are ready.
+pub(super) struct Services {
+    client: Client,
+    urls: Vec<(String, String)>,
+}
+
+impl Services {
+    /// From `NAME=HOST:PORT` each.
+    pub(super) fn new(admins: &[String]) -> Result<Self, BoxError> {
+        let url = |admin: &String| {
+            let (name, address) = admin.split_once('=')?;
+            let url = format!("http://{address}/readyz");
+            reqwest::Url::parse(&url).ok()?;
+            Some((name.to_owned(), url))
+        };
+        let url = |admin| {
+            let refused = || format!("admins = {admin} is refused: must be NAME=HOST:PORT");
+            url(admin).ok_or_else(refused)
+        };
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .timeout(LIMIT)
+            .build()?;
+        Ok(Self {
+            client,
+            urls: admins.iter().map(url).collect::<Result<_, _>>()?,
+        })
+    }
+
+    async fn ask(&self, url: &str) -> Service {
+        let down = |why: &str| Service {
+            ready: false,
+            why: Some(why.chars().take(REASON).collect()),
+        };
+        let answer = match self.client.get(url).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_timeout() => return down("it does not answer in time"),
+            Err(_) => return down("it cannot be reached"),
+        };
+        if answer.status() == StatusCode::OK {
+            return Service {
+                ready: true,
+                why: None,
+            };
+        }
+        let status = answer.status();
+        match answer.text().await {
+            Ok(why) if !why.trim().is_empty() => down(why.trim()),
+            _ => down(&format!("it answers with {status}")),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Shop {
+    /// Whether all services are ready.
+    all_ready: bool,
+    /// The gateway itself, with the circuits that are open.
+    gateway: Readiness,
+    services: BTreeMap<String, Service>,
+}
+
+#[derive(Serialize)]
+struct Service {
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// `GET /health`: 200 while the gateway can serve, whatever is with the others.
+pub(super) async fn show(State(gateway): State<Gateway>) -> Response {
+    let services = &gateway.0.services;
+    let asked = services.urls.iter().map(async |(name, url)| {
+        let service = services.ask(url).await;
+        (name.clone(), service)
+    });
+    let services: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+    let gateway = Health::global().shutdown(&gateway.0.shutdown).readiness();
+    let status = if gateway.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let shop = Shop {
+        all_ready: gateway.ready && services.values().all(|service| service.ready),
+        gateway,
+        services,
+    };
+    (status, Json(shop)).into_response()
+}
