@@ -17,11 +17,15 @@ use std::time::Duration;
 const HIGH: Duration = Duration::from_millis(10);
 /// Up to this lag, only running tasks are ready.
 const LOW: Duration = Duration::from_millis(2);
-/// Samples above `LONG` for all of `SUSTAINED` are overload. A short peak is not, nor is one busy
-/// worker, nor a neighbour that takes the processor for a moment.
+/// Samples above `LONG` for all of `LASTING` are overload. Less is a burst that ends without help: a
+/// start, a page load, many connections at once. Such a burst takes a second, and longer if other
+/// programs take the processors meanwhile.
 const LONG: Duration = Duration::from_millis(50);
-/// Not longer, because the queue of a server without a limit grows meanwhile.
-const SUSTAINED: Duration = Duration::from_millis(750);
+const LASTING: Duration = Duration::from_secs(2);
+/// A lag above `SEVERE` that still grows by half after `GROWING` is overload already: the next
+/// samples would be later than callers wait.
+const SEVERE: Duration = Duration::from_millis(200);
+const GROWING: Duration = Duration::from_millis(750);
 /// This many high samples in a row lower the limit.
 const IN_A_ROW: u32 = 2;
 /// The limit moves at most once in this time.
@@ -123,8 +127,11 @@ impl Runtime {
     }
 
     fn is_overloaded(&self) -> bool {
+        let more = self.before.saturating_add(self.before / 2);
+        let grows = self.before > SEVERE && self.last >= more;
+        let least = if grows { GROWING } else { LASTING };
         self.long_since
-            .is_some_and(|since| self.seen.saturating_sub(since) >= SUSTAINED)
+            .is_some_and(|since| self.seen.saturating_sub(since) >= least)
     }
 
     /// The lag of a standing queue.

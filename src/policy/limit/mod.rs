@@ -93,8 +93,10 @@ impl Limit {
     ///
     /// # How the limit moves
     ///
-    /// A limit is set when the lag stays above 50 ms for 750 ms; a suspended process is late only
-    /// once. From then on, the limit is updated every 30 ms. While the lag stays above 10 ms, the
+    /// A limit is set when the lag stays above 50 ms for two seconds. After 750 ms, a lag above
+    /// 200 ms that grows by half from one sample to the next suffices. A start, a page load or many
+    /// new connections at once are over sooner, and a suspended process is late only once. From
+    /// then on, the limit is updated every 30 ms. While the lag stays above 10 ms, the
     /// limit falls to the number of calls that would cause a lag of 10 ms, and by at least 15 %.
     /// Otherwise it grows by 4 %, at least by one. When no call was shed for a second, the limit is
     /// lifted.

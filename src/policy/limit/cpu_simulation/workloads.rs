@@ -22,6 +22,9 @@
 //! | burst of 150 from cold | no limit | 0 | 0 | 50 | 100 ms |
 //! | burst of 150 from cold | Gradient2 | 130 | 0 | 7 | 87 ms |
 //! | burst of 150 from cold | scheduler lag | 0 | 0 | 50 | 100 ms |
+//! | start: 400 calls of 3 ms at once, then 100/s | no limit | 0 | 0 | 140 | 13 ms |
+//! | start: 400 calls of 3 ms at once, then 100/s | Gradient2 | 397 | 0 | 97 | 10 ms |
+//! | start: 400 calls of 3 ms at once, then 100/s | scheduler lag | 0 | 0 | 140 | 13 ms |
 //! | slow drift: 100/s of 10 ms to 1.5 s in a minute | no limit | 0 | 0 | 101 | 430 ms |
 //! | slow drift: 100/s of 10 ms to 1.5 s in a minute | Gradient2 | 2965 | 0 | 52 | 101 ms |
 //! | slow drift: 100/s of 10 ms to 1.5 s in a minute | scheduler lag | 0 | 0 | 101 | 430 ms |
@@ -42,10 +45,10 @@
 //! | CPU at 3 x, in two pieces | scheduler lag | 29858 | 71 | 443 | 31 ms |
 //! | CPU at 3 x, after a wait of 300 ms | no limit | 0 | 41058 | 0 | none |
 //! | CPU at 3 x, after a wait of 300 ms | Gradient2 | 31901 | 776 | 393 | 589 ms |
-//! | CPU at 3 x, after a wait of 300 ms | scheduler lag | 30227 | 2373 | 411 | 350 ms |
+//! | CPU at 3 x, after a wait of 300 ms | scheduler lag | 30047 | 4442 | 406 | 345 ms |
 //! | CPU at 3 x, after a wait of 50 ms | no limit | 0 | 40950 | 0 | none |
 //! | CPU at 3 x, after a wait of 50 ms | Gradient2 | 30220 | 0 | 432 | 127 ms |
-//! | CPU at 3 x, after a wait of 50 ms | scheduler lag | 30486 | 1628 | 427 | 78 ms |
+//! | CPU at 3 x, after a wait of 50 ms | scheduler lag | 30463 | 5206 | 426 | 77 ms |
 //! | CPU at 3 x, two workers | no limit | 0 | 82581 | 0 | none |
 //! | CPU at 3 x, two workers | Gradient2 | 59485 | 0 | 885 | 87 ms |
 //! | CPU at 3 x, two workers | scheduler lag | 59527 | 0 | 886 | 31 ms |
@@ -60,7 +63,7 @@
 //! | CPU at 3 x from 10 s on, beside 2 000 long polls | scheduler lag | 21074 | 0 | 419 | 22 ms |
 //! | CPU at 1.2 x | no limit | 0 | 14006 | 0 | none |
 //! | CPU at 1.2 x | Gradient2 | 0 | 14006 | 0 | none |
-//! | CPU at 1.2 x | scheduler lag | 3145 | 0 | 473 | 16 ms |
+//! | CPU at 1.2 x | scheduler lag | 3161 | 0 | 473 | 16 ms |
 //! | heavy calls of 50 ms at 3 x | no limit | 0 | 1558 | 0 | none |
 //! | heavy calls of 50 ms at 3 x | Gradient2 | 0 | 1558 | 0 | none |
 //! | heavy calls of 50 ms at 3 x | scheduler lag | 1243 | 8 | 20 | 284 ms |
@@ -89,6 +92,8 @@ const SHORT: Route = waits(&[(Duration::from_micros(100), Duration::from_millis(
 const LONG: Route = waits(&[(Duration::from_micros(100), Duration::from_millis(1_500))]);
 const HALF: Route = waits(&[(Duration::from_micros(100), Duration::from_millis(500))]);
 const POLL: Route = waits(&[(Duration::from_micros(100), Duration::from_secs(25))]);
+/// A connection at the start: 3 ms of work in six pieces.
+const START: Route = waits(&[(Duration::from_micros(500), Duration::from_millis(5)); 6]);
 /// 2 ms of work, in one piece and in two with a wait between.
 const WORK: Route = works(&[(Duration::from_millis(2), NOTHING)]);
 const PIECES: Route = works(&[
@@ -146,6 +151,18 @@ const HEALTHY: &[Workload] = &[
         all_count: true,
         median: 0,
         callers: &[(Callers::Burst(150, NOTHING), |_, _| TENTH)],
+    },
+    Workload {
+        name: "start: 400 calls of 3 ms at once, then 100/s",
+        workers: 1,
+        seconds: 10,
+        from: 0,
+        all_count: true,
+        median: 0,
+        callers: &[
+            (Callers::Burst(400, NOTHING), |_, _| START),
+            (Callers::Open(|_| 100), |_, _| SHORT),
+        ],
     },
     Workload {
         name: "slow drift: 100/s of 10 ms to 1.5 s in a minute",
