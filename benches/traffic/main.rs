@@ -14,6 +14,7 @@ mod common;
 mod gateway;
 mod honest;
 mod hostile;
+mod machine;
 mod overload;
 mod report;
 mod tally;
@@ -29,6 +30,7 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep_until};
 
 use crate::gateway::Site;
+use crate::machine::Watch;
 use crate::report::{Mixed, Report};
 use crate::tally::Tally;
 
@@ -95,14 +97,17 @@ fn mixed(run_for: Duration) -> Result<Mixed, BoxError> {
     let (servers, callers) = (Runtime::new()?, Runtime::new()?);
     let without = servers.block_on(Site::start(false))?;
     let with = servers.block_on(Site::start(true))?;
+    let watch = Watch::start();
     let until = Instant::now() + run_for;
     let (bare, stacked) =
         callers.block_on(async { tokio::join!(traffic(&without, until), traffic(&with, until)) });
+    let others = watch.others();
     callers.shutdown_timeout(Duration::from_secs(1));
     servers.shutdown_timeout(Duration::from_secs(1));
     Ok(Mixed {
         without: bare?,
         with: stacked?,
+        others,
     })
 }
 

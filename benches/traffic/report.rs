@@ -9,6 +9,8 @@ use crate::tally::{Counts, Tally};
 pub(crate) struct Mixed {
     pub(crate) without: Tally,
     pub(crate) with: Tally,
+    /// The share of all processors that other programs took in the worst second.
+    pub(crate) others: Option<f64>,
 }
 
 #[derive(Default)]
@@ -23,6 +25,7 @@ impl Report {
             json!({
                 "without": of_counts(&mixed.without.counts()),
                 "with": of_counts(&mixed.with.counts()),
+                "others": mixed.others.map(round),
             })
         });
         let overload = self.overload.iter().map(|measured| {
@@ -68,6 +71,12 @@ fn print_mixed(mixed: &Mixed) {
         calls.add_row(row);
     }
     println!("{}", right(calls, &[1, 2, 3, 4]));
+    if let Some(others) = mixed.others {
+        println!(
+            "other programs took up to {:.0} % of the processors",
+            others * 100.0
+        );
+    }
     for (which, counts) in [("without", &without), ("with", &with)] {
         for ((kind, why), calls) in &counts.failures {
             println!("{which}: {kind}: {why}: {calls}");
