@@ -351,3 +351,7 @@ fn notified_wrong(facts: &Facts) -> Book {
     wrong.extend(unknown.map(|order| format!("order {order} was notified, and is not there")));
     wrong
 }
+
+#[cfg(test)]
+#[path = "books_tests.rs"]
+mod tests;

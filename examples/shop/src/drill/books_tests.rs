@@ -190,6 +190,10 @@ fn an_order_is_notified_once_as_placed_and_once_at_its_end() {
     assert_eq!(wrong(end_twice), [0, 0, 0, 0, 0, 1]);
     let other = |facts: &mut Facts| facts.notifications[2].1 = Some(End::Compensated);
     assert_eq!(wrong(other), [0, 0, 0, 0, 0, 1]);
-    let unknown = |facts: &mut Facts| facts.notifications.push(("none".into(), Some(End::Confirmed)));
+    let unknown = |facts: &mut Facts| {
+        facts
+            .notifications
+            .push(("none".into(), Some(End::Confirmed)))
+    };
     assert_eq!(wrong(unknown), [0, 0, 0, 0, 0, 1]);
 }

@@ -1,5 +1,6 @@
 //! The result of a drill: a JSON object, or tables.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -60,8 +61,12 @@ impl Report {
         keys.len()
     }
 
+    /// Of the orders that callers were told about: those whose callers hung up are not among them.
     fn ended(&self, as_end: End) -> usize {
+        let promises = self.facts.promises.iter();
+        let told: HashSet<_> = promises.map(|one| &*one.order).collect();
         let orders = self.facts.orders.iter();
+        let orders = orders.filter(|order| told.contains(&*order.id));
         orders.filter(|order| order.end == Some(as_end)).count()
     }
 
