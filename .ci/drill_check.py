@@ -20,7 +20,7 @@ def main() -> None:
     wrong = {book: drill[book] for book in BOOKS if drill[book] != 0}
     if wrong:
         sys.exit(f"drill: {wrong} must be 0")
-    if drill["answered"] != drill["orders"] or drill["confirmed"] + drill["compensated"] < drill["orders"]:
+    if drill["answered"] != drill["orders"] or drill["confirmed"] + drill["compensated"] != drill["orders"]:
         sys.exit(f"drill: not all orders have an end: {drill}")
     if drill["kills"] < 3 or not drill["confirmed"] or not drill["compensated"]:
         sys.exit(f"drill: too little has happened: {drill}")
