@@ -101,7 +101,9 @@ async fn handle_all(
     for delivery in taken {
         loop {
             let Err(failure) = handlers.clone().oneshot(delivery.message.clone()).await else {
-                ack(delivery, consumer).await?;
+                if !ack(delivery, consumer, &mut closing).await? {
+                    return Ok(false);
+                }
                 break;
             };
             // A full disk, say. It is no fault of the event, so the event waits.
@@ -120,15 +122,23 @@ async fn handle_all(
 }
 
 /// Tries for a while: an event that is not acknowledged comes again, after later ones of its order.
-async fn ack(delivery: &Delivery, consumer: &Consumer) -> Result<(), Failure> {
+/// Returns whether it did before the shutdown.
+async fn ack(
+    delivery: &Delivery,
+    consumer: &Consumer,
+    mut closing: impl Future<Output = ()> + Unpin,
+) -> Result<bool, Failure> {
     let mut tries = 0;
     loop {
         match consumer.ack(delivery).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(true),
             Err(failure) if tries >= ACKS || !failure.code.is_transient() => return Err(failure),
             Err(_) => tries += 1,
         }
-        sleep(PAUSE).await;
+        tokio::select! {
+            () = &mut closing => return Ok(false),
+            () = sleep(PAUSE) => {}
+        }
     }
 }
 
