@@ -11,6 +11,7 @@ use mainstay::BoxError;
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
 use super::lap::Seen;
 use super::{CALLERS, Row};
@@ -20,6 +21,12 @@ use crate::launcher::{Addresses, Broker, Settings, System};
 
 /// Long enough for an order to come to its end.
 const LAP: Duration = Duration::from_secs(1);
+
+/// The wait before an order that was refused is asked for again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// An order that takes longer ends the benchmark.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Measures orders with the stock by one transport for about this time.
 pub(super) async fn run(
@@ -76,20 +83,39 @@ fn callers(
         let number = number.fetch_add(1, Ordering::Relaxed);
         let user = usize::try_from(number).unwrap_or(0) % (demo::USERS - demo::POOR);
         Box::pin(async move {
-            let answer = http
-                .post(&*url)
-                .header("x-api-key", format!("key-u{user:03}"))
-                .header("idempotency-key", format!("bench-{number}"))
-                .json(&json!({ "items": [{ "product": "filter-papers", "quantity": 1 }] }))
-                .send()
-                .await?;
-            let status = answer.status();
-            let text = answer.text().await?;
-            if status == StatusCode::CREATED {
-                return Ok(());
-            }
-            Err(format!("an order was answered with {status}: {text}").into())
+            let ended = place(&http, &url, user, number);
+            let ended = timeout(LONGEST, ended).await;
+            ended.map_err(|_| format!("an order has not ended for {LONGEST:?}"))?
         })
     });
     Ok(vec![move || call(); CALLERS])
+}
+
+/// Places an order, and waits for its end. What was refused is asked for again.
+async fn place(
+    http: &reqwest::Client,
+    url: &str,
+    user: usize,
+    number: u64,
+) -> Result<(), BoxError> {
+    loop {
+        let answer = http
+            .post(url)
+            .header("x-api-key", format!("key-u{user:03}"))
+            .header("idempotency-key", format!("bench-{number}"))
+            .json(&json!({ "items": [{ "product": "filter-papers", "quantity": 1 }] }))
+            .send()
+            .await?;
+        let status = answer.status();
+        match status {
+            StatusCode::CREATED => return Ok(()),
+            // It goes on. The next call waits for its end.
+            StatusCode::ACCEPTED => {}
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => sleep(PAUSE).await,
+            _ => {
+                let text = answer.text().await?;
+                return Err(format!("an order was answered with {status}: {text}").into());
+            }
+        }
+    }
 }
