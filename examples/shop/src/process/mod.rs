@@ -60,6 +60,8 @@ impl Process {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         tracing_subscriber::fmt()
             .json()
+            // The list of spans has it, too.
+            .with_current_span(false)
             .with_env_filter(filter)
             .try_init()?;
         let metrics = PrometheusBuilder::new()
