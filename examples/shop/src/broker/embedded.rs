@@ -3,10 +3,8 @@
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -17,7 +15,7 @@ use super::log::{Delivery, Log};
 use crate::group_commit::GroupCommit;
 use crate::message::{Code, Failure, Message};
 use crate::store::Error;
-use crate::tcp::{Client, Reply};
+use crate::tcp::{Client, Reply, message_service};
 
 /// Answers the calls of [`Embedded`] clients. Clones share the log.
 #[derive(Clone, Debug)]
@@ -98,7 +96,7 @@ impl BrokerService {
                 let is_new = self
                     .on_disk(move |log| log.publish(&of, &message, now()))
                     .await?;
-                self.tell(&stream);
+                self.notify(&stream);
                 Ok(json!(is_new))
             }
             "broker.join" => {
@@ -125,8 +123,8 @@ impl BrokerService {
                         log.fail(of, (fail.most_tries, delay), &fail.reason, now())
                     })
                     .await?;
-                self.tell(&stream);
-                self.tell(&super::dead_letters(&stream));
+                self.notify(&stream);
+                self.notify(&super::dead_letters(&stream));
                 Ok(json!(is_dead))
             }
             other => {
@@ -172,7 +170,7 @@ impl BrokerService {
         sender.subscribe()
     }
 
-    fn tell(&self, stream: &str) {
+    fn notify(&self, stream: &str) {
         let news = self.0.news.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(news) = news.get(stream) {
             news.send_modify(|version| *version += 1);
@@ -211,20 +209,7 @@ impl From<Delivery> for Delivered {
     }
 }
 
-impl Service<Message> for BrokerService {
-    type Response = Reply;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Result<Reply, Failure>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Message) -> Self::Future {
-        let handled = self.clone().handle(call);
-        Box::pin(async move { handled.await.map(Reply::One) })
-    }
-}
+message_service!(BrokerService);
 
 /// In milliseconds. Only the broker's own clock counts, so a step of it delays or hastens
 /// deliveries, and loses none.

@@ -171,7 +171,7 @@ impl Service<Message> for Requests {
             };
             let in_time = timeout(left, answer).await;
             match in_time.map_err(|_| {
-                let text = format!("{}: no answer for {left:?}", request.pattern);
+                let text = format!("{}: no answer for {} ms", request.pattern, left.as_millis());
                 Failure::new(Code::DeadlineExceeded, text)
             })?? {
                 Answer::Done(payload) => Ok(Reply::One(payload)),

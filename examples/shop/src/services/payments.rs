@@ -1,19 +1,16 @@
 //! Charges and refunds. Every step of an order has its effect once, however often it is asked for.
 
 use std::path::Path;
-use std::task::{Context, Poll};
 
-use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tower::Service;
 
 use crate::config::Config;
 use crate::message::{Code, Failure, Message};
 use crate::process::{Process, listen};
 use crate::store::{Error, Store};
-use crate::tcp::{self, Limits, Reply};
+use crate::tcp::{self, Limits, message_service};
 use crate::{demo, stacks};
 use mainstay::BoxError;
 
@@ -165,17 +162,4 @@ impl Payments {
     }
 }
 
-impl Service<Message> for Payments {
-    type Response = Reply;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Result<Reply, Failure>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Message) -> Self::Future {
-        let handled = self.clone().handle(call);
-        Box::pin(async move { handled.await.map(Reply::One) })
-    }
-}
+message_service!(Payments);

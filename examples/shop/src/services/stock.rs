@@ -2,14 +2,11 @@
 //! once, however often it is asked for.
 
 use std::path::Path;
-use std::task::{Context, Poll};
 
-use futures_util::future::BoxFuture;
 use mainstay::BoxError;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tower::Service;
 
 use crate::broker::Broker;
 use crate::broker::requests;
@@ -17,7 +14,7 @@ use crate::config::Config;
 use crate::message::{Code, Failure, Message};
 use crate::process::{Check, Process, listen};
 use crate::store::{Error, Store};
-use crate::tcp::{self, Limits, Reply};
+use crate::tcp::{self, Limits, message_service};
 use crate::{demo, stacks};
 
 const MIGRATIONS: &[&str] = &["
@@ -246,17 +243,4 @@ fn release(disk: &mut Connection, order: &str) -> Result<bool, Error> {
     Ok(true)
 }
 
-impl Service<Message> for Stock {
-    type Response = Reply;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Result<Reply, Failure>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Message) -> Self::Future {
-        let handled = self.clone().handle(call);
-        Box::pin(async move { handled.await.map(Reply::One) })
-    }
-}
+message_service!(Stock);

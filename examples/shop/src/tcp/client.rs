@@ -143,7 +143,7 @@ impl Connection {
                         if let Frame::Call(message) = frame {
                             let text = format!("{}: {error}", message.pattern);
                             let failure = Failure::new(Code::Invalid, text);
-                            of_writer.tell(&message.id, Event::Failure(failure));
+                            of_writer.deliver(&message.id, Event::Failure(failure));
                         }
                     }
                     Ok(Err(_)) | Err(_) => break,
@@ -179,10 +179,10 @@ async fn receive(
         };
         silences = 0;
         match frame {
-            Frame::Answer { id, payload } => calls.tell(&id, Event::Answer(payload)),
-            Frame::Item { id, payload } => calls.tell(&id, Event::Item(payload)),
-            Frame::End { id } => calls.tell(&id, Event::End),
-            Frame::Failure { id, failure } => calls.tell(&id, Event::Failure(failure)),
+            Frame::Answer { id, payload } => calls.deliver(&id, Event::Answer(payload)),
+            Frame::Item { id, payload } => calls.deliver(&id, Event::Item(payload)),
+            Frame::End { id } => calls.deliver(&id, Event::End),
+            Frame::Failure { id, failure } => calls.deliver(&id, Event::Failure(failure)),
             Frame::Goodbye => calls.lock().is_open = false,
             Frame::Pong => {}
             Frame::Call(_) | Frame::Cancel(_) | Frame::Ping => break,
@@ -202,7 +202,7 @@ impl Calls {
         self.lock().is_open
     }
 
-    fn tell(&self, id: &str, event: Event) {
+    fn deliver(&self, id: &str, event: Event) {
         let mut state = self.lock();
         let Some(waiting) = state.waiting.get(id) else {
             // Cancelled meanwhile.

@@ -63,3 +63,30 @@ impl Default for Limits {
         }
     }
 }
+
+/// Makes a type that has `async fn handle(self, Message) -> Result<Value, Failure>` a service of
+/// messages with one answer.
+macro_rules! message_service {
+    ($handlers:ty) => {
+        impl tower::Service<$crate::message::Message> for $handlers {
+            type Response = $crate::tcp::Reply;
+            type Error = $crate::message::Failure;
+            type Future =
+                futures_util::future::BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+            fn poll_ready(
+                &mut self,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Result<(), Self::Error>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, call: $crate::message::Message) -> Self::Future {
+                let handled = self.clone().handle(call);
+                Box::pin(async move { handled.await.map($crate::tcp::Reply::One) })
+            }
+        }
+    };
+}
+
+pub(crate) use message_service;

@@ -2,18 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures_util::future::BoxFuture;
 use rusqlite::params;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::broadcast;
-use tower::Service;
 
 use crate::message::{Code, Failure, Message};
 use crate::store::{self, Store};
-use crate::tcp::Reply;
+use crate::tcp::message_service;
 
 const MIGRATIONS: &[&str] = &["
     create table notifications (
@@ -190,24 +187,15 @@ fn sentence(pattern: &str, order: &Order) -> Result<String, Failure> {
     })
 }
 
-impl Service<Message> for Notifications {
-    type Response = Reply;
-    type Error = Failure;
-    type Future = BoxFuture<'static, Result<Reply, Failure>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, event: Message) -> Self::Future {
-        let notifications = self.clone();
-        Box::pin(async move {
-            let (id, pattern) = (event.id.clone(), event.pattern.clone());
-            let is_new = notifications.keep(event).await?;
-            let result = if is_new { "stored" } else { "known" };
-            metrics::counter!("shop_events_total", "result" => result).increment(1);
-            tracing::info!(event = id, pattern, result, "event handled");
-            Ok(Reply::One(json!(result)))
-        })
+impl Notifications {
+    async fn handle(self, event: Message) -> Result<Value, Failure> {
+        let (id, pattern) = (event.id.clone(), event.pattern.clone());
+        let is_new = self.keep(event).await?;
+        let result = if is_new { "stored" } else { "known" };
+        metrics::counter!("shop_events_total", "result" => result).increment(1);
+        tracing::info!(event = id, pattern, result, "event handled");
+        Ok(json!(result))
     }
 }
+
+message_service!(Notifications);

@@ -146,14 +146,12 @@ impl Sagas {
         running.insert(id.clone(), watched.clone());
         gauge!("shop_sagas_open").set(count(running.len()));
         drop(running);
-        let sagas = self.clone();
+        let running = Running(self.clone(), id);
         let run = async move {
+            let Running(sagas, _) = &running;
             if is_new || sagas.reread(&progress).await.is_some() {
                 sagas.run(&progress).await;
             }
-            let mut running = sagas.lock();
-            running.remove(&id);
-            gauge!("shop_sagas_open").set(count(running.len()));
         };
         self.0.tasks.spawn(context.scope(run.instrument(span)));
         watched
@@ -326,6 +324,18 @@ impl Sagas {
             () = sleep(pause) => Some(()),
             () = self.0.shutdown.closing() => None,
         }
+    }
+}
+
+/// A saga that runs. Also after a panic it does not run any more, so that the next sweep starts it.
+struct Running(Sagas, String);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Self(sagas, id) = self;
+        let mut running = sagas.lock();
+        running.remove(id);
+        gauge!("shop_sagas_open").set(count(running.len()));
     }
 }
 
