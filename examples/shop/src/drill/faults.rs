@@ -216,17 +216,12 @@ async fn kill(system: &System, name: Name, broken: &mut Broken) -> Result<bool, 
         return Ok(false);
     }
     broken.kills += 1;
-    let mut cut = false;
     if name == Name::Orders {
-        cut = true;
+        broken.cut += ledger::open_sagas(&system.settings().data)?;
         system.set_faults(Name::Payments, Faults::default()).await?;
     }
     sleep(DOWN).await;
     system.revive(name).await?;
-    if cut {
-        // Only now: it has recovered its database itself.
-        broken.cut += ledger::open_sagas(&system.settings().data)?;
-    }
     Ok(true)
 }
 
