@@ -236,10 +236,7 @@ def check_live(folder: Path, gateway: str, schema: dict, queries: list, rules: l
         told = wait_for("the gateway", 10, lambda: re.search(r"gateway +(http://\S+)\n", out.read_text(encoding="utf-8")))
         url = told[1]
         check_busy_port(gateway, url)
-        with running(folder, "prometheus", prometheus_command(folder, url, port := free_port())):
-            prometheus = Prometheus(f"http://127.0.0.1:{port}")
-            # While it starts it refuses queries, which is not an answer to one.
-            wait_for("prometheus", 15, lambda: request(f"{prometheus.url}/-/ready"))
+        with scraping(folder, {"gateway": url.removeprefix("http://")}) as prometheus:
             break_and_mend(prometheus, url)
             check_data(prometheus, url, schema, queries, rules)
         check_end(process, url)
@@ -252,24 +249,30 @@ def check_busy_port(gateway: str, url: str) -> None:
         raise Wrong(f"a busy port: {second.returncode}, {second.stderr!r}")
 
 
-def prometheus_command(folder: Path, gateway: str, port: int) -> list:
-    config = folder / "prometheus.yml"
-    target = gateway.removeprefix("http://")
+@contextlib.contextmanager
+def scraping(folder: Path, jobs: dict[str, str]):
+    """A Prometheus that scrapes one address for each job."""
+    config, port = folder / "prometheus.yml", free_port()
     files = "".join(f"  - {json.dumps(str(DASHBOARDS / file))}\n" for file in RULES)
+    scraped = "".join(f"  - {{ job_name: {job}, static_configs: [{{ targets: ['{target}'] }}] }}\n" for job, target in jobs.items())
     config.write_text(
         "global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }\n"
         f"rule_files:\n{files}"
-        "scrape_configs:\n"
-        f"  - {{ job_name: gateway, static_configs: [{{ targets: ['{target}'] }}] }}\n",
+        f"scrape_configs:\n{scraped}",
         encoding="utf-8",
     )
-    return [
+    command = [
         "prometheus",
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
+    with running(folder, "prometheus", command):
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        # While it starts it refuses queries, which is not an answer to one.
+        wait_for("prometheus", 15, lambda: request(f"{prometheus.url}/-/ready"))
+        yield prometheus
 
 
 def break_and_mend(prometheus: Prometheus, gateway: str) -> None:
@@ -333,4 +336,5 @@ def check_end(process: subprocess.Popen, gateway: str) -> None:
         raise Wrong(f"a request that was in flight at the end: {answers}")
 
 
-main()
+if __name__ == "__main__":
+    main()

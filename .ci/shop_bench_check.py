@@ -24,7 +24,7 @@ def main() -> None:
             for numbers in (row["without"], row["with"]):
                 if not 0 < numbers["p50_ms"] <= numbers["p99_ms"] or not numbers["per_second"] > 0:
                     sys.exit(f"bench: {row['case']} has impossible numbers: {numbers}")
-            print(f"bench: {row['case']}: {row['with']['per_second']:.0f} a second, {row['ratio']:.2f} of without the stacks")
+            print(f"bench: {row['case']}: {row['with']['per_second']:.0f} a second, {row['ratio']['median']:.2f} of without the stacks")
 
 
 main()

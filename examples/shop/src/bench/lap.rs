@@ -5,8 +5,17 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use mainstay::BoxError;
+use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+/// The median of what all pairs of laps have shown, and the spread.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Ratio {
+    pub(super) median: f64,
+    pub(super) least: f64,
+    pub(super) most: f64,
+}
 
 /// What callers have seen in all laps of a case.
 #[derive(Debug)]
@@ -69,11 +78,15 @@ impl Seen {
         Duration::from_micros(micros).as_secs_f64() * 1_000.0
     }
 
-    /// The throughput over another's: of each pair of laps, which ran one after the other, and of
-    /// these the median.
-    pub(super) fn over(&self, other: &Self) -> f64 {
+    /// The throughput over another's, of each pair of laps, which ran one after the other.
+    pub(super) fn over(&self, other: &Self) -> Ratio {
         let pairs = self.rates.iter().zip(&other.rates);
-        median(pairs.map(|(this, other)| this / other).collect())
+        let ratios: Vec<_> = pairs.map(|(this, other)| this / other).collect();
+        Ratio {
+            least: ratios.iter().copied().fold(f64::NAN, f64::min),
+            most: ratios.iter().copied().fold(f64::NAN, f64::max),
+            median: median(ratios),
+        }
     }
 }
 
@@ -105,7 +118,12 @@ mod tests {
             fast.lap(&[call(5), call(5)], lap).await.unwrap();
         }
         assert!((199.0..=201.0).contains(&slow.rate()), "{slow:?}");
-        assert!((1.98..=2.02).contains(&fast.over(&slow)), "{fast:?}");
+        slow.lap(&[call(10)], lap).await.unwrap();
+        fast.lap(&[call(2), call(2)], lap).await.unwrap();
+        let ratio = fast.over(&slow);
+        assert!((1.98..=2.02).contains(&ratio.median), "{fast:?}");
+        assert!((1.98..=2.02).contains(&ratio.least), "{fast:?}");
+        assert!((9.9..=10.1).contains(&ratio.most), "{fast:?}");
         assert!((9.9..=11.1).contains(&slow.percentile(99.0)), "{slow:?}");
         let failing = || async { Err("broken".into()) };
         let failed = slow.lap(&[failing], lap).await.unwrap_err();

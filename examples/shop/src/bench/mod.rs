@@ -12,7 +12,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use mainstay::BoxError;
 use serde::Serialize;
 
-use self::lap::Seen;
+use self::lap::{Ratio, Seen};
 use crate::launcher::Broker;
 
 /// The callers of each case.
@@ -38,8 +38,8 @@ struct Row {
     case: String,
     without: Numbers,
     with: Numbers,
-    /// Throughput with the stacks over that without: the median of pairs of laps.
-    ratio: f64,
+    /// Throughput with the stacks over that without.
+    ratio: Ratio,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,23 +117,28 @@ fn table(what: &str, rows: &[Row]) -> Table {
         "p50, ms",
         "p99, ms",
         "with / without",
+        "least to most",
     ]);
     for row in rows {
         let number = |number: f64, digits| format!("{number:.digits$}");
         for (stacks, numbers) in [("without", &row.without), ("with", &row.with)] {
-            let is_with = stacks == "with";
-            table.add_row([
+            let Ratio {
+                median,
+                least,
+                most,
+            } = row.ratio;
+            let ratio = match stacks {
+                "with" => [number(median, 2), format!("{least:.2} to {most:.2}")],
+                _ => Default::default(),
+            };
+            let cells = [
                 row.case.clone(),
                 stacks.to_owned(),
                 number(numbers.per_second, 0),
                 number(numbers.p50_ms, 2),
                 number(numbers.p99_ms, 2),
-                if is_with {
-                    number(row.ratio, 2)
-                } else {
-                    String::new()
-                },
-            ]);
+            ];
+            table.add_row(cells.into_iter().chain(ratio));
         }
     }
     for column in table.column_iter_mut().skip(2) {

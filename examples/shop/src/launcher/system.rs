@@ -161,7 +161,7 @@ impl System {
                     text.to_owned()
                 })
             }
-            Err(_) => Err("its address for operators does not answer".to_owned()),
+            Err(_) => Err("its admin address does not answer".to_owned()),
         }
     }
 
