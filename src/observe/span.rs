@@ -46,10 +46,11 @@ impl InSpan {
         id: CorrelationId,
         instance: Option<&InstanceName>,
     ) -> Self {
-        let name = instance.map(InstanceName::name);
+        // Not `name`: log lines in JSON have the span's own name there.
+        let instance = instance.map(InstanceName::name);
         macro_rules! named {
             ($span:literal) => {
-                tracing::info_span!(target: "mainstay::correlation", $span, correlation_id = %id, name)
+                tracing::info_span!(target: "mainstay::correlation", $span, correlation_id = %id, instance)
             };
         }
         Self::of(match side {
@@ -71,9 +72,9 @@ impl InSpan {
 
     #[cold]
     fn new_of_attempt(instance: &InstanceName, attempt: u32) -> Option<Self> {
-        let (layer, name) = (instance.layer(), instance.name());
+        let (layer, instance) = (instance.layer(), instance.name());
         let span = Self::of(
-            tracing::info_span!(target: "mainstay::retry", "attempt", layer, name, attempt),
+            tracing::info_span!(target: "mainstay::retry", "attempt", layer, instance, attempt),
         );
         span.span.is_some().then_some(span)
     }

@@ -409,7 +409,7 @@ async fn what_an_attempt_logs_says_which_one_it_is() {
     let (lines, _logged) = logged(Level::INFO);
     chatty(2, "spans").call(()).await;
     let inside = |attempt: u32, what: &str| {
-        format!("INFO attempt{{layer=\"retry\" name=\"spans\" attempt={attempt}}}: {what}")
+        format!("INFO attempt{{layer=\"retry\" instance=\"spans\" attempt={attempt}}}: {what}")
     };
     let said = lines.take();
     let (first, rest) = said.split_at(4);
@@ -454,7 +454,7 @@ async fn without_retries_there_is_no_attempt_to_speak_of() {
     service.oneshot(()).await.unwrap();
     assert_eq!(
         lines.take(),
-        ["INFO attempt{layer=\"retry\" name=\"outer\" attempt=1}: called"]
+        ["INFO attempt{layer=\"retry\" instance=\"outer\" attempt=1}: called"]
     );
 }
 
@@ -516,7 +516,7 @@ async fn the_span_of_a_request_names_the_stack_that_it_came_to() {
     assert_eq!(
         lines.take(),
         [
-            "INFO client{correlation_id=order-4711 name=\"payments\"}:attempt{layer=\"retry\" name=\"payments\" attempt=1}: said",
+            "INFO client{correlation_id=order-4711 instance=\"payments\"}:attempt{layer=\"retry\" instance=\"payments\" attempt=1}: said",
             "INFO client{correlation_id=order-4711}: said",
         ]
     );
@@ -543,8 +543,8 @@ async fn no_two_spans_of_a_request_have_the_same_name() {
     assert_eq!(
         lines.take(),
         [
-            "INFO request{method=GET uri=/ version=HTTP/1.1}:server{correlation_id=order-4711 name=\"orders\"}:\
-             attempt{layer=\"retry\" name=\"payments\" attempt=1}: said",
+            "INFO request{method=GET uri=/ version=HTTP/1.1}:server{correlation_id=order-4711 instance=\"orders\"}:\
+             attempt{layer=\"retry\" instance=\"payments\" attempt=1}: said",
         ]
     );
     let consumer = CorrelationLayer::consumer().layer(service_fn(async |_: http::Request<()>| {

@@ -56,8 +56,9 @@
 //!
 //! The span is named `server`, `consumer` or `client` after the layer's constructor. Its target is
 //! `mainstay::correlation`, its level INFO. It has the field `correlation_id`, and in a
-//! [standard stack](crate::stack) also `name`, the name of the stack. A client's layer opens a span
-//! only without a current correlation ID: within a server's request, the request's span is enough.
+//! [standard stack](crate::stack) also `instance`, the name of the stack. A client's layer opens a
+//! span only without a current correlation ID: within a server's request, the request's span is
+//! enough.
 //!
 //! To reach the body, the server's layer changes its type: `http::Response<B>` becomes
 //! `http::Response<`[`InCorrelationBody`](crate::http::InCorrelationBody)`<B>>`.

@@ -117,8 +117,8 @@
 //! the request's body, as hyper's do.
 //!
 //! With the feature `tracing` each attempt, up to the head of its response, has a span `attempt`:
-//! target `mainstay::retry`, level INFO, fields `layer`, `name` and `attempt`. A layer with
-//! [one attempt](crate::RetryBuilder::attempts) opens none.
+//! target `mainstay::retry`, level INFO, fields `layer`, `instance` (the name of the layer) and
+//! `attempt`. A layer with [one attempt](crate::RetryBuilder::attempts) opens none.
 //!
 //! # What it rejects
 //!

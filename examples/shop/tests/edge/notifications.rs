@@ -255,6 +255,27 @@ async fn poison_becomes_a_dead_letter_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn a_user_has_a_limited_number_of_streams() {
+    let shop = Shop::open().await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(shop.listen("u001", None).await);
+    }
+    let ninth = answer(shop.door.get("/notifications", "u001")).await;
+    assert_eq!(
+        problem(ninth, 429),
+        "u001 has 8 streams open, which is the limit: close one first"
+    );
+    let _other = shop.listen("u002", None).await;
+    open.pop();
+    let freed = async || {
+        let again = shop.door.get("/notifications", "u001").send().await;
+        (again.unwrap().status() == 200).then_some(())
+    };
+    until("the stream that is closed is counted no more", freed).await;
+}
+
+#[tokio::test]
 async fn events_wait_while_the_disk_is_full() {
     let shop = Shop::open().await;
     shop.notifications

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 
 use super::Gateway;
 use super::auth::Caller;
@@ -23,6 +24,8 @@ pub(super) async fn stream(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let open = gateway.0.streams.open(&caller.user);
+    let open = open.map_err(|why| Problem::new(StatusCode::TOO_MANY_REQUESTS, why))?;
     let upstream = &gateway.0.notifications;
     let mut request = upstream.get(&format!("/notifications/{}", caller.user));
     request = request.header(ACCEPT, STREAM);
@@ -33,7 +36,11 @@ pub(super) async fn stream(
     if response.status() != StatusCode::OK {
         return upstream.pass(response).await;
     }
-    let events = gateway.0.shutdown.until_closing(response.bytes_stream());
+    let events = response.bytes_stream().map(move |event| {
+        let _open = &open;
+        event
+    });
+    let events = gateway.0.shutdown.until_closing(events);
     let headers = [
         (CONTENT_TYPE, STREAM),
         (CACHE_CONTROL, "no-cache"),

@@ -10,6 +10,7 @@ mod limits;
 mod memory;
 mod orders;
 mod products;
+mod streams;
 mod upstream;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use mainstay::shutdown::Shutdown;
 use self::auth::Keys;
 use self::health::Services;
 use self::products::Products;
+use self::streams::Streams;
 use self::upstream::Upstream;
 use crate::config::{Config, Upstreams};
 use crate::process::{Process, listen};
@@ -45,6 +47,7 @@ struct Parts {
     products: Products,
     orders: Upstream,
     notifications: Upstream,
+    streams: Streams,
     services: Services,
     shutdown: Shutdown,
 }
@@ -78,6 +81,7 @@ pub fn routes(
         products: Products::new(&upstreams.catalog)?,
         orders: Upstream::new("orders", &upstreams.orders)?,
         notifications: Upstream::new("notifications", &upstreams.notifications)?,
+        streams: Streams::default(),
         services: Services::new(&upstreams.admins)?,
         shutdown: shutdown.clone(),
     }));
