@@ -29,8 +29,12 @@ impl GroupCommit {
     #[must_use]
     pub(crate) fn of(connection: &Connection) -> Option<Self> {
         let path = connection.path().filter(|path| !path.is_empty())?;
+        // What another process has left may be in memory only, also after a write that failed: it is
+        // written anew. Somebody who reads hinders that; then it is written as it is.
+        connection
+            .query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
+            .ok()?;
         let log = File::open(format!("{path}-wal")).ok()?;
-        // What a process has left that was killed.
         log.sync_data().ok()?;
         connection
             .pragma_update(None, "synchronous", "normal")

@@ -151,10 +151,20 @@ impl From<Failure> for Problem {
         };
         let is_unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
         let after = failure.retry_after_ms.map(Duration::from_millis);
-        Self {
+        // Callers need not know what is inside: the addresses and the errors of databases.
+        let detail = match failure.code {
+            message::Code::NotSent | message::Code::Lost => "a service gives no answer",
+            message::Code::Unknown | message::Code::Internal => "the request has failed",
+            _ => &failure.message,
+        };
+        let problem = Self {
             retry_after: after.or(is_unavailable.then_some(AGAIN)),
-            ..Self::new(status, failure.message)
+            ..Self::new(status, detail)
+        };
+        if problem.detail != failure.message {
+            tracing::warn!(%failure, "a request has failed");
         }
+        problem
     }
 }
 

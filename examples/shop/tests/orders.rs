@@ -301,6 +301,11 @@ async fn bad_input_is_refused_with_its_field_and_rule() {
             "ufo",
         ),
         (json!({ "things": 1 }), 400, "unknown field `things`"),
+        (
+            json!({ "items": [{ "product": "kettle", "quantity": 1, "colour": "red" }] }),
+            400,
+            "unknown field `colour`",
+        ),
         (json!([1]), 400, "the body"),
     ];
     for (number, (body, expected, text)) in cases.into_iter().enumerate() {
@@ -337,10 +342,8 @@ async fn an_order_waits_for_payments_that_are_dead() {
         "{order}"
     );
     let why = order["waiting_for"].as_str().unwrap();
-    assert!(
-        why.contains(&address(shop.payments.0)) || why.contains("payments"),
-        "{why}"
-    );
+    assert!(why.contains("payments"), "{why}");
+    assert!(!why.contains(&address(shop.payments.0)), "{why}");
     shop.start_payments().await;
     shop.ends_as("u001", order["id"].as_str().unwrap(), "confirmed")
         .await;

@@ -94,9 +94,8 @@ impl BrokerService {
                 message.check()?;
                 let of = stream.clone();
                 let is_new = self
-                    .on_disk(move |log| log.publish(&of, &message, now()))
+                    .on_disk_with_news(vec![of], move |log| log.publish(&stream, &message, now()))
                     .await?;
-                self.notify(&stream);
                 Ok(json!(is_new))
             }
             "broker.join" => {
@@ -117,14 +116,13 @@ impl BrokerService {
                 let fail: Fail = call.read()?;
                 let stream = fail.stream.clone();
                 let delay = Duration::from_millis(fail.delay_ms);
+                let news = vec![super::dead_letters(&stream), stream];
                 let is_dead = self
-                    .on_disk(move |log| {
+                    .on_disk_with_news(news, move |log| {
                         let of = (&*fail.stream, &*fail.group, fail.seq);
                         log.fail(of, (fail.most_tries, delay), &fail.reason, now())
                     })
                     .await?;
-                self.notify(&stream);
-                self.notify(&super::dead_letters(&stream));
                 Ok(json!(is_dead))
             }
             other => {
@@ -170,19 +168,27 @@ impl BrokerService {
         sender.subscribe()
     }
 
-    fn notify(&self, stream: &str) {
-        let news = self.0.news.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(news) = news.get(stream) {
-            news.send_modify(|version| *version += 1);
-        }
-    }
-
     async fn on_disk<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Log) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Failure> {
+        self.on_disk_with_news(Vec::new(), work).await
+    }
+
+    /// The same, and then wakes those who wait at these streams, also if the caller is gone meanwhile.
+    async fn on_disk_with_news<T: Send + 'static>(
+        &self,
+        news: Vec<String>,
+        work: impl FnOnce(&mut Log) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Failure> {
         let shared = Arc::clone(&self.0);
-        let work = move || GroupCommit::run(&shared.commits, &shared.log, work);
+        let work = move || {
+            let done = GroupCommit::run(&shared.commits, &shared.log, work)?;
+            for stream in &news {
+                shared.notify(stream);
+            }
+            Ok(done)
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(Error::QueryReturnedNoRows)) => Err(Failure::new(
@@ -194,6 +200,15 @@ impl BrokerService {
                 format!("the broker's disk: {error}"),
             )),
             Err(error) => Err(Failure::new(Code::Internal, error.to_string())),
+        }
+    }
+}
+
+impl Shared {
+    fn notify(&self, stream: &str) {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(news) = news.get(stream) {
+            news.send_modify(|version| *version += 1);
         }
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::streams::{
     StreamAutoClaimOptions, StreamAutoClaimReply, StreamId, StreamPendingCountReply,
     StreamReadOptions, StreamReadReply,
@@ -319,7 +321,17 @@ impl Redis {
 }
 
 async fn manager(client: &Client, patience: Duration) -> Result<ConnectionManager, Failure> {
+    // A host that is gone without a word is noticed, so that the connection is replaced.
+    let alive = TcpKeepalive::new()
+        .with_time(PATIENCE)
+        .with_interval(Duration::from_secs(1));
+    let tcp = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(alive);
+    #[cfg(target_os = "linux")]
+    let tcp = tcp.set_user_timeout(2 * PATIENCE);
     let config = ConnectionManagerConfig::new()
+        .set_tcp_settings(tcp)
         .set_number_of_retries(1)
         .set_connection_timeout(PATIENCE)
         .set_response_timeout(patience);

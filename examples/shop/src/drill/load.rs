@@ -238,7 +238,15 @@ impl Callers {
                 }
                 kind
             }
-            Err(_) => Kind::Unanswered,
+            Err(error) => {
+                // Nobody kills the gateway. Silence is a late answer, which is a book of its own.
+                if !error.is_timeout() {
+                    let key = &wish.key;
+                    seen.unexpected
+                        .push(format!("{key} has no answer: {error:?}"));
+                }
+                Kind::Unanswered
+            }
         };
         // A connection that breaks early is no late answer, but silence is.
         if took > wish.deadline + MARGIN {

@@ -33,6 +33,9 @@ use crate::launcher::{Addresses, Broker, BrokerOptions, Notice, Settings, System
 /// all have.
 const SETTLE: Duration = Duration::from_secs(60);
 
+/// Of so many orders, some meet each fault.
+const MANY: u64 = 5_000;
+
 /// Starts a shop of its own in a temporary folder and on free ports, places orders, kills its
 /// services meanwhile, and checks the books in the end. Exits with 1 if they are wrong.
 #[derive(Debug, Clone, Args)]
@@ -143,6 +146,16 @@ async fn drill(options: &Options, data: &Path, shutdown: &Shutdown) -> Result<Re
     bar.finish_and_clear();
     let mut failures = seen.unexpected;
     failures.extend(died);
+    if options.orders >= MANY {
+        for (what, count) in [
+            ("no answer told of a full disk", seen.full),
+            ("no saga was open when `orders` was killed", broken.cut),
+        ] {
+            if count == 0 {
+                failures.push(format!("{what}: a fault had no effect"));
+            }
+        }
+    }
     let unstopped = unstopped.iter();
     failures.extend(unstopped.map(|name| format!("{name} did not end by itself")));
     Ok(Report {

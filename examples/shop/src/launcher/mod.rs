@@ -138,6 +138,21 @@ fn again(options: &Options) -> String {
     if options.data != Path::new(DATA) {
         again.push_str(&format!(" --data {}", options.data.display()));
     }
+    let broker = &options.broker;
+    if let Some(url) = &broker.redis {
+        again.push_str(&format!(" --redis {url}"));
+    }
+    for (is_set, flag) in [
+        (broker.redis_server, " --redis-server"),
+        (broker.stock_by_broker, " --stock-by-broker"),
+    ] {
+        if is_set {
+            again.push_str(flag);
+        }
+    }
+    if let Some(url) = &options.postgres {
+        again.push_str(&format!(" --postgres '{url}'"));
+    }
     if again.is_empty() {
         again
     } else {

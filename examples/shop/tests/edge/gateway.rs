@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Json, Router};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use shop::config::Upstreams;
@@ -62,7 +62,16 @@ async fn known_users_pass_while_users_is_down() {
     let (users, upstreams) = with_users().await;
     let door = Door::open(&upstreams).await;
     problem(answer(door.get("/nothing", "u001")).await, 404);
+    let unknown = || {
+        let request = door.http.get(door.url("/nothing"));
+        request.header("x-api-key", "key-none")
+    };
+    problem(answer(unknown()).await, 401);
     users.stop().await;
+    // It is refused without asking, and then nobody knows.
+    problem(answer(unknown()).await, 401);
+    pass(Duration::from_secs(6)).await;
+    problem(answer(unknown()).await, 503);
     // The answer is fresh, then it is stale, then it is too old.
     for (age, status) in [(1, 404), (15, 404), (500, 404), (600, 503)] {
         pass(Duration::from_secs(age)).await;
@@ -184,14 +193,16 @@ async fn a_known_product_is_shown_while_the_catalogue_is_slow_or_dead() {
 
 #[tokio::test]
 async fn health_names_the_service_that_is_down() {
-    let readyz = async |status: StatusCode, text: &'static str| {
-        let routes = Router::new().route("/readyz", get(async move || (status, text)));
+    let readyz = async |status: StatusCode, body: Value| {
+        let answer = async move || (status, Json(body));
+        let routes = Router::new().route("/readyz", get(answer));
         Server::start(async move |listener, shutdown| web::serve(listener, routes, &shutdown).await)
             .await
     };
-    let ready = readyz(StatusCode::OK, "ready").await;
-    let why = "not ready: broker: no answer for 1s\n";
-    let busy = readyz(StatusCode::SERVICE_UNAVAILABLE, why).await;
+    let ready = readyz(StatusCode::OK, json!({"ready": true, "reasons": []})).await;
+    let why = "broker: no answer for 1s";
+    let body = json!({"ready": false, "reasons": [why], "checks": {"broker": "no answer for 1s"}});
+    let busy = readyz(StatusCode::SERVICE_UNAVAILABLE, body).await;
     let upstreams = Upstreams {
         admins: vec![
             format!("users={}", ready.address),
@@ -208,10 +219,17 @@ async fn health_names_the_service_that_is_down() {
     assert_eq!(body["gateway"]["ready"], true);
     let services = json!({
         "users": {"ready": true},
-        "orders": {"ready": false, "why": why.trim()},
+        "orders": {"ready": false, "why": why},
         "payments": {"ready": false, "why": "it cannot be reached"},
     });
     assert_eq!(body["services"], services);
+    // They are not asked for each caller.
+    ready.stop().await;
+    let again = answer(door.http.get(door.url("/health"))).await;
+    assert_eq!(again.2["services"], services);
+    pass(Duration::from_secs(1)).await;
+    let later = answer(door.http.get(door.url("/health"))).await;
+    assert_eq!(later.2["services"]["users"]["ready"], false);
 }
 
 #[tokio::test]

@@ -130,7 +130,7 @@ async fn an_order_is_passed_on_with_its_user_and_its_key() {
     assert_eq!(shop.arrived.all("x-correlation-id"), ["story-1"]);
     // Less than the gateway itself has.
     let limit: u64 = shop.arrived.all("x-request-timeout-ms")[0].parse().unwrap();
-    assert!((1_000..=1_600).contains(&limit), "{limit}");
+    assert!((2_000..=2_300).contains(&limit), "{limit}");
 
     let (status, _, body) = answer(shop.order("declined")).await;
     assert_eq!((status, &body["reason"]), (409, &json!("no money")));

@@ -21,6 +21,8 @@ const KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FRESH: Duration = Duration::from_secs(10);
 /// The same while `users` gives no answer.
 const STALE: Duration = Duration::from_secs(600);
+/// A key that no user has is refused again for this time without a call of `users`.
+const REFUSED: Duration = Duration::from_secs(5);
 /// How many keys are remembered.
 const KEYS: usize = 10_000;
 /// The time limit of `users`.
@@ -37,6 +39,7 @@ pub(super) struct Caller {
 pub(super) struct Keys {
     client: Client,
     known: Memory<String, Caller>,
+    refused: Memory<String, ()>,
 }
 
 impl Keys {
@@ -44,6 +47,7 @@ impl Keys {
         Ok(Self {
             client: users::client(users)?,
             known: Memory::new(KEYS),
+            refused: Memory::new(KEYS),
         })
     }
 
@@ -51,6 +55,9 @@ impl Keys {
         let api_key = api_key.to_owned();
         if let Some(caller) = self.known.get(&api_key, FRESH) {
             return Ok(caller);
+        }
+        if self.refused.get(&api_key, REFUSED).is_some() {
+            return Err(unknown());
         }
         let request = AuthenticateRequest {
             api_key: api_key.clone(),
@@ -68,7 +75,8 @@ impl Keys {
             }
             Err(status) if status.code() == Code::Unauthenticated => {
                 self.known.forget(&api_key);
-                Err(refused("x-api-key is refused: no user has this key"))
+                self.refused.keep(api_key, ());
+                Err(unknown())
             }
             Err(status) => match self.known.get(&api_key, STALE) {
                 Some(caller) => {
@@ -83,6 +91,10 @@ impl Keys {
             },
         }
     }
+}
+
+fn unknown() -> Problem {
+    refused("x-api-key is refused: no user has this key")
 }
 
 fn refused(text: &str) -> Problem {
@@ -100,7 +112,7 @@ pub(super) async fn authenticate(
         Ok(None) => Err(refused(
             "x-api-key is missing: it must be the key of a user",
         )),
-        Err(_) => Err(refused("x-api-key is refused: no user has this key")),
+        Err(_) => Err(unknown()),
     };
     match caller {
         Ok(caller) => {

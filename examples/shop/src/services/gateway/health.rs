@@ -11,19 +11,24 @@ use futures_util::future::join_all;
 use mainstay::BoxError;
 use mainstay::health::{Health, Readiness};
 use reqwest::{Client, redirect, retry};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::Gateway;
 
 /// How long a service may take to say that it is ready.
 const LIMIT: Duration = Duration::from_secs(1);
-/// How much of a reason is shown, in bytes.
+/// How much of a reason is shown, in characters.
 const REASON: usize = 300;
+/// All who ask within this time get the same answer: it needs no key, and costs a call of each service.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The services, and where they say whether they are ready.
 pub(super) struct Services {
     client: Client,
     urls: Vec<(String, String)>,
+    last: Mutex<Option<(Instant, BTreeMap<String, Service>)>>,
 }
 
 impl Services {
@@ -48,7 +53,25 @@ impl Services {
         Ok(Self {
             client,
             urls: admins.iter().map(url).collect::<Result<_, _>>()?,
+            last: Mutex::default(),
         })
+    }
+
+    async fn all(&self) -> BTreeMap<String, Service> {
+        // Those who wait for it get the answer that is being made.
+        let mut last = self.last.lock().await;
+        if let Some((at, services)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return services.clone();
+        }
+        let asked = self.urls.iter().map(async |(name, url)| {
+            let service = self.ask(url).await;
+            (name.clone(), service)
+        });
+        let services: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+        *last = Some((Instant::now(), services.clone()));
+        services
     }
 
     async fn ask(&self, url: &str) -> Service {
@@ -68,8 +91,8 @@ impl Services {
             };
         }
         let status = answer.status();
-        match answer.text().await {
-            Ok(why) if !why.trim().is_empty() => down(why.trim()),
+        match answer.json::<NotReady>().await {
+            Ok(NotReady { reasons }) if !reasons.is_empty() => down(&reasons.join("; ")),
             _ => down(&format!("it answers with {status}")),
         }
     }
@@ -84,7 +107,13 @@ struct Shop {
     services: BTreeMap<String, Service>,
 }
 
-#[derive(Serialize)]
+/// What a service answers that is not ready.
+#[derive(Deserialize)]
+struct NotReady {
+    reasons: Vec<String>,
+}
+
+#[derive(Clone, Serialize)]
 struct Service {
     ready: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,12 +122,7 @@ struct Service {
 
 /// `GET /health`: 200 while the gateway can serve, whatever is with the others.
 pub(super) async fn show(State(gateway): State<Gateway>) -> Response {
-    let services = &gateway.0.services;
-    let asked = services.urls.iter().map(async |(name, url)| {
-        let service = services.ask(url).await;
-        (name.clone(), service)
-    });
-    let services: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+    let services = gateway.0.services.all().await;
     let gateway = Health::global().shutdown(&gateway.0.shutdown).readiness();
     let status = if gateway.ready {
         StatusCode::OK

@@ -16,9 +16,9 @@ use crate::stacks;
 use crate::web::Problem;
 
 /// The time limit of a request with all its attempts.
-const TIMEOUT: Duration = Duration::from_millis(3_500);
+const TIMEOUT: Duration = Duration::from_millis(4_700);
 /// And of each attempt. `orders` answers before it, also if the order is still at work.
-const ATTEMPT: Duration = Duration::from_millis(1_600);
+const ATTEMPT: Duration = Duration::from_millis(2_300);
 const ATTEMPTS: u32 = 2;
 /// The answer needs a part of the time, too.
 const MARGIN: Duration = Duration::from_millis(250);

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::store::{Notification, Notifications};
-use crate::message::{Code, Failure};
+use crate::message::Failure;
 use crate::web::{self, Problem};
 
 const LAST: HeaderName = HeaderName::from_static("last-event-id");
@@ -41,7 +41,7 @@ async fn events(
     let reader = Reader {
         // Before the first look, so that nothing is missed between the two.
         news: notifications.news(),
-        after: notifications.start(&user, last).await.map_err(broken)?,
+        after: notifications.start(&user, last).await?,
         notifications,
         user,
     };
@@ -58,14 +58,6 @@ fn number(last: &str) -> Result<i64, Problem> {
         let text = format!("last-event-id = {last:?} is refused: must be the id of an event");
         Problem::new(StatusCode::BAD_REQUEST, text)
     })
-}
-
-fn broken(failure: Failure) -> Problem {
-    let status = match failure.code {
-        Code::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    Problem::new(status, failure.message)
 }
 
 /// A reader of the notifications of a user.

@@ -70,6 +70,7 @@ async fn place(
     let (order, is_new) = match shop.orders.with_key(user, key).await? {
         Some(known) => (known, false),
         None => {
+            shop.sagas.check_room()?;
             let total = shop.prices.total(&request.items).await?;
             let order = new_order(user.to_owned(), key.to_owned(), &request, total);
             let id = order.id.clone();

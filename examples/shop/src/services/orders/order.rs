@@ -1,6 +1,6 @@
 //! An order, as it is stored and as it is shown.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use crate::message::{Code, Failure, Message};
@@ -43,7 +43,22 @@ pub struct Order {
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// The products.
+    #[serde(deserialize_with = "items")]
     pub items: Vec<Item>,
+}
+
+/// Items without unknown fields. Those of messages may have some.
+fn items<'de, D: Deserializer<'de>>(items: D) -> Result<Vec<Item>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Strict {
+        product: String,
+        quantity: u32,
+    }
+    let items = Vec::<Strict>::deserialize(items)?.into_iter();
+    Ok(items
+        .map(|Strict { product, quantity }| Item { product, quantity })
+        .collect())
 }
 
 impl Request {

@@ -97,8 +97,14 @@ impl Prices {
     }
 }
 
+/// With a sentence that callers may read.
 fn failure(status: tonic::Status) -> Failure {
     let mut failure = Failure::from(status);
-    failure.message = format!("catalog: {}", failure.message);
+    if failure.code.is_transient() {
+        tracing::warn!(%failure, "no answer of catalog");
+        "catalog gives no answer".clone_into(&mut failure.message);
+    } else {
+        failure.message = format!("catalog: {}", failure.message);
+    }
     failure
 }

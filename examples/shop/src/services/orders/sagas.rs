@@ -35,6 +35,8 @@ pub const STEP: Duration = Duration::from_millis(1_500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often orders are looked for whose sagas do not run.
 const SWEEP: Duration = Duration::from_secs(2);
+/// The most orders that have not come to their end. While a service is down, all wait in memory.
+const MOST: usize = 10_000;
 /// The most steps in flight.
 const IN_FLIGHT: usize = 256;
 
@@ -92,21 +94,24 @@ impl Sagas {
     ///
     /// The database failed at the start.
     pub async fn sweep(&self) -> Result<Infallible, Failure> {
-        self.start_all().await?;
+        self.start_all(Duration::ZERO).await?;
         loop {
             sleep(SWEEP).await;
-            if let Err(failure) = self.start_all().await {
+            if let Err(failure) = self.start_all(SWEEP).await {
                 tracing::warn!(%failure, "orders are not read");
             }
         }
     }
 
-    async fn start_all(&self) -> Result<(), Failure> {
+    /// Starts those that do not run and are at least this old.
+    async fn start_all(&self, least: Duration) -> Result<(), Failure> {
         let unfinished = self.0.orders.unfinished().await?;
         let mut count = 0_u32;
         for order in unfinished {
-            // A request that has stored it a moment ago starts it itself.
-            if !self.lock().contains_key(&order.id) {
+            // A request that has stored it a moment ago starts it itself. One from the future was
+            // stored before the clock was set back.
+            let is_young = age(&order) < least && order.placed_at <= now();
+            if !is_young && !self.lock().contains_key(&order.id) {
                 count += 1;
                 self.start(order, false);
             }
@@ -155,6 +160,19 @@ impl Sagas {
         };
         self.0.tasks.spawn(context.scope(run.instrument(span)));
         watched
+    }
+
+    /// Refuses a new order while too many wait for their end.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub fn check_room(&self) -> Result<(), Failure> {
+        if self.lock().len() < MOST {
+            return Ok(());
+        }
+        let text = format!("{MOST} orders wait for their end, which is the limit");
+        Err(Failure::new(Code::Overloaded, text))
     }
 
     /// Waits for the steps in flight of a service that ends. Their orders go on at the next start.
@@ -254,7 +272,8 @@ impl Sagas {
                 return Some((Answer::Unknown, Some(what.to_owned())));
             }
             let after = failure.retry_after_ms.map(Duration::from_millis);
-            progress.send_modify(|progress| progress.waiting_for = Some(failure.message));
+            let why = shown(step, failure);
+            progress.send_modify(|progress| progress.waiting_for = Some(why));
             self.pause(pauses.next(after)).await?;
         }
     }
@@ -310,8 +329,9 @@ impl Sagas {
                     Err(failure) => tracing::warn!(%failure, "the order is not read"),
                 },
                 Err(failure) => {
-                    let text = failure.message;
-                    progress.send_modify(|progress| progress.waiting_for = Some(text));
+                    tracing::warn!(%failure, "the order is not stored");
+                    let why = "the database of orders".to_owned();
+                    progress.send_modify(|progress| progress.waiting_for = Some(why));
                 }
             }
             self.pause(pauses.next(None)).await?;
@@ -365,6 +385,21 @@ impl Pauses {
         least.map_or(pause, |least| {
             least.min(LONGEST_PAUSE).max(pause) + pause / 2
         })
+    }
+}
+
+/// What a customer may know of a failure: not the addresses and errors of transports.
+fn shown(step: Step, failure: Failure) -> String {
+    let service = match step {
+        Step::Reserve | Step::Confirm | Step::Release => "stock",
+        Step::Charge | Step::Refund => "payments",
+    };
+    match failure.code {
+        Code::Overloaded | Code::DeadlineExceeded => failure.message,
+        _ => {
+            tracing::warn!(%failure, service, "no answer");
+            format!("{service} gives no answer")
+        }
     }
 }
 

@@ -57,9 +57,16 @@ impl Postgres {
             .parse()
             .map_err(|error: tokio_postgres::Error| refuse(&error))?;
         server.connect_timeout(LIMIT).tcp_user_timeout(LIMIT);
+        // A host that is gone without a word answers no statement that it has received.
+        server.keepalives_idle(LIMIT).keepalives_retries(3);
+        server.keepalives_interval(Duration::from_secs(1));
         if server.get_options().is_none() {
-            // A server that hangs fails the statement, which is tried again.
-            server.options("-c statement_timeout=5000 -c lock_timeout=3000");
+            // A server that hangs fails the statement, which is tried again. A process that is gone in
+            // the middle of a transaction holds its locks no longer than this.
+            server.options(
+                "-c statement_timeout=5000 -c lock_timeout=3000 \
+                 -c idle_in_transaction_session_timeout=5000",
+            );
         }
         let manager = Manager::from_config(server, NoTls, ManagerConfig::default());
         let pool = Pool::builder(manager)
@@ -246,10 +253,16 @@ fn read(row: &Row) -> Result<Order, Failure> {
 
 /// Whether a lost connection had an effect is unknown.
 fn failure(error: tokio_postgres::Error) -> Failure {
-    let code = if error.is_closed() {
-        Code::Lost
-    } else {
-        Code::Internal
+    let state = error.code().map_or("", |state| state.code());
+    let (code, text) = match state {
+        _ if error.is_closed() => (Code::Lost, "the connection was lost"),
+        // It stops.
+        "57P01" | "57P02" => (Code::Lost, "it stops"),
+        // Class 53 is no disk, no memory, or too many connections. Then: locks, time, start.
+        "55P03" | "57014" | "57P03" => (Code::Overloaded, "it has too much to do"),
+        state if state.starts_with("53") => (Code::Overloaded, "it has no room"),
+        _ => (Code::Internal, "it has failed"),
     };
-    Failure::new(code, format!("the database of orders: {error}"))
+    tracing::warn!(%error, state, "the database has failed");
+    Failure::new(code, format!("the database of orders: {text}"))
 }
