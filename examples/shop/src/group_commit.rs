@@ -31,9 +31,10 @@ impl GroupCommit {
         let path = connection.path().filter(|path| !path.is_empty())?;
         // What another process has left may be in memory only, also after a write that failed: it is
         // written anew. Somebody who reads hinders that; then it is written as it is.
-        connection
-            .query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
-            .ok()?;
+        let anew = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+        if let Err(error) = anew {
+            tracing::warn!(%error, path, "the log is not written anew");
+        }
         let log = File::open(format!("{path}-wal")).ok()?;
         log.sync_data().ok()?;
         connection

@@ -24,7 +24,7 @@ const CONNECT: Duration = Duration::from_millis(500);
 /// A client of an upstream at HOST:PORT, which connects when it is called.
 ///
 /// All methods of the shop only read, so every call may be repeated. `timeout` is for all attempts,
-/// and `attempt` for each. `rate` is the most attempts a second, if there is a limit.
+/// and `attempt` for each.
 ///
 /// # Errors
 ///
@@ -32,8 +32,8 @@ const CONNECT: Duration = Duration::from_millis(500);
 pub fn client(
     upstream: &str,
     address: &str,
-    (timeout, attempt): (Duration, Duration),
-    rate: Option<u32>,
+    timeout: Duration,
+    attempt: Duration,
 ) -> Result<Client, BoxError> {
     let repeatable = GrpcRetry::new().also_code(GrpcCode::DeadlineExceeded);
     let stack = grpc::client(upstream)
@@ -46,12 +46,8 @@ pub fn client(
                 .min_calls(10)
                 .open_for(Duration::from_secs(1))
                 .open_max(Duration::from_secs(5)),
-        );
-    let stack = match rate {
-        Some(rate) => stack.rate_limit(rate),
-        None => stack,
-    };
-    let stack = stack.build()?;
+        )
+        .build()?;
     let stack = if stacks::unless_removed(()).is_some() {
         stack
     } else {

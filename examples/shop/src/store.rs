@@ -87,20 +87,20 @@ impl Store {
         let done = done.map_err(|error| self.failure(Code::Internal, &error))?;
         done.map_err(|error| {
             tracing::warn!(%error, "the database has failed");
-            let code = match error.sqlite_error_code() {
+            let (code, text) = match error.sqlite_error_code() {
                 // The transaction was rolled back.
-                Some(
-                    ErrorCode::DiskFull
-                    | ErrorCode::DatabaseBusy
-                    | ErrorCode::DatabaseLocked
-                    | ErrorCode::ReadOnly
-                    | ErrorCode::CannotOpen,
-                ) => Code::Overloaded,
+                Some(ErrorCode::DiskFull) => (Code::Overloaded, "the disk is full"),
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                    (Code::Overloaded, "it is locked")
+                }
+                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                    (Code::Overloaded, "it cannot be written")
+                }
                 // What is on the disk is unknown.
-                Some(ErrorCode::SystemIoFailure) => Code::Lost,
-                _ => Code::Internal,
+                Some(ErrorCode::SystemIoFailure) => (Code::Lost, "the disk has failed"),
+                _ => return self.failure(Code::Internal, &error),
             };
-            self.failure(code, &error)
+            self.failure(code, &text)
         })
     }
 

@@ -12,13 +12,17 @@ use axum::{Json, Router};
 use mainstay::shutdown::Shutdown;
 use mainstay::{BoxError, Reason, Rejection};
 use serde::Serialize;
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
 
 use crate::message::{self, Failure};
 
 /// When to try again if nobody knows it better.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// A connection whose other end is silent for this long is closed.
+const GONE: Duration = Duration::from_secs(60);
 
 /// Serves these routes until the shutdown.
 ///
@@ -31,14 +35,25 @@ pub async fn serve(
     shutdown: &Shutdown,
 ) -> Result<(), BoxError> {
     let listener = listener.tap_io(|connection| {
-        // Without it, the pieces of an event stream wait for each other.
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection sends with delay");
+        if let Err(error) = prepare(connection) {
+            tracing::debug!(%error, "a connection is as the system makes it");
         }
     });
     let routes = routes.layer(shutdown.close_connections());
     let server = axum::serve(listener, routes).with_graceful_shutdown(shutdown.closing());
     shutdown.run(server.into_future()).await??;
+    Ok(())
+}
+
+fn prepare(connection: &TcpStream) -> std::io::Result<()> {
+    // Without it, the pieces of an event stream wait for each other.
+    connection.set_nodelay(true)?;
+    // A caller that is gone without a word does not hold its streams for a quarter of an hour.
+    let socket = SockRef::from(connection);
+    let alive = TcpKeepalive::new().with_time(GONE / 4);
+    socket.set_tcp_keepalive(&alive.with_interval(GONE / 12))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(GONE))?;
     Ok(())
 }
 

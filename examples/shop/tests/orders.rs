@@ -328,6 +328,44 @@ async fn bad_input_is_refused_with_its_field_and_rule() {
 }
 
 #[tokio::test]
+async fn a_user_cannot_keep_others_from_ordering() {
+    let mut shop = Shop::open(None).await;
+    kill(&mut shop.payments.1).await;
+    let body = json!({ "items": [{ "product": "filter-papers", "quantity": 1 }] });
+    let limit = Duration::from_millis(500);
+    let (mut accepted, mut refused) = (0, None);
+    for batch in 0..100 {
+        let keys: Vec<_> = (0..25).map(|number| format!("{batch}-{number}")).collect();
+        let posted = keys.iter().map(|key| shop.post("u001", key, &body, limit));
+        for (status, answer) in futures_util::future::join_all(posted).await {
+            match status {
+                202 => accepted += 1,
+                429 => refused = Some(answer),
+                // A slow machine.
+                503 | 504 => {}
+                other => panic!("{other}: {answer}"),
+            }
+        }
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.expect("a refusal");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("open orders, which is the limit"),
+        "{detail}"
+    );
+    // A batch is looked at before any of it is stored.
+    assert!(accepted < 500 + 25, "{accepted}");
+    let (status, _) = shop.post("u002", "a", &body, LONG).await;
+    assert_eq!(status, 202);
+    // What is stored is answered.
+    let (status, _) = shop.post("u001", "0-0", &body, LONG).await;
+    assert_eq!(status, 202);
+}
+
+#[tokio::test]
 async fn an_order_waits_for_payments_that_are_dead() {
     let mut shop = Shop::open(None).await;
     kill(&mut shop.payments.1).await;

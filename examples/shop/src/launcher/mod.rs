@@ -139,19 +139,16 @@ fn again(options: &Options) -> String {
         again.push_str(&format!(" --data {}", options.data.display()));
     }
     let broker = &options.broker;
-    if let Some(url) = &broker.redis {
-        again.push_str(&format!(" --redis {url}"));
-    }
+    // The URLs may have passwords.
     for (is_set, flag) in [
+        (broker.redis.is_some(), " --redis URL"),
         (broker.redis_server, " --redis-server"),
         (broker.stock_by_broker, " --stock-by-broker"),
+        (options.postgres.is_some(), " --postgres URL"),
     ] {
         if is_set {
             again.push_str(flag);
         }
-    }
-    if let Some(url) = &options.postgres {
-        again.push_str(&format!(" --postgres '{url}'"));
     }
     if again.is_empty() {
         again

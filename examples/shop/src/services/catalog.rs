@@ -47,8 +47,8 @@ pub type Client = CatalogClient<grpc::Client>;
 ///
 /// The address is none.
 pub fn client(address: &str) -> Result<Client, BoxError> {
-    let times = (Duration::from_secs(1), Duration::from_millis(400));
-    let channel = grpc::client("catalog", address, times, None)?;
+    let (timeout, attempt) = (Duration::from_secs(1), Duration::from_millis(400));
+    let channel = grpc::client("catalog", address, timeout, attempt)?;
     Ok(CatalogClient::new(channel))
 }
 

@@ -37,17 +37,14 @@ const MIGRATIONS: &[&str] = &["
 /// A client of the service: a stub through mainstay's layers.
 pub type Client = UsersClient<grpc::Client>;
 
-/// The most lookups a second of one client: anybody may send keys that no user has.
-const RATE: u32 = 1_000;
-
 /// A client of the service at HOST:PORT, which connects when it is called.
 ///
 /// # Errors
 ///
 /// The address is none.
 pub fn client(address: &str) -> Result<Client, BoxError> {
-    let times = (Duration::from_secs(1), Duration::from_millis(400));
-    let channel = grpc::client("users", address, times, Some(RATE))?;
+    let (timeout, attempt) = (Duration::from_secs(1), Duration::from_millis(400));
+    let channel = grpc::client("users", address, timeout, attempt)?;
     Ok(UsersClient::new(channel))
 }
 

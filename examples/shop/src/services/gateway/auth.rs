@@ -6,13 +6,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use mainstay::BoxError;
-use tonic::Code;
+use mainstay::{BoxError, RateLimitLayer};
+use tonic::{Code, Status};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt, service_fn};
 
 use super::Gateway;
 use super::memory::Memory;
 use super::upstream::within;
-use crate::services::users::proto::AuthenticateRequest;
+use crate::services::users::proto::{AuthenticateRequest, User};
 use crate::services::users::{self, Client};
 use crate::web::{self, Problem};
 
@@ -23,6 +25,8 @@ const FRESH: Duration = Duration::from_secs(10);
 const STALE: Duration = Duration::from_secs(600);
 /// A key that no user has is refused again for this time without a call of `users`.
 const REFUSED: Duration = Duration::from_secs(5);
+/// How many keys that are not known may be looked up in a second: anybody can invent some.
+const STRANGERS: u32 = 1_000;
 /// How many keys are remembered.
 const KEYS: usize = 10_000;
 /// The time limit of `users`.
@@ -38,14 +42,27 @@ pub(super) struct Caller {
 /// The API keys, and their users.
 pub(super) struct Keys {
     client: Client,
+    /// The same client, for keys that are not known.
+    strangers: BoxCloneSyncService<AuthenticateRequest, tonic::Response<User>, Status>,
     known: Memory<String, Caller>,
     refused: Memory<String, ()>,
 }
 
 impl Keys {
     pub(super) fn new(users: &str) -> Result<Self, BoxError> {
+        let client = users::client(users)?;
+        let limit = RateLimitLayer::builder()
+            .name("strangers")
+            .per(STRANGERS, Duration::from_secs(1))
+            .build()?;
+        let of_strangers = client.clone();
+        let look_up = service_fn(move |request: AuthenticateRequest| {
+            let mut client = of_strangers.clone();
+            async move { client.authenticate(request).await }
+        });
         Ok(Self {
-            client: users::client(users)?,
+            client,
+            strangers: BoxCloneSyncService::new(limit.layer(look_up)),
             known: Memory::new(KEYS),
             refused: Memory::new(KEYS),
         })
@@ -62,8 +79,14 @@ impl Keys {
         let request = AuthenticateRequest {
             api_key: api_key.clone(),
         };
-        let mut client = self.client.clone();
-        match within(LIMIT, client.authenticate(request)).await {
+        let looked_up = async {
+            if self.known.get(&api_key, STALE).is_some() {
+                self.client.clone().authenticate(request).await
+            } else {
+                self.strangers.clone().oneshot(request).await
+            }
+        };
+        match within(LIMIT, looked_up).await {
             Ok(user) => {
                 let user = user.into_inner();
                 let caller = Caller {

@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use mainstay::BoxError;
 use mainstay::health::{Health, Readiness};
+use mainstay::{BoxError, spawn};
 use reqwest::{Client, redirect, retry};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -122,7 +122,10 @@ struct Service {
 
 /// `GET /health`: 200 while the gateway can serve, whatever is with the others.
 pub(super) async fn show(State(gateway): State<Gateway>) -> Response {
-    let services = gateway.0.services.all().await;
+    let asked = gateway.clone();
+    // It goes on for the others if this caller does not wait for it.
+    let asked = spawn(async move { asked.0.services.all().await });
+    let services = asked.await.unwrap_or_default();
     let gateway = Health::global().shutdown(&gateway.0.shutdown).readiness();
     let status = if gateway.ready {
         StatusCode::OK

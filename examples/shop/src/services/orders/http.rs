@@ -18,6 +18,7 @@ use super::order::{Order, Request};
 use super::prices::Prices;
 use super::sagas::{Progress, Sagas, now};
 use super::store::Orders;
+use crate::message::{Code, Failure};
 use crate::saga;
 use crate::web::{self, Problem};
 
@@ -31,6 +32,10 @@ const WAIT: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_millis(250);
 /// The longest body, in bytes.
 const LONGEST: usize = 64 * 1024;
+/// The most orders that have not come to their end. While a service is down, all wait in memory.
+const MOST_OPEN: usize = 10_000;
+/// The most of one user, who cannot keep the others from ordering.
+const MOST_OPEN_OF_USER: usize = 500;
 /// The most orders in a list.
 const MOST: u32 = 100;
 
@@ -70,7 +75,7 @@ async fn place(
     let (order, is_new) = match shop.orders.with_key(user, key).await? {
         Some(known) => (known, false),
         None => {
-            shop.sagas.check_room()?;
+            check_room(&shop.sagas, user)?;
             let total = shop.prices.total(&request.items).await?;
             let order = new_order(user.to_owned(), key.to_owned(), &request, total);
             let id = order.id.clone();
@@ -86,6 +91,21 @@ async fn place(
     }
     let progress = end_of(&shop, order, is_new).await;
     Ok(answer(&progress))
+}
+
+/// Refuses a new order while too many have not come to their end.
+fn check_room(sagas: &Sagas, user: &str) -> Result<(), Problem> {
+    let (all, of_user) = sagas.open(user);
+    if of_user >= MOST_OPEN_OF_USER {
+        let text =
+            format!("{user} has {of_user} open orders, which is the limit: wait for their end");
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, text));
+    }
+    if all >= MOST_OPEN {
+        let text = format!("{all} orders are open, which is the limit");
+        return Err(Failure::new(Code::Overloaded, text).into());
+    }
+    Ok(())
 }
 
 fn new_order(user: String, key: String, request: &Request, total: i64) -> Order {

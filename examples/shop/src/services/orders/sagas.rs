@@ -35,8 +35,6 @@ pub const STEP: Duration = Duration::from_millis(1_500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often orders are looked for whose sagas do not run.
 const SWEEP: Duration = Duration::from_secs(2);
-/// The most orders that have not come to their end. While a service is down, all wait in memory.
-const MOST: usize = 10_000;
 /// The most steps in flight.
 const IN_FLIGHT: usize = 256;
 
@@ -49,11 +47,44 @@ struct Shared {
     orders: Orders,
     stock: Messages,
     payments: Messages,
-    running: Mutex<HashMap<String, watch::Receiver<Progress>>>,
+    running: Mutex<Open>,
     tasks: TaskTracker,
     room: Semaphore,
     outbox: Arc<Notify>,
     shutdown: Shutdown,
+}
+
+/// The sagas that run.
+#[derive(Debug, Default)]
+struct Open {
+    orders: HashMap<String, watch::Receiver<Progress>>,
+    of_users: HashMap<String, usize>,
+}
+
+impl Open {
+    fn insert(&mut self, order: &Order, progress: watch::Receiver<Progress>) {
+        self.orders.insert(order.id.clone(), progress);
+        *self.of_users.entry(order.user.clone()).or_default() += 1;
+        self.show();
+    }
+
+    fn remove(&mut self, id: &str) {
+        let Some(progress) = self.orders.remove(id) else {
+            return;
+        };
+        let user = &progress.borrow().order.user;
+        if let Some(open) = self.of_users.get_mut(user) {
+            *open -= 1;
+            if *open == 0 {
+                self.of_users.remove(user);
+            }
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        gauge!("shop_sagas_open").set(count(self.orders.len()));
+    }
 }
 
 /// How far an order is.
@@ -111,7 +142,7 @@ impl Sagas {
             // A request that has stored it a moment ago starts it itself. One from the future was
             // stored before the clock was set back.
             let is_young = age(&order) < least && order.placed_at <= now();
-            if !is_young && !self.lock().contains_key(&order.id) {
+            if !is_young && !self.lock().orders.contains_key(&order.id) {
                 count += 1;
                 self.start(order, false);
             }
@@ -126,7 +157,7 @@ impl Sagas {
     /// end of the order. `is_new` says that nobody else can have changed it.
     pub fn start(&self, order: Order, is_new: bool) -> watch::Receiver<Progress> {
         let mut running = self.lock();
-        if let Some(progress) = running.get(&order.id) {
+        if let Some(progress) = running.orders.get(&order.id) {
             return progress.clone();
         }
         let (id, is_end) = (order.id.clone(), order.state.is_end());
@@ -148,8 +179,7 @@ impl Sagas {
         if is_end {
             return watched;
         }
-        running.insert(id.clone(), watched.clone());
-        gauge!("shop_sagas_open").set(count(running.len()));
+        running.insert(&progress.borrow().order, watched.clone());
         drop(running);
         let running = Running(self.clone(), id);
         let run = async move {
@@ -162,17 +192,12 @@ impl Sagas {
         watched
     }
 
-    /// Refuses a new order while too many wait for their end.
-    ///
-    /// # Errors
-    ///
-    /// There are too many.
-    pub fn check_room(&self) -> Result<(), Failure> {
-        if self.lock().len() < MOST {
-            return Ok(());
-        }
-        let text = format!("{MOST} orders wait for their end, which is the limit");
-        Err(Failure::new(Code::Overloaded, text))
+    /// How many orders have not come to their end: of all users, and of this one.
+    #[must_use]
+    pub fn open(&self, user: &str) -> (usize, usize) {
+        let running = self.lock();
+        let of_user = running.of_users.get(user).copied();
+        (running.orders.len(), of_user.unwrap_or_default())
     }
 
     /// Waits for the steps in flight of a service that ends. Their orders go on at the next start.
@@ -181,7 +206,7 @@ impl Sagas {
         self.0.tasks.wait().await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, watch::Receiver<Progress>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         let running = &self.0.running;
         running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -353,9 +378,7 @@ struct Running(Sagas, String);
 impl Drop for Running {
     fn drop(&mut self) {
         let Self(sagas, id) = self;
-        let mut running = sagas.lock();
-        running.remove(id);
-        gauge!("shop_sagas_open").set(count(running.len()));
+        sagas.lock().remove(id);
     }
 }
 
