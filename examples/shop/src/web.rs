@@ -108,6 +108,13 @@ impl Problem {
         }
     }
 
+    /// The same, with the time after which a new attempt can succeed.
+    #[must_use]
+    pub const fn after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
     /// The problem of a request whose upstream gave no answer: 503, or 504 if its time was over, with
     /// the time after which a new attempt can succeed.
     #[must_use]

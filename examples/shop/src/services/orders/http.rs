@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::order::{Order, Request};
 use super::prices::Prices;
-use super::sagas::{Progress, Sagas, now};
+use super::sagas::{PATIENCE, Progress, Sagas, now};
 use super::store::Orders;
 use crate::message::{Code, Failure};
 use crate::saga;
@@ -99,7 +99,9 @@ fn check_room(sagas: &Sagas, user: &str) -> Result<(), Problem> {
     if of_user >= MOST_OPEN_OF_USER {
         let text =
             format!("{user} has {of_user} open orders, which is the limit: wait for their end");
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, text));
+        // So late that the gateway leaves the repetition to its caller: one user must not use up the
+        // retries of all.
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, text).after(PATIENCE));
     }
     if all >= MOST_OPEN {
         let text = format!("{all} orders are open, which is the limit");

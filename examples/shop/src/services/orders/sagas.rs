@@ -353,8 +353,7 @@ impl Sagas {
                     Ok(None) => return Some(false),
                     Err(failure) => tracing::warn!(%failure, "the order is not read"),
                 },
-                Err(failure) => {
-                    tracing::warn!(%failure, "the order is not stored");
+                Err(_) => {
                     let why = "the database of orders".to_owned();
                     progress.send_modify(|progress| progress.waiting_for = Some(why));
                 }
@@ -420,7 +419,9 @@ fn shown(step: Step, failure: Failure) -> String {
     match failure.code {
         Code::Overloaded | Code::DeadlineExceeded => failure.message,
         _ => {
-            tracing::warn!(%failure, service, "no answer");
+            // Each order repeats its step: warnings would be thousands a second in an outage, which
+            // the layers and the circuits report.
+            tracing::debug!(%failure, service, "no answer");
             format!("{service} gives no answer")
         }
     }

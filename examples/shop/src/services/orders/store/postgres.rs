@@ -251,17 +251,18 @@ fn read(row: &Row) -> Result<Order, Failure> {
     })
 }
 
-/// Whether a lost connection had an effect is unknown.
+/// Whether a lost connection had an effect is unknown. Callers read what is `Overloaded`.
 fn failure(error: tokio_postgres::Error) -> Failure {
     let state = error.code().map_or("", |state| state.code());
+    let whole = error.to_string();
     let (code, text) = match state {
-        _ if error.is_closed() => (Code::Lost, "the connection was lost"),
+        _ if error.is_closed() => (Code::Lost, &*whole),
         // It stops.
-        "57P01" | "57P02" => (Code::Lost, "it stops"),
+        "57P01" | "57P02" => (Code::Lost, &*whole),
         // Class 53 is no disk, no memory, or too many connections. Then: locks, time, start.
         "55P03" | "57014" | "57P03" => (Code::Overloaded, "it has too much to do"),
         state if state.starts_with("53") => (Code::Overloaded, "it has no room"),
-        _ => (Code::Internal, "it has failed"),
+        _ => (Code::Internal, &*whole),
     };
     tracing::warn!(%error, state, "the database has failed");
     Failure::new(code, format!("the database of orders: {text}"))
